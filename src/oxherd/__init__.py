@@ -1,0 +1,53 @@
+"""Event queues for Python on Redis Cluster: typed events, BullMQ's queue logic, logs that can be trusted."""
+
+from oxherd.app import Oxherd
+from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
+from oxherd.errors import (
+    ConfigError,
+    DeclarationError,
+    Discard,
+    EmitError,
+    InvalidPayload,
+    OxherdError,
+    PayloadTooLarge,
+    RedisUnavailable,
+    ScheduleError,
+    ServerError,
+    UnknownEvent,
+    UsageError,
+)
+from oxherd.event import Emitted, Event
+from oxherd.masks import Mask
+from oxherd.policy import Keep, Retry
+from oxherd.schedule.cron import Cron, Every
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "Context",
+    "ContextFilter",
+    "Cron",
+    "DeclarationError",
+    "Discard",
+    "EmitError",
+    "Emitted",
+    "Event",
+    "Every",
+    "InvalidPayload",
+    "Keep",
+    "LockLost",
+    "Mask",
+    "Oxherd",
+    "OxherdError",
+    "PayloadTooLarge",
+    "RedisUnavailable",
+    "Retry",
+    "ScheduleError",
+    "ServerError",
+    "Stopping",
+    "TimedOut",
+    "UnknownEvent",
+    "UsageError",
+]

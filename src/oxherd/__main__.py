@@ -1,0 +1,5 @@
+"""`python -m oxherd` is `oxherd`."""
+
+from oxherd.cli import main
+
+main()

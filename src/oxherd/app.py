@@ -1,0 +1,369 @@
+"""The herd: declares events, opens and closes connections, starts and stops the processing."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Protocol, Self, TypeVar, overload
+
+from oxherd.context import Context
+from oxherd.declaration import RunIn, declare, inspect_handler
+from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
+from oxherd.event import Event
+from oxherd.link import Link, Portal, Server
+from oxherd.policy import Keep, Retry, Seconds, seconds
+from oxherd.redis.outage import Outages
+from oxherd.signals import Signals, WorkerStarted, WorkerStopped
+from oxherd.telemetry.logs import LogSubscriber
+from oxherd.worker.worker import Processed, QueueWorker, Stopped
+
+P = TypeVar("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_RETRY: Retry = Retry()
+_KEEP = Keep()
+
+
+class _Decorator(Protocol):
+    """What `Oxherd.event(...)` returns: it makes an Event of a handler."""
+
+    @overload
+    def __call__(self, function: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
+
+
+class Oxherd:
+    """Events, and the server that they live on.
+
+    Args:
+        url: where Redis is; else `$OXHERD_URL`, else an embedded Valkey of the project directory.
+        prefix: BullMQ's key prefix.
+        emit_timeout: seconds (or a timedelta) that an emit may take.
+        stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
+
+    Nothing is connected or read from the environment before the first use.
+
+    Raises:
+        DeclarationError: a prefix or a timeout that cannot be.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        prefix: str = "bull",
+        emit_timeout: Seconds = 10,
+        stop_timeout: Seconds = 25,
+    ) -> None:
+        if not prefix or len(prefix) > 256:
+            raise DeclarationError("prefix must be a word such as 'bull'.")
+        self.prefix = prefix
+        self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
+        self.stop_timeout = seconds(stop_timeout, "stop_timeout")
+        self.signals = Signals(_report_broken_subscriber)
+        self.signals.subscribe(LogSubscriber())
+        self.server = Server(url)
+        self._outages = Outages(self.signals.emit)
+        self._events: dict[str, Event[Any, Any]] = {}
+        self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = weakref.WeakKeyDictionary()
+        self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._portal: Portal | None = None
+        self._workers: dict[str, QueueWorker] = {}
+        self._entered = 0
+        self._pid = os.getpid()
+
+    # -- declaring
+
+    def event(
+        self,
+        name: str,
+        *,
+        concurrency: int = 10,
+        retry: Retry = _RETRY,
+        timeout: Seconds | None = None,
+        lock: Seconds = 30,
+        stalls: int = 1,
+        keep: Keep = _KEEP,
+        max_payload: int = 1024 * 1024,
+        queue: str | None = None,
+        sanitize: Callable[[Any], Any] | None = None,
+        run_in: RunIn | None = None,
+    ) -> _Decorator:
+        """Declare an event by its handler (a decorator); the payload's type is the handler's first annotation.
+
+        Args:
+            name: a letter or digit, then up to 127 of letters, digits, `.`, `_`, `-`.
+            concurrency: how many run at once, in each worker process.
+            retry: how often it is tried, and the waits in between.
+            timeout: seconds (or a timedelta) that one run may take; none unless given.
+            lock: seconds (or a timedelta) that a worker may be silent before its event is given to another.
+            stalls: how often a worker may die or fall silent over an event before it goes to failed.
+            keep: how many finished ones stay in Redis.
+            max_payload: bytes of JSON.
+            queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
+            sanitize: what of a payload the log may show; see `Event.sanitize`.
+            run_in: "thread" (the default of a `def`) or "process".
+
+        Raises:
+            DeclarationError: a value that cannot work, a second event of the name, a handler that is not one.
+        """
+
+        def decorate(function: Callable[..., Any]) -> Event[Any, Any]:
+            payload = inspect_handler(name, function, run_in).payload
+            event: Event[Any, Any] = self.declare(
+                name,
+                payload,
+                concurrency=concurrency,
+                retry=retry,
+                timeout=timeout,
+                lock=lock,
+                stalls=stalls,
+                keep=keep,
+                max_payload=max_payload,
+                queue=queue,
+                sanitize=sanitize,
+            )
+            event.set_handler(function, run_in)
+            event.__doc__ = function.__doc__
+            return event
+
+        return decorate  # pyright: ignore[reportReturnType] - one function stands for the four overloads
+
+    def declare(
+        self,
+        name: str,
+        payload: type[P] | Any,
+        *,
+        concurrency: int = 10,
+        retry: Retry = _RETRY,
+        timeout: Seconds | None = None,
+        lock: Seconds = 30,
+        stalls: int = 1,
+        keep: Keep = _KEEP,
+        max_payload: int = 1024 * 1024,
+        queue: str | None = None,
+        sanitize: Callable[[P], Any] | None = None,
+    ) -> Event[P, Any]:
+        """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
+        declaration = declare(
+            name,
+            payload,
+            queue=queue,
+            concurrency=concurrency,
+            retry=retry,
+            timeout=timeout,
+            lock=lock,
+            stalls=stalls,
+            keep=keep,
+            max_payload=max_payload,
+        )
+        if name in self._events:
+            raise DeclarationError(f"The event {name!r} is declared twice; give one of them another name.")
+        event: Event[P, Any] = Event(self, declaration)
+        if sanitize is not None:
+            event.sanitize(sanitize)
+        self._events[name] = event
+        return event
+
+    def __getitem__(self, name: str) -> Event[Any, Any]:
+        """The event of a name; raises UnknownEvent, with the nearest name, where there is none."""
+        event = self._events.get(name)
+        if event is not None:
+            return event
+        near = difflib.get_close_matches(name, self._events, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(self._events)) or 'none'}."
+        raise UnknownEvent(f"No event is named {name[:140]!r}; {hint}")
+
+    def __iter__(self) -> Iterator[Event[Any, Any]]:
+        """The declared events."""
+        return iter(self._events.values())
+
+    # -- connections
+
+    async def __aenter__(self) -> Self:
+        """Open the connection; where Redis cannot be reached yet, that is logged and tried again when needed."""
+        self._entered += 1
+        link = await self.link()
+        try:
+            await link.client.call(0, "PING")
+        except RedisUnavailable:  # reported as an outage; the first emit or the worker tries again
+            return self
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entered -= 1
+        if self._workers:
+            await self.stop()
+        if not self._entered:
+            await self.close()
+
+    async def link(self) -> Link:
+        """The running loop's connection to Redis, made at the first use."""
+        loop = asyncio.get_running_loop()
+        link = self._links.get(loop)
+        if link is not None and self._pid == os.getpid():
+            return link
+        lock = self._opening.setdefault(loop, asyncio.Lock())
+        async with lock:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._links.clear()
+            link = self._links.get(loop)
+            if link is None:
+                url = await asyncio.to_thread(self.server.url)
+                link = self._links[loop] = Link(url, self.prefix, self._outages)
+            return link
+
+    async def close(self) -> None:
+        """Close the connections and leave the embedded server; the next use opens them again."""
+        link = self._links.pop(asyncio.get_running_loop(), None)
+        if link is not None:
+            await link.client.close()
+        portal, self._portal = self._portal, None
+        if portal is not None and portal.pid == os.getpid():
+            await asyncio.to_thread(self._close_portal, portal)
+        if not self._links:
+            await asyncio.to_thread(self.server.leave)
+
+    def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of this herd from code without an event loop, in a thread that is kept."""
+        if self._portal is None or self._portal.pid != os.getpid():
+            self._portal = Portal()
+        return self._portal.run(coroutine)
+
+    def close_sync(self) -> None:
+        """`close` for code without an event loop."""
+        portal, self._portal = self._portal, None
+        if portal is not None and portal.pid == os.getpid():
+            self._close_portal(portal)
+        self.server.leave()
+
+    def _close_portal(self, portal: Portal) -> None:
+        link = self._links.pop(portal.loop, None)
+        if link is not None:
+            portal.run(link.client.close())
+        portal.close()
+
+    # -- processing
+
+    async def start(self) -> None:
+        """Begin to process every event that has a handler. Returns at once, also while Redis is away.
+
+        Raises:
+            DeclarationError: no event has a handler.
+            ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
+        """
+        await self.start_events([event.name for event in self if event.handler is not None])
+
+    async def stop(self, timeout: Seconds | None = None) -> None:
+        """Stop every event: nothing new is taken, what runs ends, completions are written, connections close.
+
+        After `timeout` seconds (a number or timedelta; the herd's `stop_timeout` unless given) what still runs is
+        cancelled and put back on the queue at once, without costing an attempt. Where a handler cannot be ended (a
+        thread, or one that swallows its cancellation), its events are put back and the process ends at once, with
+        status 0 where nothing is stranded, else 1: no old run may go on beside the new one.
+        """
+        time_over = asyncio.Event()
+        limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
+        timer = asyncio.get_running_loop().call_later(limit, time_over.set)
+        await self.stop_when(time_over)
+        timer.cancel()
+
+    def run(self) -> None:
+        """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
+
+        The first signal drains, the second is as if the stop timeout were over. Ends the process with status 1 where
+        an event is stranded.
+        """
+        from oxherd.worker.main import run  # noqa: PLC0415 - run() is the only one that needs it
+
+        status = run(self, None, self.stop_timeout)
+        if status:
+            raise SystemExit(status)
+
+    async def start_events(self, names: Iterable[str]) -> None:
+        """Begin to process the named events."""
+        events = [self[name] for name in names]
+        for event in events:
+            if event.handler is None:
+                raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
+        if not events:
+            raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
+        link = await self.link()
+        queues = [link.queue(event.declaration) for event in events]
+        started: list[str] = []
+        for event, queue in zip(events, queues, strict=True):
+            worker = self._workers.get(event.declaration.queue)
+            if worker is not None and event.name in worker.events:
+                continue
+            new = worker is None
+            if worker is None:
+                schedulers = link.schedulers(event.declaration)
+                worker = self._workers[event.declaration.queue] = QueueWorker(
+                    queue, schedulers, self.signals, self._events.keys()
+                )
+            assert event.handler is not None  # noqa: S101 - checked above
+            worker.add(Processed(event.declaration, event.handler, event.sanitizer()))
+            started.append(event.name)
+            if new:
+                worker.start()
+        if started:
+            self.signals.emit(WorkerStarted(started, str(link.client.url)))
+
+    async def stop_events(self, names: list[str], timeout: Seconds | None) -> None:
+        """Stop the named events; the others go on."""
+        time_over = asyncio.Event()
+        limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
+        timer = asyncio.get_running_loop().call_later(limit, time_over.set)
+        reports: list[Stopped] = []
+        for name in names:
+            queue = self[name].declaration.queue
+            worker = self._workers.get(queue)
+            if worker is None or name not in worker.events:
+                continue
+            if worker.events == [name]:
+                del self._workers[queue]
+                reports.append(await worker.stop(time_over))
+            else:
+                reports.append(await worker.remove(name, time_over))
+        timer.cancel()
+        await self._after_stop(names, reports)
+
+    async def stop_when(self, time_over: asyncio.Event) -> Stopped:
+        """Stop every event; what still runs once `time_over` is set is put back."""
+        workers, self._workers = self._workers, {}
+        names = [name for worker in workers.values() for name in worker.events]
+        reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers.values()))
+        return await self._after_stop(names, list(reports))
+
+    async def _after_stop(self, names: list[str], reports: list[Stopped]) -> Stopped:
+        total = Stopped(
+            drained=sum(report.drained for report in reports),
+            requeued=sum(report.requeued for report in reports),
+            stranded=sum(report.stranded for report in reports),
+            stuck=any(report.stuck for report in reports),
+        )
+        if reports:
+            self.signals.emit(WorkerStopped(names, total.drained, total.requeued, total.stranded))
+        if total.stuck:
+            # A thread cannot be ended: the process goes, so that no old run goes on beside the new one.
+            logging.shutdown()
+            os._exit(1 if total.stranded else 0)
+        if not self._workers and not self._entered:
+            await self.close()
+        return total
+
+
+def _report_broken_subscriber(error: BaseException) -> None:
+    # Its message could hold anything: the type says enough.
+    logging.getLogger("oxherd").error("a telemetry subscriber failed: %s", type(error).__name__)

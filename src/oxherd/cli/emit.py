@@ -1,0 +1,50 @@
+"""`oxherd emit`: validates everything, then emits, then prints the UUIDs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from oxherd.cli.load import load_herd
+from oxherd.errors import EmitError, InvalidPayload, PayloadTooLarge
+from oxherd.event import Emitted, Event
+
+
+def run(target: str, name: str, text: str) -> None:
+    """Emit one payload, or one for each line of standard input."""
+    event = load_herd(target)[name]
+    if text == "-":
+        payloads = [_decode(event, line, number) for number, line in enumerate(sys.stdin.buffer, 1) if line.strip()]
+    else:
+        payloads = [_decode(event, text.encode(), None)]
+    asyncio.run(_emit(event, payloads))
+
+
+def _decode(event: Event[Any, Any], raw: bytes, line: int | None) -> Any:
+    payload_type = event.declaration.payload
+    where = "" if line is None else f"line {line}: "
+    try:
+        payload = payload_type.decode(raw)
+        payload_type.encode(payload)
+    except (InvalidPayload, PayloadTooLarge) as error:
+        kind, message = type(error), f"{where}{error}"
+    else:
+        return payload
+    raise kind(message)
+
+
+async def _emit(event: Event[Any, Any], payloads: list[Any]) -> None:
+    async with event.herd:
+        try:
+            emitted = await event.emit_many(payloads)
+        except EmitError as error:
+            _print(error.emitted)
+            raise
+        _print(emitted)
+
+
+def _print(emitted: list[Emitted[Any]]) -> None:
+    for each in emitted:
+        sys.stdout.write(f"{each.id}\n")
+    sys.stdout.flush()

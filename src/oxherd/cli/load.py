@@ -1,0 +1,46 @@
+"""Finds the herd that `MODULE:HERD` names; the current folder is importable."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+
+from oxherd.app import Oxherd
+from oxherd.errors import ConfigError, OxherdError
+
+
+def load_herd(target: str) -> Oxherd:
+    """The herd of `MODULE:HERD`.
+
+    Raises:
+        ConfigError: the module cannot be imported, or has no such herd.
+        OxherdError: what the module itself raised, when it is one of ours (a wrong declaration).
+    """
+    module_name, colon, path = target.partition(":")
+    if not colon or not module_name or not path:
+        raise ConfigError(f"{target!r} names no herd; write MODULE:HERD, for example app:herd.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: object = importlib.import_module(module_name)
+    except OxherdError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if missing == module_name or module_name.startswith(f"{missing}."):
+            raise ConfigError(f"No module named {missing!r} in this folder or on the path; check MODULE:HERD.") from None
+        raise ConfigError(f"{module_name} imports {missing!r}, which is not installed; install it.") from None
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{module_name} cannot be imported: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}; "
+            f"run python -c 'import {module_name}' to see it whole."
+        ) from None
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    if not isinstance(found, Oxherd):
+        raise ConfigError(f"{module_name} has no herd named {path!r}; it must be an Oxherd().")
+    return found

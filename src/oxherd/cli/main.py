@@ -1,0 +1,118 @@
+"""The commands and their options; each one's work is in a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated, NoReturn
+
+import typer
+
+from oxherd.errors import OxherdError, UsageError
+
+# The modules of the commands are imported when they run: `oxherd --help` needs none of them.
+app = typer.Typer(
+    name="oxherd",
+    help="Event queues for Python on Redis Cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Target = Annotated[str, typer.Argument(metavar="MODULE:HERD", help="The herd, such as app:herd.", show_default=False)]
+Cluster = Annotated[bool, typer.Option("--cluster", help="Use a real six-node cluster on this machine.")]
+
+
+class LogFormat(StrEnum):
+    """How log records are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+@app.command()
+def demo(cluster: Cluster = False) -> None:
+    """Run sample events end to end on the embedded server, then stop."""
+    from oxherd.cli.demo import run  # noqa: PLC0415
+
+    raise typer.Exit(run(cluster=cluster))
+
+
+@app.command()
+def worker(
+    target: Target,
+    event: Annotated[list[str] | None, typer.Option("--event", help="Only this event; may be repeated.")] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Worker processes.")] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when a Python file here changes.")] = False,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="For people, or for machines.")] = LogFormat.CONSOLE,
+    stop_timeout: Annotated[
+        float | None, typer.Option("--stop-timeout", min=0, help="Seconds that running events get at a stop.")
+    ] = None,
+) -> None:
+    """Process events until SIGTERM or SIGINT; the first drains, the second ends at once."""
+    from oxherd.cli.worker import run  # noqa: PLC0415
+
+    raise typer.Exit(
+        run(target, event, processes=processes, reload=reload, log_format=log_format.value, stop_timeout=stop_timeout)
+    )
+
+
+@app.command()
+def emit(
+    target: Target,
+    event: Annotated[str, typer.Argument(metavar="EVENT", show_default=False)],
+    payload: Annotated[str, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)],
+) -> None:
+    """Emit one event and print its UUID; with -, one event a line, all validated before the first is sent."""
+    from oxherd.cli.emit import run  # noqa: PLC0415
+
+    run(target, event, payload)
+
+
+@app.command()
+def check(target: Target) -> None:
+    """Validate declarations, stored schedules and the server, without running anything."""
+    from oxherd.cli.check import run  # noqa: PLC0415
+
+    raise typer.Exit(run(target))
+
+
+@app.command()
+def dev(cluster: Cluster = False) -> None:
+    """Keep an embedded server (or a cluster) up and print its OXHERD_URL."""
+    from oxherd.cli.dev import run  # noqa: PLC0415
+
+    run(cluster=cluster)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 done, 1 failed, 2 wrong usage; errors are one line on standard error."""
+    try:
+        status = app(arguments, standalone_mode=False)
+    except UsageError as error:
+        fail(str(error), 2)
+    except OxherdError as error:
+        fail(str(error), 1)
+    except typer.TyperException as error:
+        fail(_usage(error.format_message()), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader has gone; what it did not read is not our failure to report.
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    raise SystemExit(status or 0)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Say what went wrong, in one line, and exit."""
+    sys.stderr.write(f"oxherd: {' '.join(message.split())}\n")
+    raise SystemExit(status)
+
+
+def _usage(message: str) -> str:
+    if "extra argument" in message:
+        # The words that were too many may be parts of a payload.
+        return "too many arguments; write the JSON as one argument, in single quotes."
+    return message

@@ -1,0 +1,52 @@
+"""`oxherd worker`: sets up logging, and processes in this process or under a supervisor."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from oxherd.cli.load import load_herd
+from oxherd.context import ContextFilter
+from oxherd.telemetry.console import ConsoleFormatter
+from oxherd.telemetry.format import JSONFormatter
+from oxherd.worker.main import run as run_worker
+
+
+def run(
+    target: str,
+    events: list[str] | None,
+    *,
+    processes: int,
+    reload: bool,
+    log_format: str,
+    stop_timeout: float | None,
+) -> int:
+    """The worker's exit status."""
+    if processes > 1 or reload:
+        from oxherd.cli.supervisor import supervise  # noqa: PLC0415 - one process needs none
+
+        arguments = [target, "--log-format", log_format]
+        for event in events or ():
+            arguments += ["--event", event]
+        if stop_timeout is not None:
+            arguments += ["--stop-timeout", str(stop_timeout)]
+        # Wrong usage is said once, before anything is started.
+        herd = load_herd(target)
+        for event in events or ():
+            herd[event]
+        return supervise(arguments, processes=processes, reload=reload)
+    set_up_logging(log_format)
+    herd = load_herd(target)
+    for event in events or ():
+        herd[event]
+    return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
+
+
+def set_up_logging(log_format: str) -> None:
+    """The root logger at INFO, written to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=sys.stderr.isatty()))
+    handler.addFilter(ContextFilter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)

@@ -1,0 +1,141 @@
+"""An event as it was declared: validated once, frozen, and read by all other parts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from oxherd.context import Context
+from oxherd.errors import DeclarationError
+from oxherd.payload import PayloadType
+from oxherd.policy import Keep, Retry, Seconds, seconds, whole
+
+RunIn = Literal["loop", "thread", "process"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_HIGHEST_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that processes an event, and how it is called."""
+
+    function: Callable[..., Any]
+    run_in: RunIn
+    wants_context: bool
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What is known of an event; `timeout` and `lock` are seconds, `max_payload` is bytes."""
+
+    name: str
+    queue: str
+    payload: PayloadType[Any]
+    concurrency: int
+    retry: Retry
+    timeout: float | None
+    lock: float
+    stalls: int
+    keep: Keep
+    max_payload: int
+    options: dict[str, Any] = field(repr=False)
+
+    @property
+    def lock_ms(self) -> int:
+        """The lock in milliseconds."""
+        return max(1, round(self.lock * 1000))
+
+
+def declare(
+    name: str,
+    payload: Any,
+    *,
+    queue: str | None,
+    concurrency: int,
+    retry: Retry,
+    timeout: Seconds | None,
+    lock: Seconds,
+    stalls: int,
+    keep: Keep,
+    max_payload: int,
+) -> Declaration:
+    """A declaration, or a DeclarationError that says which value cannot work."""
+    check_name(name)
+    whole(max_payload, f"{name}: max_payload", least=1)
+    return Declaration(
+        name=name,
+        queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
+        payload=PayloadType(payload, name, max_payload),
+        concurrency=whole(concurrency, f"{name}: concurrency", least=1),
+        retry=_instance(name, "retry", retry, Retry),
+        timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),
+        lock=seconds(lock, f"{name}: lock", least=0.1),
+        stalls=whole(stalls, f"{name}: stalls", least=0),
+        keep=_instance(name, "keep", keep, Keep),
+        max_payload=max_payload,
+        options={**retry.options, **keep.options},
+    )
+
+
+def check_name(name: str, what: str = "event") -> str:
+    """`name`, or a DeclarationError that says what a name may be."""
+    if not isinstance(name, str) or not _NAME.match(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(
+            f"{str(name)[:140]!r} is no {what} name: it is a letter or digit, then up to 127 of letters, digits, '.', '_', '-'."
+        )
+    return name
+
+
+def check_priority(priority: int) -> int:
+    """A priority as BullMQ takes it: 0 (none, served first) to 2,097,151."""
+    return whole(priority, "priority", least=0, most=_HIGHEST_PRIORITY)
+
+
+def inspect_handler(name: str, function: Callable[..., Any], run_in: RunIn | None) -> Handler:
+    """How `function` is called, read from its signature.
+
+    Raises:
+        DeclarationError: it is not a function of a payload and, if it likes, a Context; or `run_in` does not fit.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+        hints = get_type_hints(function, include_extras=True)
+    except (TypeError, ValueError, NameError) as error:
+        raise DeclarationError(f"{name}: the handler's signature cannot be read ({type(error).__name__}).") from None
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not positional or len(required) > 2 or any(p not in positional[:2] for p in required):
+        raise DeclarationError(f"{name}: a handler takes the payload and, if it likes, a Context.")
+    wants_context = len(positional) > 1 and (
+        positional[1] in required or hints.get(positional[1].name) is Context
+    )
+    if positional[0].name not in hints:
+        raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async and run_in not in (None, "loop"):
+        raise DeclarationError(f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}.")
+    if not is_async and run_in not in (None, "thread", "process"):
+        raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
+    return Handler(
+        function=function,
+        run_in="loop" if is_async else (run_in or "thread"),
+        wants_context=wants_context,
+        payload=hints[positional[0].name],
+    )
+
+
+def _queue_name(event: str, queue: str) -> str:
+    if not isinstance(queue, str) or not queue or ":" in queue or len(queue) > 512:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{event}: queue must be the name of a BullMQ queue, without ':'.")
+    return queue
+
+
+def _instance(name: str, what: str, value: Any, kind: type[Any]) -> Any:
+    if not isinstance(value, kind):
+        raise DeclarationError(f"{name}: {what} must be a {kind.__name__}(...).")
+    return value

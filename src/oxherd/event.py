@@ -1,0 +1,328 @@
+"""An event: the one interface to declare, emit, schedule, start and stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from oxherd.context import Context
+from oxherd.declaration import Declaration, Handler, RunIn, check_name, check_priority, inspect_handler
+from oxherd.errors import DeclarationError, EmitError, OxherdError, RedisUnavailable, UsageError
+from oxherd.policy import Seconds, seconds
+from oxherd.queue.queue import BullQueue, NewJob
+from oxherd.redis.client import Attempts, ScriptError
+from oxherd.sanitize import Sanitizer
+from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule.scheduler import ensure
+from oxherd.signals import ErrorInfo, QueueFault
+
+if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
+    from oxherd.app import Oxherd
+
+P = TypeVar("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted(Generic[R]):
+    """The queue has acknowledged an event; `id` is its UUID."""
+
+    id: UUID
+    event: str
+
+
+class Event(Generic[P, R]):
+    """A typed event on a herd; made by `Oxherd.event` or `Oxherd.declare`."""
+
+    def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
+        self._herd = herd
+        self.declaration = declaration
+        self._handler: Handler | None = None
+        self._sanitize: Callable[[Any], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        return self.declaration.name
+
+    @property
+    def herd(self) -> Oxherd:
+        """The herd that the event is declared on."""
+        return self._herd
+
+    @property
+    def handler(self) -> Handler | None:
+        """How the event is processed, if that is known here."""
+        return self._handler
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r})"
+
+    # -- declaring
+
+    @overload
+    def process(self, function: Callable[[P, Context], Coroutine[Any, Any, S]], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[[P], Coroutine[Any, Any, S]], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[[P, Context], S], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[[P], S], /) -> Event[P, S]: ...
+    def process(self, function: Callable[..., Any], /) -> Event[P, Any]:
+        """Say how the event is processed (a decorator): `async def`, or `def`, which runs in a thread.
+
+        Raises:
+            DeclarationError: the event has a handler already, or the function is not one.
+        """
+        self.set_handler(function, None)
+        return self
+
+    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None) -> None:
+        """As `process`, with the place where a `def` runs."""
+        if self._handler is not None:
+            raise DeclarationError(f"{self.name}: it has a handler already; an event is processed in one way.")
+        self._handler = inspect_handler(self.name, function, run_in)
+
+    def sanitize(self, function: Callable[[P], Any], /) -> Callable[[P], Any]:
+        """Say what of a payload the log may show (a decorator): a function of the payload that returns JSON.
+
+        Raises:
+            DeclarationError: the event has a sanitiser already, or the function is `async def`.
+        """
+        if self._sanitize is not None:
+            raise DeclarationError(f"{self.name}: it has a sanitiser already.")
+        Sanitizer(self.declaration.payload, function)
+        self._sanitize = function
+        return function
+
+    def sanitizer(self) -> Sanitizer[P]:
+        """What decides how payloads are shown."""
+        return Sanitizer(self.declaration.payload, self._sanitize)
+
+    # -- emitting
+
+    async def emit(
+        self, payload: P, /, *, delay: Seconds | None = None, priority: int = 0, id: UUID | None = None  # noqa: A002
+    ) -> Emitted[R]:
+        """Put an event on its queue and wait until Redis has acknowledged it.
+
+        Args:
+            payload: an instance of the event's type, or what pydantic makes one of.
+            delay: seconds, or a timedelta, before it may be processed.
+            priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
+            id: the event's UUID; made (version 7) when not given. While an event with that id is stored, a second
+                emit makes no second event.
+
+        Raises:
+            InvalidPayload: the payload does not fit the event's type; nothing is sent.
+            PayloadTooLarge: its JSON is over `max_payload` bytes; nothing is sent.
+            UsageError: a delay, priority or id that is not one; nothing is sent.
+            EmitError: Redis did not acknowledge it within the deadline (10 seconds unless the herd says otherwise).
+            ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
+
+        Redis: one of BullMQ's addStandardJob, addDelayedJob, addPrioritizedJob; tried again through outages with the
+        same id until the deadline.
+        """
+        job, event_id = self._new_job(payload, delay, priority, id)
+        link = await self._herd.link()
+        await self._add(link.queue(self.declaration), job)
+        return Emitted(event_id, self.name)
+
+    async def emit_many(
+        self, payloads: Iterable[P], /, *, delay: Seconds | None = None, priority: int = 0
+    ) -> list[Emitted[R]]:
+        """Put many events on their queue, in order; all are validated before the first is sent. As `emit`.
+
+        Raises:
+            EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged.
+        """
+        jobs = [self._new_job(payload, delay, priority, None) for payload in payloads]
+        link = await self._herd.link()
+        queue = link.queue(self.declaration)
+        emitted: list[Emitted[R]] = []
+        for start in range(0, len(jobs), _AT_ONCE):
+            chunk = jobs[start : start + _AT_ONCE]
+            results = await asyncio.gather(*(self._add(queue, job) for job, _ in chunk), return_exceptions=True)
+            errors = [result for result in results if isinstance(result, BaseException)]
+            emitted += [Emitted(i, self.name) for (_, i), result in zip(chunk, results, strict=True) if result is None]
+            if errors:
+                raise _midway(errors, emitted, len(jobs))
+        return emitted
+
+    def emit_sync(
+        self, payload: P, /, *, delay: Seconds | None = None, priority: int = 0, id: UUID | None = None  # noqa: A002
+    ) -> Emitted[R]:
+        """`emit` from code without an event loop (Django, Flask, a script); blocks until it is acknowledged."""
+        return self._herd.run_sync(self.emit(payload, delay=delay, priority=priority, id=id))
+
+    def emit_many_sync(
+        self, payloads: Iterable[P], /, *, delay: Seconds | None = None, priority: int = 0
+    ) -> list[Emitted[R]]:
+        """`emit_many` from code without an event loop."""
+        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority))
+
+    # -- scheduling
+
+    async def schedule(self, name: str, schedule: Schedule, payload: P, /) -> None:
+        """Emit the event again and again: a `Cron` or an `Every`, under a name of this event.
+
+        Asked for once more with the same arguments (at each start, by each process) it changes nothing; with others
+        it replaces what was there. One event is made for each tick, however many workers run; ticks that were missed
+        while no worker ran are made up by one event.
+
+        Raises:
+            DeclarationError: the name or the schedule is not one.
+            InvalidPayload, PayloadTooLarge, EmitError: as `emit`.
+
+        Redis: BullMQ's job schedulers (scripts getJobScheduler, addJobScheduler), in the event's queue.
+        """
+        if not isinstance(schedule, Cron | Every):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
+        scheduler = self._scheduler(name)
+        declaration = self.declaration
+        data = declaration.payload.encode(payload)
+        link = await self._herd.link()
+        schedulers = link.schedulers(declaration)
+        deadline = time.monotonic() + self._herd.emit_timeout
+        with self._reporting("schedule"):
+            await ensure(
+                schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline
+            )
+
+    async def unschedule(self, name: str, /) -> bool:
+        """End a schedule, its next tick included; says whether there was one. Script: removeJobScheduler.
+
+        Raises:
+            EmitError: Redis did not acknowledge it within the deadline.
+        """
+        scheduler = self._scheduler(name)
+        link = await self._herd.link()
+        schedulers = link.schedulers(self.declaration)
+        with self._reporting("schedule"):
+            return await schedulers.remove(scheduler, deadline=time.monotonic() + self._herd.emit_timeout)
+
+    # -- processing
+
+    async def start(self) -> None:
+        """Begin to process this event. Returns at once, also while Redis is away: the worker keeps trying.
+
+        Raises:
+            DeclarationError: the event has no handler here.
+        """
+        await self._herd.start_events([self.name])
+
+    async def stop(self, timeout: Seconds | None = None) -> None:
+        """Take no more of this event, let what runs end, and put back what still runs after `timeout` seconds.
+
+        The default is the herd's stop timeout, 25 seconds. Where a handler cannot be ended (a thread, or one that
+        swallows its cancellation), its events are put back and the process ends at once.
+        """
+        await self._herd.stop_events([self.name], timeout)
+
+    async def __call__(self, payload: P, ctx: Context | None = None, /) -> R:
+        """Run the handler itself, for unit tests: no queue, no log, no retry.
+
+        Raises:
+            DeclarationError: the event has no handler here.
+        """
+        handler = self._handler
+        if handler is None:
+            raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
+        context = ctx or Context(id=uuid7(), event=self.name, attempt=1, fence=1, emitted_at=datetime.now(UTC))
+        arguments: Sequence[Any] = (payload, context) if handler.wants_context else (payload,)
+        if handler.run_in == "loop":
+            return cast("R", await handler.function(*arguments))
+        return cast("R", await asyncio.to_thread(handler.function, *arguments))
+
+    # -- inside
+
+    def _new_job(
+        self, payload: Any, delay: Seconds | None, priority: int, event_id: UUID | None
+    ) -> tuple[NewJob, UUID]:
+        declaration = self.declaration
+        if event_id is None:
+            event_id = uuid7()
+        elif not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{self.name}: id must be a uuid.UUID.")
+        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay") * 1000)
+        if priority:
+            check_priority(priority)
+        data = declaration.payload.encode(payload)
+        return NewJob(str(event_id), declaration.name, data, declaration.options, delay_ms, priority), event_id
+
+    async def _add(self, queue: BullQueue, job: NewJob) -> None:
+        limit = self._herd.emit_timeout
+        attempts = Attempts()
+        cause: BaseException
+        try:
+            async with asyncio.timeout(limit):
+                await queue.add(job, deadline=time.monotonic() + limit, attempts=attempts)
+        except (RedisUnavailable, TimeoutError) as error:
+            cause = error
+        except ScriptError as error:
+            cause = error
+            self._fault("emit", error, job)
+        else:
+            return
+        raise self._not_acknowledged(cause, limit, attempts.maybe_applied or isinstance(cause, TimeoutError))
+
+    def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
+        why = str(cause) or f"no answer within {limit:g} s"
+        hint = "it may be stored: emit it again with the same id" if maybe_stored else "it is not stored"
+        return EmitError(f"{self.name} was not acknowledged ({why.rstrip('.')}); {hint}.", maybe_stored=maybe_stored)
+
+    def _fault(self, source: str, error: BaseException, job: NewJob | None = None) -> None:
+        self._herd.signals.emit(
+            QueueFault(
+                source=source,
+                queue=self.declaration.queue,
+                error=ErrorInfo(type(error).__name__, str(error)),
+                event=self.name,
+                event_id=UUID(job.id) if job is not None else None,
+            )
+        )
+
+    def _reporting(self, source: str) -> _Reporting:
+        return _Reporting(self, source)
+
+    def _scheduler(self, name: str) -> str:
+        check_name(name, "schedule")
+        # On a queue that several events share, each has its own names.
+        own = self.declaration.queue == f"{{{self.name}}}"
+        return name if own else f"{self.name}.{name}"
+
+
+class _Reporting(suppress):
+    """Turns a failed call to Redis into an EmitError, and a refused one into a `queue.error` as well."""
+
+    def __init__(self, event: Event[Any, Any], source: str) -> None:
+        super().__init__()
+        self._event = event
+        self._source = source
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if isinstance(error, ScriptError):
+            self._event._fault(self._source, error)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if isinstance(error, ScriptError | RedisUnavailable):
+            message = f"{self._event.name}: the schedule was not acknowledged ({str(error).rstrip('.')})."
+            raise EmitError(message) from None
+        return False
+
+
+def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:
+    first = errors[0]
+    if not isinstance(first, OxherdError):
+        return first
+    maybe = any(isinstance(error, EmitError) and error.maybe_stored for error in errors)
+    return EmitError(f"{len(emitted)} of {wanted} were acknowledged: {first}", emitted=emitted, maybe_stored=maybe)

@@ -1,0 +1,116 @@
+"""A herd's way to Redis: which server, one client for each event loop, the queues on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from oxherd.declaration import Declaration
+from oxherd.errors import ConfigError
+from oxherd.queue.keys import QueueKeys, has_hash_tag
+from oxherd.queue.queue import BullQueue
+from oxherd.queue.schedulers import Schedulers
+from oxherd.redis.client import Client
+from oxherd.redis.outage import Outages
+from oxherd.redis.url import RedisURL, parse_url
+from oxherd.servers.embedded import EmbeddedServer
+
+T = TypeVar("T")
+
+
+class Link:
+    """One event loop's client, and the queues that it has been asked for."""
+
+    def __init__(self, url: RedisURL, prefix: str, outages: Outages) -> None:
+        self.client = Client(url, outages)
+        self._prefix = prefix
+        self._queues: dict[str, BullQueue] = {}
+
+    def queue(self, declaration: Declaration) -> BullQueue:
+        """The queue of an event.
+
+        Raises:
+            ConfigError: on a cluster, neither the queue's name nor the prefix has a hash tag.
+        """
+        queue = self._queues.get(declaration.queue)
+        if queue is None:
+            check_hash_tag(self.client.url, self._prefix, declaration)
+            queue = BullQueue(self.client, QueueKeys(self._prefix, declaration.queue))
+            self._queues[declaration.queue] = queue
+        return queue
+
+    def schedulers(self, declaration: Declaration) -> Schedulers:
+        """The schedulers on an event's queue."""
+        return Schedulers(self.client, self.queue(declaration).keys)
+
+
+def check_hash_tag(url: RedisURL, prefix: str, declaration: Declaration) -> None:
+    """Refuse a queue whose keys a cluster would spread over several slots."""
+    if url.topology == "cluster" and not has_hash_tag(f"{prefix}:{declaration.queue}"):
+        raise ConfigError(
+            f"{declaration.name}: on a Redis Cluster the queue {declaration.queue!r} needs a hash tag; "
+            f"name it '{{{declaration.queue}}}', or give the herd a prefix such as '{{bull}}'."
+        )
+
+
+class Server:
+    """The server that a herd uses: its URL, else $OXHERD_URL, else the embedded one of the project directory."""
+
+    def __init__(self, url: str | None) -> None:
+        self._given = url
+        self._lock = threading.Lock()
+        self._embedded: EmbeddedServer | None = None
+        self._pid = os.getpid()
+
+    def url(self) -> RedisURL:
+        """The URL; joins the embedded server where none is configured (this may take a moment).
+
+        Raises:
+            ConfigError: the URL cannot be used.
+            ServerError: the embedded server cannot be started.
+        """
+        text = self._given or os.environ.get("OXHERD_URL")
+        if text:
+            return parse_url(text)
+        with self._lock:
+            if self._pid != os.getpid():
+                # A forked child is a user of the server in its own right.
+                self._pid, self._embedded = os.getpid(), None
+            if self._embedded is None:
+                self._embedded = EmbeddedServer.join()
+            return parse_url(self._embedded.url)
+
+    def leave(self) -> None:
+        """Leave the embedded server; the last to leave stops it."""
+        with self._lock:
+            embedded, self._embedded = self._embedded, None
+        if embedded is not None and self._pid == os.getpid():
+            embedded.leave()
+
+
+class Portal:
+    """An event loop in a thread of its own, for callers that have none."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="oxherd-sync", daemon=True)
+        self._thread.start()
+        self.pid = os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop."""
+        return self._loop
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and wait for its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def close(self) -> None:
+        """Stop the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,1 @@
+"""BullMQ: the only folder that knows its keys, scripts and options."""

@@ -1,0 +1,60 @@
+"""Looks at a server and its queues without changing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from oxherd.errors import ScheduleError
+from oxherd.queue.queue import BullQueue
+from oxherd.redis.client import Client, ScriptError
+from oxherd.schedule.cron import Cron
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself; `slots` is None where it is no cluster, `eviction` where it may not be asked."""
+
+    software: str
+    version: tuple[int, ...]
+    eviction: str | None
+    slots: int | None
+
+
+async def server_facts(client: Client) -> ServerFacts:
+    """Version, eviction policy and covered slots. Commands: INFO, CLUSTER SLOTS.
+
+    Raises:
+        RedisUnavailable: it cannot be reached.
+        ScriptError: it does not answer these commands.
+    """
+    text = (await client.call(0, "INFO")).decode()
+    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    is_valkey = "valkey_version" in info
+    version = info.get("valkey_version" if is_valkey else "redis_version", "0")
+    slots = None
+    if client.url.topology == "cluster":
+        ranges: list[Any] = await client.call(0, "CLUSTER", "SLOTS")
+        slots = sum(last - first + 1 for first, last, *_ in ranges)
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    return ServerFacts("Valkey" if is_valkey else "Redis", numbers, info.get("maxmemory_policy"), slots)
+
+
+async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
+    """The schedules on a queue: each one's name, and what is wrong with it, if anything. Commands: ZRANGE, HMGET."""
+    k = queue.keys
+    try:
+        names = [name.decode() for name in await queue.client.call(k.slot, "ZRANGE", k.repeat, 0, -1)]
+    except ScriptError as error:
+        return [("", str(error))]
+    found: list[tuple[str, str | None]] = []
+    for name in names:
+        pattern, tz = await queue.client.call(k.slot, "HMGET", f"{k.repeat}:{name}", "pattern", "tz")
+        wrong = None
+        if pattern is not None:
+            try:
+                Cron(pattern.decode(), tz.decode() if tz else "UTC")
+            except ScheduleError as error:
+                wrong = str(error)
+        found.append((name, wrong))
+    return found

@@ -1,0 +1,40 @@
+"""The names of a queue's keys, as BullMQ spells them."""
+
+from __future__ import annotations
+
+from oxherd.redis.client import key_slot
+
+
+class QueueKeys:
+    """A queue's keys under `prefix:queue:`, and the cluster slot that they share."""
+
+    def __init__(self, prefix: str, queue: str) -> None:
+        self.queue = queue
+        self.base = f"{prefix}:{queue}:"
+        self.slot = key_slot(self.base)
+        self.wait = self.base + "wait"
+        self.active = self.base + "active"
+        self.paused = self.base + "paused"
+        self.prioritized = self.base + "prioritized"
+        self.delayed = self.base + "delayed"
+        self.completed = self.base + "completed"
+        self.failed = self.base + "failed"
+        self.stalled = self.base + "stalled"
+        self.stalled_check = self.base + "stalled-check"
+        self.limiter = self.base + "limiter"
+        self.meta = self.base + "meta"
+        self.pc = self.base + "pc"
+        self.marker = self.base + "marker"
+        self.events = self.base + "events"
+        self.id = self.base + "id"
+        self.repeat = self.base + "repeat"
+
+    def job(self, job_id: str) -> str:
+        """The hash of a job."""
+        return self.base + job_id
+
+
+def has_hash_tag(text: str) -> bool:
+    """Whether Redis Cluster finds a hash tag in `text`: something between the first `{` and the next `}`."""
+    start = text.find("{")
+    return start >= 0 and text.find("}", start + 1) > start + 1

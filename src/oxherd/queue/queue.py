@@ -1,0 +1,263 @@
+"""One BullMQ queue: each method is one script, its keys and arguments as BullMQ 6 sends them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+from oxherd.queue.job import Job, decode
+from oxherd.queue.keys import QueueKeys
+from oxherd.queue.scripts import fresh_stalled_check, retake_locks, script
+from oxherd.redis.client import Argument, Attempts, Client
+
+_pack: Any = msgpack.packb
+
+
+class Refusal(IntEnum):
+    """BullMQ's answers that a job is not where its worker thinks it is (`error-code.ts`)."""
+
+    MISSING = -1
+    LOCK_MISSING = -2
+    NOT_ACTIVE = -3
+    PENDING_CHILDREN = -4
+    LOCK_TAKEN = -6
+    FAILED_CHILDREN = -9
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What a fetch brought: a job, or why there is none."""
+
+    job: Job | None = None
+    limited_ms: int = 0
+    delayed_until_ms: int = 0
+
+
+NOTHING = Fetched()
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be added: `options` are BullMQ's, `data` is JSON."""
+
+    id: str
+    name: str
+    data: bytes
+    options: dict[str, Any]
+    delay_ms: int = 0
+    priority: int = 0
+
+
+class BullQueue:
+    """A queue's scripts, bound to its keys."""
+
+    def __init__(self, client: Client, keys: QueueKeys) -> None:
+        self.client = client
+        self.keys = keys
+        k = keys
+        self._fetch_keys = (
+            k.wait, k.active, k.prioritized, k.events, k.stalled, k.limiter, k.delayed, k.paused, k.meta, k.pc, k.marker,
+        )  # fmt: skip
+        # moveToFinished wants the same keys but for its last four.
+        self._finish_keys = self._fetch_keys[:10]
+        self._packed_options: dict[int, tuple[dict[str, Any], bytes]] = {}
+
+    async def add(self, job: NewJob, *, deadline: float, attempts: Attempts | None = None) -> str:
+        """Add a job; the same id adds no second one while the first is stored. Answers the id of the stored job.
+
+        Scripts: addStandardJob, addDelayedJob, addPrioritizedJob. Tried again through outages until `deadline`.
+        """
+        k = self.keys
+        options = job.options
+        if job.delay_ms or job.priority:
+            options = options | {"delay": job.delay_ms, "priority": job.priority}
+        packed = _pack([k.base, job.id, job.name, now_ms(), None, None, None, None, None])
+        if job.delay_ms:
+            name, keys = "addDelayedJob", (k.marker, k.meta, k.id, k.delayed, k.completed, k.events)
+        elif job.priority:
+            name = "addPrioritizedJob"
+            keys = (k.marker, k.meta, k.id, k.prioritized, k.delayed, k.completed, k.active, k.events, k.pc)
+        else:
+            name = "addStandardJob"
+            keys = (k.wait, k.paused, k.meta, k.id, k.completed, k.delayed, k.active, k.events, k.marker)
+        arguments = (*keys, packed, job.data, self._pack_once(options))
+        answer = await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts)
+        return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+    async def fetch(self, token: str, lock_ms: int) -> Fetched:
+        """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""
+        packed = _pack({"token": token, "lockDuration": lock_ms, "limiter": None})
+        arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed)
+        return fetched(await self.client.script(self.keys.slot, script("moveToActive"), arguments), token)
+
+    async def finish(
+        self,
+        job: Job,
+        target: str,
+        value: bytes,
+        options: bytes,
+        *,
+        fetch_next: bool,
+        fields: list[Any] | None = None,
+    ) -> Fetched | Refusal:
+        """Move a job to `completed` or `failed`, and begin the next one if asked to. Script: moveToFinished.
+
+        `value` is the result's JSON or the reason of the failure; `options` come from `finish_options`.
+        """
+        k = self.keys
+        target_key = k.completed if target == "completed" else k.failed
+        arguments: tuple[Argument, ...] = (
+            *self._finish_keys,
+            target_key,
+            k.base + job.id,
+            f"{k.base}metrics:{target}",
+            k.marker,
+            job.id,
+            now_ms(),
+            "returnvalue" if target == "completed" else "failedReason",
+            value,
+            target,
+            "1" if fetch_next else "",
+            k.base,
+            options,
+        )
+        if fields:
+            arguments = (*arguments, _pack(fields))
+        answer = await self.client.script(k.slot, script("moveToFinished"), arguments)
+        if isinstance(answer, int) and answer < 0:
+            return Refusal(answer)
+        return fetched(answer, job.token)
+
+    async def retry_now(self, job: Job, fields: list[Any]) -> int:
+        """Put a failed job back on the queue without a wait, one attempt spent. Script: retryJob."""
+        k = self.keys
+        arguments = (
+            k.active, k.wait, k.paused, k.job(job.id), k.meta, k.events, k.delayed, k.prioritized, k.pc, k.marker,
+            k.stalled, k.base, now_ms(), "RPUSH" if job.options.get("lifo") else "LPUSH", job.id, job.token,
+            _pack(fields),
+        )  # fmt: skip
+        return int(await self.client.script(k.slot, script("retryJob"), arguments))
+
+    async def delay(self, job: Job, delay_ms: int, fields: list[Any], *, skip_attempt: bool = False) -> int:
+        """Put a job back for `delay_ms` milliseconds; costs an attempt unless skipped. Script: moveToDelayed."""
+        k = self.keys
+        arguments = (
+            k.marker, k.active, k.prioritized, k.delayed, k.job(job.id), k.events, k.meta, k.stalled, k.wait,
+            k.limiter, k.pc, k.base, str(now_ms()), job.id, job.token, delay_ms, "1" if skip_attempt else "0",
+            _pack(fields) if fields else "", "", "",
+        )  # fmt: skip
+        return int(await self.client.script(k.slot, script("moveToDelayed"), arguments))
+
+    async def requeue(self, job_id: str, token: str) -> int:
+        """Put a job back at the head of the queue, without costing an attempt. Script: moveJobFromActiveToWait."""
+        k = self.keys
+        arguments = (
+            k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
+            job_id, token, k.job(job_id),
+        )  # fmt: skip
+        answer = int(await self.client.script(k.slot, script("moveJobFromActiveToWait"), arguments))
+        if answer >= 0:
+            # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
+            await self.wake()
+        return answer
+
+    async def wake(self) -> None:
+        """Set the marker that wakes an idle worker."""
+        await self.client.call(self.keys.slot, "ZADD", self.keys.marker, 0, "0")
+
+    async def retake_locks(self, jobs: list[Job], lock_ms: int) -> list[bool]:
+        """Renew the locks of running jobs, and take back those that ran out and that nobody has taken.
+
+        Says for each job whether it is still ours. As BullMQ's extendLocks, but for the taking back.
+        """
+        k = self.keys
+        each: list[Argument] = []
+        for job in jobs:
+            each += (job.id, job.token, job.fence)
+        answers = await self.client.script(k.slot, retake_locks(), (k.stalled, k.active, k.base, lock_ms, *each))
+        return [answer == 1 for answer in answers]
+
+    async def server_ms(self) -> int:
+        """The server's clock, in milliseconds since the Unix epoch. Command: TIME."""
+        clock = await self.client.call(self.keys.slot, "TIME")
+        return int(clock[0]) * 1000 + int(clock[1]) // 1000
+
+    async def check_stalled(self, stalls: int, every_ms: int, server_ms: int) -> list[str]:
+        """Put back the jobs whose worker fell silent; answers their ids. Script: moveStalledJobsToWait.
+
+        The script itself spaces the checks of all workers by `every_ms`, and does nothing where it arrives later than
+        a second after `server_ms`.
+        """
+        k = self.keys
+        arguments = (
+            k.stalled, k.wait, k.active, k.stalled_check, k.meta, k.paused, k.marker, k.events, k.repeat,
+            stalls, k.base, now_ms(), every_ms, server_ms,
+        )  # fmt: skip
+        answer = await self.client.script(k.slot, fresh_stalled_check(), arguments)
+        return [job_id.decode("utf-8", "backslashreplace") for job_id in answer]
+
+    async def orphans(self, tokens: set[str]) -> list[tuple[str, str]]:
+        """The active jobs that hold one of our tokens: begun by a fetch whose answer was lost. (id, token) each."""
+        k = self.keys
+        ids = [job_id.decode() for job_id in await self.client.call(k.slot, "LRANGE", k.active, 0, -1)]
+        if not ids:
+            return []
+        holders = await self.client.call(k.slot, "MGET", *(f"{k.job(job_id)}:lock" for job_id in ids))
+        return [(i, h.decode()) for i, h in zip(ids, holders, strict=True) if h and h.decode() in tokens]
+
+    async def progress(self, job: Job, value: bytes) -> int:
+        """Store a job's progress. Script: updateProgress."""
+        k = self.keys
+        arguments = (k.job(job.id), k.events, k.meta, job.id, value)
+        return int(await self.client.script(k.slot, script("updateProgress"), arguments))
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state. Script: getCounts."""
+        states = ("wait", "active", "delayed", "prioritized", "completed", "failed")
+        answer = await self.client.script(self.keys.slot, script("getCounts"), (self.keys.base, *states))
+        return dict(zip(states, map(int, answer), strict=True))
+
+    def _pack_once(self, options: dict[str, Any]) -> bytes:
+        """An event's default options are the same object each time: packed once."""
+        known = self._packed_options.get(id(options))
+        if known is not None and known[0] is options:
+            return known[1]
+        packed = _pack(options)
+        if len(self._packed_options) < 64 and "delay" not in options:
+            self._packed_options[id(options)] = (options, packed)
+        return packed
+
+
+def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: int) -> bytes:
+    """The packed options of moveToFinished; they hold the lock's token, also for the job that is begun next."""
+    return _pack(
+        {
+            "token": job.token,
+            "keepJobs": keep,
+            "limiter": None,
+            "lockDuration": lock_ms,
+            "attempts": attempts,
+            "attemptsMade": job.attempts_made,
+            "maxMetricsSize": "",
+            **job.options.parent_policies,
+        }
+    )
+
+
+def fetched(answer: Any, token: str) -> Fetched:
+    """A fetch's answer `[fields, id, limit, delayed until]`, or 0 where nothing was asked for or found."""
+    if not isinstance(answer, list):
+        return NOTHING
+    raw: list[Any] = answer  # pyright: ignore[reportUnknownVariableType]
+    if raw[0]:
+        return Fetched(decode(raw[1], raw[0], token))
+    return Fetched(None, int(raw[2]), int(raw[3]) if len(raw) > 3 else 0)
+
+
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch, by this machine's clock, as BullMQ's clients send it."""
+    return int(time.time() * 1000)

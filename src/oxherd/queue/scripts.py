@@ -1,0 +1,112 @@
+"""The Lua scripts of the PyPI package `bullmq`, and the one of our own that retakes locks.
+
+BullMQ's Python classes are not used and not imported (docs/decisions/scripts-not-classes.md). A test compares names,
+key counts and arguments with what the installed package's own `Scripts` class sends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from oxherd.errors import ConfigError
+from oxherd.redis.client import Script
+
+# Name to number of keys, as the file names of bullmq 3.4 say.
+NAMES = {
+    "addStandardJob": 9,
+    "addDelayedJob": 6,
+    "addPrioritizedJob": 9,
+    "moveToActive": 11,
+    "moveToFinished": 14,
+    "moveToDelayed": 11,
+    "retryJob": 11,
+    "moveJobFromActiveToWait": 9,
+    "moveStalledJobsToWait": 9,
+    "updateProgress": 3,
+    "addJobScheduler": 11,
+    "updateJobScheduler": 12,
+    "removeJobScheduler": 3,
+    "getJobScheduler": 1,
+    "getCounts": 1,
+}
+
+# Renews locks as extendLocks does, and takes back those that ran out and that nobody else has taken: `ats` says
+# whether the job was begun again since. One script for both, so that no check for stalled jobs fits in between.
+# KEYS[1] stalled, KEYS[2] active; ARGV[1] key prefix, ARGV[2] lock in milliseconds, then id, token, fence of each job.
+# Answers 1 for each job that is ours (again), 0 for each that is lost.
+_RETAKE_LOCKS = b"""
+local answers = {}
+local active
+for i = 3, #ARGV, 3 do
+  local id, token, fence = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local lock = ARGV[1] .. id .. ":lock"
+  local holder = redis.call("GET", lock)
+  local ours = holder == token
+  if not holder and redis.call("HGET", ARGV[1] .. id, "ats") == fence then
+    if not active then
+      active = {}
+      for _, running in ipairs(redis.call("LRANGE", KEYS[2], 0, -1)) do active[running] = true end
+    end
+    ours = active[id] == true
+  end
+  if ours then
+    redis.call("SET", lock, token, "PX", ARGV[2])
+    redis.call("SREM", KEYS[1], id)
+  end
+  answers[#answers + 1] = ours and 1 or 0
+end
+return answers
+"""
+
+# A check for stalled jobs that was sent before an outage and reaches the server after it would give away every job
+# whose lock ran out meanwhile, before its worker can take it back. This prelude lets such a late check do nothing.
+# The last ARGV is the server's own time in milliseconds, asked for just before.
+_FRESH_ONLY = b"""
+do
+  local now = redis.call("TIME")
+  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[#ARGV]) > 1000 then return {} end
+end
+"""
+
+
+@cache
+def script(name: str) -> Script:
+    """A script of BullMQ by its name.
+
+    Raises:
+        ConfigError: the installed `bullmq` package has no such script with that number of keys.
+    """
+    keys = NAMES[name]
+    path = folder() / f"{name}-{keys}.lua"
+    if not path.is_file():
+        raise ConfigError(f"The installed bullmq package has no script {path.name}; install bullmq 3.4.")
+    return _script(name, path.read_bytes(), keys)
+
+
+@cache
+def retake_locks() -> Script:
+    """Our own script that takes run-out locks back."""
+    return _script("retakeLocks", _RETAKE_LOCKS, 2)
+
+
+@cache
+def fresh_stalled_check() -> Script:
+    """BullMQ's moveStalledJobsToWait, which does nothing when it arrives late."""
+    checked = script("moveStalledJobsToWait")
+    return _script("freshStalledCheck", _FRESH_ONLY + checked.text, checked.keys)
+
+
+def folder() -> Path:
+    """Where the installed `bullmq` package keeps its scripts; the package itself is not imported."""
+    spec = importlib.util.find_spec("bullmq")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("The package bullmq is not installed; install bullmq 3.4.")
+    return Path(next(iter(spec.submodule_search_locations))) / "commands"
+
+
+def _script(name: str, text: bytes, keys: int) -> Script:
+    digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+    return Script(name=name, text=text, sha=digest.encode(), keys=keys)

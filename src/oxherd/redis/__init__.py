@@ -1,0 +1,1 @@
+"""Connections and topology: the only folder that imports `redis`."""

@@ -1,0 +1,170 @@
+"""Sends commands to the node that serves their slot, follows the cluster, and waits through outages."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+from redis.crc import key_slot as _key_slot
+from redis.exceptions import AskError, BusyLoadingError, MovedError, NoScriptError, ReadOnlyError, ResponseError
+
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.faults import lost, server_state
+from oxherd.redis.node import Node
+from oxherd.redis.outage import CLUSTER, Outages
+from oxherd.redis.topology import Topology, make_topology
+from oxherd.redis.url import Address, RedisURL
+from oxherd.redis.wire import Wire
+
+Argument = str | bytes | int | float
+
+_REDIRECTIONS = 16
+_FIRST_RETRY_SECONDS = 0.02
+_LAST_RETRY_SECONDS = 0.5
+_ASKING: bytes = hiredis.pack_command(("ASKING",))
+
+
+class ScriptError(Exception):
+    """The server refused a command for a reason of its own (a damaged key, a script that failed): not an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, called by its SHA1; the server is given the text when it does not know it."""
+
+    name: str
+    text: bytes
+    sha: bytes
+    keys: int
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What is known of a call that was sent more than once."""
+
+    maybe_applied: bool = False
+
+
+def key_slot(key: str) -> int:
+    """The cluster slot of a key, by its hash tag where it has one."""
+    return _key_slot(key.encode())
+
+
+class Client:
+    """One process's way to Redis: implicit pipelining on one connection for each node."""
+
+    def __init__(self, url: RedisURL, outages: Outages) -> None:
+        self.url = url
+        self.outages = outages
+        self.topology: Topology = make_topology(url, outages)
+
+    async def call(self, slot: int, *command: Argument) -> Any:
+        """One attempt at a command, redirections followed.
+
+        Raises:
+            RedisUnavailable: the server cannot be reached or does not serve us now.
+            ScriptError: the server answered with an error of the command itself.
+        """
+        return await self._attempt(slot, hiredis.pack_command(command))
+
+    async def script(self, slot: int, script: Script, arguments: tuple[Argument, ...]) -> Any:
+        """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does."""
+        packed = hiredis.pack_command((b"EVALSHA", script.sha, script.keys, *arguments))
+        try:
+            return await self._attempt(slot, packed)
+        except NoScriptError:
+            return await self._attempt(slot, hiredis.pack_command((b"EVAL", script.text, script.keys, *arguments)))
+
+    async def persist(
+        self,
+        slot: int,
+        script: Script,
+        arguments: tuple[Argument, ...],
+        *,
+        deadline: float | None = None,
+        attempts: Attempts | None = None,
+        wanted: Callable[[], bool] | None = None,
+    ) -> Any:
+        """A script that must succeed: tried again through outages until `deadline` (monotonic seconds, None: for ever).
+
+        `attempts.maybe_applied` is set when an earlier attempt may have run. `wanted` is asked before each new
+        attempt; once it says no, the last error is raised.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self.script(slot, script, arguments)
+            except RedisUnavailable as error:
+                if attempts is not None:
+                    attempts.maybe_applied |= error.maybe_applied
+                failures += 1
+                delay = retry_delay(failures)
+                if deadline is not None and time.monotonic() + delay >= deadline:
+                    raise
+                if wanted is not None and not wanted():
+                    raise
+            await asyncio.sleep(delay)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.topology.close()
+
+    async def _attempt(self, slot: int, packed: bytes) -> Any:
+        topology = self.topology
+        node = topology.current(slot) or await topology.node(slot)
+        asking = False
+        for _ in range(_REDIRECTIONS):
+            try:
+                wire: Wire = node.live or await node.wire()
+                future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
+                reply = await future
+            except MovedError as error:
+                topology.moved(slot, Address(*error.node_addr))
+                node, asking = await topology.node(slot), False
+                continue
+            except AskError as error:
+                node, asking = topology.at(Address(*error.node_addr)), True
+                continue
+            except NoScriptError:
+                raise
+            except ResponseError as error:
+                raise await self._refused(node, error) from None
+            except RedisUnavailable as error:
+                await self._look(error)
+                raise
+            if self.outages.open:
+                self.outages.up(node.name)
+                self.outages.up(CLUSTER)
+            return reply
+        raise lost(node.name, "the cluster sends us in circles", maybe_applied=False)
+
+    async def _refused(self, node: Node, error: ResponseError) -> Exception:
+        fault = server_state(error, node.name)
+        if fault is None:
+            return ScriptError(str(error))
+        self.outages.down(CLUSTER if fault.source == "cluster" else node.name, fault.source, fault)
+        if isinstance(error, ReadOnlyError | BusyLoadingError):
+            # A demoted primary: another one serves now.
+            await node.drop()
+        await self._look(fault)
+        return fault
+
+    async def _look(self, fault: RedisUnavailable) -> None:
+        if fault.source == "auth":
+            return
+        try:
+            await self.topology.refresh()
+        except RedisUnavailable:
+            # The caller is told of its own failure; that the cluster cannot be asked is an outage already noted.
+            return
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds to wait before the next attempt: doubling from 20 ms to 0.5 s, with jitter."""
+    delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
+    return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret

@@ -1,0 +1,180 @@
+"""One server: connected once, on demand, and again after each loss."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.faults import lost, server_state
+from oxherd.redis.outage import Outages
+from oxherd.redis.url import Address, RedisURL, tls_arguments
+from oxherd.redis.wire import Wire
+
+CONNECT_SECONDS = 5.0
+_FIRST_RETRY_SECONDS = 0.05
+_LAST_RETRY_SECONDS = 1.0
+
+
+class Node:
+    """A server's connections: the shared wire, and separate ones for what blocks.
+
+    `resolve` gives the address anew for each connection, since behind Sentinel it changes.
+    """
+
+    def __init__(self, name: str, url: RedisURL, resolve: Callable[[], Awaitable[Address]], outages: Outages) -> None:
+        self.name = name
+        self._url = url
+        self._resolve = resolve
+        self._outages = outages
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[Wire] | None = None
+        self._failures = 0
+        self._closed = False
+
+    @property
+    def live(self) -> Wire | None:
+        """The wire, if it is connected now."""
+        wire = self._wire
+        return wire if wire is not None and wire.alive else None
+
+    async def wire(self) -> Wire:
+        """The connected wire; many callers share one attempt, and attempts are spaced out while they fail.
+
+        Raises:
+            RedisUnavailable: this attempt failed.
+        """
+        wire = self.live
+        if wire is not None:
+            return wire
+        if self._closed:
+            raise lost(self.name, "the connection is closed", maybe_applied=False)
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect(), name=f"oxherd-connect-{self.name}")
+            self._connecting.add_done_callback(_retrieve)
+        return await asyncio.shield(self._connecting)
+
+    async def open(self) -> AbstractConnection:
+        """A connection of its own, ready for use, for a command that blocks.
+
+        Raises:
+            RedisUnavailable: it could not be made; the outage is noted.
+        """
+        connection: AbstractConnection | None = None
+        try:
+            connection = make_connection(self._url, await self._resolve())
+            await connection.connect()
+            await self._assert_serving(connection)
+        except (RedisError, OSError, RedisUnavailable) as error:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            fault = error if isinstance(error, RedisUnavailable) else self._fault(error)
+            self._outages.down(self.name, fault.source, error)
+            raise fault from None
+        except BaseException:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            raise
+        self._outages.up(self.name)
+        return connection
+
+    def report(self, source: str, error: BaseException) -> None:
+        """Note that this node failed us."""
+        if not self._closed:
+            self._outages.down(self.name, source, error)
+
+    async def drop(self) -> None:
+        """Leave the present connection, so that the next call connects anew."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+
+    async def close(self) -> None:
+        """Close for good; an open outage of this node is over, since nobody needs it any more."""
+        self._closed = True
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        await self.drop()
+
+    def forget(self) -> None:
+        """The node is needed no more."""
+        self._outages.up(self.name)
+
+    async def _connect(self) -> Wire:
+        if self._failures:
+            delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10))
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, keeps no secret
+        try:
+            connection = await self.open()
+        except RedisUnavailable:
+            self._failures += 1
+            raise
+        self._failures = 0
+        self._wire = Wire(connection, self.name, self._on_lost)
+        return self._wire
+
+    def _on_lost(self, error: BaseException) -> None:
+        if self._closed:
+            return
+        self._outages.down(self.name, "connect", error)
+        # Connecting at once, unasked, is what ends an outage on time when nobody has anything to send.
+        self._reconnect = asyncio.create_task(self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}")
+
+    async def _reconnect_until_up(self) -> None:
+        while not self._closed and self.live is None:
+            try:
+                await self.wire()
+            except RedisUnavailable:  # noted by open(); wire() spaces the attempts
+                continue
+
+    async def _assert_serving(self, connection: AbstractConnection) -> None:
+        # A server that loads its data, or that Sentinel has demoted, accepts connections but does not serve.
+        await connection.send_command("PING")
+        await connection.read_response(timeout=CONNECT_SECONDS)
+        if self._url.topology != "sentinel":
+            return
+        await connection.send_command("ROLE")
+        try:
+            role = await connection.read_response(timeout=CONNECT_SECONDS)
+        except ResponseError:  # ROLE may not be granted; READONLY then tells us at the first write
+            return
+        if role is None or bytes(role[0]) != b"master":
+            raise lost(self.name, "it is not the primary yet", maybe_applied=False)
+
+    def _fault(self, error: BaseException) -> RedisUnavailable:
+        return server_state(error, self.name) or lost(self.name, error, maybe_applied=False)
+
+
+def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
+    """A redis-py connection, not connected yet; RESP2, bytes, and no retry of its own."""
+    arguments: dict[str, object] = {
+        "db": 0 if sentinel else url.db,
+        "username": url.option("sentinel_username") if sentinel else url.username,
+        "password": url.option("sentinel_password") if sentinel else url.password,
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "client_name": "oxherd",
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if sentinel:
+        arguments.pop("client_name")
+    if address.path:
+        return UnixDomainSocketConnection(path=address.path, **arguments)  # pyright: ignore[reportArgumentType]
+    arguments |= {"host": address.host, "port": address.port, "socket_keepalive": True}
+    if url.tls:
+        return SSLConnection(**arguments, **tls_arguments(url))  # pyright: ignore[reportArgumentType]
+    return Connection(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def _retrieve(task: asyncio.Task[Wire]) -> None:
+    """Mark the failure of an attempt that nobody waits for any more as seen: open() has noted it."""
+    if not task.cancelled():
+        task.exception()

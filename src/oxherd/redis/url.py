@@ -1,0 +1,153 @@
+"""A Redis URL, parsed once and shown without its password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote
+
+from oxherd.errors import ConfigError
+
+Topology = Literal["standalone", "cluster", "sentinel"]
+
+_SCHEMES: dict[str, tuple[Topology, bool]] = {
+    "redis": ("standalone", False),
+    "rediss": ("standalone", True),
+    "unix": ("standalone", False),
+    "redis+cluster": ("cluster", False),
+    "rediss+cluster": ("cluster", True),
+    "redis+sentinel": ("sentinel", False),
+    "rediss+sentinel": ("sentinel", True),
+}
+_TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+_SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
+_DEFAULT_PORT: dict[Topology, int] = {"standalone": 6379, "cluster": 6379, "sentinel": 26379}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: a host and port, or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisURL:
+    """What a URL says: topology, addresses and credentials; its `repr` shows no credential."""
+
+    topology: Topology
+    seeds: tuple[Address, ...]
+    tls: bool = False
+    db: int = 0
+    service: str = ""
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.topology} {','.join(map(str, self.seeds))}"
+
+    def option(self, name: str) -> str | None:
+        """The value of a query option, or None."""
+        return dict(self.options).get(name)
+
+
+def parse_url(url: str) -> RedisURL:
+    """Parse a URL of the contract's schemes.
+
+    Raises:
+        ConfigError: an unknown scheme, a missing host or service, a port, database or option that is not one.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise ConfigError(f"The Redis URL has the scheme {shown!r}; use one of {known}.")
+    topology, tls = _SCHEMES[scheme]
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    username, password = _credentials(credentials) if at else (None, None)
+    options = _options(query, topology, tls)
+    db = options.pop("db", "")
+    if scheme == "unix":
+        if not slash or not path:
+            raise ConfigError("The unix:// URL names no socket; write unix:///path/to/redis.sock.")
+        seeds: tuple[Address, ...] = (Address(path="/" + unquote(path)),)
+        path = ""
+    else:
+        seeds = tuple(_address(host, _DEFAULT_PORT[topology]) for host in hosts.split(","))
+    service = ""
+    if topology == "sentinel":
+        service, _, path = path.partition("/")
+        if not service:
+            raise ConfigError("The Sentinel URL names no service; write redis+sentinel://host:port/service/0.")
+    return RedisURL(
+        topology=topology,
+        seeds=seeds,
+        tls=tls,
+        db=_database(path.rstrip("/") or db, topology),
+        service=unquote(service),
+        username=username,
+        password=password,
+        options=tuple(sorted(options.items())),
+    )
+
+
+def _credentials(text: str) -> tuple[str | None, str | None]:
+    username, colon, password = text.partition(":")
+    if not colon:
+        raise ConfigError("The Redis URL has a user without a password; write user:password@host, or :password@host.")
+    return unquote(username) or None, unquote(password) or None
+
+
+def _address(text: str, default_port: int) -> Address:
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = text.partition(":")
+    if not host:
+        raise ConfigError("The Redis URL has an empty host; write host:port, separated by commas where there are several.")
+    if not port:
+        return Address(unquote(host), default_port)
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"The Redis URL has a wrong port for host {host!r}; a port is a number from 1 to 65535.")
+    return Address(unquote(host), int(port))
+
+
+def _database(text: str, topology: Topology) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError("The Redis URL has a database that is not a number; write /0 at its end.")
+    if topology == "cluster" and int(text):
+        raise ConfigError("A Redis Cluster has database 0 only; take the database out of the URL.")
+    return int(text)
+
+
+def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = {"db"} | (_TLS_OPTIONS if tls else set()) | (_SENTINEL_OPTIONS if topology == "sentinel" else set())
+    for name in options:
+        if name not in known:
+            shown = name if name.isidentifier() and len(name) < 40 else "?"
+            raise ConfigError(f"The Redis URL has an unknown option {shown!r}; known here: {', '.join(sorted(known))}.")
+    return options
+
+
+def tls_arguments(url: RedisURL) -> dict[str, Any]:
+    """redis-py's TLS arguments: certificates are verified unless the URL says otherwise."""
+    arguments: dict[str, Any] = {name: value for name, value in url.options if name in _TLS_OPTIONS}
+    if "ssl_check_hostname" in arguments:
+        arguments["ssl_check_hostname"] = arguments["ssl_check_hostname"].lower() not in {"0", "false", "no"}
+    if arguments.get("ssl_cert_reqs") == "none":
+        arguments["ssl_check_hostname"] = False
+    return arguments

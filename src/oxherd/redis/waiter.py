@@ -1,0 +1,129 @@
+"""Waits for a queue's marker on a connection of its own: the one command of ours that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import suppress
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.client import Client, ScriptError, retry_delay
+from oxherd.redis.faults import lost, server_state
+from oxherd.redis.node import Node
+
+_GRACE_SECONDS = 2.0
+
+
+class Waiter:
+    """BZPOPMIN of one key, again and again; its connection is made once and kept."""
+
+    def __init__(self, client: Client, slot: int, key: str) -> None:
+        self._client = client
+        self._slot = slot
+        self._key = key
+        self._connection: AbstractConnection | None = None
+        self._node: Node | None = None
+        self._client_id = 0
+        self._blocked = False
+        self._failures = 0
+        self._stale = False
+        self._forget_change = client.topology.on_change(self._on_change)
+
+    async def wait(self, seconds: float) -> float | None:
+        """Wait until a marker is there, or `seconds` have passed; the marker is taken.
+
+        Returns the marker's score (0, or the time of the next delayed job in milliseconds), or None.
+
+        Raises:
+            RedisUnavailable: the server cannot be reached; the next call connects anew, spaced out.
+            ScriptError: the key cannot be read (it is damaged).
+        """
+        try:
+            connection = await self._connected()
+            self._blocked = True
+            async with asyncio.timeout(seconds + _GRACE_SECONDS):
+                await connection.send_command("BZPOPMIN", self._key, max(seconds, 0.002))
+                reply = await connection.read_response(timeout=math.inf)
+        except (AskError, MovedError):
+            # The slot moves: the marker's new place is known after the look.
+            await self._disconnect()
+            await self._refresh()
+            return None
+        except ResponseError as error:
+            raise await self._refused(error) from None
+        except (RedisError, OSError) as error:
+            if self._stale:
+                return None
+            raise await self._failed(error) from None
+        except RedisUnavailable:
+            self._failures += 1
+            raise
+        except asyncio.CancelledError:
+            await self._disconnect()
+            raise
+        finally:
+            self._blocked = False
+        self._failures = 0
+        return None if reply is None else float(reply[2])
+
+    async def unblock(self) -> None:
+        """End a wait that is going on, without losing a marker that was just taken."""
+        if not self._blocked:
+            return
+        with suppress(RedisUnavailable, ScriptError):  # where it may not be said, the wait ends by its own time
+            await self._client.call(self._slot, "CLIENT", "UNBLOCK", self._client_id)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._forget_change()
+        await self._disconnect()
+
+    async def _connected(self) -> AbstractConnection:
+        if self._connection is not None and self._connection.is_connected:
+            return self._connection
+        if self._failures:
+            await asyncio.sleep(retry_delay(self._failures))
+        self._stale = False
+        self._node = await self._client.topology.node(self._slot)
+        self._connection = await self._node.open()
+        await self._connection.send_command("CLIENT", "ID")
+        self._client_id = int(await self._connection.read_response())
+        return self._connection
+
+    async def _refused(self, error: ResponseError) -> Exception:
+        self._failures += 1
+        await self._disconnect()
+        name = self._node.name if self._node else self._key
+        fault = server_state(error, name)
+        if fault is None:
+            return ScriptError(str(error))
+        if self._node is not None:
+            self._node.report(fault.source, fault)
+        await self._refresh()
+        return fault
+
+    async def _failed(self, error: RedisError | OSError) -> RedisUnavailable:
+        self._failures += 1
+        await self._disconnect()
+        if self._node is not None:
+            self._node.report("connect", error)
+        await self._refresh()
+        return lost(self._node.name if self._node else self._key, error, maybe_applied=False)
+
+    async def _refresh(self) -> None:
+        with suppress(RedisUnavailable):  # noted as an outage where it happens
+            await self._client.topology.refresh()
+
+    def _on_change(self) -> None:
+        # A node that no longer serves the slot, or is dead, would keep us waiting for nothing.
+        if self._blocked and self._client.topology.current(self._slot) is not self._node:
+            self._stale = True
+            self._leaving = asyncio.ensure_future(self._disconnect())
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)

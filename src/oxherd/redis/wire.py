@@ -1,0 +1,147 @@
+"""Implicit pipelining: one connection, many coroutines.
+
+Calls made in the same turn of the event loop are joined and sent with one write; one reader answers them in order.
+Nothing that blocks in the server may be sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError, ResponseError
+
+from oxherd.redis.faults import lost
+
+# Redis may be busy for seconds (a fork, a long script); a wire that is silent for longer while it owes us an answer is
+# taken for dead, since a peer that vanished without a word is only found this way.
+SILENCE_SECONDS = 8.0
+_CHECK_SECONDS = 1.0
+
+
+class Wire:
+    """A connected connection shared by all callers; once lost it stays lost, and its owner opens another."""
+
+    def __init__(self, connection: AbstractConnection, node: str, on_lost: Callable[[BaseException], None]) -> None:
+        self._connection = connection
+        self._node = node
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._buffer: list[bytes] = []
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._waiting_since = 0.0
+        self._wakeup: asyncio.Future[None] | None = None
+        self.alive = True
+        self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
+        self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
+        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
+        """Queue packed command(s) for the next write; the future is the last reply.
+
+        The future's exception is a `ResponseError` of redis-py when the server answered with one, and
+        `RedisUnavailable` when the connection was lost before the answer.
+        """
+        if not self.alive:
+            raise lost(self._node, "the connection is closed", maybe_applied=False)
+        create_future = self._loop.create_future
+        pending = self._pending
+        if not pending:
+            self._waiting_since = self._loop.time()
+        for _ in range(replies - 1):
+            leading = create_future()
+            leading.add_done_callback(_retrieve)
+            pending.append(leading)
+        future = create_future()
+        pending.append(future)
+        self._buffer.append(packed)
+        wakeup = self._wakeup
+        if wakeup is not None:
+            self._wakeup = None
+            if not wakeup.done():
+                wakeup.set_result(None)
+        return future
+
+    async def close(self) -> None:
+        """Close the connection; what is not answered yet fails as lost."""
+        self._fail(ConnectionAbortedError("closed by oxherd"), report=False)
+        for task in (self._reader, self._writer):
+            if task is not asyncio.current_task():
+                await asyncio.wait([task])
+        await self._connection.disconnect()
+
+    async def _write(self) -> None:
+        buffer = self._buffer
+        send = self._connection.send_packed_command
+        try:
+            while self.alive:
+                if not buffer:
+                    self._wakeup = self._loop.create_future()
+                    await self._wakeup
+                    continue
+                data = b"".join(buffer)
+                buffer.clear()
+                # redis-py would connect again by itself, and the answers would no longer match the questions.
+                if not self._connection.is_connected:
+                    break
+                await send(data, check_health=False)
+        except (RedisError, OSError) as error:
+            self._fail(error)
+
+    async def _read(self) -> None:
+        read = self._connection.read_response
+        pending = self._pending
+        time = self._loop.time
+        try:
+            while self.alive:
+                error: ResponseError | None = None
+                reply: Any = None
+                try:
+                    reply = await read(timeout=math.inf)
+                except ResponseError as answer:
+                    error = answer
+                self._waiting_since = time()
+                future = pending.popleft()
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(reply)
+                else:
+                    future.set_exception(error)
+        except (RedisError, OSError, IndexError) as error:
+            self._fail(error)
+
+    def _check(self) -> None:
+        if not self.alive:
+            return
+        if self._pending and self._loop.time() - self._waiting_since > SILENCE_SECONDS:
+            self._fail(TimeoutError(f"no answer for {SILENCE_SECONDS:.0f} seconds"))
+            return
+        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _fail(self, error: BaseException, *, report: bool = True) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        self._watch.cancel()
+        self._buffer.clear()
+        for future in self._pending:
+            if not future.done():
+                future.set_exception(lost(self._node, error, maybe_applied=True))
+        self._pending.clear()
+        current = asyncio.current_task()
+        for task in (self._reader, self._writer):
+            if task is not current:
+                task.cancel()
+        if report:
+            self._on_lost(error)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark the exception of a reply that nobody awaits as seen."""
+    if not future.cancelled():
+        future.exception()

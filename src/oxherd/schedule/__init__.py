@@ -1,0 +1,1 @@
+"""When an event repeats: cron expressions and intervals, as pure values."""

@@ -1,0 +1,290 @@
+"""When a schedule ticks: pure values that take a time and return the next one; no clock, no Redis, no asyncio.
+
+cronsim reads the fields and walks the calendar on naive local times only. What a clock change does to a tick is decided
+here, so that a schedule's ticks are one fixed set of instants, the same from wherever one starts to ask:
+
+- a local time that a clock change skips runs once, at the first time that exists after it;
+- a local time that occurs twice runs at its first occurrence only;
+- a pattern that repeats within the day (`*`, `*/n`, `m/n` or the full range in its second, minute or hour) follows real
+  time: it runs in both occurrences, and a skipped tick counts as run where the old clock's instant is a tick by the new
+  clock, so that `30 * * * *` goes from 01:30 to 03:30, one hour later.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+from oxherd.errors import ScheduleError
+
+_SECOND: Final = timedelta(seconds=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+
+_NAMED: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_ALLOWED: Final = {
+    "second": "0 to 59",
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31, L or LW",
+    "month": "1 to 12 or JAN to DEC",
+    "day-of-week": "0 to 7 or SUN to SAT, Sunday being 0 or 7",
+}
+_NEVER: Final = "never matches a date"
+_REPEATING: Final = re.compile(r"\*|\d+/|0-(59|23)\b")
+_EXAMPLE: Final = "write for example '30 2 * * *' for 02:30 every day, or '*/15 * * * *' for every 15 minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron expression in a time zone: minute, hour, day of month, month, day of week; seconds first if there are six.
+
+    >>> Cron("0 2 * * *", tz="Europe/Paris")
+    Cron(expression='0 2 * * *', tz='Europe/Paris')
+    """
+
+    expression: str
+    tz: str = "UTC"
+
+    def __post_init__(self) -> None:
+        _pattern(self.expression)
+        _zone(self.tz)
+
+    def next(self, after: datetime) -> datetime:
+        """The first tick strictly after an aware datetime, as an aware datetime in this schedule's zone."""
+        start = _instant_of(after)
+        try:
+            return self._next(start).astimezone(_zone(self.tz))
+        except (OverflowError, ValueError, StopIteration):
+            raise ScheduleError(
+                f"The cron expression {_quote(self.expression)} has no tick near the year {start.year} that a datetime "
+                "can hold: ask from a time well inside the years 1 to 9999."
+            ) from None
+
+    def _next(self, start: datetime) -> datetime:
+        zone, pattern = _zone(self.tz), _pattern(self.expression)
+        wall = start.astimezone(zone).replace(tzinfo=None, fold=0, microsecond=0)
+        fold = _change(wall, zone)
+        if fold is None:
+            return _first_pass(pattern, zone, wall)
+
+        begin, end = _wall(fold.at, fold.after), _wall(fold.at, fold.before)
+        repeating = start >= fold.at
+        tick = _first_pass(pattern, zone, end - _SECOND if repeating else wall)
+        if pattern.repeats:
+            again = pattern.after(wall if repeating else begin - _SECOND)
+            if again < end:
+                tick = min(tick, _instant(again, fold.after))
+        return tick
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Every:
+    """An interval: it ticks at the multiples of that many seconds since the Unix epoch, whoever asks and whenever.
+
+    >>> Every(timedelta(minutes=1)) == Every(60)
+    True
+    """
+
+    milliseconds: int
+
+    def __init__(self, seconds: float | int | timedelta) -> None:
+        object.__setattr__(self, "milliseconds", _milliseconds(seconds))
+
+    def next(self, after: datetime) -> datetime:
+        """The first tick strictly after an aware datetime, as an aware datetime in UTC."""
+        elapsed = (_instant_of(after) - _EPOCH) // _MILLISECOND
+        tick = (elapsed // self.milliseconds + 1) * self.milliseconds
+        try:
+            return _EPOCH + timedelta(milliseconds=tick)
+        except OverflowError:
+            raise ScheduleError(
+                f"{self!r} has no tick after {after.year} that a datetime can hold: use a shorter interval."
+            ) from None
+
+    def __repr__(self) -> str:
+        whole, rest = divmod(self.milliseconds, 1000)
+        return f"Every({whole})" if not rest else f"Every({self.milliseconds / 1000!r})"
+
+
+Schedule: TypeAlias = Cron | Every
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """An expression that cronsim has accepted; it knows local times only."""
+
+    fields: str
+    repeats: bool
+
+    def after(self, wall: datetime) -> datetime:
+        """The first local time that fits, strictly after another."""
+        return next(CronSim(self.fields, wall))
+
+    def matches(self, wall: datetime) -> bool:
+        return self.after(wall - _SECOND) == wall
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A clock change: its instant, and the offsets from UTC on both sides of it."""
+
+    at: datetime
+    before: timedelta
+    after: timedelta
+
+
+def _first_pass(pattern: _Pattern, zone: ZoneInfo, wall: datetime) -> datetime:
+    """The instant of the first tick after a local time, leaving out what occurs again."""
+    while True:
+        wall = pattern.after(wall)
+        change = _change(wall, zone)
+        if change is None or change.before > change.after:
+            return wall.replace(tzinfo=zone).astimezone(UTC)
+        # Asked first, so that a gap full of ticks is not walked one by one.
+        gap_ends_on_tick = pattern.matches(_wall(change.at, change.after))
+        by_old_clock = wall + (change.after - change.before)
+        if gap_ends_on_tick or not (pattern.repeats and pattern.matches(by_old_clock)):
+            return change.at
+
+
+def _change(wall: datetime, zone: ZoneInfo) -> _Change | None:
+    """The clock change that skips or repeats a local time, if one does."""
+    first = wall.replace(tzinfo=zone).astimezone(UTC)
+    second = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    if first == second:
+        return None
+    naive = wall.replace(tzinfo=UTC)
+    low, high = sorted((first, second))
+    after = high.astimezone(zone).utcoffset()
+    while high - low > _SECOND:
+        middle = low + (high - low) // 2 // _SECOND * _SECOND
+        if middle.astimezone(zone).utcoffset() == after:
+            high = middle
+        else:
+            low = middle
+    return _Change(at=high, before=naive - first, after=naive - second)
+
+
+def _wall(instant: datetime, offset: timedelta) -> datetime:
+    return instant.replace(tzinfo=None) + offset
+
+
+def _instant(wall: datetime, offset: timedelta) -> datetime:
+    return (wall - offset).replace(tzinfo=UTC)
+
+
+def _instant_of(after: datetime) -> datetime:
+    if after.utcoffset() is None:
+        raise ScheduleError(
+            "Nothing can be said to follow a naive datetime: pass one with a zone, as datetime.now(UTC)."
+        )
+    try:
+        return after.astimezone(UTC)
+    except OverflowError:
+        raise ScheduleError("This datetime is too far out: ask from a time well inside the years 1 to 9999.") from None
+
+
+@lru_cache(maxsize=1024)
+def _pattern(expression: str) -> _Pattern:
+    fields = _NAMED.get(expression.strip().lower(), expression)
+    if fields.strip().startswith("@"):
+        raise ScheduleError(
+            f"The cron expression {_quote(expression)} is not a name that is known: use one of {', '.join(_NAMED)}."
+        )
+    pattern = _Pattern(fields, _repeats(fields))
+    try:
+        # Any start would do: the rarest date, a Feb 29 on a given weekday, comes back within cronsim's 50 years.
+        pattern.after(datetime(2000, 1, 1))
+    except StopIteration:
+        raise ScheduleError(f"The cron expression {_quote(expression)} {_NEVER}: {_EXAMPLE}.") from None
+    except (CronSimError, ValueError) as error:
+        raise ScheduleError(f"The cron expression {_quote(expression)} {_fault(fields, error)}: {_EXAMPLE}.") from None
+    return pattern
+
+
+def _repeats(fields: str) -> bool:
+    clock = fields.split()[:-3]
+    return any(_REPEATING.match(field) for field in clock)
+
+
+def _fault(fields: str, error: Exception) -> str:
+    """What is wrong, from cronsim's `Bad minute`."""
+    split = fields.split()
+    if len(split) not in {5, 6}:
+        return f"does not have 5 fields, or 6 with the seconds first, but {len(split)}"
+    name = str(error).removeprefix("Bad ")
+    if name == "day-of-month" and _is_valid(" ".join([*split[:-2], "*", split[-1]])):
+        return _NEVER
+    return f"has a {name} that cannot be (allowed: {_ALLOWED[name]})" if name in _ALLOWED else "cannot be read"
+
+
+def _is_valid(fields: str) -> bool:
+    try:
+        CronSim(fields, datetime(2000, 1, 1))
+    except (CronSimError, ValueError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _zone(tz: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(tz)
+    except (KeyError, ValueError, OSError):  # a folder's name and a file that is no zone raise the latter two
+        near = " or ".join(map(repr, _near(tz)))
+        remedy = f"did you mean {near}?" if near else "use a name such as 'Europe/Paris' or 'UTC'."
+        raise ScheduleError(f"There is no time zone {_quote(tz)}: {remedy}") from None
+
+
+def _near(tz: str) -> list[str]:
+    spoken: dict[str, str] = {}
+    for name in sorted(available_timezones()):
+        spoken.setdefault(name.rpartition("/")[2].lower(), name)
+        spoken[name.lower()] = name
+    close = difflib.get_close_matches(tz.lower().replace(" ", "_"), spoken, n=3, cutoff=0.7)
+    return list(dict.fromkeys(spoken[match] for match in close))
+
+
+def _milliseconds(seconds: float | timedelta) -> int:
+    exact = True
+    if isinstance(seconds, timedelta):
+        milliseconds, rest = divmod(seconds, _MILLISECOND)
+        exact, seconds = not rest, seconds.total_seconds()
+    elif isinstance(seconds, int):
+        milliseconds = seconds * 1000
+    elif math.isfinite(seconds * 1000):
+        # Rounded, because 1.1 * 1000 is not 1100 in binary floating point.
+        milliseconds = round(seconds * 1000)
+        exact = math.isclose(seconds * 1000, milliseconds, rel_tol=1e-9)
+    else:
+        milliseconds = 0
+    if milliseconds > _LONGEST:
+        raise ScheduleError("An interval cannot reach past the year 9999: give it in seconds, such as Every(60).")
+    if not exact or milliseconds < 1:
+        raise ScheduleError(
+            f"An interval cannot be {seconds} seconds: give a whole number of milliseconds, at least 0.001 seconds, "
+            "such as Every(60) or Every(0.25)."
+        )
+    return milliseconds
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")

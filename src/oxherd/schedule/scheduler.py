@@ -1,0 +1,82 @@
+"""Schedules in BullMQ's job schedulers: stored once however often they are asked for, and carried from tick to tick."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from oxherd.queue.job import Job
+from oxherd.queue.queue import now_ms
+from oxherd.queue.schedulers import Repeat, Schedulers
+from oxherd.schedule.cron import Cron, Every, Schedule
+
+
+def repeat_of(schedule: Schedule) -> Repeat:
+    """A schedule in BullMQ's words."""
+    if isinstance(schedule, Every):
+        return Repeat(every=schedule.milliseconds)
+    return Repeat(pattern=schedule.expression, tz=schedule.tz)
+
+
+def next_ms(schedule: Schedule, after_ms: int) -> int:
+    """The first tick after a time, both in milliseconds since the Unix epoch."""
+    tick = schedule.next(datetime.fromtimestamp(after_ms / 1000, UTC))
+    return round(tick.timestamp() * 1000)
+
+
+async def ensure(
+    schedulers: Schedulers,
+    scheduler: str,
+    event: str,
+    schedule: Schedule,
+    data: bytes,
+    options: dict[str, Any],
+    *,
+    deadline: float,
+) -> None:
+    """Store a schedule; one that is stored already is left alone, with its due tick.
+
+    BullMQ's upsert removes the pending tick: asked for at each start, it would drop a tick that came due while no
+    worker ran. A changed schedule keeps a tick that is due, with the new payload.
+    """
+    repeat = repeat_of(schedule)
+    stored = await schedulers.get(scheduler, deadline)
+    now = now_ms()
+    upcoming = next_ms(schedule, now)
+    due = upcoming
+    if stored is not None:
+        pending = await schedulers.pending(scheduler, stored.next_ms)
+        if pending and stored.same(event, repeat, data, options):
+            return
+        if pending and stored.next_ms <= now:
+            due = stored.next_ms
+    if not await schedulers.upsert(scheduler, event, repeat, data, options, due, deadline=deadline) and due != upcoming:
+        # That tick runs now, and cannot be replaced: go on with the one after it.
+        await schedulers.upsert(scheduler, event, repeat, data, options, upcoming, deadline=deadline)
+
+
+def next_tick_ms(job: Job) -> int | None:
+    """When the schedule that made `job` ticks next, in milliseconds since the epoch; None where it is to end.
+
+    Never the tick's own time again, even where this machine's clock is behind the one that released it.
+
+    Raises:
+        ScheduleError: the job's pattern or time zone, written by another program, is not one.
+    """
+    repeat = job.options.get("repeat")
+    known: dict[str, Any] = repeat if isinstance(repeat, dict) else {}
+    now = now_ms()
+    tick = job.id.rpartition(":")[2]
+    after = max(now, int(tick) if tick.isdigit() else 0)
+    count, limit, end = (known.get(name) for name in ("count", "limit", "endDate"))
+    if isinstance(limit, int) and isinstance(count, int) and count + 1 > limit:
+        return None
+    if isinstance(end, int) and now > end:
+        return None
+    every = known.get("every")
+    schedule: Schedule = Every(every / 1000) if isinstance(every, int) else Cron(*_pattern(known))
+    return next_ms(schedule, after)
+
+
+def _pattern(repeat: dict[str, Any]) -> tuple[str, str]:
+    return str(repeat.get("pattern") or ""), str(repeat.get("tz") or "UTC")

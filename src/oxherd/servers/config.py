@@ -1,0 +1,59 @@
+"""The servers' configuration files and what their logs say."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LOG_LINE = re.compile(r"^\d+:\w+ .*? (?P<level>[.*#-]) (?P<text>.*)$")
+_ADVICE = ("overcommit", "Transparent Huge Pages", "somaxconn")
+
+
+def write_config(path: Path, settings: Mapping[str, str | int | Path], extra: Sequence[str] = ()) -> None:
+    """Write a configuration file that only this user can read (0600); `extra` are lines taken as they are."""
+    lines = [f"{name} {_quoted(value)}" for name, value in settings.items()]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write("\n".join([*lines, *extra, ""]))
+
+
+def log_since(log: Path, offset: int) -> str:
+    """What a server has logged from byte `offset` on."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def log_size(log: Path) -> int:
+    """The length of a log in bytes, 0 where there is none yet."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def complaint(logged: str) -> str:
+    """The last lines that tell why a server ended, on one line, without times and general advice."""
+    plain: list[str] = []
+    warnings: list[str] = []
+    for line in logged.splitlines():
+        match = _LOG_LINE.match(line)
+        text = match["text"] if match else line.strip()
+        if not text or any(word in text for word in _ADVICE):
+            continue
+        plain.append(text)
+        if match is None or match["level"] == "#":
+            warnings.append(text)
+    return " / ".join((warnings or plain)[-4:]) or "it logged nothing"
+
+
+def _quoted(value: str | int | Path) -> str:
+    if isinstance(value, int):
+        return str(value)
+    characters = (
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value)
+    )
+    return '"' + "".join(characters) + '"'

@@ -1,0 +1,87 @@
+"""Keeps one embedded server: starts it, and stops it when its last user is gone, however that user went.
+
+Run by its path, detached, on the standard library alone: `keeper.py DATA KEEPER_FD SERVER_FD BINARY`. Both descriptors
+come locked: the keeper's lock tells joiners that a keeper lives, the server's (which the server inherits and the
+keeper does not keep) that a server does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+_PATIENCE = 10.0  # seconds from SIGTERM to SIGKILL, for a server stuck in a script
+
+
+def main(arguments: list[str]) -> None:
+    """Detach, start the server and stay for as long as it lives."""
+    data, keeper, server, binary = Path(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3]
+    if os.fork():
+        # The joiner waits for this exit, so that no keeper is ever its child, to reap or to be warned of.
+        os._exit(0)
+    os.chdir("/")
+    os.set_inheritable(keeper, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # An inherited SIG_IGN would let the kernel reap the server before waitpid sees it.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = _start(data, binary)
+    os.close(server)
+    stopping = threading.Event()
+    threading.Thread(target=_stop_when_unused, args=(data, pid, stopping), daemon=True).start()
+    os.waitpid(pid, 0)
+    if stopping.is_set():
+        # Only while the lock is held: otherwise this may be the socket of a successor.
+        (data / "valkey.sock").unlink(missing_ok=True)
+    os._exit(0)
+
+
+def _start(data: Path, binary: str) -> int:
+    log = os.open(data / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    launch = str(Path(__file__).with_name("launch.py"))
+    command = [sys.executable, "-I", "-S", "-B", launch, str(os.getpid()), str(int(signal.SIGTERM)), binary]
+    # From the main thread: the kernel ties the server's death to the thread that started it.
+    pid = os.posix_spawn(
+        sys.executable,
+        [*command, str(data / "server.conf")],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+    )
+    os.close(log)
+    return pid
+
+
+def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:
+    try:
+        _wait_until_unused(data)
+        stopping.set()
+    finally:
+        # Also when waiting failed: a server that nobody watches must not stay.
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os.kill(pid, signal.SIGKILL)
+
+
+def _wait_until_unused(data: Path) -> None:
+    """Return with `lock` and `users` held, and so until this process exits: no join can come in between."""
+    users = os.open(data / "users", os.O_RDWR | os.O_CLOEXEC)
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CLOEXEC)
+    while True:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        # Given back at once: a joiner takes `lock` first, then `users`; holding both the other way round deadlocks.
+        fcntl.flock(users, fcntl.LOCK_UN)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,58 @@
+"""Advisory file locks (flock): the kernel releases them when the last copy of a descriptor is closed, by any death."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def try_exclusive(path: Path) -> int | None:
+    """A descriptor that holds `path` exclusively, or None while somebody else holds it."""
+    return _take(path, fcntl.LOCK_EX, seconds=0.0)
+
+
+def shared(path: Path, *, seconds: float) -> int | None:
+    """A descriptor that holds `path` shared, or None if it was held exclusively for all of `seconds`."""
+    return _take(path, fcntl.LOCK_SH, seconds=seconds)
+
+
+@contextmanager
+def exclusive(path: Path, *, seconds: float) -> Generator[None]:
+    """Hold `path` exclusively; a TimeoutError if somebody else held it for all of `seconds`."""
+    descriptor = _take(path, fcntl.LOCK_EX, seconds=seconds)
+    if descriptor is None:
+        raise TimeoutError(f"{path} was held by another process for {seconds:g} s")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(path: Path, operation: int, *, seconds: float) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if _poll(descriptor, operation, time.monotonic() + seconds):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _poll(descriptor: int, operation: int, deadline: float) -> bool:
+    pause = 0.0005
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+        else:
+            return True
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)

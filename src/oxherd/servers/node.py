@@ -1,0 +1,74 @@
+"""One node of a local cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oxherd.errors import ServerError
+from oxherd.servers.process import ServerProcess
+from oxherd.servers.slots import Member, parse_members
+
+
+class Node(ServerProcess):
+    """A cluster node on 127.0.0.1: `port` for clients, `bus_port` for the other nodes."""
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        bus_port: int,
+        *,
+        node_timeout: int,
+        appendonly: bool,
+        config: Sequence[str],
+        password: str | None,
+    ) -> None:
+        settings: dict[str, str | int] = {
+            "bind": "127.0.0.1",
+            "port": port,
+            "cluster-enabled": "yes",
+            "cluster-port": bus_port,
+            "cluster-config-file": "nodes.conf",
+            "cluster-node-timeout": node_timeout,
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": "everysec",
+            "save": "",
+            "repl-diskless-sync-delay": 0,
+        }
+        if password is not None:
+            settings["masterauth"] = password
+        super().__init__(directory, ("127.0.0.1", port), settings, config=config, password=password)
+        self.bus_port = bus_port
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The node's name in the cluster, which it keeps over restarts."""
+        if self._id is None:
+            self._id = self.text("CLUSTER", "MYID")
+        return self._id
+
+    def members(self) -> list[Member]:
+        """All nodes that this one knows."""
+        return parse_members(self.text("CLUSTER", "NODES"))
+
+    def myself(self) -> Member:
+        """This node in its own view."""
+        for member in self.members():
+            if "myself" in member.flags:
+                return member
+        raise ServerError(f"The node on port {self.port} does not list itself: start it again.")
+
+    def knows(self, *others: Node) -> bool:
+        """Whether it has met all `others`, and they are alive in its view."""
+        healthy = {member.id for member in self.members() if member.healthy}
+        return all(other.id in healthy for other in others)
+
+    def cluster_info(self) -> dict[str, str]:
+        """CLUSTER INFO as a dictionary."""
+        pairs = (line.partition(":") for line in self.text("CLUSTER", "INFO").splitlines())
+        return {name: value for name, _, value in pairs}
+
+    def __repr__(self) -> str:
+        return f"<Node {self.port}>"

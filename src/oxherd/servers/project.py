@@ -1,0 +1,115 @@
+"""Which project a process belongs to, and where that project's server keeps its data and its socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from oxherd.errors import ServerError
+
+_REMEDY = "set OXHERD_URL to a server of your own"
+# sun_path holds 104 bytes on macOS and 108 on Linux, with the closing zero.
+_LONGEST_SOCKET = 100
+
+
+def project_dir(start: Path | None = None) -> Path:
+    """The nearest folder from `start` (default: the current one) upwards with a `pyproject.toml`, else `start`."""
+    try:
+        here = (start or Path.cwd()).resolve()
+    except FileNotFoundError as error:
+        raise ServerError(f"The current folder does not exist any more: go to another or {_REMEDY}.") from error
+    for folder in (here, *here.parents):
+        if _is_file(folder / "pyproject.toml"):
+            return folder
+    return here
+
+
+def data_dir(project: Path) -> Path:
+    """`<project>/.oxherd`, made if it is missing, for this user alone (0700)."""
+    data = project / ".oxherd"
+    try:
+        _private(data, strict=False)
+        ignore = data / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise ServerError(
+            f"The embedded server cannot keep its data in {data} ({error.strerror}): "
+            f"make the folder writable for this user or {_REMEDY}."
+        ) from error
+    return data
+
+
+def socket_path(project: Path) -> Path:
+    """The path by which clients reach the project's socket.
+
+    `<project>/.oxherd/valkey.sock`, or where that is too long for a Unix socket, the same file by way of a short link
+    in a private folder. Being a link, it may differ between processes (another $XDG_RUNTIME_DIR) that reach one
+    socket.
+    """
+    data = project / ".oxherd"
+    direct = data / "valkey.sock"
+    if len(os.fsencode(direct)) <= _LONGEST_SOCKET:
+        return direct
+    name = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
+    for base in _short_bases():
+        folder = base / f"oxherd-{os.getuid()}"
+        short = folder / name / "valkey.sock"
+        if len(os.fsencode(short)) <= _LONGEST_SOCKET:
+            try:
+                _private(folder, strict=True)
+                _link(folder / name, data)
+            except OSError as error:
+                raise ServerError(
+                    f"The path {direct} is too long for a socket, and {folder} cannot hold a shorter one "
+                    f"({error.strerror}): set TMPDIR to a folder of this user or {_REMEDY}."
+                ) from error
+            return short
+    raise ServerError(f"The path {direct} is too long for a socket: set TMPDIR to a short path or {_REMEDY}.")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
+def _short_bases() -> list[Path]:
+    bases = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    # Under sudo it may still be the folder of another user.
+    if runtime and Path(runtime).is_dir() and Path(runtime).stat().st_uid == os.getuid():
+        bases.insert(0, Path(runtime))
+    return bases
+
+
+def _private(folder: Path, *, strict: bool) -> None:
+    """Make `folder` with mode 0700 if it is missing, and refuse one that is not this user's own.
+
+    `strict` also refuses wider permissions, which in a folder open to all mean that others may have been at it.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        folder.chmod(0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ServerError(f"{folder} is not a folder of this user: remove it or {_REMEDY}.")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        if strict:
+            raise ServerError(f"{folder} is open to other users: remove it, or give it mode 0700 if it is yours.")
+        folder.chmod(0o700)
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    fresh = link.with_name(f"{link.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    fresh.symlink_to(target)
+    fresh.replace(link)

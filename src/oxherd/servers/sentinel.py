@@ -1,0 +1,199 @@
+"""A primary, a replica and three sentinels on this machine, for tests and drills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from oxherd.errors import ServerError
+from oxherd.servers.polling import wait_until
+from oxherd.servers.ports import free_ports
+from oxherd.servers.process import PortTaken, ServerProcess
+from oxherd.servers.resp import ReplyError
+from oxherd.servers.workdir import new_workdir, remove_workdir
+
+_SERVICE = "mymaster"
+_SENTINELS = 3
+_ATTEMPTS = 5  # at finding ports that nobody else takes in the meantime
+_SETTLE = 60.0  # seconds; a sentinel asks its servers every 10 s, and others follow it some seconds later
+
+
+class Sentinel(ServerProcess):
+    """One sentinel on 127.0.0.1; `down_after` is in milliseconds."""
+
+    _ready_mark: ClassVar[str] = "Sentinel ID is"
+    _arguments: ClassVar[tuple[str, ...]] = ("--sentinel",)
+
+    def __init__(self, directory: Path, port: int, primary: int, *, down_after: int, binary: Path | None) -> None:
+        config = [
+            f"sentinel monitor {_SERVICE} 127.0.0.1 {primary} {_SENTINELS // 2 + 1}",
+            f"sentinel down-after-milliseconds {_SERVICE} {down_after}",
+            f"sentinel failover-timeout {_SERVICE} 6000",
+        ]
+        settings: dict[str, str | int] = {"bind": "127.0.0.1", "port": port}
+        super().__init__(directory, ("127.0.0.1", port), settings, config=config, binary=binary)
+
+    def primary_port(self) -> int:
+        """The port of the server that this sentinel tells clients to use."""
+        reply = self.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _SERVICE)
+        if not isinstance(reply, list):
+            raise ServerError(f"The sentinel on port {self.port} does not know {_SERVICE}: start it again.")
+        return int(str(reply[1]))
+
+    def is_settled(self) -> bool:
+        """Whether it sees the primary and a replica healthy, and knows the other sentinels."""
+        reply = self.command("SENTINEL", "MASTER", _SERVICE)
+        fields = [str(field) for field in reply] if isinstance(reply, list) else []
+        seen = dict(zip(fields[::2], fields[1::2], strict=True))
+        others = seen.get("num-other-sentinels") == str(_SENTINELS - 1)
+        return seen.get("flags") == "master" and seen.get("num-slaves") == "1" and others
+
+
+class LocalSentinel:
+    """The service `mymaster`: `servers` (first a primary and a replica, which may change places) and `sentinels`.
+
+    A server counts as down after `down_after` milliseconds. All files are in a new folder in `directory` (default: a
+    temporary one), which `stop` removes; the processes also end with this one.
+    """
+
+    def __init__(self, *, directory: Path | None = None, down_after: int = 1500, binary: Path | None = None) -> None:
+        self._parent = directory
+        self._down_after = down_after
+        self._binary = binary
+        self.directory: Path | None = None
+        self.servers: list[ServerProcess] = []
+        self.sentinels: list[Sentinel] = []
+
+    @property
+    def url(self) -> str:
+        """What a client connects to: all sentinels."""
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{_SERVICE}/0"
+
+    def start(self) -> None:
+        """Start all and return when each sentinel knows the others and both servers."""
+        if self.servers:
+            raise ServerError("The local Sentinel runs already: stop it first.")
+        try:
+            self._start_all()
+            self.wait_stable()
+        except OSError as error:
+            self.stop()
+            raise ServerError(f"The local Sentinel could not be started ({error}): see to that, try again.") from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill all and remove their folder; without effect if there are none."""
+        for process in (*self.sentinels, *self.servers):
+            process.kill()
+        self.servers, self.sentinels = [], []
+        if self.directory is not None:
+            remove_workdir(self.directory)
+            self.directory = None
+
+    def primary(self) -> ServerProcess:
+        """The server that the sentinels name as primary."""
+        for sentinel in self._answering():
+            port = sentinel.primary_port()
+            return next(server for server in self.servers if server.port == port)
+        raise ServerError("No sentinel answers: restart one.")
+
+    def replica(self) -> ServerProcess:
+        """The server that the sentinels do not name as primary."""
+        primary = self.primary()
+        return next(server for server in self.servers if server is not primary)
+
+    def failover(self, timeout: float = _SETTLE) -> None:
+        """Make the replica the primary; return when all sentinels that answer name it and it is one.
+
+        The old primary follows some ten seconds later: `wait_stable` waits for that as well.
+        """
+        successor = self.replica()
+        wait_until(self._accepts_failover, seconds=timeout, what="a sentinel accepts a failover")
+        wait_until(lambda: self._follows(successor), seconds=timeout, what="the sentinels have failed over")
+
+    def wait_stable(self, timeout: float = _SETTLE) -> None:
+        """Return when all sentinels that answer agree, and the replica is in step with the primary."""
+        wait_until(self._stable, seconds=timeout, what="the sentinels agree on a primary with a replica")
+
+    def _answering(self) -> list[Sentinel]:
+        return [sentinel for sentinel in self.sentinels if sentinel.answering]
+
+    def _accepts_failover(self) -> bool:
+        try:
+            self._answering()[0].command("SENTINEL", "FAILOVER", _SERVICE)
+        except ReplyError as error:
+            if error.code not in ("NOGOODSLAVE", "INPROG"):
+                raise
+            return False
+        return True
+
+    def _follows(self, server: ServerProcess) -> bool:
+        named = {sentinel.primary_port() for sentinel in self._answering()}
+        return named == {server.port} and server.role() == "primary"
+
+    def _stable(self) -> bool:
+        primary = self.primary()
+        replicas = [server for server in self.servers if server is not primary]
+        return (
+            primary.answering
+            and self._follows(primary)
+            and all(sentinel.is_settled() for sentinel in self._answering())
+            and all(
+                r.answering and r.linked() and r.info("replication")["master_port"] == str(primary.port)
+                for r in replicas
+            )
+        )
+
+    def _start_all(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._start_on_free_ports()
+            except PortTaken:
+                if attempt == _ATTEMPTS:
+                    raise
+                self.stop()
+            else:
+                return
+
+    def _start_on_free_ports(self) -> None:
+        self.directory = new_workdir(self._parent)
+        self.directory.mkdir(mode=0o700, parents=True)
+        first, second, *watching = free_ports(2 + _SENTINELS)
+        self._begin_server(first)
+        self._begin_server(second, replica_of=first)
+        for server in self.servers:
+            server.wait_ready()
+        # A sentinel asks for replicas once at its start and then every 10 s.
+        wait_until(self.servers[1].linked, seconds=_SETTLE, what="the replica is in step with its primary")
+        for port in watching:
+            folder = self.directory / f"sentinel-{port}"
+            sentinel = Sentinel(folder, port, first, down_after=self._down_after, binary=self._binary)
+            self.sentinels.append(sentinel)
+            sentinel.start()
+
+    def _begin_server(self, port: int, *, replica_of: int | None = None) -> None:
+        settings: dict[str, str | int] = {
+            "bind": "127.0.0.1",
+            "port": port,
+            "save": "",
+            "appendonly": "yes",
+            "repl-diskless-sync-delay": 0,
+        }
+        config = [] if replica_of is None else [f"replicaof 127.0.0.1 {replica_of}"]
+        folder = (self.directory or Path()) / f"server-{port}"
+        server = ServerProcess(folder, ("127.0.0.1", port), settings, config=config, binary=self._binary)
+        self.servers.append(server)
+        server.begin()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,75 @@
+"""Starts servers that die with this process, from whatever thread."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeAlias
+
+_Job: TypeAlias = "tuple[Sequence[str], Path, Future[subprocess.Popen[bytes]]]"
+
+
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, its output appended to `log`, killed when this process ends."""
+    return _spawner().spawn(command, log)
+
+
+class _Spawner:
+    """One thread that starts them all and lives as long as the process.
+
+    Linux ties a child's death to the thread that started it: a server started by a thread that ends (of an executor,
+    say) would be killed with that.
+    """
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="oxherd-spawner", daemon=True).start()
+
+    def spawn(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._jobs.put((command, log, future))
+        return future.result()
+
+    def _run(self) -> None:
+        while True:
+            command, log, future = self._jobs.get()
+            try:
+                future.set_result(_start(command, log))
+            except Exception as error:  # noqa: BLE001  it is raised where it is waited for
+                future.set_exception(error)
+
+
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    launch = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py"))]
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            [*launch, str(os.getpid()), str(int(signal.SIGKILL)), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            # Control-C in a terminal is for the worker, which needs its server to stop gracefully.
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+_lock = threading.Lock()
+_current: list[_Spawner] = []
+
+
+def _spawner() -> _Spawner:
+    with _lock:
+        # A forked process has none of its parent's threads.
+        if not _current or _current[0].owner != os.getpid():
+            _current[:] = [_Spawner()]
+        return _current[0]

@@ -1,0 +1,116 @@
+"""Lifecycle signals: all that the core says of itself; logs, metrics and traces subscribe to them.
+
+The core imports no logging and no exporter. A subscriber that raises does not disturb the work: the error goes to
+`Signals.on_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(slots=True)
+class EventBegan:
+    """A handler is about to run."""
+
+    event: str
+    event_id: UUID
+    attempt: int
+    fence: int
+    shown: Any  # sanitize.Shown: what of the payload may be logged
+
+
+@dataclass(slots=True)
+class EventEnded:
+    """Redis has confirmed what became of an event that began, or it is known that it cannot."""
+
+    event: str
+    event_id: UUID
+    attempt: int
+    fence: int
+    outcome: str
+    duration_ms: float
+    error: ErrorInfo | None = None
+
+
+@dataclass(slots=True)
+class ErrorInfo:
+    """An error as it may leave the process: scrubbed of what is withheld."""
+
+    type: str
+    message: str
+    stack: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class QueueFault:
+    """The queue's own working failed. `source` is one of the contract's: emit, fetch, finish, lock, stalled, data,
+    sanitize or schedule."""
+
+    source: str
+    queue: str
+    error: ErrorInfo
+    event: str | None = None
+    event_id: UUID | None = None
+    attempt: int | None = None
+
+
+@dataclass(slots=True)
+class RedisFault:
+    """An outage began. `source` is connect, command, cluster or auth."""
+
+    source: str
+    node: str
+    error: BaseException | str
+
+
+@dataclass(slots=True)
+class RedisRecovered:
+    """An outage ended; `outage_ms` is how long it lasted, in milliseconds."""
+
+    node: str
+    outage_ms: float
+
+
+@dataclass(slots=True)
+class WorkerStarted:
+    """Events are being taken from their queues."""
+
+    events: list[str]
+    server: str
+
+
+@dataclass(slots=True)
+class WorkerStopped:
+    """No event is taken any more and none runs; the counts are of events, by what became of them at the stop."""
+
+    events: list[str]
+    drained: int
+    requeued: int
+    stranded: int
+
+
+Signal = EventBegan | EventEnded | QueueFault | RedisFault | RedisRecovered | WorkerStarted | WorkerStopped
+
+
+class Signals:
+    """Hands each signal to each subscriber, in order."""
+
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._on_error = on_error
+        self._subscribers: list[Callable[[Signal], None]] = []
+
+    def subscribe(self, subscriber: Callable[[Signal], None]) -> None:
+        """Call `subscriber` with every signal from now on, in the thread that sends it."""
+        self._subscribers.append(subscriber)
+
+    def emit(self, signal: Signal) -> None:
+        """Send a signal; never raises."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(signal)
+            except Exception as error:  # noqa: BLE001 - a broken exporter must not stop the queue
+                self._on_error(error)

@@ -1,0 +1,1 @@
+"""Subscribers to the lifecycle signals: the core does not know them."""

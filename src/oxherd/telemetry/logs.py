@@ -1,0 +1,122 @@
+"""The one place that makes log records of signals; they go to the standard logger `oxherd`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from oxherd.redis.faults import describe
+from oxherd.signals import (
+    ErrorInfo,
+    EventBegan,
+    EventEnded,
+    QueueFault,
+    RedisFault,
+    RedisRecovered,
+    Signal,
+    WorkerStarted,
+    WorkerStopped,
+)
+
+logger = logging.getLogger("oxherd")
+# An application that configures no logging is not printed to (logging's handler of last resort would).
+logger.addHandler(logging.NullHandler())
+
+_LEVELS = {
+    "completed": logging.INFO,
+    "requeued": logging.INFO,
+    "retrying": logging.WARNING,
+    "timed_out": logging.ERROR,
+    "cancelled": logging.ERROR,
+    "discarded": logging.ERROR,
+    "failed": logging.ERROR,
+    "lost": logging.ERROR,
+}
+
+
+class LogSubscriber:
+    """Turns each signal into one record; its fields are the record's attributes, as the contract names them."""
+
+    def __init__(self) -> None:
+        self._makers: dict[type[Any], Callable[[Any], tuple[int, str, dict[str, Any]]]] = {
+            EventBegan: _began,
+            EventEnded: _ended,
+            QueueFault: _queue_fault,
+            RedisFault: _redis_fault,
+            RedisRecovered: _recovered,
+            WorkerStarted: _started,
+            WorkerStopped: _stopped,
+        }
+
+    def __call__(self, signal: Signal) -> None:
+        level, message, fields = self._makers[type(signal)](signal)
+        if not logger.isEnabledFor(level):
+            return
+        # Built by hand: makeRecord would look for the caller, which is always this line.
+        record = logging.LogRecord("oxherd", level, __file__, 0, message, None, None)
+        record.__dict__.update(fields)
+        logger.handle(record)
+
+
+def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
+    fields: dict[str, Any] = {
+        "event": signal.event,
+        "event_id": str(signal.event_id),
+        "attempt": signal.attempt,
+        "fence": signal.fence,
+    }
+    if signal.shown.json is not None:
+        fields["payload"] = signal.shown
+    return logging.INFO, "event.begin", fields
+
+
+def _ended(signal: EventEnded) -> tuple[int, str, dict[str, Any]]:
+    fields: dict[str, Any] = {
+        "event": signal.event,
+        "event_id": str(signal.event_id),
+        "attempt": signal.attempt,
+        "fence": signal.fence,
+        "outcome": signal.outcome,
+        "duration_ms": round(signal.duration_ms, 3),
+    }
+    if signal.error is not None:
+        fields["error"] = _error(signal.error)
+    return _LEVELS[signal.outcome], "event.end", fields
+
+
+def _queue_fault(signal: QueueFault) -> tuple[int, str, dict[str, Any]]:
+    fields: dict[str, Any] = {"source": signal.source, "queue": signal.queue, "error": _error(signal.error)}
+    if signal.event is not None:
+        fields["event"] = signal.event
+    if signal.event_id is not None:
+        fields["event_id"] = str(signal.event_id)
+    if signal.attempt is not None:
+        fields["attempt"] = signal.attempt
+    return logging.ERROR, "queue.error", fields
+
+
+def _redis_fault(signal: RedisFault) -> tuple[int, str, dict[str, Any]]:
+    kind = "Error" if isinstance(signal.error, str) else type(signal.error).__name__
+    error = {"type": kind, "message": describe(signal.error)}
+    return logging.ERROR, "redis.error", {"source": signal.source, "node": signal.node, "error": error}
+
+
+def _recovered(signal: RedisRecovered) -> tuple[int, str, dict[str, Any]]:
+    return logging.WARNING, "redis.recovered", {"node": signal.node, "outage_ms": round(signal.outage_ms, 3)}
+
+
+def _started(signal: WorkerStarted) -> tuple[int, str, dict[str, Any]]:
+    return logging.INFO, "worker.start", {"events": signal.events, "server": signal.server}
+
+
+def _stopped(signal: WorkerStopped) -> tuple[int, str, dict[str, Any]]:
+    counts = {"drained": signal.drained, "requeued": signal.requeued, "stranded": signal.stranded}
+    return logging.INFO, "worker.stop", {"events": signal.events, **counts}
+
+
+def _error(error: ErrorInfo) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": error.type, "message": error.message}
+    if error.stack:
+        fields["stack"] = error.stack
+    return fields

@@ -1,0 +1,1 @@
+"""Takes events from their queues, runs them, and writes what became of them."""

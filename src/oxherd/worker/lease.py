@@ -1,0 +1,101 @@
+"""Keeps the locks of running events, and gives away those of silent workers: in this order, always."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from oxherd.context import LockLost
+from oxherd.errors import RedisUnavailable
+from oxherd.queue.queue import BullQueue
+from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.signals import ErrorInfo
+from oxherd.worker.faults import QueueFaults
+from oxherd.worker.running import Running, Stage
+
+# After an outage every worker needs a moment to take its run-out locks back before anybody looks for stalled jobs.
+_GRACE_SECONDS = 2.0
+# A clock that answered late tells that the server, or this loop, was held up.
+_SLOW_ANSWER_SECONDS = 0.25
+# Three looks in a lock's time: a dead worker's event is begun again within twice its lock, however the looks fall.
+_LOOKS_PER_LOCK = 3
+
+
+class Lease:
+    """One queue's loop: renew or retake the locks of what runs here, then look for what has stalled elsewhere."""
+
+    def __init__(
+        self,
+        queue: BullQueue,
+        faults: QueueFaults,
+        running: Callable[[], Iterable[Running]],
+        lock_ms: Callable[[], int],
+        stalls: Callable[[], int],
+    ) -> None:
+        self._queue = queue
+        self._faults = faults
+        self._running = running
+        self._lock_ms = lock_ms
+        self._stalls = stalls
+        self._look_at = time.monotonic() + self._interval
+
+    @property
+    def _interval(self) -> float:
+        return self._lock_ms() / 1000 / _LOOKS_PER_LOCK
+
+    async def run(self) -> None:
+        """Renew and look until cancelled."""
+        failures = 0
+        while True:
+            await asyncio.sleep(retry_delay(failures) if failures else self._interval)
+            try:
+                await self._renew()
+                if time.monotonic() >= self._look_at:
+                    await self._look()
+            except RedisUnavailable:  # reported as an outage
+                failures += 1
+                self._wait_for_others()
+            except ScriptError as error:
+                failures = 0
+                self._faults.lasting("lock", error)
+            else:
+                failures = 0
+
+    async def _renew(self) -> None:
+        begun = time.monotonic()
+        by_lock: dict[int, list[Running]] = {}
+        for running in self._running():
+            lock_ms = running.declaration.lock_ms if running.declaration else self._lock_ms()
+            by_lock.setdefault(lock_ms, []).append(running)
+        for lock_ms, held in by_lock.items():
+            ours = await self._queue.retake_locks([running.job for running in held], lock_ms)
+            for running, is_ours in zip(held, ours, strict=True):
+                # While its outcome is being written, the lock goes away by itself.
+                if not is_ours and running.stage is Stage.HANDLER:
+                    running.cancel(LockLost())
+        if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
+            self._wait_for_others()
+        self._faults.mended("lock")
+
+    async def _look(self) -> None:
+        self._look_at = time.monotonic() + self._interval
+        begun = time.monotonic()
+        server_ms = await self._queue.server_ms()
+        if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
+            self._wait_for_others()
+            return
+        try:
+            # The key that spaces the checks of all workers must be gone when our next look is due.
+            every_ms = max(1, int(self._interval * 900))
+            stalled = await self._queue.check_stalled(self._stalls(), every_ms, server_ms)
+        except ScriptError as error:
+            self._faults.lasting("stalled", error)
+            return
+        self._faults.mended("stalled")
+        for job_id in stalled:
+            message = "its worker died or fell silent; it was put back on the queue"
+            self._faults.of_id("stalled", ErrorInfo("Stalled", message), job_id)
+
+    def _wait_for_others(self) -> None:
+        self._look_at = max(self._look_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))

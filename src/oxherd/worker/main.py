@@ -1,0 +1,40 @@
+"""A worker process: start, process until told to stop, stop in order, say how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the app starts this module
+    from oxherd.app import Oxherd
+
+
+def run(herd: Oxherd, events: list[str] | None, stop_timeout: float) -> int:
+    """Process until SIGTERM or SIGINT; the exit status: 0 when nothing is stranded, else 1.
+
+    `events` limits it to those names; `stop_timeout` is in seconds. The second signal is as if that time were over.
+    """
+    return asyncio.run(_serve(herd, events, stop_timeout))
+
+
+async def _serve(herd: Oxherd, events: list[str] | None, stop_timeout: float) -> int:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    time_over = asyncio.Event()
+
+    def on_signal() -> None:
+        if told.is_set():
+            time_over.set()
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if events is None:
+        await herd.start()
+    else:
+        await herd.start_events(events)
+    await told.wait()
+    loop.call_later(stop_timeout, time_over.set)
+    stopped = await herd.stop_when(time_over)
+    return 1 if stopped.stranded else 0

@@ -1,0 +1,177 @@
+"""Writes an event's outcome to Redis, through outages, run-out locks and answers that were lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from oxherd.declaration import Declaration
+from oxherd.errors import RedisUnavailable
+from oxherd.policy import backoff_ms, kept
+from oxherd.queue.job import Job
+from oxherd.queue.queue import NOTHING, BullQueue, Fetched, Refusal, finish_options
+from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.signals import ErrorInfo
+from oxherd.worker.faults import QueueFaults
+from oxherd.worker.outcome import Write
+
+_MOST_STACKS = 10
+_CACHED_OPTIONS = 4096
+_DAMAGED_SECONDS = 5.0
+
+Answer = Fetched | Refusal | int
+
+
+class Settler:
+    """Writes outcomes for one queue.
+
+    `doubtful` collects the tokens of calls that may have begun a job although their answer was lost; `abandoned` ends
+    every attempt once the worker's time is over.
+    """
+
+    def __init__(self, queue: BullQueue, faults: QueueFaults, lock_ms: Callable[[], int]) -> None:
+        self._queue = queue
+        self._faults = faults
+        self._lock_ms = lock_ms
+        self._options: dict[tuple[str, bytes, int, str], bytes] = {}
+        self.doubtful: set[str] = set()
+        self.abandoned = asyncio.Event()
+
+    async def settle(
+        self,
+        job: Job,
+        declaration: Declaration | None,
+        write: Write,
+        *,
+        result: bytes = b"null",
+        error: ErrorInfo | None = None,
+        fetch_next: bool = False,
+    ) -> Fetched | None:
+        """Write what became of a job; the job that was begun in the same step, if any. None: it is not ours any more,
+        or it could not be written in time."""
+        queue = self._queue
+        fields = _failure_fields(job, error) if error is not None else []
+        if write is Write.COMPLETE:
+            options = self._finish_options(job, declaration, "completed")
+
+            def step() -> Awaitable[Answer]:
+                return queue.finish(job, "completed", result, options, fetch_next=fetch_next)
+
+        elif write is Write.FAIL:
+            options = self._finish_options(job, declaration, "failed")
+            reason = (error.message if error else "").encode()
+
+            def step() -> Awaitable[Answer]:
+                return queue.finish(job, "failed", reason, options, fetch_next=fetch_next, fields=fields)
+
+        elif write is Write.RETRY:
+            delay = _retry_delay_ms(job, declaration)
+
+            def step() -> Awaitable[Answer]:
+                return queue.delay(job, delay, fields) if delay else queue.retry_now(job, fields)
+
+        elif write is Write.REQUEUE:
+
+            def step() -> Awaitable[Answer]:
+                return queue.requeue(job.id, job.token)
+
+        else:
+            return None
+        return await self.persist(job, step)
+
+    async def persist(self, job: Job, step: Callable[[], Awaitable[Answer]]) -> Fetched | None:
+        """Do one step with a job until Redis confirms it, or refuses it for good."""
+        ambiguous = False
+        failures = 0
+        while True:
+            longest = None
+            try:
+                answer = await step()
+                if not isinstance(answer, int) or answer >= 0:
+                    self._faults.mended("finish")
+                    return answer if isinstance(answer, Fetched) else NOTHING
+                if answer != Refusal.LOCK_MISSING:
+                    return self._refused(job, Refusal(answer), ambiguous=ambiguous)
+                # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
+                if not (await self._queue.retake_locks([job], self._lock_ms()))[0]:
+                    return NOTHING if ambiguous else None
+            except RedisUnavailable as error:
+                if error.maybe_applied:
+                    ambiguous = True
+                    self.doubtful.add(job.token)
+            except ScriptError as error:
+                self._faults.lasting("finish", error, job)
+                longest = _DAMAGED_SECONDS
+            failures += 1
+            if await self._over(longest or retry_delay(failures)):
+                return None
+
+    def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool) -> Fetched | None:
+        if ambiguous and refusal in (Refusal.MISSING, Refusal.NOT_ACTIVE):
+            return NOTHING  # the attempt whose answer was lost did it
+        if refusal in (Refusal.PENDING_CHILDREN, Refusal.FAILED_CHILDREN):
+            message = "its children are not completed; BullMQ does not let it complete"
+            self._faults.of_job("finish", ErrorInfo("PendingChildren", message), job)
+        return None
+
+    async def _over(self, delay: float) -> bool:
+        """Wait; True when the worker's time is over."""
+        try:
+            async with asyncio.timeout(delay):
+                await self.abandoned.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
+        key = (job.token, job.raw_options, job.attempts_made, target)
+        packed = self._options.get(key)
+        if packed is None:
+            if len(self._options) >= _CACHED_OPTIONS:
+                self._options.clear()
+            packed = self._options[key] = finish_options(
+                job,
+                keep=_keep(job, declaration, target),
+                attempts=attempts_of(job, declaration),
+                lock_ms=self._lock_ms(),
+            )
+        return packed
+
+
+def attempts_of(job: Job, declaration: Declaration | None) -> int:
+    """How often a job may be tried: its own option, else its event's."""
+    if job.options.attempts is not None:
+        return job.options.attempts
+    return declaration.retry.attempts if declaration is not None else 1
+
+
+def _keep(job: Job, declaration: Declaration | None, target: str) -> dict[str, Any]:
+    name = "removeOnComplete" if target == "completed" else "removeOnFail"
+    own = kept(job.options.get(name))
+    if own is not None:
+        return own
+    return kept(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
+
+
+def _retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
+    own = job.options.get("backoff")
+    declared = declaration.retry if declaration is not None else None
+    if declared is not None and own in (None, declared.options["backoff"]):
+        return backoff_ms(declared.options["backoff"], job.attempts_made + 1, float(declared.max_delay))  # pyright: ignore[reportArgumentType]
+    return backoff_ms(own, job.attempts_made + 1, None)
+
+
+def _failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
+    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the older traces before."""
+    try:
+        traces = json.loads(job.stacktrace) if job.stacktrace else []
+    except ValueError:
+        traces = []
+    known: list[Any] = traces if isinstance(traces, list) else []
+    trace = "\n".join([f"{error.type}: {error.message}", *(f"    at {frame}" for frame in reversed(error.stack))])
+    limit = job.options.get("stackTraceLimit")
+    most = limit if isinstance(limit, int) and limit >= 0 else _MOST_STACKS
+    stacks = [*known, trace][-most:] if most else []
+    return ["failedReason", error.message, "stacktrace", json.dumps(stacks)]
