@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,7 @@ class Context:
     """What a handler may know of the event that it processes, and do with it.
 
     Attributes:
-        id: the event's UUID.
+        id: the event's UUID; `text` is the same as text.
         event: the event's name.
         attempt: from 1; grows with each attempt that is spent.
         fence: from 1; grows each time the event is begun, for whatever reason, so that a store can refuse an older run.
@@ -60,28 +61,39 @@ class Context:
         cancelled: None, or why the handler must stop: a TimedOut, Stopping, LockLost or Cancelled.
     """
 
-    __slots__ = ("_log", "_progress", "_progress_sync", "attempt", "cancelled", "emitted_at", "event", "fence", "id")
+    __slots__ = ("_emitted_ms", "_log", "_loop", "_report", "attempt", "cancelled", "event", "fence", "text")
 
     def __init__(
         self,
         *,
-        id: UUID,  # noqa: A002 - the contract's name
+        text: str,
         event: str,
-        attempt: int,
-        fence: int,
-        emitted_at: datetime,
-        progress: Callable[[Any], Awaitable[None]] | None = None,
-        progress_sync: Callable[[Any], None] | None = None,
+        attempt: int = 1,
+        fence: int = 1,
+        emitted_ms: int,
+        report: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
-        self.id = id
+        self.text = text
         self.event = event
         self.attempt = attempt
         self.fence = fence
-        self.emitted_at = emitted_at
         self.cancelled: Reason | None = None
+        self._emitted_ms = emitted_ms
+        self._report = report
+        self._loop = None if report is None else asyncio.get_running_loop()
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
-        self._progress = progress
-        self._progress_sync = progress_sync
+
+    # These are made when they are asked for: most handlers do not.
+
+    @property
+    def id(self) -> UUID:
+        """The event's UUID."""
+        return UUID(self.text)
+
+    @property
+    def emitted_at(self) -> datetime:
+        """When the event was emitted, by the producer's clock."""
+        return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -99,13 +111,16 @@ class Context:
         Raises:
             OxherdError: `value` cannot be written as JSON, or the server cannot be reached.
         """
-        if self._progress is not None:
-            await self._progress(value)
+        if self._report is not None:
+            await self._report(value)
 
     def progress_sync(self, value: Any) -> None:
         """`progress` for a `def` handler in its thread; returns once it is stored."""
-        if self._progress_sync is not None:
-            self._progress_sync(value)
+        if self._report is not None and self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._stored(value), self._loop).result()
+
+    async def _stored(self, value: Any) -> None:
+        await self.progress(value)
 
 
 class _Bound(logging.LoggerAdapter[logging.Logger]):
@@ -121,7 +136,7 @@ current: ContextVar[Context | None] = ContextVar("oxherd_context", default=None)
 
 def bound_fields(context: Context) -> dict[str, Any]:
     """The fields that every record made while an event is processed carries."""
-    return {"event": context.event, "event_id": str(context.id), "attempt": context.attempt}
+    return {"event": context.event, "event_id": context.text, "attempt": context.attempt}
 
 
 class ContextFilter(logging.Filter):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, Handler, RunIn, check_name, check_priority, inspect_handler
 from oxherd.errors import DeclarationError, EmitError, OxherdError, RedisUnavailable, UsageError
 from oxherd.policy import Seconds, seconds
-from oxherd.queue.queue import BullQueue, NewJob
+from oxherd.queue.queue import BullQueue, NewJob, now_ms
 from oxherd.redis.client import Attempts, ScriptError
 from oxherd.sanitize import Sanitizer
 from oxherd.schedule.cron import Cron, Every, Schedule
@@ -239,7 +238,7 @@ class Event(Generic[P, R]):
         handler = self._handler
         if handler is None:
             raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
-        context = ctx or Context(id=uuid7(), event=self.name, attempt=1, fence=1, emitted_at=datetime.now(UTC))
+        context = ctx or Context(text=str(uuid7()), event=self.name, emitted_ms=now_ms())
         arguments: Sequence[Any] = (payload, context) if handler.wants_context else (payload,)
         if handler.run_in == "loop":
             return cast("R", await handler.function(*arguments))
@@ -289,7 +288,7 @@ class Event(Generic[P, R]):
                 queue=self.declaration.queue,
                 error=ErrorInfo(type(error).__name__, str(error)),
                 event=self.name,
-                event_id=UUID(job.id) if job is not None else None,
+                event_id=job.id if job is not None else None,
             )
         )
 

@@ -62,7 +62,7 @@ class PayloadType(Generic[T]):
         """
         try:
             valid = self._validate(value)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
         else:
             return self._written(valid)
@@ -72,14 +72,14 @@ class PayloadType(Generic[T]):
         """Read and validate a payload from JSON; raises `InvalidPayload` if it does not fit the type."""
         try:
             return self._read(raw)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
         raise self._refused(why)
 
     def _written(self, valid: T) -> bytes:
         try:
             raw = self._to_json(valid, by_alias=True, round_trip=True, warnings=False)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._unwritable(valid, error)
             raw = b""
         else:
@@ -97,7 +97,7 @@ class PayloadType(Generic[T]):
             self._refuse_hidden(valid, raw)
         try:
             self._read(raw)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error, otherwise=_UNREADABLE)
         else:
             return raw
@@ -120,7 +120,7 @@ class PayloadType(Generic[T]):
     def _writes(self, valid: T, name: str) -> bool:
         try:
             self._to_json(valid, include={name}, round_trip=True, warnings=False)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             return False
         return True
 
@@ -135,7 +135,7 @@ class PayloadType(Generic[T]):
         """Refuse a secret that pydantic has hidden because it stands where its type does not say so."""
         try:
             plain: object = self._to_python(valid, by_alias=True, round_trip=True, warnings=False)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             plain = None
         for place, secret in _secrets(plain, ()):
             if json.dumps(str(secret)).encode() in raw:
@@ -174,5 +174,6 @@ def _constants(value: object, place: tuple[str | int, ...]) -> Iterator[tuple[st
 def _secrets(value: object, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
     if isinstance(value, SecretStr | SecretBytes | Secret):
         yield place, cast("object", value)
+        return
     for key, part in _items(value):
         yield from _secrets(part, (*place, key if isinstance(key, str | int) else "*"))

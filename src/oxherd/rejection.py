@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, ErrorType, PydanticKnownError
+from pydantic_core import ErrorDetails, PydanticKnownError
+from pydantic_core.core_schema import ErrorType
 
 NAMED_FIELDS: Final = 5
 
@@ -30,7 +31,7 @@ _SAFE: Final = frozenset(
     url_type url_too_long url_scheme uuid_type uuid_version decimal_type decimal_parsing decimal_max_digits
     decimal_max_places decimal_whole_digits fraction_type fraction_parsing complex_type complex_str_parsing
     date_parsing
-    """.split()
+    """.split()  # noqa: SIM905  # a list would be a line a code
 )
 _KNOWN: Final[frozenset[str]] = frozenset(get_args(ErrorType))
 _POSITION: Final = re.compile(r"at line (\d+) column (\d+)$")

@@ -22,6 +22,7 @@ __all__ = ["NOTHING_SHOWN", "Mask", "Sanitizer", "Shown"]
 T = TypeVar("T")
 
 _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+_UNTYPED: Final = frozenset({dict, list, tuple, set, frozenset})
 
 
 class Shown:
@@ -73,7 +74,7 @@ class Sanitizer(Generic[T]):
             raw = self._mask(payload) if function is None else self._returned(function(payload), payload)
             if b"NaN" in raw or b"Infinity" in raw:
                 from_json(raw, allow_inf_nan=False)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a payload in doubt is not shown
             return Shown(withheld=type(error).__name__)
         return Shown(raw)
 
@@ -88,7 +89,7 @@ class Sanitizer(Generic[T]):
 
     def _same(self, payload: T) -> Callable[[Any], Any] | None:
         """A payload that is a mapping or a list does not know its type: it is recognised by being the same object."""
-        if not isinstance(payload, dict | list | tuple | set | frozenset):
+        if type(payload) not in _UNTYPED:
             return None
 
         def same(value: Any) -> Any:
@@ -99,7 +100,7 @@ class Sanitizer(Generic[T]):
 
 def jsonable(value: Any, same: Callable[[Any], Any] | None = None) -> Any:
     """Turn a value into what JSON can write, secrets as `***`, models and dataclasses with their masks applied."""
-    cls: type[Any] = type(value)
+    cls = cast("type[Any]", type(value))
     if cls in _ATOMS:
         return value
     if same is not None and (masked := same(value)) is not None:

@@ -200,14 +200,20 @@ def _aliased(name: str, field: Node, config: Mapping[str, Any]) -> Node:
     alias: Any = field.get("validation_alias")
     accepted: list[str] = []
     if alias is not None and config.get("validate_by_alias", True):
-        choices: list[Any] = [alias] if isinstance(alias, str) or not isinstance(alias[0], list) else alias
-        singles = (choice[0] if len(choice) == 1 else None for choice in choices if isinstance(choice, list))
-        accepted = [alias] if isinstance(alias, str) else [single for single in singles if isinstance(single, str)]
+        accepted = _flat(alias)
     if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
         accepted.append(name)
     if not accepted or field.get("serialization_alias", name) in accepted:
         return field
     return {**field, "serialization_alias": accepted[0]}
+
+
+def _flat(alias: str | list[Any]) -> list[str]:
+    """The aliases that are one key, not a path into nested ones."""
+    if isinstance(alias, str):
+        return [alias]
+    paths: list[list[Any]] = alias if isinstance(alias[0], list) else [alias]
+    return [path[0] for path in paths if len(path) == 1]
 
 
 # --- for the log

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 
 @dataclass(slots=True)
@@ -17,7 +16,7 @@ class EventBegan:
     """A handler is about to run."""
 
     event: str
-    event_id: UUID
+    event_id: str
     attempt: int
     fence: int
     shown: Any  # sanitize.Shown: what of the payload may be logged
@@ -28,7 +27,7 @@ class EventEnded:
     """Redis has confirmed what became of an event that began, or it is known that it cannot."""
 
     event: str
-    event_id: UUID
+    event_id: str
     attempt: int
     fence: int
     outcome: str
@@ -54,7 +53,7 @@ class QueueFault:
     queue: str
     error: ErrorInfo
     event: str | None = None
-    event_id: UUID | None = None
+    event_id: str | None = None
     attempt: int | None = None
 
 

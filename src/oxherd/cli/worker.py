@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 
@@ -9,6 +10,7 @@ from oxherd.cli.load import load_herd
 from oxherd.context import ContextFilter
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.handler import LineHandler
 from oxherd.worker.main import run as run_worker
 
 
@@ -39,12 +41,15 @@ def run(
     herd = load_herd(target)
     for event in events or ():
         herd[event]
+    # What is loaded by now stays: the collector need not walk it again and again while events come and go.
+    gc.collect()
+    gc.freeze()
     return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
 
 
 def set_up_logging(log_format: str) -> None:
     """The root logger at INFO, written to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr.fileno())
     handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=sys.stderr.isatty()))
     handler.addFilter(ContextFilter())
     root = logging.getLogger()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -71,44 +74,43 @@ class Job:
 
 def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
     """A job from the flat list of its hash's fields; what is missing or wrong is named in `damage`."""
-    hash_ = dict(zip(fields[::2], fields[1::2], strict=False))
-    get = hash_.get
+    get = dict(zip(fields[::2], fields[1::2], strict=False)).get
     name, data = get(b"name"), get(b"data")
-    damage = None
-    if name is None or data is None:
-        damage = "its name or data is missing"
-    numbers = [_number(get(key)) for key in (b"timestamp", b"atm", b"ats", b"stc")]
-    if -1 in numbers:
+    damage = None if name is not None and data is not None else "its name or data is missing"
+    try:
+        timestamp, made = int(get(b"timestamp", b"0")), int(get(b"atm", b"0"))
+        fence, stalled = int(get(b"ats", b"0")), int(get(b"stc", b"0"))
+    except ValueError:
+        timestamp = made = fence = stalled = 0
         damage = damage or "a counter is not a number"
     scheduler, deferred = get(b"rjk"), get(b"defa")
     return Job(
-        id=job_id.decode("utf-8", "backslashreplace"),
-        token=token,
-        name=(name or b"").decode("utf-8", "backslashreplace"),
-        data=data or b"",
-        raw_options=get(b"opts", b""),
-        timestamp_ms=max(0, numbers[0]),
-        attempts_made=max(0, numbers[1]),
-        fence=max(0, numbers[2]),
-        stalled=max(0, numbers[3]),
-        deferred_failure=deferred.decode("utf-8", "replace") if deferred else None,
-        scheduler=scheduler.decode("utf-8", "backslashreplace") if scheduler else None,
-        stacktrace=get(b"stacktrace", b""),
-        damage=damage,
+        _text(job_id),
+        token,
+        _text(name or b""),
+        data or b"",
+        get(b"opts", b""),
+        min(max(0, timestamp), _LATEST_MS),
+        max(0, made),
+        max(0, fence),
+        max(0, stalled),
+        _text(deferred) if deferred else None,
+        _text(scheduler) if scheduler else None,
+        get(b"stacktrace", b""),
+        damage,
     )
 
 
-def _number(value: bytes | None) -> int:
-    if value is None:
-        return 0
-    return int(value) if value.isdigit() and len(value) < 19 else -1
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
 
 
-def event_id(queue: str, job_id: str) -> UUID:
-    """The UUID of a job: its id where that is one, else derived (version 5) from queue and id, the same everywhere."""
-    if len(job_id) == 36:
-        try:
-            return UUID(job_id)
-        except ValueError:
-            pass
-    return uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}")
+def event_id_text(queue: str, job_id: str) -> str:
+    """The UUID of a job, as text: its id where that is one, else derived (version 5) from queue and id, the same
+    everywhere."""
+    if _UUID.fullmatch(job_id):
+        return job_id
+    try:
+        return str(UUID(job_id)) if len(job_id) == 36 else str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))
+    except ValueError:
+        return str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))

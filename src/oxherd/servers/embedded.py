@@ -53,7 +53,7 @@ class EmbeddedServer:
         try:
             socket = socket_path(folder)
             users = _enter(data, socket)
-        except OSError as error:
+        except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(f"The embedded server in {data} cannot be used ({error}): {_REMEDY}.") from error
         return cls(folder, socket, users)
 

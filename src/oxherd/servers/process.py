@@ -50,7 +50,7 @@ class ServerProcess:
         self._offset = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
-        self._settings = settings
+        self._settings: Mapping[str, str | int | Path] = settings
         self._config = config
 
     @property

@@ -41,8 +41,8 @@ class StandaloneServer(ServerProcess):
         address: Address = folder / "s" if unix else ("127.0.0.1", port or free_ports(1)[0])
         if len(str(address)) > _LONGEST_SOCKET:
             raise ServerError(f"The path {address} is too long for a socket: give a shorter directory.")
-        super().__init__(folder, address, settings or {}, config=config, binary=binary, password=password)
-        self._own_settings = self._settings
+        super().__init__(folder, address, {}, config=config, binary=binary, password=password)
+        self._own_settings: Mapping[str, str | int | Path] = settings or {}
         self._any_port = not unix and port is None
 
     @property

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import to_json
 
-# The contract's keys, in the order in which a reader wants them.
-FIELDS = (
-    "event", "event_id", "attempt", "fence", "payload", "outcome", "duration_ms", "error",
-    "source", "queue", "node", "outage_ms", "events", "server", "drained", "requeued", "stranded",
-)  # fmt: skip
+# The contract's keys: their spelling needs no quoting.
+FIELDS = frozenset({"event", "event_id", "outcome", "source", "queue", "node", "server"})
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
-_LAST_LEVELS: dict[str, str] = {}
+_STANDARD_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", None, None)))
 
 
 class JSONFormatter(logging.Formatter):
@@ -28,20 +26,27 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         extra = record.__dict__
-        parts = [
-            f'{{"ts":"{self._timestamp(record.created)}","level":"{record.levelname}",'
+        stamp = self._timestamp(record.created)
+        lifecycle = _LIFECYCLE.get((record.msg, len(extra) - _STANDARD_COUNT)) if record.name == "oxherd" else None
+        if lifecycle is not None:
+            return lifecycle(stamp, extra)
+        head = (
+            f'{{"ts":"{stamp}","level":"{record.levelname}",'
             f'"logger":{_quoted(record.name)},"msg":{_quoted(_message(record))}'
-        ]
-        for name in FIELDS:
-            value = extra.get(name)
-            if value is not None:
-                parts.append(f'"{name}":{_encoded(name, value)}')
-        if len(extra) > len(_STANDARD):
-            parts += [
-                f"{_quoted(name)}:{_json(value)}"
-                for name, value in extra.items()
-                if name not in _STANDARD and name not in FIELDS and not name.startswith("_")
-            ]
+        )
+        parts = [head]
+        for name, value in extra.items():
+            if name in _STANDARD or value is None:
+                continue
+            kind = type(value)
+            if kind is str:
+                parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")
+            elif kind is int:
+                parts.append(f"{_quoted(name)}:{value}")
+            elif name == "payload" and getattr(value, "json", None) is not None:
+                parts.append(f'"payload":{value.json.decode()}')
+            else:
+                parts.append(f"{_quoted(name)}:{_json(value)}")
         if record.exc_info:
             parts.append(f'"exception":{_quoted(self.formatException(record.exc_info))}')
         return ",".join(parts) + "}"
@@ -53,16 +58,38 @@ class JSONFormatter(logging.Formatter):
         return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
 
 
+# The three records that are written for each event, when nothing but their own fields is on them: names and ids need no
+# quoting, and one expression is several times cheaper than a walk over the attributes.
+
+
+def _begin(stamp: str, extra: dict[str, Any]) -> str:
+    return (
+        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.begin","event":"{extra["event"]}",'
+        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]}}}'
+    )
+
+
+def _begin_shown(stamp: str, extra: dict[str, Any]) -> str:
+    return f'{_begin(stamp, extra)[:-1]},"payload":{extra["payload"].json.decode()}}}'
+
+
+def _end(stamp: str, extra: dict[str, Any]) -> str:
+    return (
+        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.end","event":"{extra["event"]}",'
+        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]},'
+        f'"outcome":"{extra["outcome"]}","duration_ms":{extra["duration_ms"]}}}'
+    )
+
+
+_LIFECYCLE: dict[tuple[Any, int], Callable[[str, dict[str, Any]], str]] = {
+    ("event.begin", 4): _begin,
+    ("event.begin", 5): _begin_shown,
+    ("event.end", 6): _end,
+}
+
+
 def _message(record: logging.LogRecord) -> str:
     return record.msg if not record.args and isinstance(record.msg, str) else record.getMessage()
-
-
-def _encoded(name: str, value: Any) -> str:
-    if type(value) is int or type(value) is float:
-        return repr(value)
-    if name == "payload" and getattr(value, "json", None) is not None:
-        return value.json.decode()
-    return _quoted(value) if type(value) is str else _json(value)
 
 
 def _quoted(text: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,16 +56,39 @@ class LogSubscriber:
         level, message, fields = self._makers[type(signal)](signal)
         if not logger.isEnabledFor(level):
             return
-        # Built by hand: makeRecord would look for the caller, which is always this line.
-        record = logging.LogRecord("oxherd", level, __file__, 0, message, None, None)
+        logger.handle(_record(level, message, fields))
+
+
+_TEMPLATES: dict[int, dict[str, Any]] = {}
+
+
+def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogRecord:
+    """A record like any other, copied from one of its level: LogRecord's constructor looks up caller, thread and task,
+    which are the same each time, and would be the most expensive step of all."""
+    if logging.getLogRecordFactory() is not logging.LogRecord:
+        record = logging.getLogRecordFactory()("oxherd", level, __file__, 0, message, None, None)
         record.__dict__.update(fields)
-        logger.handle(record)
+        return record
+    thread = threading.get_ident()
+    template = _TEMPLATES.get(level)
+    if template is None or template["thread"] != thread or template["process"] != os.getpid():
+        template = _TEMPLATES[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    now = time.time()
+    values = record.__dict__
+    values.update(template)
+    values["msg"] = message
+    values["created"] = now
+    values["msecs"] = int((now - int(now)) * 1000) + 0.0
+    values["relativeCreated"] = template["relativeCreated"] + (now - template["created"]) * 1000
+    values.update(fields)
+    return record
 
 
 def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
     fields: dict[str, Any] = {
         "event": signal.event,
-        "event_id": str(signal.event_id),
+        "event_id": signal.event_id,
         "attempt": signal.attempt,
         "fence": signal.fence,
     }
@@ -74,7 +100,7 @@ def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
 def _ended(signal: EventEnded) -> tuple[int, str, dict[str, Any]]:
     fields: dict[str, Any] = {
         "event": signal.event,
-        "event_id": str(signal.event_id),
+        "event_id": signal.event_id,
         "attempt": signal.attempt,
         "fence": signal.fence,
         "outcome": signal.outcome,
@@ -90,7 +116,7 @@ def _queue_fault(signal: QueueFault) -> tuple[int, str, dict[str, Any]]:
     if signal.event is not None:
         fields["event"] = signal.event
     if signal.event_id is not None:
-        fields["event_id"] = str(signal.event_id)
+        fields["event_id"] = signal.event_id
     if signal.attempt is not None:
         fields["attempt"] = signal.attempt
     return logging.ERROR, "queue.error", fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oxherd.queue.job import Job, event_id
+from oxherd.queue.job import Job, event_id_text
 from oxherd.redis.faults import describe
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
@@ -39,7 +39,7 @@ class QueueFaults:
                 queue=self._queue,
                 error=error,
                 event=job.name,
-                event_id=event_id(self._queue, job.id),
+                event_id=event_id_text(self._queue, job.id),
                 attempt=job.attempts_made + 1,
             )
         )
@@ -47,5 +47,5 @@ class QueueFaults:
     def of_id(self, source: str, error: ErrorInfo, job_id: str) -> None:
         """A fault of a job of which only the id is known."""
         self._signals.emit(
-            QueueFault(source=source, queue=self._queue, error=error, event_id=event_id(self._queue, job_id))
+            QueueFault(source=source, queue=self._queue, error=error, event_id=event_id_text(self._queue, job_id))
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from oxherd.declaration import Declaration
@@ -51,34 +52,22 @@ class Settler:
     ) -> Fetched | None:
         """Write what became of a job; the job that was begun in the same step, if any. None: it is not ours any more,
         or it could not be written in time."""
+        if write is Write.NOTHING:
+            return None
         queue = self._queue
-        fields = _failure_fields(job, error) if error is not None else []
+        fields = [] if error is None else _failure_fields(job, error)
         if write is Write.COMPLETE:
             options = self._finish_options(job, declaration, "completed")
-
-            def step() -> Awaitable[Answer]:
-                return queue.finish(job, "completed", result, options, fetch_next=fetch_next)
-
+            step = partial(queue.finish, job, "completed", result, options, fetch_next=fetch_next)
         elif write is Write.FAIL:
             options = self._finish_options(job, declaration, "failed")
             reason = (error.message if error else "").encode()
-
-            def step() -> Awaitable[Answer]:
-                return queue.finish(job, "failed", reason, options, fetch_next=fetch_next, fields=fields)
-
+            step = partial(queue.finish, job, "failed", reason, options, fetch_next=fetch_next, fields=fields)
         elif write is Write.RETRY:
             delay = _retry_delay_ms(job, declaration)
-
-            def step() -> Awaitable[Answer]:
-                return queue.delay(job, delay, fields) if delay else queue.retry_now(job, fields)
-
-        elif write is Write.REQUEUE:
-
-            def step() -> Awaitable[Answer]:
-                return queue.requeue(job.id, job.token)
-
+            step = partial(queue.delay, job, delay, fields) if delay else partial(queue.retry_now, job, fields)
         else:
-            return None
+            step = partial(queue.requeue, job.id, job.token)
         return await self.persist(job, step)
 
     async def persist(self, job: Job, step: Callable[[], Awaitable[Answer]]) -> Fetched | None:

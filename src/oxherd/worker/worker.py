@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from pydantic_core import to_json
 from oxherd.context import Context, Stopping
 from oxherd.declaration import Declaration, Handler
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
-from oxherd.queue.job import Job, event_id
+from oxherd.queue.job import Job, event_id_text
 from oxherd.queue.queue import BullQueue, Fetched
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError
@@ -177,7 +176,10 @@ class QueueWorker:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        running = self._running.pop(task)
+        running = self._running.get(task)
+        if running is None:
+            return  # it has handed its place to the next
+        self._release(running)
         if not self._running:
             self._idle.set()
         abandoned = running.stage is Stage.ABANDONED
@@ -185,6 +187,9 @@ class QueueWorker:
             abandoned = True
             self._faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
         self._fetcher.freed(None if abandoned else running.job.token)
+
+    def _release(self, running: Running) -> None:
+        del self._running[running.task]
 
     async def _process(self, job: Job) -> None:
         running = self._running[asyncio.current_task()]  # pyright: ignore[reportArgumentType]
@@ -209,6 +214,8 @@ class QueueWorker:
         else:
             next_ = await self._run(running, processed, payload)
         if next_ is not None and next_.job is not None:
+            # The next takes this one's place: there is never a moment with one too many.
+            self._release(running)
             self._begin(next_.job)
 
     def _unfit(self, job: Job, processed: Processed | None) -> tuple[str, ErrorInfo] | None:
@@ -243,7 +250,7 @@ class QueueWorker:
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         emit = self._signals.emit
-        emit(EventBegan(declaration.name, context.id, context.attempt, context.fence, shown))
+        emit(EventBegan(declaration.name, context.text, context.attempt, context.fence, shown))
         running.began = time.perf_counter()
         run = await execute(running, processed.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
@@ -278,30 +285,24 @@ class QueueWorker:
         if self._draining:
             self._outcomes.append(became)
         self._signals.emit(
-            EventEnded(context.event, context.id, context.attempt, context.fence, became.value, duration, error)
+            EventEnded(context.event, context.text, context.attempt, context.fence, became.value, duration, error)
         )
 
     def _context(self, job: Job) -> Context:
-        loop = asyncio.get_running_loop()
-
-        async def progress(value: Any) -> None:
-            try:
-                await self._queue.progress(job, to_json(value, inf_nan_mode="null"))
-            except (ValueError, ScriptError) as error:
-                raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
-
-        def progress_sync(value: Any) -> None:
-            asyncio.run_coroutine_threadsafe(progress(value), loop).result()
-
         return Context(
-            id=event_id(self._queue.keys.queue, job.id),
+            text=event_id_text(self._queue.keys.queue, job.id),
             event=job.name,
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
-            emitted_at=datetime.fromtimestamp(job.timestamp_ms / 1000, UTC),
-            progress=progress,
-            progress_sync=progress_sync,
+            emitted_ms=job.timestamp_ms,
+            report=partial(self._progress, job),
         )
+
+    async def _progress(self, job: Job, value: Any) -> None:
+        try:
+            await self._queue.progress(job, to_json(value, inf_nan_mode="null"))
+        except (ValueError, ScriptError) as error:
+            raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
 
     async def _advance(self, job: Job) -> None:
         """A tick has begun: the next one is stored before anything else, so that no death breaks the chain."""

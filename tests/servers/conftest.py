@@ -1,0 +1,117 @@
+"""Processes that join an embedded server, and what /proc tells about processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from oxherd.servers.embedded import EmbeddedServer
+from oxherd.servers.resp import RespClient
+
+DEADLINE = 60.0  # seconds; the machine may be busy with much else
+
+MEMBER = """
+import sys
+from pathlib import Path
+from oxherd.servers.embedded import EmbeddedServer
+server = EmbeddedServer.join(Path(sys.argv[1]))
+print(server.url, flush=True)
+sys.stdin.read()
+server.leave()
+"""
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Poll until `condition` holds, and fail naming `what` after the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def running_in(folder: Path) -> list[int]:
+    """The processes whose command line or working folder is in `folder`."""
+    found: list[int] = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and int(process.name) != os.getpid() and alive(int(process.name)):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                words = (process / "cmdline").read_bytes().decode(errors="replace")
+                if str(folder) in words or (process / "cwd").readlink().is_relative_to(folder):
+                    found.append(int(process.name))
+    return found
+
+
+def server_pid(server: EmbeddedServer) -> int:
+    with RespClient(server.socket) as client:
+        info = str(client.command("INFO", "server"))
+    return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith("process_id:"))
+
+
+class Member:
+    """Another process that joins the server of `project`, leaves when told to, or is killed."""
+
+    def __init__(self, project: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", MEMBER, str(project)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+
+    def url(self) -> str:
+        """Wait until it has joined."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def leave(self) -> None:
+        _, errors = self._process.communicate("", timeout=DEADLINE)
+        assert (self._process.returncode, errors) == (0, "")
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate(timeout=DEADLINE)
+
+
+@pytest.fixture
+def member(project: Path) -> Generator[Callable[[], Member]]:
+    """Starts other processes that join; those that are left are killed."""
+    members: list[Member] = []
+
+    def start() -> Member:
+        members.append(Member(project))
+        return members[-1]
+
+    yield start
+    for each in members:
+        each.kill()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Generator[Path]:
+    """A project folder, in which no process may be left running after the test."""
+    (tmp_path / "pyproject.toml").touch()
+    yield tmp_path
+    eventually(lambda: not running_in(tmp_path), f"the processes {running_in(tmp_path)} end")

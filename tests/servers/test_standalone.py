@@ -1,0 +1,140 @@
+"""One server, bundled or another, on a port or a Unix socket."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from oxherd.errors import ServerError
+from oxherd.servers.ports import free_ports
+from oxherd.servers.process import PortTaken
+from oxherd.servers.resp import ReplyError, RespClient, ping
+from oxherd.servers.standalone import StandaloneServer
+from tests.servers.conftest import alive, eventually, running_in
+
+REDIS = Path("/usr/bin/redis-server")
+
+
+def test_it_answers_on_a_port_of_the_loopback_interface_only(tmp_path: Path) -> None:
+    with StandaloneServer(directory=tmp_path) as server:
+        assert server.url == f"redis://127.0.0.1:{server.port}/0"
+        assert server.command("PING") == "PONG"
+        assert server.command("CONFIG", "GET", "bind") == ["bind", "127.0.0.1"]
+        pid = server.pid
+    assert not alive(pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_answers_on_a_unix_socket_that_is_its_users_alone() -> None:
+    with StandaloneServer(unix=True) as server:
+        assert isinstance(server.address, Path)
+        assert server.url == f"unix://{server.address}"
+        assert stat.S_IMODE(server.address.stat().st_mode) == 0o600
+        assert server.command("CONFIG", "GET", "port") == ["port", "0"]
+    assert not server.directory.exists()
+
+
+def test_its_password_is_asked_for_and_is_on_no_command_line(tmp_path: Path) -> None:
+    password = 'a "quoted" \\ pass#word ü'
+    with StandaloneServer(directory=tmp_path, password=password) as server:
+        assert server.command("PING") == "PONG"
+        assert password not in Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert stat.S_IMODE((server.directory / "server.conf").stat().st_mode) == 0o600
+        with RespClient(server.address) as client, pytest.raises(ReplyError, match="NOAUTH"):
+            client.command("GET", "key")
+
+
+def test_settings_and_lines_reach_its_configuration(tmp_path: Path) -> None:
+    acl = tmp_path / "users.acl"
+    acl.write_text("user default on nopass ~* &* +@all\nuser reader on >secret ~* +get\n")
+    with StandaloneServer(
+        directory=tmp_path, settings={"aclfile": acl}, config=["maxmemory 20mb", "maxmemory-policy allkeys-lru"]
+    ) as server:
+        assert server.command("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "allkeys-lru"]
+        assert server.command("ACL", "WHOAMI") == "default"
+        with server.connection() as client:
+            assert client.command("AUTH", "reader", "secret") == "OK"
+
+
+def test_it_comes_back_on_the_same_port_with_its_data(tmp_path: Path) -> None:
+    with StandaloneServer(directory=tmp_path, config=["appendonly yes"]) as server:
+        server.command("SET", "key", "value")
+        port = server.port
+        server.kill()
+        assert not server.running
+        assert ping(server.address) == "down"
+        server.start()
+        server.restart()
+        server.terminate()
+        assert not server.running
+        server.start()
+        assert (server.port, server.command("GET", "key")) == (port, "value")
+
+
+def test_paused_it_answers_nothing_and_stops_all_the_same(tmp_path: Path) -> None:
+    server = StandaloneServer(directory=tmp_path)
+    server.start()
+    server.pause()
+    assert server.running
+    assert not server.answering
+    assert ping(server.address, timeout=0.1) == "down"
+    server.resume()
+    assert ping(server.address) == "up"
+    server.pause()
+    server.stop()
+    server.stop()
+    assert running_in(tmp_path) == []
+
+
+def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        [port] = free_ports(1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        server = StandaloneServer(directory=tmp_path, port=port)
+        with pytest.raises(PortTaken, match="Address already in use"):
+            server.start()
+        server.stop()
+
+
+def test_a_free_port_that_is_taken_meanwhile_is_exchanged(tmp_path: Path) -> None:
+    server = StandaloneServer(directory=tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", server.port))
+        taken.listen()
+        with server:
+            assert server.port != taken.getsockname()[1]
+            assert server.command("PING") == "PONG"
+
+
+def test_a_server_never_started_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="never started"):
+        StandaloneServer(directory=tmp_path).pause()
+
+
+def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) -> None:
+    with StandaloneServer(
+        directory=tmp_path, config=["appendonly yes", "enable-debug-command yes", "aof-use-rdb-preamble no"]
+    ) as server:
+        server.command("DEBUG", "POPULATE", 20000)
+        server.command("CONFIG", "SET", "key-load-delay", 200, "loading-process-events-interval-bytes", 1024)
+        with server.connection(timeout=60) as client:
+            client.command("BGREWRITEAOF")
+        eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0", "the log is rewritten")
+        server.end()
+        with (server.directory / "server.conf").open("a") as file:
+            file.write("key-load-delay 200\nloading-process-events-interval-bytes 1024\n")
+        server.begin()
+        eventually(lambda: ping(server.address) == "loading", "the server says that it is loading")
+        server.kill()
+
+
+@pytest.mark.redis7
+@pytest.mark.skipif(not REDIS.exists(), reason="needs Debian's redis-server")
+def test_another_binary_than_the_bundled_one_is_run(tmp_path: Path) -> None:
+    with StandaloneServer(directory=tmp_path, binary=REDIS, password="secret") as server:
+        assert server.info("server")["redis_version"].startswith("7.")
+        assert "valkey_version" not in server.info("server")
