@@ -111,14 +111,14 @@ def inspect_handler(name: str, function: Callable[..., Any], run_in: RunIn | Non
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not positional or len(required) > 2 or any(p not in positional[:2] for p in required):
         raise DeclarationError(f"{name}: a handler takes the payload and, if it likes, a Context.")
-    wants_context = len(positional) > 1 and (
-        positional[1] in required or hints.get(positional[1].name) is Context
-    )
+    wants_context = len(positional) > 1 and (positional[1] in required or hints.get(positional[1].name) is Context)
     if positional[0].name not in hints:
         raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
     is_async = inspect.iscoroutinefunction(function)
     if is_async and run_in not in (None, "loop"):
-        raise DeclarationError(f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}.")
+        raise DeclarationError(
+            f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}."
+        )
     if not is_async and run_in not in (None, "thread", "process"):
         raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
     return Handler(

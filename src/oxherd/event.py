@@ -112,7 +112,13 @@ class Event(Generic[P, R]):
     # -- emitting
 
     async def emit(
-        self, payload: P, /, *, delay: Seconds | None = None, priority: int = 0, id: UUID | None = None  # noqa: A002
+        self,
+        payload: P,
+        /,
+        *,
+        delay: Seconds | None = None,
+        priority: int = 0,
+        id: UUID | None = None,  # noqa: A002
     ) -> Emitted[R]:
         """Put an event on its queue and wait until Redis has acknowledged it.
 
@@ -160,7 +166,13 @@ class Event(Generic[P, R]):
         return emitted
 
     def emit_sync(
-        self, payload: P, /, *, delay: Seconds | None = None, priority: int = 0, id: UUID | None = None  # noqa: A002
+        self,
+        payload: P,
+        /,
+        *,
+        delay: Seconds | None = None,
+        priority: int = 0,
+        id: UUID | None = None,  # noqa: A002
     ) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks until it is acknowledged."""
         return self._herd.run_sync(self.emit(payload, delay=delay, priority=priority, id=id))
@@ -195,9 +207,7 @@ class Event(Generic[P, R]):
         schedulers = link.schedulers(declaration)
         deadline = time.monotonic() + self._herd.emit_timeout
         with self._reporting("schedule"):
-            await ensure(
-                schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline
-            )
+            await ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
 
     async def unschedule(self, name: str, /) -> bool:
         """End a schedule, its next tick included; says whether there was one. Script: removeJobScheduler.
@@ -274,7 +284,7 @@ class Event(Generic[P, R]):
             self._fault("emit", error, job)
         else:
             return
-        raise self._not_acknowledged(cause, limit, attempts.maybe_applied or isinstance(cause, TimeoutError))
+        raise self._not_acknowledged(cause, limit, attempts.maybe_applied)
 
     def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
         why = str(cause) or f"no answer within {limit:g} s"

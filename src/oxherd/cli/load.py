@@ -31,7 +31,9 @@ def load_herd(target: str) -> Oxherd:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if missing == module_name or module_name.startswith(f"{missing}."):
-            raise ConfigError(f"No module named {missing!r} in this folder or on the path; check MODULE:HERD.") from None
+            raise ConfigError(
+                f"No module named {missing!r} in this folder or on the path; check MODULE:HERD."
+            ) from None
         raise ConfigError(f"{module_name} imports {missing!r}, which is not installed; install it.") from None
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         where = traceback.extract_tb(error.__traceback__)[-1]

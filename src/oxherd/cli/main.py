@@ -45,7 +45,9 @@ def worker(
     event: Annotated[list[str] | None, typer.Option("--event", help="Only this event; may be repeated.")] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Worker processes.")] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Restart when a Python file here changes.")] = False,
-    log_format: Annotated[LogFormat, typer.Option("--log-format", help="For people, or for machines.")] = LogFormat.CONSOLE,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="For people, or for machines.")
+    ] = LogFormat.CONSOLE,
     stop_timeout: Annotated[
         float | None, typer.Option("--stop-timeout", min=0, help="Seconds that running events get at a stop.")
     ] = None,
@@ -62,7 +64,9 @@ def worker(
 def emit(
     target: Target,
     event: Annotated[str, typer.Argument(metavar="EVENT", show_default=False)],
-    payload: Annotated[str, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)],
+    payload: Annotated[
+        str, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)
+    ],
 ) -> None:
     """Emit one event and print its UUID; with -, one event a line, all validated before the first is sent."""
     from oxherd.cli.emit import run  # noqa: PLC0415

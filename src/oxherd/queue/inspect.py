@@ -58,3 +58,16 @@ async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
                 wrong = str(error)
         found.append((name, wrong))
     return found
+
+
+async def stored_keys(queue: BullQueue) -> list[str]:
+    """Every key of a queue, without its prefix, sorted. Command: SCAN, on the node that serves the queue."""
+    base = queue.keys.base
+    pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in base) + "*"
+    found: set[str] = set()
+    cursor = b"0"
+    while True:
+        cursor, keys = await queue.client.call(queue.keys.slot, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+        found.update(key.decode()[len(base) :] for key in keys)
+        if cursor == b"0":
+            return sorted(found)

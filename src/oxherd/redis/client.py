@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +44,10 @@ class Script:
 
 @dataclass(slots=True)
 class Attempts:
-    """What is known of a call that was sent more than once."""
+    """What is known of a call that may be sent more than once."""
 
     maybe_applied: bool = False
+    """An attempt was sent, and its answer is not known (or not yet)."""
 
 
 def key_slot(key: str) -> int:
@@ -72,13 +72,16 @@ class Client:
         """
         return await self._attempt(slot, hiredis.pack_command(command))
 
-    async def script(self, slot: int, script: Script, arguments: tuple[Argument, ...]) -> Any:
+    async def script(
+        self, slot: int, script: Script, arguments: tuple[Argument, ...], attempts: Attempts | None = None
+    ) -> Any:
         """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does."""
         packed = hiredis.pack_command((b"EVALSHA", script.sha, script.keys, *arguments))
         try:
-            return await self._attempt(slot, packed)
+            return await self._attempt(slot, packed, attempts)
         except NoScriptError:
-            return await self._attempt(slot, hiredis.pack_command((b"EVAL", script.text, script.keys, *arguments)))
+            packed = hiredis.pack_command((b"EVAL", script.text, script.keys, *arguments))
+            return await self._attempt(slot, packed, attempts)
 
     async def persist(
         self,
@@ -88,25 +91,19 @@ class Client:
         *,
         deadline: float | None = None,
         attempts: Attempts | None = None,
-        wanted: Callable[[], bool] | None = None,
     ) -> Any:
         """A script that must succeed: tried again through outages until `deadline` (monotonic seconds, None: for ever).
 
-        `attempts.maybe_applied` is set when an earlier attempt may have run. `wanted` is asked before each new
-        attempt; once it says no, the last error is raised.
+        `attempts` tells, also when this is cancelled, whether one of the attempts may have run.
         """
         failures = 0
         while True:
             try:
-                return await self.script(slot, script, arguments)
-            except RedisUnavailable as error:
-                if attempts is not None:
-                    attempts.maybe_applied |= error.maybe_applied
+                return await self.script(slot, script, arguments, attempts)
+            except RedisUnavailable:
                 failures += 1
                 delay = retry_delay(failures)
                 if deadline is not None and time.monotonic() + delay >= deadline:
-                    raise
-                if wanted is not None and not wanted():
                     raise
             await asyncio.sleep(delay)
 
@@ -114,7 +111,7 @@ class Client:
         """Close every connection."""
         await self.topology.close()
 
-    async def _attempt(self, slot: int, packed: bytes) -> Any:
+    async def _attempt(self, slot: int, packed: bytes, attempts: Attempts | None = None) -> Any:
         topology = self.topology
         node = topology.current(slot) or await topology.node(slot)
         asking = False
@@ -122,7 +119,10 @@ class Client:
             try:
                 wire: Wire = node.live or await node.wire()
                 future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
-                reply = await future
+                if attempts is None:
+                    reply = await future
+                else:
+                    reply = await _noting(future, attempts)
             except MovedError as error:
                 topology.moved(slot, Address(*error.node_addr))
                 node, asking = await topology.node(slot), False
@@ -162,6 +162,17 @@ class Client:
         except RedisUnavailable:
             # The caller is told of its own failure; that the cluster cannot be asked is an outage already noted.
             return
+
+
+async def _noting(future: asyncio.Future[Any], attempts: Attempts) -> Any:
+    before = attempts.maybe_applied
+    attempts.maybe_applied = True
+    try:
+        reply = await future
+    except ResponseError:
+        attempts.maybe_applied = before
+        raise
+    return reply
 
 
 def retry_delay(failures: int) -> float:

@@ -74,11 +74,15 @@ class Single:
 
     def moved(self, slot: int, address: Address) -> None:
         raise lost(
-            self._node.name, f"it is a cluster node (slot {slot} is at {address}); use redis+cluster://", maybe_applied=False
+            self._node.name,
+            f"it is a cluster node (slot {slot} is at {address}); use redis+cluster://",
+            maybe_applied=False,
         )
 
     def at(self, address: Address) -> Node:
-        raise lost(self._node.name, f"it asks for the cluster node {address}; use redis+cluster://", maybe_applied=False)
+        raise lost(
+            self._node.name, f"it asks for the cluster node {address}; use redis+cluster://", maybe_applied=False
+        )
 
     async def refresh(self) -> None:
         return

@@ -115,7 +115,9 @@ def _address(text: str, default_port: int) -> Address:
     else:
         host, _, port = text.partition(":")
     if not host:
-        raise ConfigError("The Redis URL has an empty host; write host:port, separated by commas where there are several.")
+        raise ConfigError(
+            "The Redis URL has an empty host; write host:port, separated by commas where there are several."
+        )
     if not port:
         return Address(unquote(host), default_port)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

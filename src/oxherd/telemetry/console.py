@@ -50,7 +50,9 @@ class ConsoleFormatter(logging.Formatter):
             outcome = extra["outcome"]
             painted = self._paint(f"{outcome:<9}", _OUTCOME_COLOURS.get(outcome, _RED))
             return f"{painted} in {_duration(extra['duration_ms'])}"
-        name = "" if record.name in ("oxherd", "root") or record.name.startswith("oxherd.event.") else f"{record.name}: "
+        name = (
+            "" if record.name in ("oxherd", "root") or record.name.startswith("oxherd.event.") else f"{record.name}: "
+        )
         return self._paint(name + message, _LEVEL_COLOURS.get(record.levelname, ""))
 
     def _detail(self, name: str, value: Any) -> str:

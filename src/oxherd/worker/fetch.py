@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ from oxherd.worker.faults import QueueFaults
 # Without a marker an idle worker looks again after so long, as BullMQ's drainDelay; a lost marker costs at most this.
 _DRAINED_SECONDS = 5.0
 _DAMAGED_SECONDS = 5.0
+_UNBLOCK_SECONDS = 0.5
+_UNBLOCK_AGAIN_SECONDS = 0.02
 _MOST_AT_ONCE = 64
 
 
@@ -47,6 +50,8 @@ class Fetcher:
         self._tokens = itertools.count()
         self._spare: list[str] = []
         self._delayed_until_ms = 0
+        self._waiting: asyncio.Task[float | None] | None = None
+        self._ended_wait: asyncio.Task[float | None] | None = None
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -57,10 +62,17 @@ class Fetcher:
         self._freed.set()
 
     async def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more, and leave the marker to others."""
         self._stopping.set()
         self._freed.set()
-        await self._waiter.unblock()
+        waiting = self._waiting
+        deadline = time.monotonic() + _UNBLOCK_SECONDS
+        # The server may hear of the end of a wait before it hears of the wait: say it until it is true.
+        while waiting is not None and not waiting.done() and time.monotonic() < deadline:
+            await self._waiter.unblock()
+            await asyncio.wait([waiting], timeout=_UNBLOCK_AGAIN_SECONDS)
+        if waiting is not None and not waiting.done():
+            waiting.cancel()
 
     async def run(self) -> None:
         """Fetch until stopped."""
@@ -87,6 +99,7 @@ class Fetcher:
                 failures += 1
                 self._faults.lasting("fetch", error)
                 await self._pause(min(_DAMAGED_SECONDS, 0.1 * 2 ** min(failures, 10)))
+        await self._end_wait()
 
     async def _fetch(self, count: int) -> tuple[bool, int]:
         """Fetch up to `count` jobs; whether the queue is empty, and how many to fetch the next time."""
@@ -119,20 +132,43 @@ class Fetcher:
         return fetched
 
     async def _wait(self) -> None:
-        """Wait for a marker, or until the next delayed job is due."""
+        """Wait for a marker, or until the next delayed job is due.
+
+        The server ends a blocking command up to 100 ms late; our own clock does not, so a wait that is going on is
+        left to go on while we fetch what has come due.
+        """
         while not self._stopping.is_set():
-            seconds = _DRAINED_SECONDS
-            if self._delayed_until_ms:
-                seconds = min(seconds, (self._delayed_until_ms - now_ms()) / 1000)
-                if seconds <= 0:
-                    self._delayed_until_ms = 0
-                    return
-            score = await self._waiter.wait(seconds)
+            if self._waiting is None:
+                self._waiting = asyncio.create_task(self._waiter.wait(_DRAINED_SECONDS), name="oxherd-marker")
+            due = max(0.0, (self._delayed_until_ms - now_ms()) / 1000) if self._delayed_until_ms else None
+            await asyncio.wait([self._waiting], timeout=due)
+            if not self._waiting.done():
+                self._delayed_until_ms = 0
+                return
+            waited, self._waiting = self._waiting, None
+            if self._stopping.is_set():
+                self._ended_wait = waited
+                return
+            score = waited.result()
             if score is None or score <= now_ms():
                 return
             # The marker of a delayed job, before its time.
-            earlier = self._delayed_until_ms or score
-            self._delayed_until_ms = int(min(earlier, score))
+            self._delayed_until_ms = int(min(self._delayed_until_ms or score, score))
+
+    async def _end_wait(self) -> None:
+        """Leave the marker to others; one that was taken at the last moment is put back."""
+        waiting = self._waiting or self._ended_wait
+        if waiting is None:
+            return
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        try:
+            if waiting.cancelled() or waiting.result() is not None:
+                await self._queue.wake()
+        except (RedisUnavailable, ScriptError) as error:
+            # Others look by themselves within seconds.
+            self._faults.lasting("fetch", error)
 
     async def _recover_orphans(self) -> None:
         result = self._recover()

@@ -1,0 +1,211 @@
+"""`oxherd demo`: the product in a few seconds, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, SecretStr
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from oxherd.app import Oxherd
+from oxherd.context import Context, ContextFilter
+from oxherd.event import Event
+from oxherd.masks import Mask
+from oxherd.policy import Retry
+from oxherd.queue.inspect import server_facts, stored_keys
+from oxherd.schedule.cron import Every
+from oxherd.servers.embedded import EmbeddedServer
+from oxherd.servers.local_cluster import LocalCluster
+from oxherd.signals import EventEnded, Signal
+from oxherd.telemetry.console import ConsoleFormatter
+
+_LONGEST_SECONDS = 8.0
+
+
+class Order(BaseModel):
+    """An order, with data that must not reach a log."""
+
+    order_id: int
+    email: Annotated[str, Mask("email")]
+    card: SecretStr
+
+
+class Mail(BaseModel):
+    """A mail to send; it has no mask, so nothing of it is logged."""
+
+    to: str
+    subject: str
+
+
+class Report(BaseModel):
+    """A report to write."""
+
+    name: str
+
+
+def run(*, cluster: bool) -> int:
+    """Run the demo; the exit status is 0 when all went as it should."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+    began = time.monotonic()
+    with _server(console, cluster=cluster) as url:
+        ok = asyncio.run(_Demo(console, url, cluster=cluster).run())
+    console.print(f"[dim]done in {time.monotonic() - began:.1f} s; the server is stopped[/dim]")
+    return 0 if ok else 1
+
+
+@contextmanager
+def _server(console: Console, *, cluster: bool) -> Iterator[str]:
+    if cluster:
+        console.print("[dim]starting a cluster of six nodes on this machine ...[/dim]")
+        with LocalCluster() as nodes:
+            yield nodes.url
+        return
+    # A folder of its own: the demo leaves nothing in yours.
+    with tempfile.TemporaryDirectory(prefix="oxherd-demo-") as folder:
+        server = EmbeddedServer.join(Path(folder))
+        try:
+            yield server.url
+        finally:
+            server.leave()
+            # The folder goes once the server, whose last user we were, has written its data and gone.
+            deadline = time.monotonic() + 5
+            while server.socket.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+
+class _Demo:
+    """The sample events, and what became of them."""
+
+    def __init__(self, console: Console, url: str, *, cluster: bool) -> None:
+        self._console = console
+        self._cluster = cluster
+        self._herd = Oxherd(url, stop_timeout=5)
+        self._emitted: Counter[str] = Counter()
+        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._changed = asyncio.Event()
+        self._slow_began = asyncio.Event()
+        self._herd.signals.subscribe(self._count)
+        self._order = self._herd.event("order.placed", concurrency=20)(self._on_order)
+        self._mail = self._herd.event("mail.send", retry=Retry(attempts=3, delay=0.2))(self._on_mail)
+        self._card = self._herd.event("card.charge", retry=Retry(attempts=2, delay=0.1))(self._on_card)
+        self._report = self._herd.event("report.write")(self._on_report)
+
+    # -- the handlers: what a user writes
+
+    async def _on_order(self, order: Order, ctx: Context) -> str:
+        ctx.log.info("reserving the goods")
+        if order.order_id == 7:
+            self._slow_began.set()
+            await asyncio.sleep(0.6)
+        return f"order {order.order_id} placed"
+
+    def _on_mail(self, mail: Mail, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise ConnectionError(f"the mail server hung up on {mail.to}")
+
+    async def _on_card(self, order: Order) -> None:
+        raise ValueError(f"card {order.card.get_secret_value()} was declined")
+
+    async def _on_report(self, report: Report, ctx: Context) -> None:
+        ctx.log.info("writing the %s report", report.name)
+
+    # -- the story
+
+    async def run(self) -> bool:
+        """Tell it; False when something went otherwise than it should."""
+        self._set_up_logging()
+        order = Order(order_id=1, email="alice@example.com", card=SecretStr("4111 1111 1111 1111"))
+        async with self._herd:
+            link = await self._herd.link()
+            facts = await server_facts(link.client)
+            version = ".".join(map(str, facts.version))
+            nodes = "six nodes, three primaries" if self._cluster else "one server on a private Unix socket"
+            self._console.print(f"[bold]oxherd demo[/bold] on {facts.software} {version}: {nodes}")
+            self._title("emit: typed payloads in, a UUID out for each")
+            await self._emit(self._order, order)
+            await self._emit(self._mail, Mail(to="bob@example.com", subject="Your order"))
+            await self._emit(self._card, order)
+            self._title("process: begin and end are logged; masked and secret fields, and errors that hold them, are not")
+            await self._herd.start()
+            await self._until(lambda: self._ended("order.placed", "mail.send", "card.charge") == 3)
+            self._title("schedule: every second, one event for each tick")
+            await self._report.schedule("demo", Every(1), Report(name="daily"))
+            await self._until(lambda: self._ended("report.write") >= 2)
+            await self._report.unschedule("demo")
+            self._emitted["report.write"] = self._ended("report.write")
+            self._title("stop: the one that is running ends first")
+            await self._emit(self._order, order.model_copy(update={"order_id": 7}))
+            await asyncio.wait_for(self._slow_began.wait(), _LONGEST_SECONDS)
+            await self._herd.stop()
+            return await self._summary()
+
+    async def _emit(self, event: Event[Any, Any], payload: BaseModel) -> None:
+        emitted = await event.emit(payload)
+        self._emitted[event.name] += 1
+        self._console.print(f"  {event.name:<14} {emitted.id}")
+
+    async def _summary(self) -> bool:
+        table = Table(box=SIMPLE_HEAD, title="What happened, and what is left in Redis", title_justify="left", title_style="bold cyan")
+        table.add_column("event", no_wrap=True)
+        for column in ("emitted", "completed", "retried", "failed", "waiting", "jobs left", "own keys"):
+            table.add_column(column, justify="right", no_wrap=True)
+        if self._cluster:
+            table.add_column("slot", justify="right", no_wrap=True)
+            table.add_column("served by", no_wrap=True)
+        link = await self._herd.link()
+        ok = True
+        for event in self._herd:
+            queue = link.queue(event.declaration)
+            counts = await queue.counts()
+            keys = await stored_keys(queue)
+            waiting = counts["wait"] + counts["active"] + counts["delayed"] + counts["prioritized"]
+            jobs = counts["failed"] + counts["completed"] + waiting
+            done = {name: self._outcomes[event.name, name] for name in ("completed", "retrying", "failed")}
+            ok = ok and done["completed"] + done["failed"] == self._emitted[event.name] and not counts["completed"]
+            cells = [self._emitted[event.name], done["completed"], done["retrying"], done["failed"], waiting, jobs]
+            row = [event.name, *map(str, cells), str(len(keys) - jobs)]
+            if self._cluster:
+                row += [str(queue.keys.slot), (await link.client.topology.node(queue.keys.slot)).name]
+            table.add_row(*row)
+        self._console.print()
+        self._console.print(table)
+        self._console.print(
+            "Completed events are gone from Redis; the failed one is kept, bounded, for you to look at. "
+            "A queue's own keys (its event stream, meta, counters) do not grow with its events."
+        )
+        return ok
+
+    def _title(self, text: str) -> None:
+        self._console.print(f"\n[bold cyan]{text}[/bold cyan]")
+
+    def _count(self, signal: Signal) -> None:
+        if isinstance(signal, EventEnded):
+            self._outcomes[signal.event, signal.outcome] += 1
+            self._changed.set()
+
+    def _ended(self, *events: str) -> int:
+        return sum(self._outcomes[event, outcome] for event in events for outcome in ("completed", "failed"))
+
+    async def _until(self, happened: Any) -> None:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            while not happened():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _set_up_logging(self) -> None:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(ConsoleFormatter(colour=self._console.is_terminal))
+        handler.addFilter(ContextFilter())
+        logging.getLogger().addHandler(handler)
+        logging.getLogger().setLevel(logging.INFO)
