@@ -51,8 +51,13 @@ class Records(logging.Handler):
                     await event.wait()
                 return found
         except TimeoutError:
-            seen = [(record.getMessage(), getattr(record, "outcome", None), getattr(record, "error", None)) for record in self.all]
-            raise AssertionError(f"no {count} records {message!r} with {fields} in {deadline} s; seen: {seen[-30:]}") from None
+            seen = [
+                (record.getMessage(), getattr(record, "outcome", None), getattr(record, "error", None))
+                for record in self.all
+            ]
+            raise AssertionError(
+                f"no {count} records {message!r} with {fields} in {deadline} s; seen: {seen[-30:]}"
+            ) from None
         finally:
             self._waiting.remove(entry)
 

@@ -285,7 +285,7 @@ class Oxherd:
         The first signal drains, the second is as if the stop timeout were over. Ends the process with status 1 where
         an event is stranded.
         """
-        from oxherd.worker.main import run  # noqa: PLC0415 - run() is the only one that needs it
+        from oxherd.worker.main import run
 
         status = run(self, None, self.stop_timeout)
         if status:

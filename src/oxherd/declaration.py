@@ -86,7 +86,8 @@ def check_name(name: str, what: str = "event") -> str:
     """`name`, or a DeclarationError that says what a name may be."""
     if not isinstance(name, str) or not _NAME.match(name):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(
-            f"{str(name)[:140]!r} is no {what} name: it is a letter or digit, then up to 127 of letters, digits, '.', '_', '-'."
+            f"{str(name)[:140]!r} is no {what} name: "
+            "it is a letter or digit, then up to 127 of letters, digits, '.', '_', '-'."
         )
     return name
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
@@ -206,8 +205,9 @@ class Event(Generic[P, R]):
         link = await self._herd.link()
         schedulers = link.schedulers(declaration)
         deadline = time.monotonic() + self._herd.emit_timeout
-        with self._reporting("schedule"):
-            await ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
+        await self._acknowledged(
+            ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
+        )
 
     async def unschedule(self, name: str, /) -> bool:
         """End a schedule, its next tick included; says whether there was one. Script: removeJobScheduler.
@@ -218,8 +218,8 @@ class Event(Generic[P, R]):
         scheduler = self._scheduler(name)
         link = await self._herd.link()
         schedulers = link.schedulers(self.declaration)
-        with self._reporting("schedule"):
-            return await schedulers.remove(scheduler, deadline=time.monotonic() + self._herd.emit_timeout)
+        deadline = time.monotonic() + self._herd.emit_timeout
+        return await self._acknowledged(schedulers.remove(scheduler, deadline=deadline))
 
     # -- processing
 
@@ -302,31 +302,22 @@ class Event(Generic[P, R]):
             )
         )
 
-    def _reporting(self, source: str) -> _Reporting:
-        return _Reporting(self, source)
+    async def _acknowledged(self, call: Awaitable[S]) -> S:
+        """A call about a schedule, its failure turned into an EmitError."""
+        try:
+            return await call
+        except ScriptError as error:
+            cause: Exception = error
+            self._fault("schedule", error)
+        except RedisUnavailable as error:
+            cause = error
+        raise EmitError(f"{self.name}: the schedule was not acknowledged ({str(cause).rstrip('.')}).")
 
     def _scheduler(self, name: str) -> str:
         check_name(name, "schedule")
         # On a queue that several events share, each has its own names.
         own = self.declaration.queue == f"{{{self.name}}}"
         return name if own else f"{self.name}.{name}"
-
-
-class _Reporting(suppress):
-    """Turns a failed call to Redis into an EmitError, and a refused one into a `queue.error` as well."""
-
-    def __init__(self, event: Event[Any, Any], source: str) -> None:
-        super().__init__()
-        self._event = event
-        self._source = source
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        if isinstance(error, ScriptError):
-            self._event._fault(self._source, error)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        if isinstance(error, ScriptError | RedisUnavailable):
-            message = f"{self._event.name}: the schedule was not acknowledged ({str(error).rstrip('.')})."
-            raise EmitError(message) from None
-        return False
 
 
 def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,7 +65,7 @@ def run(*, cluster: bool) -> int:
 
 
 @contextmanager
-def _server(console: Console, *, cluster: bool) -> Iterator[str]:
+def _server(console: Console, *, cluster: bool) -> Generator[str]:
     if cluster:
         console.print("[dim]starting a cluster of six nodes on this machine ...[/dim]")
         with LocalCluster() as nodes:
@@ -136,7 +136,9 @@ class _Demo:
             await self._emit(self._order, order)
             await self._emit(self._mail, Mail(to="bob@example.com", subject="Your order"))
             await self._emit(self._card, order)
-            self._title("process: begin and end are logged; masked and secret fields, and errors that hold them, are not")
+            self._title(
+                "process: begin and end are logged; masked and secret fields, and errors that hold them, are not"
+            )
             await self._herd.start()
             await self._until(lambda: self._ended("order.placed", "mail.send", "card.charge") == 3)
             self._title("schedule: every second, one event for each tick")
@@ -156,7 +158,12 @@ class _Demo:
         self._console.print(f"  {event.name:<14} {emitted.id}")
 
     async def _summary(self) -> bool:
-        table = Table(box=SIMPLE_HEAD, title="What happened, and what is left in Redis", title_justify="left", title_style="bold cyan")
+        table = Table(
+            box=SIMPLE_HEAD,
+            title="What happened, and what is left in Redis",
+            title_justify="left",
+            title_style="bold cyan",
+        )
         table.add_column("event", no_wrap=True)
         for column in ("emitted", "completed", "retried", "failed", "waiting", "jobs left", "own keys"):
             table.add_column(column, justify="right", no_wrap=True)

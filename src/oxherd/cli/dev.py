@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from oxherd.servers.embedded import EmbeddedServer
@@ -25,7 +25,7 @@ def run(*, cluster: bool) -> None:
 
 
 @contextmanager
-def _embedded() -> Iterator[str]:
+def _embedded() -> Generator[str]:
     server = EmbeddedServer.join()
     try:
         yield server.url
@@ -34,6 +34,6 @@ def _embedded() -> Iterator[str]:
 
 
 @contextmanager
-def _cluster() -> Iterator[str]:
+def _cluster() -> Generator[str]:
     with LocalCluster() as cluster:
         yield cluster.url

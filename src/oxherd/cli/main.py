@@ -34,7 +34,7 @@ class LogFormat(StrEnum):
 @app.command()
 def demo(cluster: Cluster = False) -> None:
     """Run sample events end to end on the embedded server, then stop."""
-    from oxherd.cli.demo import run  # noqa: PLC0415
+    from oxherd.cli.demo import run
 
     raise typer.Exit(run(cluster=cluster))
 
@@ -53,7 +53,7 @@ def worker(
     ] = None,
 ) -> None:
     """Process events until SIGTERM or SIGINT; the first drains, the second ends at once."""
-    from oxherd.cli.worker import run  # noqa: PLC0415
+    from oxherd.cli.worker import run
 
     raise typer.Exit(
         run(target, event, processes=processes, reload=reload, log_format=log_format.value, stop_timeout=stop_timeout)
@@ -69,7 +69,7 @@ def emit(
     ],
 ) -> None:
     """Emit one event and print its UUID; with -, one event a line, all validated before the first is sent."""
-    from oxherd.cli.emit import run  # noqa: PLC0415
+    from oxherd.cli.emit import run
 
     run(target, event, payload)
 
@@ -77,7 +77,7 @@ def emit(
 @app.command()
 def check(target: Target) -> None:
     """Validate declarations, stored schedules and the server, without running anything."""
-    from oxherd.cli.check import run  # noqa: PLC0415
+    from oxherd.cli.check import run
 
     raise typer.Exit(run(target))
 
@@ -85,7 +85,7 @@ def check(target: Target) -> None:
 @app.command()
 def dev(cluster: Cluster = False) -> None:
     """Keep an embedded server (or a cluster) up and print its OXHERD_URL."""
-    from oxherd.cli.dev import run  # noqa: PLC0415
+    from oxherd.cli.dev import run
 
     run(cluster=cluster)
 

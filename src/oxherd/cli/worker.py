@@ -25,7 +25,7 @@ def run(
 ) -> int:
     """The worker's exit status."""
     if processes > 1 or reload:
-        from oxherd.cli.supervisor import supervise  # noqa: PLC0415 - one process needs none
+        from oxherd.cli.supervisor import supervise
 
         arguments = [target, "--log-format", log_format]
         for event in events or ():

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -36,12 +36,12 @@ class JobOptions:
 def parse_options(raw: bytes) -> JobOptions:
     """The options from a job's hash; never raises."""
     try:
-        options = json.loads(raw) if raw else {}
+        options: Any = json.loads(raw) if raw else {}
     except ValueError:
         return JobOptions(damaged=True)
     if not isinstance(options, dict):
         return JobOptions(damaged=True)
-    parsed: dict[str, Any] = options  # pyright: ignore[reportUnknownVariableType]
+    parsed = cast("dict[str, Any]", options)
     attempts = parsed.get("attempts")
     # Node stores 0 where no attempts were asked for.
     usable = isinstance(attempts, int) and not isinstance(attempts, bool) and attempts > 0

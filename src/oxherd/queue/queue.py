@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import msgpack
-
 from oxherd.queue.job import Job, decode
 from oxherd.queue.keys import QueueKeys
+from oxherd.queue.pack import pack
 from oxherd.queue.scripts import fresh_stalled_check, retake_locks, script
 from oxherd.redis.client import Argument, Attempts, Client
-
-_pack: Any = msgpack.packb
 
 
 class Refusal(IntEnum):
@@ -60,7 +57,8 @@ class BullQueue:
         self.keys = keys
         k = keys
         self._fetch_keys = (
-            k.wait, k.active, k.prioritized, k.events, k.stalled, k.limiter, k.delayed, k.paused, k.meta, k.pc, k.marker,
+            k.wait, k.active, k.prioritized, k.events, k.stalled, k.limiter, k.delayed, k.paused, k.meta, k.pc,
+            k.marker,
         )  # fmt: skip
         # moveToFinished wants the same keys but for its last four.
         self._finish_keys = self._fetch_keys[:10]
@@ -75,7 +73,7 @@ class BullQueue:
         options = job.options
         if job.delay_ms or job.priority:
             options = options | {"delay": job.delay_ms, "priority": job.priority}
-        packed = _pack([k.base, job.id, job.name, now_ms(), None, None, None, None, None])
+        packed = pack([k.base, job.id, job.name, now_ms(), None, None, None, None, None])
         if job.delay_ms:
             name, keys = "addDelayedJob", (k.marker, k.meta, k.id, k.delayed, k.completed, k.events)
         elif job.priority:
@@ -90,7 +88,7 @@ class BullQueue:
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""
-        packed = _pack({"token": token, "lockDuration": lock_ms, "limiter": None})
+        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
         arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed)
         return fetched(await self.client.script(self.keys.slot, script("moveToActive"), arguments), token)
 
@@ -126,7 +124,7 @@ class BullQueue:
             options,
         )
         if fields:
-            arguments = (*arguments, _pack(fields))
+            arguments = (*arguments, pack(fields))
         answer = await self.client.script(k.slot, script("moveToFinished"), arguments)
         if isinstance(answer, int) and answer < 0:
             return Refusal(answer)
@@ -138,7 +136,7 @@ class BullQueue:
         arguments = (
             k.active, k.wait, k.paused, k.job(job.id), k.meta, k.events, k.delayed, k.prioritized, k.pc, k.marker,
             k.stalled, k.base, now_ms(), "RPUSH" if job.options.get("lifo") else "LPUSH", job.id, job.token,
-            _pack(fields),
+            pack(fields),
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("retryJob"), arguments))
 
@@ -148,7 +146,7 @@ class BullQueue:
         arguments = (
             k.marker, k.active, k.prioritized, k.delayed, k.job(job.id), k.events, k.meta, k.stalled, k.wait,
             k.limiter, k.pc, k.base, str(now_ms()), job.id, job.token, delay_ms, "1" if skip_attempt else "0",
-            _pack(fields) if fields else "", "", "",
+            pack(fields) if fields else "", "", "",
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("moveToDelayed"), arguments))
 
@@ -226,7 +224,7 @@ class BullQueue:
         known = self._packed_options.get(id(options))
         if known is not None and known[0] is options:
             return known[1]
-        packed = _pack(options)
+        packed = pack(options)
         if len(self._packed_options) < 64 and "delay" not in options:
             self._packed_options[id(options)] = (options, packed)
         return packed
@@ -234,7 +232,7 @@ class BullQueue:
 
 def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: int) -> bytes:
     """The packed options of moveToFinished; they hold the lock's token, also for the job that is begun next."""
-    return _pack(
+    return pack(
         {
             "token": job.token,
             "keepJobs": keep,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
-
-import msgpack
+from typing import Any, cast
 
 from oxherd.queue.job import Job
 from oxherd.queue.keys import QueueKeys
+from oxherd.queue.pack import pack
 from oxherd.queue.queue import now_ms
 from oxherd.queue.scripts import script
 from oxherd.redis.client import Client, ScriptError
 
-_pack: Any = msgpack.packb
 _ID_COLLISION = -10
 
 
@@ -97,8 +95,8 @@ class Schedulers:
             record["startDate"] = next_ms  # else the script starts an interval at once
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc, k.active,
-            next_ms, _pack(record), scheduler, data, _pack(options),
-            _pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now_ms(), k.base, "",
+            next_ms, pack(record), scheduler, data, pack(options),
+            pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now_ms(), k.base, "",
         )  # fmt: skip
         answer = await self._client.persist(k.slot, script("addJobScheduler"), arguments, deadline=deadline)
         if isinstance(answer, int) and answer != _ID_COLLISION:
@@ -112,12 +110,12 @@ class Schedulers:
         scheduler = job.scheduler or ""
         options = dict(job.options.raw)
         repeat = options.pop("repeat", None)
-        known: dict[str, Any] = repeat if isinstance(repeat, dict) else {}
+        known = cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
         count = known.get("count")
         tick = _tick_options(scheduler, options, known, next_ms, (count if isinstance(count, int) else 0) + 1)
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc,
-            k.job(job.id), k.active, next_ms, scheduler, job.data, _pack(tick), now_ms(), k.base, job.id,
+            k.job(job.id), k.active, next_ms, scheduler, job.data, pack(tick), now_ms(), k.base, job.id,
         )  # fmt: skip
         await self._client.persist(k.slot, script("updateJobScheduler"), arguments)
 

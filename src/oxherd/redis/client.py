@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.crc import key_slot as _key_slot
@@ -25,7 +26,8 @@ Argument = str | bytes | int | float
 _REDIRECTIONS = 16
 _FIRST_RETRY_SECONDS = 0.02
 _LAST_RETRY_SECONDS = 0.5
-_ASKING: bytes = hiredis.pack_command(("ASKING",))
+_pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", hiredis).pack_command  # its stub takes one word only
+_ASKING = _pack(("ASKING",))
 
 
 class ScriptError(Exception):
@@ -70,17 +72,17 @@ class Client:
             RedisUnavailable: the server cannot be reached or does not serve us now.
             ScriptError: the server answered with an error of the command itself.
         """
-        return await self._attempt(slot, hiredis.pack_command(command))
+        return await self._attempt(slot, _pack(command))
 
     async def script(
         self, slot: int, script: Script, arguments: tuple[Argument, ...], attempts: Attempts | None = None
     ) -> Any:
         """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does."""
-        packed = hiredis.pack_command((b"EVALSHA", script.sha, script.keys, *arguments))
+        packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments))
         try:
             return await self._attempt(slot, packed, attempts)
         except NoScriptError:
-            packed = hiredis.pack_command((b"EVAL", script.text, script.keys, *arguments))
+            packed = _pack((b"EVAL", script.text, script.keys, *arguments))
             return await self._attempt(slot, packed, attempts)
 
     async def persist(
@@ -124,11 +126,11 @@ class Client:
                 else:
                     reply = await _noting(future, attempts)
             except MovedError as error:
-                topology.moved(slot, Address(*error.node_addr))
+                topology.moved(slot, _address(error))
                 node, asking = await topology.node(slot), False
                 continue
             except AskError as error:
-                node, asking = topology.at(Address(*error.node_addr)), True
+                node, asking = topology.at(_address(error)), True
                 continue
             except NoScriptError:
                 raise
@@ -162,6 +164,11 @@ class Client:
         except RedisUnavailable:
             # The caller is told of its own failure; that the cluster cannot be asked is an outage already noted.
             return
+
+
+def _address(error: AskError) -> Address:
+    host, port = cast("tuple[str, int]", cast("Any", error).node_addr)
+    return Address(host, port)
 
 
 async def _noting(future: asyncio.Future[Any], attempts: Attempts) -> Any:

@@ -6,18 +6,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.connection import make_connection, read_reply
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import Outages
-from oxherd.redis.url import Address, RedisURL, tls_arguments
+from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
 
-CONNECT_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 1.0
 
@@ -137,12 +135,12 @@ class Node:
     async def _assert_serving(self, connection: AbstractConnection) -> None:
         # A server that loads its data, or that Sentinel has demoted, accepts connections but does not serve.
         await connection.send_command("PING")
-        await connection.read_response(timeout=CONNECT_SECONDS)
+        await read_reply(connection)
         if self._url.topology != "sentinel":
             return
         await connection.send_command("ROLE")
         try:
-            role = await connection.read_response(timeout=CONNECT_SECONDS)
+            role = await read_reply(connection)
         except ResponseError:  # ROLE may not be granted; READONLY then tells us at the first write
             return
         if role is None or bytes(role[0]) != b"master":
@@ -150,28 +148,6 @@ class Node:
 
     def _fault(self, error: BaseException) -> RedisUnavailable:
         return server_state(error, self.name) or lost(self.name, error, maybe_applied=False)
-
-
-def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
-    """A redis-py connection, not connected yet; RESP2, bytes, and no retry of its own."""
-    arguments: dict[str, object] = {
-        "db": 0 if sentinel else url.db,
-        "username": url.option("sentinel_username") if sentinel else url.username,
-        "password": url.option("sentinel_password") if sentinel else url.password,
-        "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "client_name": "oxherd",
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if sentinel:
-        arguments.pop("client_name")
-    if address.path:
-        return UnixDomainSocketConnection(path=address.path, **arguments)  # pyright: ignore[reportArgumentType]
-    arguments |= {"host": address.host, "port": address.port, "socket_keepalive": True}
-    if url.tls:
-        return SSLConnection(**arguments, **tls_arguments(url))  # pyright: ignore[reportArgumentType]
-    return Connection(**arguments)  # pyright: ignore[reportArgumentType]
 
 
 def _retrieve(task: asyncio.Task[Wire]) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.connection import CONNECT_SECONDS, make_connection, read_reply
 from oxherd.redis.faults import describe, lost
-from oxherd.redis.node import CONNECT_SECONDS, Node, make_connection
+from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.url import Address, RedisURL
 
@@ -212,7 +213,7 @@ async def query(url: RedisURL, address: Address, *command: str, sentinel: bool =
         async with asyncio.timeout(CONNECT_SECONDS):
             await connection.connect()
             await connection.send_command(*command)
-            return await connection.read_response()
+            return await read_reply(connection)
     finally:
         await connection.disconnect(nowait=True)
 

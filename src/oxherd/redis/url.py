@@ -137,7 +137,11 @@ def _database(text: str, topology: Topology) -> int:
 
 def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    known = {"db"} | (_TLS_OPTIONS if tls else set()) | (_SENTINEL_OPTIONS if topology == "sentinel" else set())
+    known = {"db"}
+    if tls:
+        known |= _TLS_OPTIONS
+    if topology == "sentinel":
+        known |= _SENTINEL_OPTIONS
     for name in options:
         if name not in known:
             shown = name if name.isidentifier() and len(name) < 40 else "?"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import suppress
 
 from redis.asyncio.connection import AbstractConnection
@@ -11,6 +10,7 @@ from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, retry_delay
+from oxherd.redis.connection import read_reply
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.node import Node
 
@@ -44,9 +44,8 @@ class Waiter:
         try:
             connection = await self._connected()
             self._blocked = True
-            async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                await connection.send_command("BZPOPMIN", self._key, max(seconds, 0.002))
-                reply = await connection.read_response(timeout=math.inf)
+            await connection.send_command("BZPOPMIN", self._key, max(seconds, 0.002))
+            reply = await read_reply(connection, seconds + _GRACE_SECONDS)
         except (AskError, MovedError):
             # The slot moves: the marker's new place is known after the look.
             await self._disconnect()
@@ -90,7 +89,7 @@ class Waiter:
         self._node = await self._client.topology.node(self._slot)
         self._connection = await self._node.open()
         await self._connection.send_command("CLIENT", "ID")
-        self._client_id = int(await self._connection.read_response())
+        self._client_id = int(await read_reply(self._connection))
         return self._connection
 
     async def _refused(self, error: ResponseError) -> Exception:

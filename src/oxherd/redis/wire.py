@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
@@ -93,7 +93,7 @@ class Wire:
             self._fail(error)
 
     async def _read(self) -> None:
-        read = self._connection.read_response
+        read = cast("Any", self._connection).read_response
         pending = self._pending
         time = self._loop.time
         try:
@@ -112,8 +112,8 @@ class Wire:
                     future.set_result(reply)
                 else:
                     future.set_exception(error)
-        except (RedisError, OSError, IndexError) as error:
-            self._fail(error)
+        except (RedisError, OSError, IndexError) as broken:
+            self._fail(broken)
 
     def _check(self) -> None:
         if not self.alive:

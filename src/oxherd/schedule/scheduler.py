@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from oxherd.queue.job import Job
 from oxherd.queue.queue import now_ms
@@ -64,7 +64,7 @@ def next_tick_ms(job: Job) -> int | None:
         ScheduleError: the job's pattern or time zone, written by another program, is not one.
     """
     repeat = job.options.get("repeat")
-    known: dict[str, Any] = repeat if isinstance(repeat, dict) else {}
+    known = cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
     now = now_ms()
     tick = job.id.rpartition(":")[2]
     after = max(now, int(tick) if tick.isdigit() else 0)

@@ -27,8 +27,8 @@ class ConsoleFormatter(logging.Formatter):
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         parts = [self._paint(stamp, _GREY), self._subject(extra), self._message(record, extra)]
         details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) is not None]
-        error: Any = extra.get("error")
-        if isinstance(error, dict):
+        error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
+        if error is not None:
             details.append(self._paint(f"{error.get('type')}: {error.get('message')}", _RED))
             details += [f"\n{'':14}at {frame}" for frame in reversed(error.get("stack", ()))]
         line = "  ".join(part for part in parts if part) + ("  " + " ".join(details) if details else "")

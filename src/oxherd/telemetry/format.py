@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import to_json
 
@@ -38,7 +38,7 @@ class JSONFormatter(logging.Formatter):
         for name, value in extra.items():
             if name in _STANDARD or value is None:
                 continue
-            kind = type(value)
+            kind = cast("type[Any]", type(value))
             if kind is str:
                 parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")
             elif kind is int:

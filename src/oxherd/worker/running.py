@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -86,8 +87,9 @@ def caller(handler: Handler, executor: Executor | None) -> Call:
 
     async def in_thread(payload: Any, context: Context) -> Any:
         arguments = (payload, context) if wants_context else (payload,)
-        copied = copy_context()
-        future = asyncio.get_running_loop().run_in_executor(executor, copied.run, _guarded, function, arguments)
+        context_run = cast("Callable[..., Any]", copy_context().run)
+        call = partial(context_run, _guarded, function, arguments)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(executor, call)
         while True:
             try:
                 value, error = await asyncio.shield(future)

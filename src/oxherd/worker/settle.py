@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
@@ -155,10 +155,10 @@ def _retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
 def _failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
     """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the older traces before."""
     try:
-        traces = json.loads(job.stacktrace) if job.stacktrace else []
+        traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
     except ValueError:
         traces = []
-    known: list[Any] = traces if isinstance(traces, list) else []
+    known = cast("list[Any]", traces) if isinstance(traces, list) else []
     trace = "\n".join([f"{error.type}: {error.message}", *(f"    at {frame}" for frame in reversed(error.stack))])
     limit = job.options.get("stackTraceLimit")
     most = limit if isinstance(limit, int) and limit >= 0 else _MOST_STACKS

@@ -1,0 +1,44 @@
+"""One redis-py connection: how it is made, and how a reply is read from it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from oxherd.redis.url import Address, RedisURL, tls_arguments
+
+CONNECT_SECONDS = 5.0
+
+
+def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
+    """A redis-py connection, not connected yet; RESP2, bytes, and no retry of its own."""
+    arguments: dict[str, object] = {
+        "db": 0 if sentinel else url.db,
+        "username": url.option("sentinel_username") if sentinel else url.username,
+        "password": url.option("sentinel_password") if sentinel else url.password,
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "client_name": "oxherd",
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if sentinel:
+        arguments.pop("client_name")
+    if address.path:
+        return UnixDomainSocketConnection(path=address.path, **arguments)  # pyright: ignore[reportArgumentType]
+    arguments |= {"host": address.host, "port": address.port, "socket_keepalive": True}
+    if url.tls:
+        return SSLConnection(**arguments, **tls_arguments(url))  # pyright: ignore[reportArgumentType]
+    return Connection(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:
+    """The next reply; raises TimeoutError where none comes in time, and closes the connection then."""
+    async with asyncio.timeout(seconds):
+        # redis-py's own timeout answers None, as a nil reply does.
+        return await cast("Any", connection).read_response(timeout=math.inf)
