@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Protocol, Self, TypeVar, overload
@@ -119,7 +120,8 @@ class Oxherd:
         """
 
         def decorate(function: Callable[..., Any]) -> Event[Any, Any]:
-            payload = inspect_handler(name, function, run_in).payload
+            scope = sys._getframe(1).f_locals  # noqa: SLF001 - as pydantic does for types that are local to a function
+            payload = inspect_handler(name, function, run_in, scope).payload
             event: Event[Any, Any] = self.declare(
                 name,
                 payload,
@@ -133,7 +135,7 @@ class Oxherd:
                 queue=queue,
                 sanitize=sanitize,
             )
-            event.set_handler(function, run_in)
+            event.set_handler(function, run_in, scope)
             event.__doc__ = function.__doc__
             return event
 

@@ -97,16 +97,22 @@ def check_priority(priority: int) -> int:
     return whole(priority, "priority", least=0, most=_HIGHEST_PRIORITY)
 
 
-def inspect_handler(name: str, function: Callable[..., Any], run_in: RunIn | None) -> Handler:
-    """How `function` is called, read from its signature.
+def inspect_handler(
+    name: str, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any] | None = None
+) -> Handler:
+    """How `function` is called, read from its signature; `scope` is where its annotations may be defined, too.
 
     Raises:
         DeclarationError: it is not a function of a payload and, if it likes, a Context; or `run_in` does not fit.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
-        hints = get_type_hints(function, include_extras=True)
-    except (TypeError, ValueError, NameError) as error:
+        hints = get_type_hints(function, localns=scope, include_extras=True)
+    except NameError as error:
+        raise DeclarationError(
+            f"{name}: an annotation of the handler names {error.name!r}, which is not defined there; import it."
+        ) from None
+    except (TypeError, ValueError) as error:
         raise DeclarationError(f"{name}: the handler's signature cannot be read ({type(error).__name__}).") from None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

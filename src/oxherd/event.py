@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,14 +84,14 @@ class Event(Generic[P, R]):
         Raises:
             DeclarationError: the event has a handler already, or the function is not one.
         """
-        self.set_handler(function, None)
+        self.set_handler(function, None, sys._getframe(1).f_locals)  # noqa: SLF001 - see Oxherd.event
         return self
 
-    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None) -> None:
-        """As `process`, with the place where a `def` runs."""
+    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any]) -> None:
+        """As `process`, with the place where a `def` runs, and the names that its annotations may use."""
         if self._handler is not None:
             raise DeclarationError(f"{self.name}: it has a handler already; an event is processed in one way.")
-        self._handler = inspect_handler(self.name, function, run_in)
+        self._handler = inspect_handler(self.name, function, run_in, scope)
 
     def sanitize(self, function: Callable[[P], Any], /) -> Callable[[P], Any]:
         """Say what of a payload the log may show (a decorator): a function of the payload that returns JSON.

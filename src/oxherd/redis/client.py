@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import hiredis
 from redis.crc import key_slot as _key_slot
-from redis.exceptions import AskError, BusyLoadingError, MovedError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import AskError, BusyLoadingError, MovedError, NoScriptError, ReadOnlyError, ResponseError, TryAgainError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.faults import lost, server_state
@@ -149,6 +149,9 @@ class Client:
         fault = server_state(error, node.name)
         if fault is None:
             return ScriptError(str(error))
+        if isinstance(error, TryAgainError):
+            # Half of the keys have moved: the other half follows within moments.
+            return fault
         self.outages.down(CLUSTER if fault.source == "cluster" else node.name, fault.source, fault)
         if isinstance(error, ReadOnlyError | BusyLoadingError):
             # A demoted primary: another one serves now.

@@ -38,7 +38,7 @@ class Lease:
         self._running = running
         self._lock_ms = lock_ms
         self._stalls = stalls
-        self._look_at = time.monotonic() + self._interval
+        self._look_at = 0.0
 
     @property
     def _interval(self) -> float:
@@ -46,6 +46,7 @@ class Lease:
 
     async def run(self) -> None:
         """Renew and look until cancelled."""
+        self._look_at = time.monotonic() + self._interval
         failures = 0
         while True:
             await asyncio.sleep(retry_delay(failures) if failures else self._interval)
