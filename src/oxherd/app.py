@@ -6,13 +6,12 @@ import asyncio
 import difflib
 import logging
 import os
-import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from oxherd.context import Context
-from oxherd.declaration import RunIn, declare, inspect_handler
+from oxherd.declaration import RunIn, caller_scope, declare, inspect_handler
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Event
 from oxherd.link import Link, Portal, Server
@@ -51,6 +50,8 @@ class Oxherd:
         prefix: BullMQ's key prefix.
         emit_timeout: seconds (or a timedelta) that an emit may take.
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
+        finish_together: complete the events that end at the same moment with one script of ours, which leaves the same
+            data; False completes each with BullMQ's own moveToFinished.
 
     Nothing is connected or read from the environment before the first use.
 
@@ -65,12 +66,14 @@ class Oxherd:
         prefix: str = "bull",
         emit_timeout: Seconds = 10,
         stop_timeout: Seconds = 25,
+        finish_together: bool = True,
     ) -> None:
         if not prefix or len(prefix) > 256:
             raise DeclarationError("prefix must be a word such as 'bull'.")
         self.prefix = prefix
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
         self.stop_timeout = seconds(stop_timeout, "stop_timeout")
+        self._finish_together = finish_together
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
         self.server = Server(url)
@@ -120,7 +123,7 @@ class Oxherd:
         """
 
         def decorate(function: Callable[..., Any]) -> Event[Any, Any]:
-            scope = sys._getframe(1).f_locals  # noqa: SLF001 - as pydantic does for types that are local to a function
+            scope = caller_scope()
             payload = inspect_handler(name, function, run_in, scope).payload
             event: Event[Any, Any] = self.declare(
                 name,
@@ -312,7 +315,7 @@ class Oxherd:
             if worker is None:
                 schedulers = link.schedulers(event.declaration)
                 worker = self._workers[event.declaration.queue] = QueueWorker(
-                    queue, schedulers, self.signals, self._events.keys()
+                    queue, schedulers, self.signals, self._events.keys(), together=self._finish_together
                 )
             assert event.handler is not None  # noqa: S101 - checked above
             worker.add(Processed(event.declaration, event.handler, event.sanitizer()))

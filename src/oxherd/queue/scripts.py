@@ -1,4 +1,4 @@
-"""The Lua scripts of the PyPI package `bullmq`, and the one of our own that retakes locks.
+"""The Lua scripts of the PyPI package `bullmq`, and the few of our own.
 
 BullMQ's Python classes are not used and not imported (docs/decisions/scripts-not-classes.md). A test compares names,
 key counts and arguments with what the installed package's own `Scripts` class sends.
@@ -90,6 +90,13 @@ def script(name: str) -> Script:
 def retake_locks() -> Script:
     """Our own script that takes run-out locks back."""
     return _script("retakeLocks", _RETAKE_LOCKS, 2)
+
+
+@cache
+def finish_many() -> Script:
+    """Our own script that completes several jobs and begins as many next ones."""
+    text = Path(__file__).with_name("finish_many.lua").read_bytes()
+    return _script("finishMany", text, 9)
 
 
 @cache

@@ -11,7 +11,15 @@ from typing import Any, cast
 
 import hiredis
 from redis.crc import key_slot as _key_slot
-from redis.exceptions import AskError, BusyLoadingError, MovedError, NoScriptError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.faults import lost, server_state
@@ -52,6 +60,15 @@ class Attempts:
     """An attempt was sent, and its answer is not known (or not yet)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A command that is on its way already."""
+
+    node: Node
+    packed: bytes
+    future: asyncio.Future[Any]
+
+
 def key_slot(key: str) -> int:
     """The cluster slot of a key, by its hash tag where it has one."""
     return _key_slot(key.encode())
@@ -74,13 +91,33 @@ class Client:
         """
         return await self._attempt(slot, _pack(command))
 
-    async def script(
-        self, slot: int, script: Script, arguments: tuple[Argument, ...], attempts: Attempts | None = None
-    ) -> Any:
-        """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does."""
+    def begin(self, slot: int, script: Script, arguments: tuple[Argument, ...]) -> Begun | None:
+        """Send a script at once, to be handed to `finish`; None while there is no connection."""
+        node = self.topology.current(slot)
+        wire = node.live if node is not None else None
+        if node is None or wire is None:
+            return None
         packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments))
+        begun = Begun(node, packed, wire.send(packed))
+        wire.flush()
+        return begun
+
+    async def script(
+        self,
+        slot: int,
+        script: Script,
+        arguments: tuple[Argument, ...],
+        *,
+        attempts: Attempts | None = None,
+        begun: Begun | None = None,
+    ) -> Any:
+        """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does.
+
+        `begun` is what `begin` answered for the same script and arguments.
+        """
+        packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments)) if begun is None else begun.packed
         try:
-            return await self._attempt(slot, packed, attempts)
+            return await self._attempt(slot, packed, attempts, begun)
         except NoScriptError:
             packed = _pack((b"EVAL", script.text, script.keys, *arguments))
             return await self._attempt(slot, packed, attempts)
@@ -101,7 +138,7 @@ class Client:
         failures = 0
         while True:
             try:
-                return await self.script(slot, script, arguments, attempts)
+                return await self.script(slot, script, arguments, attempts=attempts)
             except RedisUnavailable:
                 failures += 1
                 delay = retry_delay(failures)
@@ -113,14 +150,19 @@ class Client:
         """Close every connection."""
         await self.topology.close()
 
-    async def _attempt(self, slot: int, packed: bytes, attempts: Attempts | None = None) -> Any:
+    async def _attempt(
+        self, slot: int, packed: bytes, attempts: Attempts | None = None, begun: Begun | None = None
+    ) -> Any:
         topology = self.topology
-        node = topology.current(slot) or await topology.node(slot)
+        node = topology.current(slot) or await topology.node(slot) if begun is None else begun.node
         asking = False
         for _ in range(_REDIRECTIONS):
             try:
-                wire: Wire = node.live or await node.wire()
-                future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
+                if begun is not None:
+                    future, begun = begun.future, None
+                else:
+                    wire: Wire = node.live or await node.wire()
+                    future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
                 if attempts is None:
                     reply = await future
                 else:

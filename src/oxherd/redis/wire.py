@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection
@@ -35,6 +37,7 @@ class Wire:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._waiting_since = 0.0
         self._wakeup: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self.alive = True
         self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
         self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
@@ -59,12 +62,44 @@ class Wire:
         future = create_future()
         pending.append(future)
         self._buffer.append(packed)
+        self._wake_writer()
+        return future
+
+    def _wake_writer(self) -> None:
         wakeup = self._wakeup
         if wakeup is not None:
             self._wakeup = None
             if not wakeup.done():
                 wakeup.set_result(None)
-        return future
+
+    def flush(self) -> None:
+        """Write what is queued now instead of at the end of this turn.
+
+        The server answers only once it has run all that arrived together: what leaves at once is worked on while we
+        are busy with the rest.
+        """
+        if not self._buffer or self._writing or not self._connection.is_connected:
+            return
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        sending = self._connection.send_packed_command(data, check_health=False)
+        try:
+            paused_on = sending.send(None)
+        except StopIteration:
+            return  # the socket took it whole
+        except (RedisError, OSError) as error:
+            self._fail(error)
+            return
+        self._writing = self._loop.create_task(self._finish_write(_resume(sending, paused_on)))
+
+    async def _finish_write(self, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except (RedisError, OSError) as error:
+            self._fail(error)
+        finally:
+            self._writing = None
+            self._wake_writer()
 
     async def close(self) -> None:
         """Close the connection; what is not answered yet fails as lost."""
@@ -79,7 +114,7 @@ class Wire:
         send = self._connection.send_packed_command
         try:
             while self.alive:
-                if not buffer:
+                if not buffer or self._writing is not None:
                     self._wakeup = self._loop.create_future()
                     await self._wakeup
                     continue
@@ -139,6 +174,22 @@ class Wire:
                 task.cancel()
         if report:
             self._on_lost(error)
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, None], paused_on: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that has been started by hand and has paused."""
+    while True:
+        try:
+            value = yield paused_on
+        except BaseException as error:  # noqa: BLE001 - thrown on into the coroutine
+            step = partial(coroutine.throw, error)
+        else:
+            step = partial(coroutine.send, value)
+        try:
+            paused_on = step()
+        except StopIteration:
+            return
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.policy import backoff_ms, kept
+from oxherd.queue.finish_many import FinishMany
 from oxherd.queue.job import Job
 from oxherd.queue.queue import NOTHING, BullQueue, Fetched, Refusal, finish_options
 from oxherd.redis.client import ScriptError, retry_delay
@@ -32,10 +33,14 @@ class Settler:
     every attempt once the worker's time is over.
     """
 
-    def __init__(self, queue: BullQueue, faults: QueueFaults, lock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, queue: BullQueue, faults: QueueFaults, lock_ms: Callable[[], int], many: FinishMany | None
+    ) -> None:
         self._queue = queue
+        self._many = many
         self._faults = faults
         self._lock_ms = lock_ms
+        self._removed: dict[tuple[str, bytes], bool] = {}
         self._options: dict[tuple[str, bytes, int, str], bytes] = {}
         self.doubtful: set[str] = set()
         self.abandoned = asyncio.Event()
@@ -57,8 +62,7 @@ class Settler:
         queue = self._queue
         fields = [] if error is None else _failure_fields(job, error)
         if write is Write.COMPLETE:
-            options = self._finish_options(job, declaration, "completed")
-            step = partial(queue.finish, job, "completed", result, options, fetch_next=fetch_next)
+            step = partial(self._complete, job, declaration, result, fetch_next)
         elif write is Write.FAIL:
             options = self._finish_options(job, declaration, "failed")
             reason = (error.message if error else "").encode()
@@ -69,6 +73,24 @@ class Settler:
         else:
             step = partial(queue.requeue, job.id, job.token)
         return await self.persist(job, step)
+
+    async def _complete(self, job: Job, declaration: Declaration | None, result: bytes, fetch_next: bool) -> Answer:
+        if self._many is not None and self._removes(job, declaration):
+            answer = await self._many.finish(job, result, self._lock_ms(), fetch_next=fetch_next)
+            if answer is not None:
+                return answer
+        options = self._finish_options(job, declaration, "completed")
+        return await self._queue.finish(job, "completed", result, options, fetch_next=fetch_next)
+
+    def _removes(self, job: Job, declaration: Declaration | None) -> bool:
+        """Whether the completed job is not kept."""
+        name = declaration.name if declaration is not None else ""
+        removes = self._removed.get((name, job.raw_options))
+        if removes is None:
+            if len(self._removed) >= _CACHED_OPTIONS:
+                self._removed.clear()
+            removes = self._removed[name, job.raw_options] = _keep(job, declaration, "completed")["count"] == 0
+        return removes
 
     async def persist(self, job: Job, step: Callable[[], Awaitable[Answer]]) -> Fetched | None:
         """Do one step with a job until Redis confirms it, or refuses it for good."""

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from oxherd.context import Context, Stopping
 from oxherd.declaration import Declaration, Handler
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
+from oxherd.queue.finish_many import FinishMany
 from oxherd.queue.job import Job, event_id_text
 from oxherd.queue.queue import BullQueue, Fetched
 from oxherd.queue.schedulers import Schedulers
@@ -71,7 +72,9 @@ class Stopped:
 class QueueWorker:
     """Processes the events of one queue."""
 
-    def __init__(self, queue: BullQueue, schedulers: Schedulers, signals: Signals, known: Iterable[str]) -> None:
+    def __init__(
+        self, queue: BullQueue, schedulers: Schedulers, signals: Signals, known: Iterable[str], *, together: bool
+    ) -> None:
         self._queue = queue
         self._schedulers = schedulers
         self._signals = signals
@@ -85,7 +88,8 @@ class QueueWorker:
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self._faults = QueueFaults(name, signals)
-        self._settler = Settler(queue, self._faults, self._lock_ms)
+        many = FinishMany(queue) if together else None
+        self._settler = Settler(queue, self._faults, self._lock_ms, many)
         self._waiter = Waiter(queue.client, queue.keys.slot, queue.keys.marker)
         self._fetcher = Fetcher(
             queue,

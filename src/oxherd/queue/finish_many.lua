@@ -1,0 +1,113 @@
+-- Completes several jobs that are to be removed, and begins as many next ones: what BullMQ's moveToFinished does for each,
+-- one after the other, with what does not change in between looked up once. Anything out of the ordinary is left to
+-- BullMQ's own script: a queue that is paused or limited (the answer is empty), a job with a parent, children or a
+-- deduplication id (its answer is 1).
+--
+-- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
+-- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, then for each job: id, token, result, "1" to fetch a next
+-- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's.
+local rcall = redis.call
+local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local prefix, timestamp, lockDuration = ARGV[1], ARGV[2], ARGV[3]
+
+local queue = rcall("HMGET", meta, "paused", "concurrency", "max", "opts.maxLenEvents")
+if queue[1] or queue[2] or queue[3] then return {} end
+local maxEvents = queue[4]
+if not maxEvents then
+  maxEvents = 10000
+  rcall("HSET", meta, "opts.maxLenEvents", maxEvents)
+end
+rcall("XTRIM", events, "MAXLEN", "~", maxEvents)
+
+local function finish(jobKey, id, token, result)
+  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid")
+  if not job[1] then
+    return rcall("EXISTS", jobKey) == 1 and 1 or -1
+  end
+  if job[2] or job[3] or job[4] then return 1 end
+  if rcall("EXISTS", jobKey .. ":dependencies", jobKey .. ":unsuccessful") > 0 then return 1 end
+  local lockKey = jobKey .. ":lock"
+  local holder = rcall("GET", lockKey)
+  if holder ~= token then return holder and -6 or -2 end
+  if rcall("LREM", active, -1, id) < 1 then
+    rcall("DEL", lockKey)
+    rcall("SREM", stalled, id)
+    return -3
+  end
+  rcall("DEL", lockKey, jobKey, jobKey .. ":logs", jobKey .. ":dependencies", jobKey .. ":processed",
+    jobKey .. ":failed", jobKey .. ":unsuccessful")
+  rcall("XADD", events, "*", "event", "completed", "jobId", id, "returnvalue", result, "prev", "active")
+  return 0
+end
+
+local promoted = false
+local function promoteDelayed()
+  if promoted then return end
+  promoted = true
+  local due = rcall("ZRANGEBYSCORE", delayed, 0, (timestamp + 1) * 0x1000 - 1, "LIMIT", 0, 1000)
+  if #due == 0 then return end
+  rcall("ZREM", delayed, unpack(due))
+  for _, id in ipairs(due) do
+    local jobKey = prefix .. id
+    local priority = tonumber(rcall("HGET", jobKey, "priority")) or 0
+    if priority == 0 then
+      rcall("LPUSH", wait, id)
+    else
+      rcall("ZADD", prioritized, priority * 0x100000000 + rcall("INCR", pc) % 0x100000000, id)
+    end
+    rcall("XADD", events, "*", "event", "waiting", "jobId", id, "prev", "delayed")
+    rcall("HSET", jobKey, "delay", 0)
+  end
+  rcall("ZADD", marker, 0, "0")
+end
+
+local began = false
+local function fetch(token)
+  promoteDelayed()
+  local id = rcall("RPOPLPUSH", wait, active)
+  if id and string.sub(id, 1, 2) == "0:" then
+    -- A marker of BullMQ 4, which its script drops.
+    rcall("LREM", active, 1, id)
+    id = rcall("RPOPLPUSH", wait, active)
+  end
+  if not id then
+    local first = rcall("ZPOPMIN", prioritized)
+    if #first > 0 then
+      id = first[1]
+      rcall("LPUSH", active, id)
+    else
+      rcall("DEL", pc)
+    end
+  end
+  if id then
+    local jobKey = prefix .. id
+    rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
+    rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
+    rcall("HSET", jobKey, "processedOn", timestamp)
+    rcall("HINCRBY", jobKey, "ats", 1)
+    began = true
+    return {rcall("HGETALL", jobKey), id, 0, 0}
+  end
+  local upcoming = rcall("ZRANGE", delayed, 0, 0, "WITHSCORES")
+  if upcoming[2] then return {0, 0, 0, tonumber(upcoming[2]) / 0x1000} end
+  return 0
+end
+
+local answers, finished = {}, {}
+for i = 4, #ARGV, 4 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  local code = finish(prefix .. id, id, token, ARGV[i + 2])
+  local next = 0
+  if code == 0 then
+    finished[#finished + 1] = id
+    if ARGV[i + 3] == "1" then next = fetch(token) end
+    if next == 0 and rcall("LLEN", wait) == 0 and rcall("LLEN", active) == 0 and rcall("ZCARD", prioritized) == 0 then
+      rcall("XADD", events, "*", "event", "drained")
+    end
+  end
+  answers[#answers + 1] = {code, next}
+end
+if #finished > 0 then rcall("SREM", stalled, unpack(finished)) end
+if began then rcall("ZADD", marker, 0, "0") end
+return answers

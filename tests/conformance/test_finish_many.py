@@ -1,0 +1,153 @@
+"""Our completion of many events with one script leaves what BullMQ's own script leaves, on random histories."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from oxherd.queue.finish_many import FinishMany
+from oxherd.queue.job import Job
+from oxherd.queue.keys import QueueKeys
+from oxherd.queue.queue import BullQueue, Fetched, NewJob, Refusal, finish_options
+from oxherd.redis.client import Client
+from oxherd.redis.outage import Outages
+from oxherd.redis.url import parse_url
+
+LOCK_MS = 30_000
+KEEP_NONE = {"count": 0}
+
+
+class Side:
+    """One of the two ways to finish, on keys of its own."""
+
+    def __init__(self, client: Client, name: str, *, together: bool) -> None:
+        self.queue = BullQueue(client, QueueKeys(name, "{q}"))
+        self.many = FinishMany(self.queue) if together else None
+        self.running: dict[str, Job] = {}
+
+    async def finish(self, jobs: list[Job], results: list[bytes], fetch_next: list[bool]) -> list[Any]:
+        answers = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Fetched):
+                del self.running[job.id]
+                if answer.job is not None:
+                    self.running[answer.job.id] = answer.job
+        return [
+            (a.job.id if a.job else None, a.limited_ms, bool(a.delayed_until_ms)) if isinstance(a, Fetched) else a
+            for a in answers
+        ]
+
+    async def _finish(self, job: Job, result: bytes, fetch_next: bool) -> Fetched | Refusal:
+        if self.many is not None:
+            answer = await self.many.finish(job, result, LOCK_MS, fetch_next=fetch_next)
+            if answer is not None:
+                return answer
+        options = finish_options(job, keep=KEEP_NONE, attempts=3, lock_ms=LOCK_MS)
+        return await self.queue.finish(job, "completed", result, options, fetch_next=fetch_next)
+
+    async def fetch(self, token: str) -> str | None:
+        fetched = await self.queue.fetch(token, LOCK_MS)
+        if fetched.job is None:
+            return None
+        self.running[fetched.job.id] = fetched.job
+        return fetched.job.id
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Every key and its value; what is a clock's reading is left out."""
+        client, keys = self.queue.client, self.queue.keys
+        found: dict[str, Any] = {}
+        for raw in await client.call(keys.slot, "KEYS", keys.base.replace("{", "\\{") + "*"):
+            key = raw.decode()
+            kind = (await client.call(keys.slot, "TYPE", key)).decode()
+            found[key.removeprefix(keys.base)] = await self._value(key, kind)
+        return found
+
+    async def _value(self, key: str, kind: str) -> Any:
+        client, slot = self.queue.client, self.queue.keys.slot
+        if kind == "list":
+            return await client.call(slot, "LRANGE", key, 0, -1)
+        if kind == "zset":
+            value = await client.call(slot, "ZRANGE", key, 0, -1, "WITHSCORES")
+            # A delayed job's score, and the marker of it, hold the time of its adding.
+            return value[::2] if key.endswith(("delayed", "marker")) else value
+        if kind == "set":
+            return sorted(await client.call(slot, "SMEMBERS", key))
+        if kind == "hash":
+            flat = await client.call(slot, "HGETALL", key)
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            return {k: v for k, v in fields.items() if k not in (b"processedOn", b"timestamp")}
+        if kind == "stream":
+            entries = await client.call(slot, "XRANGE", key, "-", "+")
+            return [
+                dict(zip(e[::2], e[1::2], strict=True)) | ({b"delay": b""} if b"delay" in e else {}) for _, e in entries
+            ]
+        return await client.call(slot, "GET", key)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_both_ways_leave_the_same_keys_and_values(seed: int, standalone: str) -> None:
+    chance = random.Random(seed)
+    client = Client(parse_url(standalone), Outages(lambda _: None))
+    name = uuid4().hex[:10]
+    ours, theirs = Side(client, f"a{name}", together=True), Side(client, f"b{name}", together=False)
+    sides = (ours, theirs)
+    try:
+        for step in range(120):
+            await _one_step(chance, step, sides)
+            assert list(ours.running) == list(theirs.running)
+        assert await ours.snapshot() == await theirs.snapshot()
+    finally:
+        await client.close()
+
+
+async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side]) -> None:
+    kind = chance.choices(["add", "fetch", "finish", "break", "pause"], [6, 3, 6, 1, 0.5])[0]
+    if kind == "add":
+        delay = chance.choice([0, 0, 0, 1, 60_000])
+        priority = chance.choice([0, 0, 0, 1, 2])
+        options: dict[str, Any] = {"attempts": 3}
+        job = NewJob(f"job-{step}", "x", b"{}", options, delay, priority)
+        deadline = asyncio.get_running_loop().time() + 10
+        for side in sides:
+            await side.queue.add(job, deadline=deadline)
+        if delay == 1:
+            await asyncio.sleep(0.003)  # due on both sides before the next step
+    elif kind == "fetch":
+        assert len({await side.fetch(f"token-{step}") for side in sides}) == 1
+    elif kind == "finish" and sides[0].running:
+        ids = chance.sample(list(sides[0].running), min(len(sides[0].running), chance.randint(1, 5)))
+        results = [b"%d" % chance.randint(0, 99) for _ in ids]
+        fetch_next = [chance.random() < 0.8 for _ in ids]
+        answers = [await side.finish([side.running[i] for i in ids], results, fetch_next) for side in sides]
+        assert answers[0] == answers[1]
+    elif kind == "break" and sides[0].running:
+        await _break(chance, sides)
+    elif kind == "pause":
+        command = chance.choice([("HSET", "paused", "1"), ("HDEL", "paused"), ("HSET", "max", "1000"), ("HDEL", "max")])
+        for side in sides:
+            keys = side.queue.keys
+            await side.queue.client.call(keys.slot, command[0], keys.meta, *command[1:])
+            await side.queue.client.call(keys.slot, "HSETNX", keys.meta, "duration", "1000")
+
+
+async def _break(chance: random.Random, sides: tuple[Side, Side]) -> None:
+    """What can have happened to a running job: its lock ran out or was taken, it left active, it is gone, it has a
+    parent or children."""
+    job_id = chance.choice(list(sides[0].running))
+    how = chance.randrange(6)
+    for side in sides:
+        keys = side.queue.keys
+        job = keys.job(job_id)
+        commands: list[tuple[Any, ...]] = [
+            ("DEL", job + ":lock"),
+            ("SET", job + ":lock", "another"),
+            ("LREM", keys.active, 0, job_id),
+            ("DEL", job),
+            ("HSET", job, "deid", "once"),
+            ("SADD", job + ":dependencies", "child"),
+        ]
+        await side.queue.client.call(keys.slot, *commands[how])
