@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from oxherd.context import Context
@@ -128,6 +130,8 @@ def inspect_handler(
         )
     if not is_async and run_in not in (None, "thread", "process"):
         raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
+    if run_in == "process":
+        _check_importable(name, function)
     return Handler(
         function=function,
         run_in="loop" if is_async else (run_in or "thread"),
@@ -141,6 +145,21 @@ def caller_scope() -> dict[str, Any]:
     frame = inspect.currentframe()
     caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
     return dict(caller.f_locals) if caller is not None else {}
+
+
+def _check_importable(name: str, function: Callable[..., Any]) -> None:
+    """Refuse what another process cannot find: it imports the module that declares the handler."""
+    at_top = inspect.isfunction(function) and function.__qualname__ == function.__name__ != "<lambda>"
+    if not at_top:
+        raise DeclarationError(
+            f"{name}: a handler that runs in a process must be importable; make it a def at the top level of a module."
+        )
+    main = sys.modules["__main__"]
+    in_file = main.__spec__ is not None or Path(getattr(main, "__file__", "")).is_file()
+    if function.__module__ == "__main__" and not in_file:
+        raise DeclarationError(
+            f"{name}: a handler that runs in a process must be importable; put it in a file, and run or import that."
+        )
 
 
 def _queue_name(event: str, queue: str) -> str:

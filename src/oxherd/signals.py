@@ -63,7 +63,7 @@ class RedisFault:
 
     source: str
     node: str
-    error: BaseException | str
+    error: ErrorInfo
 
 
 @dataclass(slots=True)

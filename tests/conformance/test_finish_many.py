@@ -62,6 +62,8 @@ class Side:
         found: dict[str, Any] = {}
         for raw in await client.call(keys.slot, "KEYS", keys.base.replace("{", "\\{") + "*"):
             key = raw.decode()
+            if key == keys.stalled_check:
+                continue  # its value is the time of the look
             kind = (await client.call(keys.slot, "TYPE", key)).decode()
             found[key.removeprefix(keys.base)] = await self._value(key, kind)
         return found
@@ -96,7 +98,7 @@ async def test_both_ways_leave_the_same_keys_and_values(seed: int, standalone: s
     ours, theirs = Side(client, f"a{name}", together=True), Side(client, f"b{name}", together=False)
     sides = (ours, theirs)
     try:
-        for step in range(120):
+        for step in range(200):
             await _one_step(chance, step, sides)
             assert list(ours.running) == list(theirs.running)
         assert await ours.snapshot() == await theirs.snapshot()
@@ -105,7 +107,7 @@ async def test_both_ways_leave_the_same_keys_and_values(seed: int, standalone: s
 
 
 async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side]) -> None:
-    kind = chance.choices(["add", "fetch", "finish", "break", "pause"], [6, 3, 6, 1, 0.5])[0]
+    kind = chance.choices(["add", "fetch", "finish", "wake", "look", "break", "pause"], [6, 3, 6, 4, 1, 1, 0.5])[0]
     if kind == "add":
         delay = chance.choice([0, 0, 0, 1, 60_000])
         priority = chance.choice([0, 0, 0, 1, 2])
@@ -124,6 +126,13 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side]) 
         fetch_next = [chance.random() < 0.8 for _ in ids]
         answers = [await side.finish([side.running[i] for i in ids], results, fetch_next) for side in sides]
         assert answers[0] == answers[1]
+    elif kind == "wake":
+        for side in sides:
+            await side.queue.client.call(side.queue.keys.slot, "ZPOPMIN", side.queue.keys.marker)
+    elif kind == "look":
+        for side in sides:
+            await side.queue.client.call(side.queue.keys.slot, "DEL", side.queue.keys.stalled_check)
+            await side.queue.check_stalled(1, 60_000, await side.queue.server_ms())
     elif kind == "break" and sides[0].running:
         await _break(chance, sides)
     elif kind == "pause":
@@ -147,7 +156,14 @@ async def _break(chance: random.Random, sides: tuple[Side, Side]) -> None:
             ("SET", job + ":lock", "another"),
             ("LREM", keys.active, 0, job_id),
             ("DEL", job),
-            ("HSET", job, "deid", "once"),
+            (
+                "EVAL",
+                "redis.call('HSET', KEYS[1], 'deid', 'once') redis.call('SET', KEYS[2], ARGV[1])",
+                2,
+                job,
+                keys.base + "de:once",
+                job_id,
+            ),
             ("SADD", job + ":dependencies", "child"),
         ]
         await side.queue.client.call(keys.slot, *commands[how])

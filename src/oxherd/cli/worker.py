@@ -7,6 +7,7 @@ import logging
 import sys
 
 from oxherd.cli.load import load_herd
+from oxherd.cli.supervised import follow_supervisor
 from oxherd.context import ContextFilter
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
@@ -24,6 +25,7 @@ def run(
     stop_timeout: float | None,
 ) -> int:
     """The worker's exit status."""
+    set_up_logging(log_format)
     if processes > 1 or reload:
         from oxherd.cli.supervisor import supervise
 
@@ -37,7 +39,7 @@ def run(
         for event in events or ():
             herd[event]
         return supervise(arguments, processes=processes, reload=reload)
-    set_up_logging(log_format)
+    follow_supervisor()
     herd = load_herd(target)
     for event in events or ():
         herd[event]

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from oxherd.signals import RedisFault, RedisRecovered, Signal
+from oxherd.redis.faults import describe
+from oxherd.signals import ErrorInfo, RedisFault, RedisRecovered, Signal
 
 CLUSTER = "cluster"
 
@@ -24,14 +25,14 @@ class Outages:
         self._since: dict[str, float] = {}
         self.open = False
 
-    def down(self, node: str, source: str, error: BaseException | str) -> None:
+    def down(self, node: str, source: str, error: BaseException) -> None:
         """Note a failure of a node; the first of an outage is reported."""
         with self._lock:
             if node in self._since or (node == CLUSTER and self._since):
                 return
             self._since[node] = time.monotonic()
             self.open = True
-        self._emit(RedisFault(source=source, node=node, error=error))
+        self._emit(RedisFault(source=source, node=node, error=ErrorInfo(type(error).__name__, describe(error))))
 
     def up(self, node: str) -> None:
         """Note that a node serves, or is needed no more; the end of an outage is reported."""

@@ -32,8 +32,9 @@ class ConsoleFormatter(logging.Formatter):
             details.append(self._paint(f"{error.get('type')}: {error.get('message')}", _RED))
             details += [f"\n{'':14}at {frame}" for frame in reversed(error.get("stack", ()))]
         line = "  ".join(part for part in parts if part) + ("  " + " ".join(details) if details else "")
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
+        if trace:
+            line += f"\n{trace}"
         return line.rstrip()
 
     def _subject(self, extra: dict[str, Any]) -> str:
@@ -57,7 +58,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def _detail(self, name: str, value: Any) -> str:
         if name == "payload":
-            return json.dumps(value.value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False)
         if name == "outage_ms":
             return f"after {_duration(value)}"
         if isinstance(value, list):

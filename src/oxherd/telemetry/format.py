@@ -36,19 +36,18 @@ class JSONFormatter(logging.Formatter):
         )
         parts = [head]
         for name, value in extra.items():
-            if name in _STANDARD or value is None:
+            if name in _STANDARD or value is None or name.startswith("_"):
                 continue
             kind = cast("type[Any]", type(value))
             if kind is str:
                 parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")
             elif kind is int:
                 parts.append(f"{_quoted(name)}:{value}")
-            elif name == "payload" and getattr(value, "json", None) is not None:
-                parts.append(f'"payload":{value.json.decode()}')
             else:
                 parts.append(f"{_quoted(name)}:{_json(value)}")
-        if record.exc_info:
-            parts.append(f'"exception":{_quoted(self.formatException(record.exc_info))}')
+        trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
+        if trace:
+            parts.append(f'"exception":{_quoted(trace)}')
         return ",".join(parts) + "}"
 
     def _timestamp(self, created: float) -> str:
@@ -70,7 +69,7 @@ def _begin(stamp: str, extra: dict[str, Any]) -> str:
 
 
 def _begin_shown(stamp: str, extra: dict[str, Any]) -> str:
-    return f'{_begin(stamp, extra)[:-1]},"payload":{extra["payload"].json.decode()}}}'
+    return f'{_begin(stamp, extra)[:-1]},"payload":{extra["_payload_json"].decode()}}}'
 
 
 def _end(stamp: str, extra: dict[str, Any]) -> str:
@@ -83,7 +82,7 @@ def _end(stamp: str, extra: dict[str, Any]) -> str:
 
 _LIFECYCLE: dict[tuple[Any, int], Callable[[str, dict[str, Any]], str]] = {
     ("event.begin", 4): _begin,
-    ("event.begin", 5): _begin_shown,
+    ("event.begin", 6): _begin_shown,
     ("event.end", 6): _end,
 }
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from oxherd.redis.faults import describe
 from oxherd.signals import (
     ErrorInfo,
     EventBegan,
@@ -93,7 +92,8 @@ def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
         "fence": signal.fence,
     }
     if signal.shown.json is not None:
-        fields["payload"] = signal.shown
+        fields["payload"] = signal.shown.value
+        fields["_payload_json"] = signal.shown.json  # what is JSON already need not be written again
     return logging.INFO, "event.begin", fields
 
 
@@ -123,9 +123,8 @@ def _queue_fault(signal: QueueFault) -> tuple[int, str, dict[str, Any]]:
 
 
 def _redis_fault(signal: RedisFault) -> tuple[int, str, dict[str, Any]]:
-    kind = "Error" if isinstance(signal.error, str) else type(signal.error).__name__
-    error = {"type": kind, "message": describe(signal.error)}
-    return logging.ERROR, "redis.error", {"source": signal.source, "node": signal.node, "error": error}
+    fields = {"source": signal.source, "node": signal.node, "error": _error(signal.error)}
+    return logging.ERROR, "redis.error", fields
 
 
 def _recovered(signal: RedisRecovered) -> tuple[int, str, dict[str, Any]]:

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from oxherd.context import Reason
+from oxherd.errors import Discard
 from oxherd.scrub import Scrubber, scrub_exception, stack
 from oxherd.signals import ErrorInfo
+
+
+class RaisedElsewhere(Exception):
+    """A failure in another process: its type's name is this one's, `frames` are those of that process."""
+
+    frames: Sequence[str] = ()
+
+
+class DiscardedElsewhere(RaisedElsewhere, Discard):
+    """The same of a Discard."""
+
+
+def raised_elsewhere(kind: str, message: str, frames: list[str], *, discard: bool) -> RaisedElsewhere:
+    """An error whose type bears the name that it had where it was raised."""
+    base = DiscardedElsewhere if discard else RaisedElsewhere
+    named = cast("type[RaisedElsewhere]", type(kind, (base,), {"frames": frames}))
+    return named(message)
 
 
 def describe_failure(
@@ -17,4 +36,4 @@ def describe_failure(
     if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
         return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
     kind, message = scrub_exception(error, Scrubber(data, shown.json, field_names))
-    return ErrorInfo(kind, message, stack(error))
+    return ErrorInfo(kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else stack(error))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
-from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
-from oxherd.declaration import Declaration, Handler
+from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.queue.job import Job
 from oxherd.worker.outcome import Ended
@@ -50,7 +47,7 @@ class Run:
 class Running:
     """An event that a worker holds."""
 
-    __slots__ = ("began", "context", "declaration", "job", "shown", "stage", "task")
+    __slots__ = ("_timer", "began", "context", "declaration", "job", "shown", "stage", "task")
 
     def __init__(self, job: Job, task: asyncio.Task[None]) -> None:
         self.job = job
@@ -60,6 +57,16 @@ class Running:
         self.declaration: Declaration | None = None
         self.context: Context | None = None
         self.shown: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self, timeout: float | None) -> None:
+        """Give the handler `timeout` seconds from now, whatever it had before; None: no limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if timeout is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(timeout, self.cancel, TimedOut(timeout))
 
     def cancel(self, reason: Reason) -> None:
         """Tell the handler to stop, and why; does nothing once the handler has ended."""
@@ -76,55 +83,19 @@ class Running:
         return (time.perf_counter() - self.began) * 1000
 
 
-Call = Callable[[Any, Context], Awaitable[Any]]
-
-
-def caller(handler: Handler, executor: Executor | None) -> Call:
-    """A coroutine function that runs the handler where it is to run."""
-    function, wants_context = handler.function, handler.wants_context
-    if executor is None:
-        return function if wants_context else lambda payload, context: function(payload)  # noqa: ARG005
-
-    async def in_thread(payload: Any, context: Context) -> Any:
-        arguments = (payload, context) if wants_context else (payload,)
-        context_run = cast("Callable[..., Any]", copy_context().run)
-        call = partial(context_run, _guarded, function, arguments)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(executor, call)
-        while True:
-            try:
-                value, error = await asyncio.shield(future)
-            except asyncio.CancelledError:
-                # A thread cannot be cancelled: it has been told by context.cancelled, and we go on waiting for it.
-                if future.cancelled():
-                    raise
-                continue
-            break
-        if error is not None:
-            raise error
-        return value
-
-    return in_thread
-
-
-def _guarded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    # StopIteration and CancelledError cannot travel through a future as they are.
-    try:
-        return function(*arguments), None
-    except BaseException as error:  # noqa: BLE001 - handed over whole
-        return None, error
+Call = Callable[[Running, Any], Awaitable[Any]]
 
 
 async def execute(running: Running, call: Call, payload: Any, timeout: float | None) -> Run:
     """Run the handler and say how it ended; never raises but for KeyboardInterrupt."""
     context = running.context
     assert context is not None  # noqa: S101 - set by the worker before
-    timer = None
     if timeout is not None:
-        timer = asyncio.get_running_loop().call_later(timeout, running.cancel, TimedOut(timeout))
+        running.arm(timeout)
     token = current.set(context)
     running.stage = Stage.HANDLER
     try:
-        value = await call(payload, context)
+        value = await call(running, payload)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
@@ -135,8 +106,8 @@ async def execute(running: Running, call: Call, payload: Any, timeout: float | N
         return _returned(context, value)
     finally:
         current.reset(token)
-        if timer is not None:
-            timer.cancel()
+        if timeout is not None:
+            running.arm(None)
         while running.task.cancelling():
             running.task.uncancel()
 
@@ -162,7 +133,24 @@ def _returned(context: Context, value: Any) -> Run:
     if value is None:
         return Run(Ended.RETURNED)
     try:
-        return Run(Ended.RETURNED, to_json(value, inf_nan_mode="null"))
-    except (PydanticSerializationError, ValueError, RecursionError):
-        error = ResultError(f"The handler's result, of type {type(value).__name__}, cannot be written as JSON.")
+        return Run(Ended.RETURNED, result_json(value))
+    except ResultError as error:
         return Run(Ended.DISCARDED, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class JSONResult:
+    """A result that is JSON already."""
+
+    json: bytes
+
+
+def result_json(value: Any) -> bytes:
+    """A handler's result as it is stored; raises ResultError where it cannot be."""
+    if type(value) is JSONResult:
+        return value.json
+    try:
+        return to_json(value, inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError, RecursionError):
+        message = f"The handler's result, of type {type(value).__name__}, cannot be written as JSON."
+    raise ResultError(message)

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,12 +24,13 @@ from oxherd.redis.waiter import Waiter
 from oxherd.sanitize import Sanitizer
 from oxherd.schedule.scheduler import next_tick_ms
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
+from oxherd.worker.executors import Executor, executor_for
 from oxherd.worker.failure import describe_failure
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.fetch import Fetcher
 from oxherd.worker.lease import Lease
 from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
-from oxherd.worker.running import Call, Run, Running, Stage, caller, execute
+from oxherd.worker.running import Run, Running, Stage, execute
 from oxherd.worker.settle import Settler, attempts_of
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
@@ -47,16 +47,12 @@ class Processed:
     declaration: Declaration
     handler: Handler
     sanitizer: Sanitizer[Any]
-    call: Call = field(init=False)
+    executor: Executor = field(init=False)
     gate: asyncio.Semaphore = field(init=False)
-    threads: ThreadPoolExecutor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        concurrency = self.declaration.concurrency
-        self.gate = asyncio.Semaphore(concurrency)
-        if self.handler.run_in == "thread":
-            self.threads = ThreadPoolExecutor(concurrency, thread_name_prefix=f"oxherd-{self.declaration.name}")
-        self.call = caller(self.handler, self.threads)
+        self.gate = asyncio.Semaphore(self.declaration.concurrency)
+        self.executor = executor_for(self.declaration, self.handler)
 
 
 @dataclass(slots=True)
@@ -140,9 +136,7 @@ class QueueWorker:
         if self._settler.doubtful and not self._settler.abandoned.is_set():
             await self._last_orphans()
         await self._waiter.close()
-        for processed in self._events.values():
-            if processed.threads is not None:
-                processed.threads.shutdown(wait=False)
+        await asyncio.gather(*(processed.executor.close() for processed in self._events.values()))
         lost = self._outcomes.count(Outcome.LOST)
         requeued = self._outcomes.count(Outcome.REQUEUED)
         return Stopped(len(self._outcomes) - lost - requeued, requeued, lost, bool(stuck))
@@ -163,6 +157,7 @@ class QueueWorker:
             await asyncio.wait(pending, timeout=_CLEAN_UP_SECONDS)
         stuck = [running for running in mine if running.stage is Stage.HANDLER]
         await asyncio.gather(*(self._abandon(running) for running in stuck))
+        await processed.executor.close()
         return Stopped(drained=len(mine) - len(pending), requeued=len(pending), stuck=bool(stuck))
 
     # -- beginning
@@ -256,7 +251,7 @@ class QueueWorker:
         emit = self._signals.emit
         emit(EventBegan(declaration.name, context.text, context.attempt, context.fence, shown))
         running.began = time.perf_counter()
-        run = await execute(running, processed.call, payload, declaration.timeout)
+        run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return None
         duration = running.duration_ms
