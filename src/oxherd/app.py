@@ -8,6 +8,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from oxherd.context import Context
@@ -19,7 +20,8 @@ from oxherd.policy import Keep, Retry, Seconds, seconds
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
-from oxherd.worker.worker import Processed, QueueWorker, Stopped
+from oxherd.worker.pipeline import Processed
+from oxherd.worker.worker import QueueWorker, Stopped
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -68,7 +70,7 @@ class Oxherd:
         stop_timeout: Seconds = 25,
         finish_together: bool = True,
     ) -> None:
-        if not prefix or len(prefix) > 256:
+        if not isinstance(prefix, str) or not prefix or len(prefix) > 256:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("prefix must be a word such as 'bull'.")
         self.prefix = prefix
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
@@ -315,7 +317,11 @@ class Oxherd:
             if worker is None:
                 schedulers = link.schedulers(event.declaration)
                 worker = self._workers[event.declaration.queue] = QueueWorker(
-                    queue, schedulers, self.signals, self._events.keys(), together=self._finish_together
+                    queue,
+                    schedulers,
+                    self.signals,
+                    partial(self._is_declared, event.declaration.queue),
+                    together=self._finish_together,
                 )
             assert event.handler is not None  # noqa: S101 - checked above
             worker.add(Processed(event.declaration, event.handler, event.sanitizer()))
@@ -324,6 +330,10 @@ class Oxherd:
                 worker.start()
         if started:
             self.signals.emit(WorkerStarted(started, str(link.client.url)))
+
+    def _is_declared(self, queue: str, name: str) -> bool:
+        event = self._events.get(name)
+        return event is not None and event.declaration.queue == queue
 
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> None:
         """Stop the named events; the others go on."""

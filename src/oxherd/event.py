@@ -38,6 +38,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _AT_ONCE = 500
+_LONGEST_DELAY = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ class Event(Generic[P, R]):
             event_id = uuid7()
         elif not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: id must be a uuid.UUID.")
-        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay") * 1000)
+        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay", most=_LONGEST_DELAY) * 1000)
         if priority:
             check_priority(priority)
         data = declaration.payload.encode(payload)
@@ -292,6 +293,8 @@ class Event(Generic[P, R]):
             self._fault("emit", error, job)
         else:
             return
+        if isinstance(cause, TimeoutError) and attempts.last is not None:
+            cause = attempts.last
         raise self._not_acknowledged(cause, limit, attempts.maybe_applied)
 
     def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
@@ -325,7 +328,7 @@ class Event(Generic[P, R]):
         check_name(name, "schedule")
         # On a queue that several events share, each has its own names.
         own = self.declaration.queue == f"{{{self.name}}}"
-        return name if own else f"{self.name}.{name}"
+        return name if own else f"{self.name}/{name}"
 
 
 def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:

@@ -13,15 +13,17 @@ from oxherd.errors import DeclarationError
 Seconds = float | int | timedelta
 
 
-def seconds(value: Seconds, what: str, *, least: float = 0.0) -> float:
+def seconds(value: Seconds, what: str, *, least: float = 0.0, most: float = math.inf) -> float:
     """`value` in seconds.
 
     Raises:
-        DeclarationError: it is not a finite number or timedelta of at least `least` seconds; `what` names it.
+        DeclarationError: it is not a finite number or timedelta from `least` to `most` seconds; `what` names it.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < least:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all type-checked
         raise DeclarationError(f"{what} must be a number of seconds or a timedelta of at least {least:g}.")
+    if number > most:
+        raise DeclarationError(f"{what} must be at most {most:,.0f} seconds.")
     return float(number)
 
 
@@ -57,8 +59,10 @@ class Retry:
         object.__setattr__(self, "max_delay", seconds(self.max_delay, "Retry.max_delay"))
         if self.backoff not in ("exponential", "fixed"):
             raise DeclarationError("Retry.backoff must be 'exponential' or 'fixed'.")
-        if not 0 <= self.jitter <= 1:
+        if not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("Retry.jitter must be a number from 0 to 1.")
+        # Redis writes 14 digits: what is read back must equal what is declared.
+        object.__setattr__(self, "jitter", round(self.jitter, 6))
 
     @property
     def options(self) -> dict[str, Any]:

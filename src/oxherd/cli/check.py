@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from oxherd.app import Oxherd
 from oxherd.cli.load import load_herd
-from oxherd.errors import OxherdError
+from oxherd.errors import OxherdError, ServerError
 from oxherd.queue.inspect import server_facts, stored_schedules
 from oxherd.redis.client import ScriptError
 
@@ -58,6 +58,9 @@ def _declared(herd: Oxherd) -> Finding:
 async def _server(herd: Oxherd) -> list[Finding]:
     try:
         link = await herd.link()
+    except ServerError as error:
+        return [Finding("server", "wrong", str(error))]
+    try:
         for event in herd:
             link.queue(event.declaration)
         facts = await server_facts(link.client)

@@ -7,13 +7,20 @@ import sys
 from typing import Any
 
 from oxherd.cli.load import load_herd
-from oxherd.errors import EmitError, InvalidPayload, PayloadTooLarge
+from oxherd.declaration import check_name
+from oxherd.errors import DeclarationError, EmitError, InvalidPayload, PayloadTooLarge, UsageError
 from oxherd.event import Emitted, Event
 
 
 def run(target: str, name: str, text: str) -> None:
     """Emit one payload, or one for each line of standard input."""
-    event = load_herd(target)[name]
+    herd = load_herd(target)
+    try:
+        check_name(name)
+    except DeclarationError:
+        # It is not repeated: where words have changed places, it is a payload.
+        raise UsageError("The second argument is no event's name; write MODULE:HERD, then EVENT, then JSON.") from None
+    event = herd[name]
     if text == "-":
         payloads = [_decode(event, line, number) for number, line in enumerate(sys.stdin.buffer, 1) if line.strip()]
     else:
@@ -35,13 +42,14 @@ def _decode(event: Event[Any, Any], raw: bytes, line: int | None) -> Any:
 
 
 async def _emit(event: Event[Any, Any], payloads: list[Any]) -> None:
-    async with event.herd:
-        try:
-            emitted = await event.emit_many(payloads)
-        except EmitError as error:
-            _print(error.emitted)
-            raise
-        _print(emitted)
+    # Not `async with`: that asks the server whether it is there, which is no part of the emit's deadline.
+    try:
+        _print(await event.emit_many(payloads))
+    except EmitError as error:
+        _print(error.emitted)
+        raise
+    finally:
+        await event.herd.close()
 
 
 def _print(emitted: list[Emitted[Any]]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import traceback
 from pathlib import Path
 
 from oxherd.app import Oxherd
 from oxherd.errors import ConfigError, OxherdError
+
+_TARGET = re.compile(r"\w[\w.-]*:\w[\w.]*")
 
 
 def load_herd(target: str) -> Oxherd:
@@ -18,9 +21,10 @@ def load_herd(target: str) -> Oxherd:
         ConfigError: the module cannot be imported, or has no such herd.
         OxherdError: what the module itself raised, when it is one of ours (a wrong declaration).
     """
-    module_name, colon, path = target.partition(":")
-    if not colon or not module_name or not path:
-        raise ConfigError(f"{target!r} names no herd; write MODULE:HERD, for example app:herd.")
+    if not _TARGET.fullmatch(target):
+        # It is not repeated: where words have changed places, it may be a payload.
+        raise ConfigError("The first argument names no herd; write MODULE:HERD, for example app:herd.")
+    module_name, _, path = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -35,10 +39,9 @@ def load_herd(target: str) -> Oxherd:
                 f"No module named {missing!r} in this folder or on the path; check MODULE:HERD."
             ) from None
         raise ConfigError(f"{module_name} imports {missing!r}, which is not installed; install it.") from None
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        where = traceback.extract_tb(error.__traceback__)[-1]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise ConfigError(
-            f"{module_name} cannot be imported: {type(error).__name__} at {Path(where.filename).name}:{where.lineno}; "
+            f"{module_name} cannot be imported: {type(error).__name__} at {_where(error)}; "
             f"run python -c 'import {module_name}' to see it whole."
         ) from None
     for name in path.split("."):
@@ -46,3 +49,10 @@ def load_herd(target: str) -> Oxherd:
     if not isinstance(found, Oxherd):
         raise ConfigError(f"{module_name} has no herd named {path!r}; it must be an Oxherd().")
     return found
+
+
+def _where(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,11 +15,12 @@ from oxherd.errors import OxherdError, UsageError
 app = typer.Typer(
     name="oxherd",
     help="Event queues for Python on Redis Cluster.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_UNEXPECTED = re.compile(r"extra argument|No such option|does not take a value")
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:HERD", help="The herd, such as app:herd.", show_default=False)]
 Cluster = Annotated[bool, typer.Option("--cluster", help="Use a real six-node cluster on this machine.")]
@@ -99,7 +101,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except OxherdError as error:
         fail(str(error), 1)
     except typer.TyperException as error:
-        fail(_usage(error.format_message()), error.exit_code)
+        fail(_usage(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", 130)
     except BrokenPipeError:
@@ -115,8 +117,11 @@ def fail(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _usage(message: str) -> str:
-    if "extra argument" in message:
-        # The words that were too many may be parts of a payload.
-        return "too many arguments; write the JSON as one argument, in single quotes."
-    return message
+def _usage(error: typer.TyperException) -> str:
+    context: Any = getattr(error, "ctx", None)
+    if context is None:
+        return error.format_message()
+    if context.command.name == "emit" and _UNEXPECTED.search(error.format_message()):
+        # The words that are too many may be parts of a payload: they are not repeated.
+        return "Too many words; write the JSON as one, in single quotes (after -- where it begins with a dash)."
+    return f"{error.format_message().rstrip('.')}; see {context.command_path} --help."

@@ -28,7 +28,7 @@ async def watch(folder: Path, known: Files, on_change: Callable[[list[str]], Non
         changed = sorted(name for name in known.keys() | now.keys() if known.get(name) != now.get(name))
         known = now
         if changed:
-            on_change([os.path.relpath(name, folder) for name in changed])
+            on_change([name.removeprefix(f"{folder}{os.sep}") for name in changed])
 
 
 def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -60,14 +60,10 @@ class Schedulers:
         if not answer or not answer[0]:
             return None
         fields = {k.decode(): v.decode() for k, v in zip(answer[0][::2], answer[0][1::2], strict=True)}
-        every = fields.get("every")
-        return Stored(
-            name=fields.get("name", ""),
-            repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
-            data=json.loads(fields.get("data", "{}")),
-            options=json.loads(fields.get("opts", "{}")),
-            next_ms=int(float(answer[1])),
-        )
+        try:
+            return _stored(fields, answer[1])
+        except ValueError as error:
+            raise ScriptError(f"the record of the schedule is damaged ({type(error).__name__})") from None
 
     async def pending(self, scheduler: str, tick_ms: int) -> bool:
         """Whether the job of a tick is stored, in whatever state."""
@@ -104,8 +100,10 @@ class Schedulers:
         return not isinstance(answer, int)
 
     async def advance(self, job: Job, next_ms: int) -> None:
-        """Replace a tick that has begun by the next one; does nothing where that has happened. Script:
-        updateJobScheduler."""
+        """Replace a tick that has begun by the next one; does nothing where that has happened. One attempt.
+
+        Script: updateJobScheduler.
+        """
         k = self._keys
         scheduler = job.scheduler or ""
         options = dict(job.options.raw)
@@ -117,7 +115,7 @@ class Schedulers:
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc,
             k.job(job.id), k.active, next_ms, scheduler, job.data, pack(tick), now_ms(), k.base, job.id,
         )  # fmt: skip
-        await self._client.persist(k.slot, script("updateJobScheduler"), arguments)
+        await self._client.script(k.slot, script("updateJobScheduler"), arguments)
 
     async def remove(self, scheduler: str, *, deadline: float) -> bool:
         """Remove a scheduler and its next tick; says whether there was one. Script: removeJobScheduler."""
@@ -125,6 +123,17 @@ class Schedulers:
         arguments = (k.repeat, k.delayed, k.events, scheduler, k.base)
         answer = await self._client.persist(k.slot, script("removeJobScheduler"), arguments, deadline=deadline)
         return int(answer) == 0
+
+
+def _stored(fields: dict[str, str], next_ms: bytes) -> Stored:
+    every = fields.get("every")
+    return Stored(
+        name=fields.get("name", ""),
+        repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
+        data=json.loads(fields.get("data", "{}")),
+        options=json.loads(fields.get("opts", "{}")),
+        next_ms=int(float(next_ms)),
+    )
 
 
 def _tick_options(

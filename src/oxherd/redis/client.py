@@ -58,6 +58,8 @@ class Attempts:
 
     maybe_applied: bool = False
     """An attempt was sent, and its answer is not known (or not yet)."""
+    last: RedisUnavailable | None = None
+    """Why the last attempt failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,14 @@ class Client:
         self.outages = outages
         self.topology: Topology = make_topology(url, outages)
 
-    async def call(self, slot: int, *command: Argument) -> Any:
-        """One attempt at a command, redirections followed.
+    async def call(self, slot: int, *command: Argument, quiet: bool = False) -> Any:
+        """One attempt at a command, redirections followed; `quiet`: a refusal is no outage.
 
         Raises:
             RedisUnavailable: the server cannot be reached or does not serve us now.
             ScriptError: the server answered with an error of the command itself.
         """
-        return await self._attempt(slot, _pack(command))
+        return await self._attempt(slot, _pack(command), None if quiet else str(command[0]))
 
     def begin(self, slot: int, script: Script, arguments: tuple[Argument, ...]) -> Begun | None:
         """Send a script at once, to be handed to `finish`; None while there is no connection."""
@@ -117,10 +119,10 @@ class Client:
         """
         packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments)) if begun is None else begun.packed
         try:
-            return await self._attempt(slot, packed, attempts, begun)
+            return await self._attempt(slot, packed, script.name, attempts, begun)
         except NoScriptError:
             packed = _pack((b"EVAL", script.text, script.keys, *arguments))
-            return await self._attempt(slot, packed, attempts)
+            return await self._attempt(slot, packed, script.name, attempts)
 
     async def persist(
         self,
@@ -139,7 +141,9 @@ class Client:
         while True:
             try:
                 return await self.script(slot, script, arguments, attempts=attempts)
-            except RedisUnavailable:
+            except RedisUnavailable as error:
+                if attempts is not None:
+                    attempts.last = error
                 failures += 1
                 delay = retry_delay(failures)
                 if deadline is not None and time.monotonic() + delay >= deadline:
@@ -151,7 +155,12 @@ class Client:
         await self.topology.close()
 
     async def _attempt(
-        self, slot: int, packed: bytes, attempts: Attempts | None = None, begun: Begun | None = None
+        self,
+        slot: int,
+        packed: bytes,
+        cause: str | None,
+        attempts: Attempts | None = None,
+        begun: Begun | None = None,
     ) -> Any:
         topology = self.topology
         node = topology.current(slot) or await topology.node(slot) if begun is None else begun.node
@@ -177,24 +186,29 @@ class Client:
             except NoScriptError:
                 raise
             except ResponseError as error:
-                raise await self._refused(node, error) from None
+                raise await self._refused(node, slot, error, cause) from None
             except RedisUnavailable as error:
                 await self._look(error)
                 raise
-            if self.outages.open:
-                self.outages.up(node.name)
-                self.outages.up(CLUSTER)
+            if self.outages.open and cause is not None:
+                self.outages.up(node.name, cause)
+                self.outages.up(CLUSTER, f"slot {slot}")
             return reply
         raise lost(node.name, "the cluster sends us in circles", maybe_applied=False)
 
-    async def _refused(self, node: Node, error: ResponseError) -> Exception:
+    async def _refused(self, node: Node, slot: int, error: ResponseError, cause: str | None) -> Exception:
         fault = server_state(error, node.name)
         if fault is None:
             return ScriptError(str(error))
         if isinstance(error, TryAgainError):
             # Half of the keys have moved: the other half follows within moments.
             return fault
-        self.outages.down(CLUSTER if fault.source == "cluster" else node.name, fault.source, fault)
+        if cause is None:
+            return fault
+        if fault.source == "cluster":
+            self.outages.down(CLUSTER, "cluster", fault, f"slot {slot}")
+        else:
+            self.outages.down(node.name, fault.source, fault, cause)
         if isinstance(error, ReadOnlyError | BusyLoadingError):
             # A demoted primary: another one serves now.
             await node.drop()

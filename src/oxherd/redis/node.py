@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import make_connection, read_reply
 from oxherd.redis.faults import lost, server_state
-from oxherd.redis.outage import Outages
+from oxherd.redis.outage import CONNECTION, Outages
 from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
 
@@ -58,8 +58,8 @@ class Node:
             self._connecting.add_done_callback(_retrieve)
         return await asyncio.shield(self._connecting)
 
-    async def open(self) -> AbstractConnection:
-        """A connection of its own, ready for use, for a command that blocks.
+    async def open(self, cause: str = CONNECTION) -> AbstractConnection:
+        """A connection of its own, ready for use, for a command that blocks; `cause` names it in an outage.
 
         Raises:
             RedisUnavailable: it could not be made; the outage is noted.
@@ -73,19 +73,24 @@ class Node:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             fault = error if isinstance(error, RedisUnavailable) else self._fault(error)
-            self._outages.down(self.name, fault.source, error)
+            self._outages.down(self.name, fault.source, error, cause)
             raise fault from None
         except BaseException:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             raise
-        self._outages.up(self.name)
+        self._outages.up(self.name, cause)
         return connection
 
-    def report(self, source: str, error: BaseException) -> None:
+    def report(self, source: str, error: BaseException, cause: str) -> None:
         """Note that this node failed us."""
         if not self._closed:
-            self._outages.down(self.name, source, error)
+            self._outages.down(self.name, source, error, cause)
+
+    def served(self, cause: str) -> None:
+        """Note that what failed before works now."""
+        if self._outages.open:
+            self._outages.up(self.name, cause)
 
     async def drop(self) -> None:
         """Leave the present connection, so that the next call connects anew."""
@@ -103,7 +108,7 @@ class Node:
 
     def forget(self) -> None:
         """The node is needed no more."""
-        self._outages.up(self.name)
+        self._outages.forget(self.name)
 
     async def _connect(self) -> Wire:
         if self._failures:

@@ -121,7 +121,7 @@ class Cluster:
             error = RedisUnavailable(
                 f"No node of the cluster serves slot {slot}; check CLUSTER INFO.", source="cluster", node=CLUSTER
             )
-            self._outages.down(CLUSTER, "cluster", error)
+            self._outages.down(CLUSTER, "cluster", error, f"slot {slot}")
             raise error
         return node
 
@@ -196,8 +196,9 @@ class Cluster:
                 task = asyncio.create_task(node.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+        self._outages.up(CLUSTER)
         if None not in slots:
-            self._outages.up(CLUSTER)
+            self._outages.forget(CLUSTER)
         if changed:
             self._changed()
 

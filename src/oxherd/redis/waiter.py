@@ -15,6 +15,7 @@ from oxherd.redis.faults import lost, server_state
 from oxherd.redis.node import Node
 
 _GRACE_SECONDS = 2.0
+_CAUSE = "waiting"
 
 
 class Waiter:
@@ -66,6 +67,8 @@ class Waiter:
         finally:
             self._blocked = False
         self._failures = 0
+        if self._node is not None:
+            self._node.served(_CAUSE)
         return None if reply is None else float(reply[2])
 
     async def unblock(self) -> None:
@@ -73,7 +76,7 @@ class Waiter:
         if not self._blocked:
             return
         with suppress(RedisUnavailable, ScriptError):  # where it may not be said, the wait ends by its own time
-            await self._client.call(self._slot, "CLIENT", "UNBLOCK", self._client_id)
+            await self._client.call(self._slot, "CLIENT", "UNBLOCK", self._client_id, quiet=True)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -87,7 +90,7 @@ class Waiter:
             await asyncio.sleep(retry_delay(self._failures))
         self._stale = False
         self._node = await self._client.topology.node(self._slot)
-        self._connection = await self._node.open()
+        self._connection = await self._node.open(_CAUSE)
         await self._connection.send_command("CLIENT", "ID")
         self._client_id = int(await read_reply(self._connection))
         return self._connection
@@ -100,7 +103,7 @@ class Waiter:
         if fault is None:
             return ScriptError(str(error))
         if self._node is not None:
-            self._node.report(fault.source, fault)
+            self._node.report(fault.source, fault, _CAUSE)
         await self._refresh()
         return fault
 
@@ -108,7 +111,7 @@ class Waiter:
         self._failures += 1
         await self._disconnect()
         if self._node is not None:
-            self._node.report("connect", error)
+            self._node.report("connect", error, _CAUSE)
         await self._refresh()
         return lost(self._node.name if self._node else self._key, error, maybe_applied=False)
 

@@ -10,6 +10,8 @@ from oxherd.queue.queue import now_ms
 from oxherd.queue.schedulers import Repeat, Schedulers
 from oxherd.schedule.cron import Cron, Every, Schedule
 
+_DIGITS = 13  # of a time in milliseconds, until the year 2286; a longer one is not a tick of ours
+
 
 def repeat_of(schedule: Schedule) -> Repeat:
     """A schedule in BullMQ's words."""
@@ -67,7 +69,7 @@ def next_tick_ms(job: Job) -> int | None:
     known = cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
     now = now_ms()
     tick = job.id.rpartition(":")[2]
-    after = max(now, int(tick) if tick.isdigit() else 0)
+    after = max(now, int(tick) if tick.isdigit() and len(tick) <= _DIGITS else 0)
     count, limit, end = (known.get(name) for name in ("count", "limit", "endDate"))
     if isinstance(limit, int) and isinstance(count, int) and count + 1 > limit:
         return None

@@ -67,14 +67,14 @@ class _Worker:
         """The next event; None when the process is to leave."""
         return self._runs.get()
 
-    def store_progress(self, value: Any) -> None:
+    def store_progress(self, context: Context, value: Any) -> None:
         """Have the worker store it."""
         try:
             plain = json.loads(to_json(value, inf_nan_mode="null"))
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
         with self._storing:
-            self.send({"kind": "progress", "value": plain})
+            self.send({"kind": "progress", "id": context.text, "fence": context.fence, "value": plain})
             refusal = self._stored.get()
         if refusal is not None:
             raise OxherdError(refusal)
@@ -96,10 +96,10 @@ class _ChildContext(Context):
         self._worker = worker
 
     async def progress(self, value: Any) -> None:
-        await asyncio.to_thread(self._worker.store_progress, value)
+        await asyncio.to_thread(self._worker.store_progress, self, value)
 
     def progress_sync(self, value: Any) -> None:
-        self._worker.store_progress(value)
+        self._worker.store_progress(self, value)
 
 
 class _Forwarder(logging.Handler):
@@ -124,6 +124,10 @@ def main(arguments: list[str]) -> None:
     descriptor, parent = int(arguments[0]), int(arguments[1])
     os.set_inheritable(descriptor, False)
     _leave_signals_to_worker()
+    # Line by line: what a handler has printed is out before it may be killed, and no line is torn by others.
+    stdout: Any = sys.stdout
+    if stdout is not None:  # a worker may have been started with it closed
+        stdout.reconfigure(line_buffering=True)
     end_with_parent(parent, signal.SIGKILL)
     channel = Channel(socket.socket(fileno=descriptor))
     hello = channel.receive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from oxherd.errors import RedisUnavailable
@@ -34,7 +34,7 @@ class Fetcher:
         *,
         room: Callable[[], int],
         begin: Callable[[Job], None],
-        recover: Callable[[], object],
+        recover: Callable[[], Awaitable[None]],
         doubtful: set[str],
         lock_ms: Callable[[], int],
     ) -> None:
@@ -86,7 +86,7 @@ class Fetcher:
                 continue
             try:
                 if self._doubtful:
-                    await self._recover_orphans()
+                    await self._recover()
                 empty, at_once = await self._fetch(min(room, at_once))
                 failures = 0
                 self._faults.mended("fetch")
@@ -169,11 +169,6 @@ class Fetcher:
         except (RedisUnavailable, ScriptError) as error:
             # Others look by themselves within seconds.
             self._faults.lasting("fetch", error)
-
-    async def _recover_orphans(self) -> None:
-        result = self._recover()
-        if asyncio.iscoroutine(result):
-            await result
 
     async def _pause(self, delay: float) -> None:
         try:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
-if TYPE_CHECKING:  # the app starts this module
-    from oxherd.app import Oxherd
+from oxherd.worker.worker import Stopped
 
 
-def run(herd: Oxherd, events: list[str] | None, stop_timeout: float) -> int:
+class Herd(Protocol):
+    """What a worker process needs of an `Oxherd`."""
+
+    async def start(self) -> None: ...
+    async def start_events(self, names: Iterable[str]) -> None: ...
+    async def stop_when(self, time_over: asyncio.Event) -> Stopped: ...
+
+
+def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     """Process until SIGTERM or SIGINT; the exit status: 0 when nothing is stranded, else 1.
 
     `events` limits it to those names; `stop_timeout` is in seconds. The second signal is as if that time were over.
@@ -18,7 +26,7 @@ def run(herd: Oxherd, events: list[str] | None, stop_timeout: float) -> int:
     return asyncio.run(_serve(herd, events, stop_timeout))
 
 
-async def _serve(herd: Oxherd, events: list[str] | None, stop_timeout: float) -> int:
+async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     time_over = asyncio.Event()

@@ -208,20 +208,25 @@ class _Child:
         if kind == "log":
             _log(frame)
         elif kind == "progress":
-            task = asyncio.get_running_loop().create_task(self._store(frame["value"]))
+            task = asyncio.get_running_loop().create_task(self._store(frame))
             self._storing.add(task)
             task.add_done_callback(self._storing.discard)
         elif self._answer is not None and not self._answer.done():
             self._answer.set_result(frame)
 
-    async def _store(self, value: Any) -> None:
-        error = None
+    async def _store(self, frame: Frame) -> None:
+        context = self._context
+        # A thread of its handler may outlive an event; its word must not become the next one's.
+        refusal: str | None = "The progress was not stored: the event has ended."
         try:
-            if self._context is not None:
-                await self._context.progress(value)
-        except OxherdError as refused:
-            error = str(refused)
-        self._send({"kind": "stored", "error": error})
+            if context is not None and (context.text, context.fence) == (frame["id"], frame["fence"]):
+                await context.progress(frame["value"])
+                refusal = None
+        except OxherdError as error:
+            refusal = str(error)
+        finally:
+            # Whatever happens: the handler waits for it.
+            self._send({"kind": "stored", "error": refusal})
 
     def _death(self) -> str:
         status = self._process.returncode
@@ -232,8 +237,8 @@ class _Child:
 def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     child = str(theirs.fileno())
-    # Unbuffered, so that what a handler prints is out before it may be killed. The event is there for `ps`.
-    command = [sys.executable, "-u", "-m", "oxherd.worker.child", child, str(os.getpid()), event]
+    # The event is there for `ps`.
+    command = [sys.executable, "-m", "oxherd.worker.child", child, str(os.getpid()), event]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_WORKER)
     try:
         # In this very thread: Linux ties a child's death to the thread that started it, and the loop's lives on.

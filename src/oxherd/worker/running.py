@@ -15,7 +15,7 @@ from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, Timed
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.queue.job import Job
-from oxherd.worker.outcome import Ended
+from oxherd.worker.outcome import Ended, Outcome
 
 
 class Stage(Enum):
@@ -45,18 +45,21 @@ class Run:
 
 
 class Running:
-    """An event that a worker holds."""
+    """An event that a worker holds; its task is set as soon as there is one."""
 
-    __slots__ = ("_timer", "began", "context", "declaration", "job", "shown", "stage", "task")
+    __slots__ = ("_timer", "began", "context", "declaration", "job", "outcome", "shown", "stage", "task", "unwritten")
 
-    def __init__(self, job: Job, task: asyncio.Task[None]) -> None:
+    task: asyncio.Task[None]
+
+    def __init__(self, job: Job) -> None:
         self.job = job
-        self.task = task
         self.stage = Stage.STARTING
         self.began = 0.0
         self.declaration: Declaration | None = None
         self.context: Context | None = None
         self.shown: Any = None
+        self.outcome: Outcome | None = None
+        self.unwritten = False
         self._timer: asyncio.TimerHandle | None = None
 
     def arm(self, timeout: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from functools import partial
 from typing import Any, cast
 
@@ -24,6 +25,15 @@ _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
 
 Answer = Fetched | Refusal | int
+# A step with a job; it is told whether it may begin a next one.
+Step = Callable[[bool], Awaitable[Answer]]
+
+
+class Unsettled(Enum):
+    """Why an outcome is not in Redis."""
+
+    LOST = auto()  # the job is another worker's, or gone
+    UNWRITTEN = auto()  # the worker's time was over before Redis confirmed it
 
 
 class Settler:
@@ -54,25 +64,78 @@ class Settler:
         result: bytes = b"null",
         error: ErrorInfo | None = None,
         fetch_next: bool = False,
-    ) -> Fetched | None:
-        """Write what became of a job; the job that was begun in the same step, if any. None: it is not ours any more,
-        or it could not be written in time."""
+    ) -> Fetched | Unsettled:
+        """Write what became of a job; answers the job that was begun in the same step, if any."""
         if write is Write.NOTHING:
-            return None
+            return Unsettled.LOST
         queue = self._queue
         fields = [] if error is None else _failure_fields(job, error)
         if write is Write.COMPLETE:
-            step = partial(self._complete, job, declaration, result, fetch_next)
-        elif write is Write.FAIL:
+            return await self.persist(job, partial(self._complete, job, declaration, result), fetch_next=fetch_next)
+        if write is Write.FAIL:
             options = self._finish_options(job, declaration, "failed")
             reason = (error.message if error else "").encode()
-            step = partial(queue.finish, job, "failed", reason, options, fetch_next=fetch_next, fields=fields)
-        elif write is Write.RETRY:
-            delay = _retry_delay_ms(job, declaration)
-            step = partial(queue.delay, job, delay, fields) if delay else partial(queue.retry_now, job, fields)
-        else:
-            step = partial(queue.requeue, job.id, job.token)
-        return await self.persist(job, step)
+
+            def fail(fetch: bool) -> Awaitable[Answer]:
+                return queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
+
+            return await self.persist(job, fail, fetch_next=fetch_next)
+        delay = _retry_delay_ms(job, declaration) if write is Write.RETRY else 0
+
+        def put_back(_: bool) -> Awaitable[Answer]:
+            if write is Write.REQUEUE:
+                return queue.requeue(job.id, job.token)
+            return queue.delay(job, delay, fields) if delay else queue.retry_now(job, fields)
+
+        return await self.persist(job, put_back, leaves_running=True)
+
+    async def hold(self, job: Job, delay_ms: int) -> Fetched | Unsettled:
+        """Offer a job again later, without costing an attempt."""
+        return await self.persist(
+            job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
+        )
+
+    async def persist(
+        self, job: Job, step: Step, *, fetch_next: bool = False, leaves_running: bool = False
+    ) -> Fetched | Unsettled:
+        """Do one step with a job until Redis confirms it, or refuses it for good.
+
+        `leaves_running` says that another worker may have begun the job once the step is done.
+        """
+        ambiguous = False
+        failures = 0
+        while True:
+            longest = None
+            try:
+                # Once an answer was lost, a job may have been begun that nobody knows of: no further one in its lane.
+                answer = await step(fetch_next and not ambiguous)
+                if not isinstance(answer, int) or answer >= 0:
+                    self._faults.mended("finish")
+                    return answer if isinstance(answer, Fetched) else NOTHING
+                if answer != Refusal.LOCK_MISSING:
+                    return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
+                # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
+                if not (await self._queue.retake_locks([job], self._lock_ms()))[0]:
+                    return NOTHING if ambiguous else Unsettled.LOST
+            except RedisUnavailable as error:
+                if error.maybe_applied:
+                    ambiguous = True
+                    self.doubtful.add(job.token)
+            except ScriptError as error:
+                self._faults.lasting("finish", error, job)
+                longest = _DAMAGED_SECONDS
+            failures += 1
+            if await self.over(longest or retry_delay(failures)):
+                return Unsettled.UNWRITTEN
+
+    async def over(self, delay: float) -> bool:
+        """Wait; True when the worker's time is over."""
+        try:
+            async with asyncio.timeout(delay):
+                await self.abandoned.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _complete(self, job: Job, declaration: Declaration | None, result: bytes, fetch_next: bool) -> Answer:
         if self._many is not None and self._removes(job, declaration):
@@ -92,49 +155,13 @@ class Settler:
             removes = self._removed[name, job.raw_options] = _keep(job, declaration, "completed")["count"] == 0
         return removes
 
-    async def persist(self, job: Job, step: Callable[[], Awaitable[Answer]]) -> Fetched | None:
-        """Do one step with a job until Redis confirms it, or refuses it for good."""
-        ambiguous = False
-        failures = 0
-        while True:
-            longest = None
-            try:
-                answer = await step()
-                if not isinstance(answer, int) or answer >= 0:
-                    self._faults.mended("finish")
-                    return answer if isinstance(answer, Fetched) else NOTHING
-                if answer != Refusal.LOCK_MISSING:
-                    return self._refused(job, Refusal(answer), ambiguous=ambiguous)
-                # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
-                if not (await self._queue.retake_locks([job], self._lock_ms()))[0]:
-                    return NOTHING if ambiguous else None
-            except RedisUnavailable as error:
-                if error.maybe_applied:
-                    ambiguous = True
-                    self.doubtful.add(job.token)
-            except ScriptError as error:
-                self._faults.lasting("finish", error, job)
-                longest = _DAMAGED_SECONDS
-            failures += 1
-            if await self._over(longest or retry_delay(failures)):
-                return None
-
-    def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool) -> Fetched | None:
-        if ambiguous and refusal in (Refusal.MISSING, Refusal.NOT_ACTIVE):
+    def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
+        if ambiguous and (refusal in (Refusal.MISSING, Refusal.NOT_ACTIVE) or leaves_running):
             return NOTHING  # the attempt whose answer was lost did it
         if refusal in (Refusal.PENDING_CHILDREN, Refusal.FAILED_CHILDREN):
             message = "its children are not completed; BullMQ does not let it complete"
             self._faults.of_job("finish", ErrorInfo("PendingChildren", message), job)
-        return None
-
-    async def _over(self, delay: float) -> bool:
-        """Wait; True when the worker's time is over."""
-        try:
-            async with asyncio.timeout(delay):
-                await self.abandoned.wait()
-        except TimeoutError:
-            return False
-        return True
+        return Unsettled.LOST
 
     def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
         key = (job.token, job.raw_options, job.attempts_made, target)

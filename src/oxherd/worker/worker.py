@@ -1,63 +1,39 @@
-"""One queue's worker: from fetched job to settled outcome, and an orderly end."""
+"""One queue's worker: begins jobs as there is room, keeps their locks, and ends in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from pydantic_core import to_json
-
-from oxherd.context import Context, Stopping
-from oxherd.declaration import Declaration, Handler
-from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
+from oxherd.context import Stopping
+from oxherd.errors import RedisUnavailable
 from oxherd.queue.finish_many import FinishMany
-from oxherd.queue.job import Job, event_id_text
+from oxherd.queue.job import Job
 from oxherd.queue.queue import BullQueue, Fetched
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError
 from oxherd.redis.waiter import Waiter
-from oxherd.sanitize import Sanitizer
-from oxherd.schedule.scheduler import next_tick_ms
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
-from oxherd.worker.executors import Executor, executor_for
-from oxherd.worker.failure import describe_failure
+from oxherd.signals import ErrorInfo, Signals
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.fetch import Fetcher
 from oxherd.worker.lease import Lease
-from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
-from oxherd.worker.running import Run, Running, Stage, execute
-from oxherd.worker.settle import Settler, attempts_of
+from oxherd.worker.outcome import Outcome, Write
+from oxherd.worker.pipeline import Pipeline, Processed
+from oxherd.worker.running import Running, Stage
+from oxherd.worker.settle import Settler, Unsettled
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
-# How long a job of an event that is known but not processed here waits until it is offered again.
-_ELSEWHERE_MS = 5_000
-_STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
-
-
-@dataclass(slots=True)
-class Processed:
-    """An event that this worker processes."""
-
-    declaration: Declaration
-    handler: Handler
-    sanitizer: Sanitizer[Any]
-    executor: Executor = field(init=False)
-    gate: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.gate = asyncio.Semaphore(self.declaration.concurrency)
-        self.executor = executor_for(self.declaration, self.handler)
 
 
 @dataclass(slots=True)
 class Stopped:
-    """What became of the events that were running when a stop began; `stuck` says that a handler could not be ended."""
+    """What became of the events that were held when a stop began.
+
+    `stranded` ones could not be put back or written; `stuck` says that a handler could not be ended.
+    """
 
     drained: int = 0
     requeued: int = 0
@@ -66,26 +42,39 @@ class Stopped:
 
 
 class QueueWorker:
-    """Processes the events of one queue."""
+    """Processes the events of one queue; `is_declared` says whether an event of a name is declared for it."""
 
     def __init__(
-        self, queue: BullQueue, schedulers: Schedulers, signals: Signals, known: Iterable[str], *, together: bool
+        self,
+        queue: BullQueue,
+        schedulers: Schedulers,
+        signals: Signals,
+        is_declared: Callable[[str], bool],
+        *,
+        together: bool,
     ) -> None:
         self._queue = queue
-        self._schedulers = schedulers
-        self._signals = signals
-        self._known = known
         self._events: dict[str, Processed] = {}
         self._running: dict[asyncio.Task[None], Running] = {}
+        self._held_at_stop: list[Running] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        self._outcomes: list[Outcome] = []
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self._faults = QueueFaults(name, signals)
         many = FinishMany(queue) if together else None
         self._settler = Settler(queue, self._faults, self._lock_ms, many)
+        self._pipeline = Pipeline(
+            queue,
+            schedulers,
+            signals,
+            self._faults,
+            self._settler,
+            events=self._events,
+            is_declared=is_declared,
+            wants_next=self._wants_next,
+        )
         self._waiter = Waiter(queue.client, queue.keys.slot, queue.keys.marker)
         self._fetcher = Fetcher(
             queue,
@@ -123,238 +112,129 @@ class QueueWorker:
     async def stop(self, time_over: asyncio.Event) -> Stopped:
         """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
         self._draining = True
-        self._outcomes.clear()
+        self._held_at_stop = list(self._running.values())
+        for processed in self._events.values():
+            processed.gate.close()
         fetching, lease = self._tasks
         await self._fetcher.stop()
         await _until(time_over, fetching, self._idle)
-        stuck: list[Running] = []
-        if self._running:
-            stuck = await self._put_back()
+        stuck = await self._put_back(list(self._running.values())) if self._running else False
         fetching.cancel()
         lease.cancel()
         await asyncio.wait([fetching, lease])
-        if self._settler.doubtful and not self._settler.abandoned.is_set():
-            await self._last_orphans()
+        orphaned = await self._last_orphans()
         await self._waiter.close()
         await asyncio.gather(*(processed.executor.close() for processed in self._events.values()))
-        lost = self._outcomes.count(Outcome.LOST)
-        requeued = self._outcomes.count(Outcome.REQUEUED)
-        return Stopped(len(self._outcomes) - lost - requeued, requeued, lost, bool(stuck))
+        return _stopped(self._held_at_stop, stuck=stuck, orphaned=orphaned)
 
     async def remove(self, event: str, time_over: asyncio.Event) -> Stopped:
         """Stop one event of several; its jobs wait on the queue from now on."""
         processed = self._events.pop(event)
+        processed.gate.close()
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
-        tasks = [running.task for running in mine]
         over = asyncio.create_task(time_over.wait())
-        while any(not task.done() for task in tasks) and not over.done():
-            await asyncio.wait([over, *(task for task in tasks if not task.done())], return_when="FIRST_COMPLETED")
+        while (tasks := [running.task for running in mine if not running.task.done()]) and not over.done():
+            await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
-        for running in mine:
-            running.cancel(Stopping())
-        pending = [task for task in tasks if not task.done()]
-        if pending:
-            await asyncio.wait(pending, timeout=_CLEAN_UP_SECONDS)
-        stuck = [running for running in mine if running.stage is Stage.HANDLER]
-        await asyncio.gather(*(self._abandon(running) for running in stuck))
+        stuck = await self._put_back([running for running in mine if not running.task.done()])
         await processed.executor.close()
-        return Stopped(drained=len(mine) - len(pending), requeued=len(pending), stuck=bool(stuck))
+        return _stopped(mine, stuck=stuck, orphaned=0)
 
     # -- beginning
 
     def _room(self) -> int:
         if self._draining:
             return 0
-        return sum(processed.declaration.concurrency for processed in self._events.values()) - len(self._running)
+        # Those that wait for a place of their event take no room from the other events of the queue.
+        events = self._events.values()
+        return sum(event.declaration.concurrency + event.gate.waiting for event in events) - len(self._running)
+
+    def _wants_next(self) -> bool:
+        return not self._draining and self._room() >= 0
 
     def _begin(self, job: Job) -> None:
         # A context of its own for each event: what a handler sets in it must not reach the next.
-        task = asyncio.get_running_loop().create_task(self._process(job), context=self._context_at_start.copy())
-        self._running[task] = Running(job, task)
+        running = Running(job)
+        context = self._context_at_start.copy()
+        task = running.task = asyncio.get_running_loop().create_task(self._process(running), context=context)
+        self._running[task] = running
         self._idle.clear()
+        if self._draining:
+            self._held_at_stop.append(running)
         task.add_done_callback(self._ended)
 
+    async def _process(self, running: Running) -> None:
+        if self._draining:
+            await self._pipeline.requeue(running)
+            return
+        following = await self._pipeline.process(running)
+        if isinstance(following, Fetched) and following.job is not None:
+            # The next takes this one's place: there is never a moment with one too many.
+            del self._running[running.task]
+            self._begin(following.job)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        running = self._running.get(task)
+        running = self._running.pop(task, None)
         if running is None:
             return  # it has handed its place to the next
-        self._release(running)
         if not self._running:
             self._idle.set()
         abandoned = running.stage is Stage.ABANDONED
         if not task.cancelled() and (error := task.exception()) is not None:
-            abandoned = True
+            abandoned = running.unwritten = True
             self._faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
         self._fetcher.freed(None if abandoned else running.job.token)
 
-    def _release(self, running: Running) -> None:
-        del self._running[running.task]
-
-    async def _process(self, job: Job) -> None:
-        running = self._running[asyncio.current_task()]  # pyright: ignore[reportArgumentType]
-        if self._draining:
-            await self._settler.settle(job, None, Write.REQUEUE)
-            return
-        processed = self._events.get(job.name)
-        if job.scheduler is not None:
-            await self._advance(job)
-        if processed is None and job.name in self._known and job.damage is None:
-            await self._settler.persist(job, partial(self._queue.delay, job, _ELSEWHERE_MS, [], skip_attempt=True))
-            return
-        error = self._unfit(job, processed)
-        payload: Any = None
-        if error is None and processed is not None:
-            try:
-                payload = processed.declaration.payload.decode(job.data)
-            except InvalidPayload as invalid:
-                error = ("data", ErrorInfo("InvalidPayload", str(invalid)))
-        if error is not None or processed is None:
-            next_ = await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
-        else:
-            next_ = await self._run(running, processed, payload)
-        if next_ is not None and next_.job is not None:
-            # The next takes this one's place: there is never a moment with one too many.
-            self._release(running)
-            self._begin(next_.job)
-
-    def _unfit(self, job: Job, processed: Processed | None) -> tuple[str, ErrorInfo] | None:
-        """Why a job is not given to a handler, with the fault's source."""
-        if job.damage is not None or job.options.damaged:
-            return "data", ErrorInfo("DamagedJob", f"the job cannot be read: {job.damage or 'its options are damaged'}")
-        if processed is None:
-            return "data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue")
-        if job.deferred_failure is not None or job.stalled > processed.declaration.stalls:
-            return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
-        return None
-
-    async def _refuse(self, job: Job, processed: Processed | None, source: str, error: ErrorInfo) -> Fetched | None:
-        """Send a job to failed without running it."""
-        self._faults.of_job(source, error, job)
-        declaration = processed.declaration if processed is not None else None
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._wants_next())
-
-    # -- running
-
-    async def _run(self, running: Running, processed: Processed, payload: Any) -> Fetched | None:
-        if len(self._events) == 1:
-            return await self._run_gated(running, processed, payload)
-        async with processed.gate:
-            return await self._run_gated(running, processed, payload)
-
-    async def _run_gated(self, running: Running, processed: Processed, payload: Any) -> Fetched | None:
-        job, declaration = running.job, processed.declaration
-        context = running.context = self._context(job)
-        running.declaration = declaration
-        shown = running.shown = processed.sanitizer.shown(payload)
-        if shown.withheld is not None:
-            self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        emit = self._signals.emit
-        emit(EventBegan(declaration.name, context.text, context.attempt, context.fence, shown))
-        running.began = time.perf_counter()
-        run = await execute(running, processed.executor.call, payload, declaration.timeout)
-        if running.stage is Stage.ABANDONED:
-            return None
-        duration = running.duration_ms
-        attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
-        became = outcome(run.ended, attempts_left=attempts_left)
-        error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run, processed)
-        fetched = await self._settler.settle(
-            job,
-            declaration,
-            WRITES[became],
-            result=run.result,
-            error=error,
-            fetch_next=self._wants_next(),
-        )
-        if running.stage is Stage.ABANDONED:  # pyright: ignore[reportUnnecessaryComparison] - set while we waited
-            return fetched
-        if fetched is None:
-            became = Outcome.LOST
-        self._end(running, became, duration, error)
-        return fetched
-
-    def _error(self, running: Running, run: Run, processed: Processed) -> ErrorInfo:
-        reason = running.context.cancelled if running.context is not None else None
-        fields = processed.declaration.payload.field_names
-        return describe_failure(run.error, reason, running.job.data, running.shown, fields)
-
-    def _end(self, running: Running, became: Outcome, duration: float, error: ErrorInfo | None) -> None:
-        context = running.context
-        assert context is not None  # noqa: S101 - it began
-        if self._draining:
-            self._outcomes.append(became)
-        self._signals.emit(
-            EventEnded(context.event, context.text, context.attempt, context.fence, became.value, duration, error)
-        )
-
-    def _context(self, job: Job) -> Context:
-        return Context(
-            text=event_id_text(self._queue.keys.queue, job.id),
-            event=job.name,
-            attempt=job.attempts_made + 1,
-            fence=max(1, job.fence),
-            emitted_ms=job.timestamp_ms,
-            report=partial(self._progress, job),
-        )
-
-    async def _progress(self, job: Job, value: Any) -> None:
-        try:
-            await self._queue.progress(job, to_json(value, inf_nan_mode="null"))
-        except (ValueError, ScriptError) as error:
-            raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
-
-    async def _advance(self, job: Job) -> None:
-        """A tick has begun: the next one is stored before anything else, so that no death breaks the chain."""
-        try:
-            upcoming = next_tick_ms(job)
-            if upcoming is not None:
-                await self._schedulers.advance(job, upcoming)
-        except (OxherdError, ScriptError) as error:
-            self._faults.of_job("schedule", ErrorInfo(type(error).__name__, str(error)), job)
-
     # -- ending
 
-    async def _put_back(self) -> list[Running]:
-        """Cancel what still runs; what cannot be ended is put back all the same, and returned."""
-        for running in list(self._running.values()):
+    async def _put_back(self, held: list[Running]) -> bool:
+        """Cancel what still runs; what cannot be ended is put back all the same, and makes this True."""
+        for running in held:
             running.cancel(Stopping())
-        await _wait_event(self._idle, _CLEAN_UP_SECONDS)
-        stuck = [running for running in self._running.values() if running.stage is Stage.HANDLER]
+        await _ended(held, _CLEAN_UP_SECONDS)
+        stuck = [running for running in held if running.stage is Stage.HANDLER]
         await asyncio.gather(*(self._abandon(running) for running in stuck))
-        if any(running.stage is not Stage.ABANDONED for running in self._running.values()):
+        rest = [running for running in held if running.stage is not Stage.ABANDONED and not running.task.done()]
+        if rest and self._draining:
             self._settler.abandoned.set()
-            await _wait_event(self._idle, _CLEAN_UP_SECONDS)
-        return stuck
+            await _ended(rest, _CLEAN_UP_SECONDS)
+        return bool(stuck)
 
     async def _abandon(self, running: Running) -> None:
         running.stage = Stage.ABANDONED
         duration = running.duration_ms
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
-                done = await self._settler.settle(running.job, running.declaration, Write.REQUEUE)
+                settled = await self._settler.settle(running.job, running.declaration, Write.REQUEUE)
         except TimeoutError:
-            done = None
-        self._end(running, Outcome.LOST if done is None else Outcome.REQUEUED, duration, None)
+            settled = Unsettled.UNWRITTEN
+        running.unwritten = settled is Unsettled.UNWRITTEN
+        became = Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
+        self._pipeline.end(running, became, duration, None)
 
     async def _requeue_orphans(self) -> None:
-        """Put back the jobs that were begun by calls whose answers were lost; nobody runs them."""
-        doubtful = set(self._settler.doubtful)
-        here = {running.job.id for running in self._running.values()}
-        for job_id, token in await self._queue.orphans(doubtful):
-            if job_id not in here:
-                await self._queue.requeue(job_id, token)
-        self._settler.doubtful -= doubtful
+        """Put back the jobs that were begun by calls whose answers were lost; nobody runs them.
 
-    async def _last_orphans(self) -> None:
+        A lane whose own call is still tried again is left alone: the job that it begins is not an orphan.
+        """
+        tokens = self._settler.doubtful - self._tokens()
+        for job_id, token in await self._queue.orphans(tokens) if tokens else ():
+            if token not in self._tokens() and job_id not in {running.job.id for running in self._running.values()}:
+                await self._queue.requeue(job_id, token)
+        self._settler.doubtful -= tokens
+
+    def _tokens(self) -> set[str]:
+        return {running.job.token for running in self._running.values()}
+
+    async def _last_orphans(self) -> int:
+        """Put orphans back before the end; how many calls are left of which nobody knows what they began."""
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 await self._requeue_orphans()
-        except (RedisUnavailable, TimeoutError) as error:
+        except (RedisUnavailable, ScriptError, TimeoutError) as error:
             # Their locks run out, and another worker begins them.
             self._faults.lasting("fetch", error)
-
-    def _wants_next(self) -> bool:
-        return not self._draining and self._room() >= 0
+        return len(self._settler.doubtful)
 
     def _lock_ms(self) -> int:
         # The shortest of the queue's locks keeps each event's promise to be begun again in time.
@@ -364,12 +244,21 @@ class QueueWorker:
         return max((processed.declaration.stalls for processed in self._events.values()), default=1)
 
 
-async def _wait_event(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+def _stopped(held: list[Running], *, stuck: bool, orphaned: int) -> Stopped:
+    outcomes = [running.outcome for running in held if running.outcome is not None]
+    requeued = outcomes.count(Outcome.REQUEUED)
+    return Stopped(
+        drained=len(outcomes) - requeued - outcomes.count(Outcome.LOST),
+        requeued=requeued,
+        stranded=sum(running.unwritten for running in held) + orphaned,
+        stuck=stuck,
+    )
+
+
+async def _ended(held: list[Running], seconds: float) -> None:
+    tasks = [running.task for running in held if not running.task.done()]
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
 
 
 async def _until(time_over: asyncio.Event, task: asyncio.Task[None], idle: asyncio.Event) -> None:

@@ -1,0 +1,219 @@
+"""One job's way: fit for a handler, run, outcome written, end said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic_core import to_json
+
+from oxherd.context import Context
+from oxherd.declaration import Declaration, Handler
+from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
+from oxherd.queue.job import Job, event_id_text
+from oxherd.queue.queue import BullQueue, Fetched
+from oxherd.queue.schedulers import Schedulers
+from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.sanitize import Sanitizer
+from oxherd.schedule.scheduler import next_tick_ms
+from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
+from oxherd.worker.executors import Executor, executor_for
+from oxherd.worker.failure import describe_failure
+from oxherd.worker.faults import QueueFaults
+from oxherd.worker.gate import Gate
+from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
+from oxherd.worker.running import Run, Running, Stage, execute
+from oxherd.worker.settle import Settler, Unsettled, attempts_of
+
+# How long a job of an event that is declared but not processed here waits until it is offered again.
+_ELSEWHERE_MS = 5_000
+# How long a job for which there is no place, and no room to wait, waits until it is offered again.
+_CROWDED_MS = 1_000
+_STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
+
+
+@dataclass(slots=True)
+class Processed:
+    """An event that a worker processes."""
+
+    declaration: Declaration
+    handler: Handler
+    sanitizer: Sanitizer[Any]
+    executor: Executor = field(init=False)
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.declaration.concurrency)
+        self.executor = executor_for(self.declaration, self.handler)
+
+
+class Pipeline:
+    """What is done with each job of a queue.
+
+    `events` are those that are processed here, `is_declared` knows the names of all that are declared for the
+    queue; `wants_next` says whether the worker has room for the job that follows a finished one.
+    """
+
+    def __init__(
+        self,
+        queue: BullQueue,
+        schedulers: Schedulers,
+        signals: Signals,
+        faults: QueueFaults,
+        settler: Settler,
+        *,
+        events: dict[str, Processed],
+        is_declared: Callable[[str], bool],
+        wants_next: Callable[[], bool],
+    ) -> None:
+        self._queue = queue
+        self._schedulers = schedulers
+        self._signals = signals
+        self._faults = faults
+        self._settler = settler
+        self._events = events
+        self._is_declared = is_declared
+        self._wants_next = wants_next
+
+    async def process(self, running: Running) -> Fetched | Unsettled:
+        """From a fetched job to its settled outcome; answers the job that follows, if one was begun."""
+        job = running.job
+        processed = self._events.get(job.name)
+        if job.scheduler is not None and not await self._advance(job):
+            return await self.requeue(running)
+        if processed is None and self._is_declared(job.name) and job.damage is None:
+            return await self._settler.hold(job, _ELSEWHERE_MS)
+        error = self._unfit(job, processed)
+        payload: Any = None
+        if error is None and processed is not None:
+            try:
+                payload = processed.declaration.payload.decode(job.data)
+            except InvalidPayload as invalid:
+                error = ("data", ErrorInfo("InvalidPayload", str(invalid)))
+        if error is not None or processed is None:
+            return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
+        return await self._admit(running, processed, payload)
+
+    async def requeue(self, running: Running) -> Fetched | Unsettled:
+        """Put a job back that has not begun."""
+        settled = await self._settler.settle(running.job, None, Write.REQUEUE)
+        running.unwritten = settled is Unsettled.UNWRITTEN
+        return settled
+
+    def end(self, running: Running, became: Outcome, duration_ms: float, error: ErrorInfo | None) -> None:
+        """Say what became of an event that began."""
+        context = running.context
+        assert context is not None  # noqa: S101 - it began
+        running.outcome = became
+        self._signals.emit(
+            EventEnded(context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
+        )
+
+    # -- before the handler
+
+    def _unfit(self, job: Job, processed: Processed | None) -> tuple[str, ErrorInfo] | None:
+        """Why a job is not given to a handler, with the fault's source."""
+        if job.damage is not None or job.options.damaged:
+            return "data", ErrorInfo("DamagedJob", f"the job cannot be read: {job.damage or 'its options are damaged'}")
+        if processed is None:
+            return "data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue")
+        if job.deferred_failure not in (None, _STALLED_REASON):
+            return "finish", ErrorInfo("DeferredFailure", job.deferred_failure or "")
+        if job.deferred_failure is not None or job.stalled > processed.declaration.stalls:
+            return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
+        return None
+
+    async def _refuse(
+        self, job: Job, processed: Processed | None, source: str, error: ErrorInfo
+    ) -> Fetched | Unsettled:
+        """Send a job to failed without running it."""
+        self._faults.of_job(source, error, job)
+        declaration = processed.declaration if processed is not None else None
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._wants_next())
+
+    async def _advance(self, job: Job) -> bool:
+        """A tick has begun: the next one is stored before anything else, so that no death breaks the chain.
+
+        False when the worker's time is over before that is done.
+        """
+        failures = 0
+        while True:
+            try:
+                upcoming = next_tick_ms(job)
+                if upcoming is not None:
+                    await self._schedulers.advance(job, upcoming)
+            except RedisUnavailable:  # reported as an outage
+                failures += 1
+                if await self._settler.over(retry_delay(failures)):
+                    return False
+                continue
+            except (OxherdError, ScriptError) as error:
+                self._faults.of_job("schedule", ErrorInfo(type(error).__name__, str(error)), job)
+            return True
+
+    async def _admit(self, running: Running, processed: Processed, payload: Any) -> Fetched | Unsettled:
+        running.declaration = processed.declaration
+        gate = processed.gate
+        if gate.crowded:
+            return await self._settler.hold(running.job, _CROWDED_MS)
+        if not await gate.enter():
+            return await self.requeue(running)
+        try:
+            return await self._run(running, processed, payload)
+        finally:
+            gate.leave()
+
+    # -- the handler, and after it
+
+    async def _run(self, running: Running, processed: Processed, payload: Any) -> Fetched | Unsettled:
+        job, declaration = running.job, processed.declaration
+        context = running.context = self._context(job)
+        shown = running.shown = processed.sanitizer.shown(payload)
+        if shown.withheld is not None:
+            self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
+        self._signals.emit(EventBegan(declaration.name, context.text, context.attempt, context.fence, shown))
+        running.began = time.perf_counter()
+        run = await execute(running, processed.executor.call, payload, declaration.timeout)
+        if running.stage is Stage.ABANDONED:
+            return Unsettled.LOST
+        duration = running.duration_ms
+        attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
+        became = outcome(run.ended, attempts_left=attempts_left)
+        error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run, processed)
+        settled = await self._settler.settle(
+            job,
+            declaration,
+            WRITES[became],
+            result=run.result,
+            error=error,
+            fetch_next=self._wants_next(),
+        )
+        if isinstance(settled, Unsettled):
+            running.unwritten = settled is Unsettled.UNWRITTEN
+            became = Outcome.LOST
+        self.end(running, became, duration, error)
+        return settled
+
+    def _error(self, running: Running, run: Run, processed: Processed) -> ErrorInfo:
+        reason = running.context.cancelled if running.context is not None else None
+        fields = processed.declaration.payload.field_names
+        return describe_failure(run.error, reason, running.job.data, running.shown, fields)
+
+    def _context(self, job: Job) -> Context:
+        return Context(
+            text=event_id_text(self._queue.keys.queue, job.id),
+            event=job.name,
+            attempt=job.attempts_made + 1,
+            fence=max(1, job.fence),
+            emitted_ms=job.timestamp_ms,
+            report=partial(self._progress, job),
+        )
+
+    async def _progress(self, job: Job, value: Any) -> None:
+        try:
+            await self._queue.progress(job, to_json(value, inf_nan_mode="null"))
+        except (ValueError, ScriptError) as error:
+            raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None

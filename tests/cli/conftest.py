@@ -1,0 +1,31 @@
+"""An app in a folder of the test's own."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import WriteApp
+from tests.servers.conftest import eventually, running_in
+
+
+@pytest.fixture
+def write_app(tmp_path: Path, prefix: str) -> WriteApp:
+    """Writes `app.py`, in which `PREFIX` stands for the test's key prefix; answers its folder."""
+
+    def write(source: str) -> Path:
+        (tmp_path / "app.py").write_text(textwrap.dedent(source).replace("PREFIX", repr(prefix)))
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Generator[Path]:
+    """A project folder, in which no process may be left running after the test."""
+    (tmp_path / "pyproject.toml").touch()
+    yield tmp_path
+    eventually(lambda: not running_in(tmp_path), f"the processes {running_in(tmp_path)} end")

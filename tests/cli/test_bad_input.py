@@ -1,0 +1,323 @@
+"""What is wrong is said in one line, with status 2, and nothing of it reaches Redis."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oxherd.servers.ports import free_ports
+from oxherd.servers.standalone import StandaloneServer
+from tests.cli.support import WriteApp, keys, one_line, redis, refused
+from tests.harness import cli
+
+APP = """
+from pydantic import BaseModel, SecretStr
+from oxherd import Oxherd
+
+herd = Oxherd(prefix=PREFIX, emit_timeout=1)
+other = 7
+
+class Order(BaseModel):
+    order_id: int
+    email: str = "alice@example.com"
+    card: SecretStr = SecretStr("")
+
+@herd.event("order.placed", max_payload=200)
+async def order_placed(order: Order) -> None: ...
+
+@herd.event("mail.sent")
+async def mail_sent(order: Order) -> None: ...
+"""
+
+GOOD = '{"order_id": 1}'
+
+
+@pytest.fixture
+def app(write_app: WriteApp, standalone: str, prefix: str) -> Iterator[Path]:
+    """An app's folder; whatever the test does, nothing may be enqueued."""
+    yield write_app(APP)
+    assert keys(standalone, prefix) == []
+
+
+def test_an_unknown_event_is_refused_with_the_nearest_name(app: Path, standalone: str) -> None:
+    for command in (["emit", "app:herd", "order.palced", GOOD], ["worker", "app:herd", "--event", "order.palced"]):
+        error = refused(app, *command, url=standalone)
+        assert "'order.palced'" in error
+        assert "did you mean 'order.placed'?" in error
+
+
+def test_an_event_unlike_any_other_is_refused_with_the_list_of_those_that_are(app: Path, standalone: str) -> None:
+    error = refused(app, "emit", "app:herd", "xyz", GOOD, url=standalone)
+    assert "mail.sent, order.placed" in error
+
+
+def test_a_payload_of_the_wrong_type_is_refused_with_the_field_and_without_the_value(
+    app: Path, standalone: str
+) -> None:
+    payload = '{"order_id": "seventeen", "email": 4111111111111111, "card": ["hunter22"]}'
+    error = refused(app, "emit", "app:herd", "order.placed", payload, url=standalone)
+    for field in ("order_id", "email", "card"):
+        assert field in error
+    for value in ("seventeen", "4111", "hunter22"):
+        assert value not in error
+
+
+def test_a_missing_field_is_named(app: Path, standalone: str) -> None:
+    assert "order_id: Field required" in refused(app, "emit", "app:herd", "order.placed", "{}", url=standalone)
+
+
+@pytest.mark.parametrize(
+    "text", ["{order_id: hunter22}", '{"order_id": 1', "", "hunter22", '{"order_id": 1} hunter22', '{"order_id": NaN}']
+)
+def test_json_that_does_not_parse_is_refused_without_being_shown(text: str, app: Path, standalone: str) -> None:
+    error = refused(app, "emit", "app:herd", "order.placed", text, url=standalone)
+    assert error.startswith("order.placed: ")
+    assert "JSON" in error or "order_id" in error
+    assert "hunter22" not in error
+
+
+def test_a_payload_over_the_limit_is_refused_with_both_sizes(app: Path, standalone: str) -> None:
+    payload = f'{{"order_id": 1, "email": "{"x" * 300}"}}'
+    error = refused(app, "emit", "app:herd", "order.placed", payload, url=standalone)
+    assert "200 bytes" in error
+    assert "xxx" not in error
+
+
+def test_the_limit_is_one_mebibyte_unless_the_event_says_otherwise(app: Path, standalone: str) -> None:
+    line = f'{{"order_id": 1, "email": "{"x" * 1024 * 1024}"}}\n'
+    error = refused(app, "emit", "app:herd", "mail.sent", "-", url=standalone, stdin=line)
+    assert "1048576 bytes" in error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ('{"order_id": "hunter22"}', "order_id"),
+        ("{hunter22}", "JSON"),
+        (f'{{"order_id": 1, "email": "{"x" * 300}"}}', "200 bytes"),
+    ],
+)
+def test_one_wrong_line_of_many_is_named_and_keeps_all_from_being_enqueued(
+    wrong: str, says: str, app: Path, standalone: str
+) -> None:
+    lines = [GOOD, GOOD, "", wrong, GOOD]
+    error = refused(app, "emit", "app:herd", "order.placed", "-", url=standalone, stdin="\n".join(lines))
+    assert error.startswith("line 4: ")
+    assert says in error
+    assert "hunter22" not in error
+
+
+DECLARED_WRONG = {
+    "a cron expression": ("Cron('61 * * * *')", ["'61 * * * *'", "minute"]),
+    "a cron expression of three fields": ("Cron('* * *')", ["'* * *'", "5 fields"]),
+    "a time zone": ("Cron('0 2 * * *', tz='Europe/Pariss')", ["'Europe/Pariss'", "'Europe/Paris'"]),
+    "an interval": ("Every(0)", ["interval"]),
+    "two events of one name": ("herd.declare('mail.sent', Order)", ["'mail.sent'", "twice"]),
+    "a concurrency of 0": ("herd.declare('a', Order, concurrency=0)", ["concurrency", "at least 1"]),
+    "an event name with a space": ("herd.declare('order placed', Order)", ["'order placed'", "event name"]),
+    "an event name that begins with a dot": ("herd.declare('.a', Order)", ["'.a'", "event name"]),
+    "an empty event name": ("herd.declare('', Order)", ["''", "event name"]),
+    "a timeout": ("herd.declare('a', Order, timeout=-1)", ["timeout"]),
+    "attempts": ("Retry(attempts=0)", ["attempts"]),
+    "a handler": ("herd.event('a')(lambda: None)", ["payload"]),
+    "an async sanitiser": ("herd.declare('a', Order).sanitize(order_placed_async)", ["async"]),
+}
+
+
+@pytest.mark.parametrize("what", DECLARED_WRONG)
+def test_a_declaration_that_cannot_work_is_refused_by_every_command(
+    what: str, write_app: WriteApp, standalone: str, prefix: str
+) -> None:
+    code, said = DECLARED_WRONG[what]
+    folder = write_app(
+        f"{APP}\nfrom oxherd import Cron, Every, Retry\nasync def order_placed_async(order): ...\n{code}\n"
+    )
+    for command in (
+        ["emit", "app:herd", "order.placed", GOOD],
+        ["worker", "app:herd"],
+        ["worker", "app:herd", "--processes", "2"],
+        ["check", "app:herd"],
+    ):
+        error = refused(folder, *command, url=standalone)
+        for part in said:
+            assert part in error
+    assert keys(standalone, prefix) == []
+
+
+URLS = {
+    "unknown scheme": ("http://bob:hunter22@localhost", "'http'"),
+    "no scheme": ("bob:hunter22@localhost:6379", "scheme"),
+    "scheme in capitals": ("REDIS://bob:hunter22@localhost", "'REDIS'"),
+    "port": ("redis://bob:hunter22@localhost:sixty", "port"),
+    "port where the @ is forgotten": ("redis://localhost:hunter22", "port"),
+    "no host": ("redis://bob:hunter22@", "host"),
+    "no user's password": ("redis://hunter22@localhost", "password"),
+    "database": ("redis://:hunter22@localhost/hunter22", "database"),
+    "a cluster's database": ("redis+cluster://:hunter22@localhost:1/3", "database 0"),
+    "no service": ("redis+sentinel://:hunter22@localhost:1", "service"),
+    "option": ("redis://localhost/?password=hunter22", "'password'"),
+    "two passwords": ("redis://bob:hunter22@hunter22@localhost:x", "port"),
+    "socket": ("unix://", "socket"),
+}
+
+
+@pytest.mark.parametrize("what", URLS)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(what: str, write_app: WriteApp) -> None:
+    url, said = URLS[what]
+    folder = write_app(APP)
+    for command in (["emit", "app:herd", "order.placed", GOOD], ["worker", "app:herd"]):
+        error = refused(folder, *command, url=url)
+        assert said in error
+        assert "hunter22" not in error
+
+
+def test_a_check_with_a_url_that_cannot_be_used_is_wrong_usage_as_well(write_app: WriteApp) -> None:
+    error = refused(write_app(APP), "check", "app:herd", url="http://bob:hunter22@localhost")
+    assert "'http'" in error
+    assert "hunter22" not in error
+
+
+def test_a_password_is_not_shown_where_the_server_refuses_or_cannot_be_reached(write_app: WriteApp) -> None:
+    folder = write_app(APP)
+    with StandaloneServer(password="right") as server:
+        unreachable = f"redis://bob:hunter22@127.0.0.1:{free_ports(1)[0]}/0"
+        for url in (f"redis://bob:hunter22@127.0.0.1:{server.port}/0", unreachable):
+            for command in (["emit", "app:herd", "order.placed", GOOD], ["check", "app:herd"]):
+                done = cli(folder, *command, url=url)
+                assert done.returncode == 1
+                assert "Traceback" not in done.stderr
+                assert "hunter22" not in done.stdout + done.stderr
+
+
+TARGETS = {
+    "a module that is not there": ("nowhere:herd", "'nowhere'"),
+    "a submodule that is not there": ("app.nowhere:herd", "app"),
+    "a file": ("app.py:herd", "app.py"),
+    "no herd": ("app:nothing", "'nothing'"),
+    "something else": ("app:other", "'other'"),
+    "no colon": ("app", "MODULE:HERD"),
+    "no module": (":herd", "MODULE:HERD"),
+    "no name": ("app:", "MODULE:HERD"),
+    "a relative module": (".app:herd", "MODULE:HERD"),
+}
+
+
+@pytest.mark.parametrize("what", TARGETS)
+def test_a_herd_that_is_not_found_is_wrong_usage(what: str, app: Path, standalone: str) -> None:
+    target, said = TARGETS[what]
+    for command in (["emit", target, "order.placed", GOOD], ["worker", target], ["check", target]):
+        assert said in refused(app, *command, url=standalone)
+
+
+MODULES = {
+    "raises": ("x = 1\nraise RuntimeError('hunter22')", ["RuntimeError", "app.py:2"]),
+    "does not parse": ("x = 1\ndef (:", ["SyntaxError", "app.py:2"]),
+    "exits": ("import sys\nsys.exit(0)", ["SystemExit", "app.py:2"]),
+    "imports what is not there": ("import nowhere_to_be_found", ["'nowhere_to_be_found'", "install"]),
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+def test_a_module_that_cannot_be_imported_is_said_with_the_line(
+    what: str, write_app: WriteApp, standalone: str
+) -> None:
+    source, said = MODULES[what]
+    error = refused(write_app(source), "emit", "app:herd", "order.placed", GOOD, url=standalone)
+    for part in said:
+        assert part in error
+    assert "hunter22" not in error
+
+
+OPTIONS: dict[str, tuple[list[str], str]] = {
+    "unknown": (["worker", "app:herd", "--bogus"], "--bogus"),
+    "log format": (["worker", "app:herd", "--log-format", "xml"], "--log-format"),
+    "no processes": (["worker", "app:herd", "--processes", "0"], "--processes"),
+    "processes in words": (["worker", "app:herd", "--processes", "two"], "--processes"),
+    "negative stop timeout": (["worker", "app:herd", "--stop-timeout", "-1"], "--stop-timeout"),
+    "stop timeout that is no number": (["worker", "app:herd", "--stop-timeout", "nan"], "--stop-timeout"),
+    "no value": (["worker", "app:herd", "--event"], "--event"),
+    "no herd": (["worker"], "MODULE:HERD"),
+    "no payload": (["emit", "app:herd", "order.placed"], "JSON"),
+    "unknown command": (["wrok"], "wrok"),
+    "no command": ([], "oxherd --help"),
+}
+
+
+@pytest.mark.parametrize("what", OPTIONS)
+def test_wrong_options_are_refused_by_name(what: str, app: Path, standalone: str) -> None:
+    words, said = OPTIONS[what]
+    assert said in refused(app, *words, url=standalone)
+
+
+def test_an_unquoted_json_is_refused_without_being_shown(app: Path, standalone: str) -> None:
+    words = ["{card:", "hunter22,", "--hunter22", "-hunter22", "--hunter22=hunter22", "hunter22}"]
+    for count in range(2, len(words) + 1):
+        error = refused(app, "emit", "app:herd", "order.placed", *words[:count], url=standalone)
+        assert "single quotes" in error
+        assert "hunter22" not in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["app:herd", '{"card": "hunter22"}', "order.placed"],
+        ['{"card": "hunter22"}', "app:herd", "order.placed"],
+        ["app:herd", "order.placed", "-hunter22"],
+        ["app:herd", "order.placed", "--hunter22"],
+    ],
+)
+def test_a_payload_in_the_wrong_place_is_not_shown(words: list[str], app: Path, standalone: str) -> None:
+    assert "hunter22" not in refused(app, "emit", *words, url=standalone)
+
+
+def test_an_emit_prints_the_uuid_and_nothing_else(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    done = cli(write_app(APP), "emit", "app:herd", "order.placed", GOOD, url=standalone)
+    assert (done.returncode, done.stderr) == (0, "")
+    event_id = uuid.UUID(done.stdout.strip())
+    assert event_id.version == 7
+    assert done.stdout == f"{event_id}\n"
+    assert redis(standalone, "LRANGE", f"{prefix}:{{order.placed}}:wait", 0, -1) == [str(event_id)]
+
+
+def test_lines_are_emitted_in_order_with_a_uuid_a_line(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    lines = "".join(f'{{"order_id": {number}}}\n' + "\n" * (number % 2) for number in range(30))
+    done = cli(write_app(APP), "emit", "app:herd", "order.placed", "-", url=standalone, stdin=lines)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = done.stdout.splitlines()
+    assert len(printed) == 30
+    base = f"{prefix}:{{order.placed}}"
+    assert redis(standalone, "LRANGE", f"{base}:wait", 0, -1) == printed[::-1]
+    stored = [str(redis(standalone, "HGET", f"{base}:{event_id}", "data")) for event_id in printed]
+    assert [f'{{"order_id":{number},' in data for number, data in enumerate(stored)] == [True] * 30
+
+
+def test_no_lines_emit_nothing(app: Path, standalone: str) -> None:
+    done = cli(app, "emit", "app:herd", "order.placed", "-", url=standalone, stdin="\n\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_emit_fails_within_its_deadline_where_no_server_listens(write_app: WriteApp) -> None:
+    folder = write_app(APP)
+    url = f"redis://127.0.0.1:{free_ports(1)[0]}/0"
+    for payload, stdin in ((GOOD, ""), ("-", f"{GOOD}\n{GOOD}\n")):
+        begun = time.monotonic()
+        error = one_line(cli(folder, "emit", "app:herd", "order.placed", payload, url=url, stdin=stdin), 1)
+        assert time.monotonic() - begun < 5
+        assert "order.placed was not acknowledged" in error
+        assert "it is not stored" in error
+
+
+def test_an_emit_fails_within_its_deadline_where_the_server_does_not_answer(write_app: WriteApp, prefix: str) -> None:
+    folder = write_app(APP)
+    with StandaloneServer() as server:
+        server.pause()
+        begun = time.monotonic()
+        error = one_line(cli(folder, "emit", "app:herd", "order.placed", GOOD, url=server.url), 1)
+        took = time.monotonic() - begun
+        server.resume()
+    assert took < 5, took
+    assert "order.placed was not acknowledged" in error
