@@ -25,6 +25,8 @@ _SHORTEST_NUMBER: Final = 6
 _SHORTEST_INNER_BASE64: Final = 5
 _LONGEST_MESSAGE: Final = 2_000
 _MOST_FRAMES: Final = 20
+# Frames that say nothing of the user's code.
+_OWN_FRAMES: Final = ("oxherd/worker/running.py", "oxherd/worker/executors.py", "concurrent/futures/thread.py")
 _DIGITS: Final = re.compile(r"\d")
 
 
@@ -130,5 +132,5 @@ def stack(error: BaseException) -> list[str]:
     return [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in frames[-_MOST_FRAMES:]
-        if not frame.filename.endswith(("oxherd/worker/running.py", "concurrent/futures/thread.py"))
+        if not frame.filename.endswith(_OWN_FRAMES)
     ]
