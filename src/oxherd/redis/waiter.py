@@ -15,7 +15,9 @@ from oxherd.redis.faults import lost, server_state
 from oxherd.redis.node import Node
 
 _GRACE_SECONDS = 2.0
-_CAUSE = "waiting"
+# What an outage's cause is called: the connection of ours, and the command on it.
+_CONNECTION = "the waiting connection"
+_COMMAND = "BZPOPMIN"
 
 
 class Waiter:
@@ -68,7 +70,7 @@ class Waiter:
             self._blocked = False
         self._failures = 0
         if self._node is not None:
-            self._node.served(_CAUSE)
+            self._node.served(_COMMAND)
         return None if reply is None else float(reply[2])
 
     async def unblock(self) -> None:
@@ -90,7 +92,7 @@ class Waiter:
             await asyncio.sleep(retry_delay(self._failures))
         self._stale = False
         self._node = await self._client.topology.node(self._slot)
-        self._connection = await self._node.open(_CAUSE)
+        self._connection = await self._node.open(_CONNECTION)
         await self._connection.send_command("CLIENT", "ID")
         self._client_id = int(await read_reply(self._connection))
         return self._connection
@@ -103,7 +105,7 @@ class Waiter:
         if fault is None:
             return ScriptError(str(error))
         if self._node is not None:
-            self._node.report(fault.source, fault, _CAUSE)
+            self._node.report(fault.source, fault, _COMMAND)
         await self._refresh()
         return fault
 
@@ -111,7 +113,7 @@ class Waiter:
         self._failures += 1
         await self._disconnect()
         if self._node is not None:
-            self._node.report("connect", error, _CAUSE)
+            self._node.report("connect", error, _CONNECTION)
         await self._refresh()
         return lost(self._node.name if self._node else self._key, error, maybe_applied=False)
 

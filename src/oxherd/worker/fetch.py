@@ -166,8 +166,9 @@ class Fetcher:
         try:
             if waiting.cancelled() or waiting.result() is not None:
                 await self._queue.wake()
-        except (RedisUnavailable, ScriptError) as error:
-            # Others look by themselves within seconds.
+        except RedisUnavailable:  # reported as an outage; others look by themselves within seconds
+            return
+        except ScriptError as error:
             self._faults.lasting("fetch", error)
 
     async def _pause(self, delay: float) -> None:
