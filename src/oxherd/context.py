@@ -147,6 +147,7 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = current.get()
-        if context is not None and not hasattr(record, "event_id"):
+        # Our own records say themselves whose they are; a user's `extra` must not.
+        if context is not None and record.name != "oxherd":
             record.__dict__.update(bound_fields(context))
         return True

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 # The contract's keys: their spelling needs no quoting.
 FIELDS = frozenset({"event", "event_id", "outcome", "source", "queue", "node", "server"})
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+_RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
 _STANDARD_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", None, None)))
 
 
@@ -38,6 +39,8 @@ class JSONFormatter(logging.Formatter):
         for name, value in extra.items():
             if name in _STANDARD or value is None or name.startswith("_"):
                 continue
+            if name in _RESERVED:
+                name = f"extra_{name}"
             kind = cast("type[Any]", type(value))
             if kind is str:
                 parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")

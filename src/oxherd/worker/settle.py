@@ -109,14 +109,9 @@ class Settler:
             try:
                 # Once an answer was lost, a job may have been begun that nobody knows of: no further one in its lane.
                 answer = await step(fetch_next and not ambiguous)
-                if not isinstance(answer, int) or answer >= 0:
-                    self._faults.mended("finish")
-                    return answer if isinstance(answer, Fetched) else NOTHING
-                if answer != Refusal.LOCK_MISSING:
-                    return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
-                # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
-                if not (await self._queue.retake_locks([job], self._lock_ms()))[0]:
-                    return NOTHING if ambiguous else Unsettled.LOST
+                settled = await self._judge(job, answer, ambiguous=ambiguous, leaves_running=leaves_running)
+                if settled is not None:
+                    return settled
             except RedisUnavailable as error:
                 if error.maybe_applied:
                     ambiguous = True
@@ -124,9 +119,27 @@ class Settler:
             except ScriptError as error:
                 self._faults.lasting("finish", error, job)
                 longest = _DAMAGED_SECONDS
+            except asyncio.CancelledError:
+                if self.abandoned.is_set():
+                    return Unsettled.UNWRITTEN
+                raise
             failures += 1
             if await self.over(longest or retry_delay(failures)):
                 return Unsettled.UNWRITTEN
+
+    async def _judge(
+        self, job: Job, answer: Answer, *, ambiguous: bool, leaves_running: bool
+    ) -> Fetched | Unsettled | None:
+        """What an answer of Redis means for a job; None: the step is to be done again."""
+        if not isinstance(answer, int) or answer >= 0:
+            self._faults.mended("finish")
+            return answer if isinstance(answer, Fetched) else NOTHING
+        if answer != Refusal.LOCK_MISSING:
+            return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
+        # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
+        if (await self._queue.retake_locks([job], self._lock_ms()))[0]:
+            return None
+        return NOTHING if ambiguous else Unsettled.LOST
 
     async def over(self, delay: float) -> bool:
         """Wait; True when the worker's time is over."""

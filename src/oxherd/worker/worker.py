@@ -26,6 +26,7 @@ from oxherd.worker.settle import Settler, Unsettled
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
+_LAST_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -197,6 +198,9 @@ class QueueWorker:
         rest = [running for running in held if running.stage is not Stage.ABANDONED and not running.task.done()]
         if rest and self._draining:
             self._settler.abandoned.set()
+            await _ended(rest, _LAST_SECONDS)
+            for running in rest:
+                running.task.cancel()  # in the middle of a call that gets no answer
             await _ended(rest, _CLEAN_UP_SECONDS)
         return bool(stuck)
 
