@@ -70,7 +70,7 @@ def _below(reading: Reading, depth: int, seen: set[str]) -> Iterator[Reading]:
             seen.add(found.text)
             yield from _below(found, depth - 1, seen)
     # Words read as base64 are noise, in which base64 would find only more of it.
-    if depth > _AFTER_BASE64 or depth == _DEPTH:
+    if depth > _AFTER_BASE64:
         found = _from_base64(reading)
         if found is not None and found.text not in seen:
             seen.add(found.text)
@@ -116,7 +116,8 @@ def _escape(token: str) -> str:
     if len(token) == 12:
         high, low = int(token[2:6], 16), int(token[8:], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
-    code = int(token[2:], 16)
+    digits = token[2:]
+    code = int(digits, 16)
     return chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
@@ -167,5 +168,5 @@ def _base64_text(run: str) -> tuple[str, range | list[int]]:
         return text, range(len(data) + 1)
     places = [0]
     for character in text:
-        places.append(places[-1] + len(character.encode(errors="surrogateescape")))  # noqa: PERF401  # a running sum
+        places.append(places[-1] + len(character.encode(errors="surrogateescape")))
     return text, places

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from traceback import walk_tb
 from typing import Any, Final, cast
 
@@ -16,6 +17,7 @@ TOO_COSTLY: Final = "<withheld: the text could not be scrubbed in time>"
 NO_TEXT: Final = "<the error has no readable text>"
 
 SHORTEST_STRING: Final = 4
+_START: Final = SHORTEST_STRING
 SHORTEST_NUMBER: Final = 6
 SHORTEST_LINE: Final = 8
 LONGEST_MESSAGE: Final = 2_000
@@ -27,7 +29,7 @@ _BUDGET: Final = 100_000
 _MOST_PARTS: Final = 500
 
 # pydantic cuts the value it quotes in the middle, so it would not be recognised.
-_PYDANTIC_INPUT: Final = re.compile(r"(?<=\binput_value=).*(?=, input_type=)")
+_PYDANTIC_INPUT: Final = re.compile(r"(?<=\binput_value=)(?:.*(?=, input_type=)|.*)")
 
 
 class _Number(str):
@@ -65,75 +67,98 @@ class Scrubber:
 
 
 class _Withheld:
-    """The values of a payload that its shown JSON does not show, found by their first four characters."""
+    """The values of a payload that its shown JSON does not show."""
 
     def __init__(self, raw: bytes, shown_json: bytes | None, field_names: frozenset[str]) -> None:
-        shown = set() if shown_json is None else set(_leaves(shown_json, frozenset()))
-        self._shown_strings = {leaf for leaf in shown if not isinstance(leaf, _Number)}
-        self._shown_text = "\0".join(self._shown_strings)
-        self._parts_tried = 0
-        shown_numbers = {form for leaf in shown if isinstance(leaf, _Number) for form in _forms(leaf)}
-        exactly = self._shown_strings | shown_numbers
-        self._numbers: set[str] = set()
-        self._needles: set[str] = set()
-        for leaf in set(_leaves(raw, field_names)):
-            if isinstance(leaf, _Number):
-                forms = _forms(leaf)
-                if exactly.isdisjoint(forms) and any(sum(map(str.isdigit, form)) >= SHORTEST_NUMBER for form in forms):
-                    self._numbers.update(form for form in forms if len(form) >= SHORTEST_STRING)
-            elif leaf not in exactly:
-                self._needles.update(_pieces(leaf))
-        self._needles |= self._numbers
-        self._by_start: dict[str, list[str]] = {}
-        for needle in self._needles:
-            self._by_start.setdefault(needle[:SHORTEST_STRING], []).append(needle)
-        self._sizes: dict[str, list[int]] = {}
-        self._budget = 0
+        strings, self._numbers = _leaves(raw, field_names)
+        shown_strings, shown_numbers = _leaves(shown_json or b"null", frozenset())
+        self._shown = shown_strings.union(*map(_forms, shown_numbers))
+        self._shown_text = "\0".join(shown_strings)
+        strings -= self._shown
+        self._strings = {string.strip() or string for string in strings}
+        for string in strings:
+            if "\n" in string:
+                self._strings.update(line for part in string.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
 
     def spans(self, text: str, *, cut: bool) -> list[tuple[int, int]]:
         """Where in the text withheld values stand, as they are or encoded."""
-        self._budget = _BUDGET
-        if not self._needles:
+        found = list(readings(text, cut=cut))
+        starts = {reading.text[at : at + _START] for reading in found for at in range(len(reading.text) - _START + 1)}
+        strings = {string for string in self._strings if string[:_START] in starts}
+        numbers = {form for number in self._numbers for form in self._number_forms(number, starts)}
+        if not strings and not numbers:
             return []
+        search = _Search(strings, numbers, self._shown_text)
         return [
             (reading.starts[first], reading.ends[after - 1])
-            for reading in readings(text, cut=cut)
-            for first, after in self._found(reading)
+            for reading in found
+            for first, after in search.spans(reading)
         ]
 
-    def _found(self, reading: Reading) -> Iterator[tuple[int, int]]:
-        text, by_start = reading.text, self._by_start
+    def _number_forms(self, number: str, starts: set[str]) -> Iterable[str]:
+        if number.isdigit():
+            return (number,) if number[:_START] in starts and _is_long([number]) and number not in self._shown else ()
+        forms = _forms(number)
+        if not _is_long(forms) or not self._shown.isdisjoint(forms):
+            return ()
+        return [form for form in forms if form[:_START] in starts]
+
+
+class _Search:
+    """Finds withheld strings and numbers in a text, each by its first four characters."""
+
+    def __init__(self, strings: set[str], numbers: set[str], shown_text: str) -> None:
+        self._numbers = numbers
+        self._needles = strings | numbers
+        self._shown_text = shown_text
+        self._by_start: dict[str, list[str]] = {}
+        for needle in sorted(self._needles):
+            if len(needle) >= _START:
+                self._by_start.setdefault(needle[:_START], []).append(needle)
+        self._sizes = {
+            start: sorted({len(needle) for needle in needles}, reverse=True)
+            for start, needles in self._by_start.items()
+        }
+        self._budget = _BUDGET
+        self._parts_tried = 0
+
+    def spans(self, reading: Reading) -> Iterator[tuple[int, int]]:
+        """Where in one reading's text withheld values stand; overlapping ones may share characters."""
+        text, sizes = reading.text, self._sizes
         covered = 0
-        for first in [at for at in range(len(text) - 3) if text[at : at + SHORTEST_STRING] in by_start]:
-            after = max(self._longest(text, first, covered), self._broken_off(reading, first))
+        for first in [at for at in range(len(text) - _START + 1) if text[at : at + _START] in sizes]:
+            after = self._broken_off(reading, first, covered) or self._longest(text, first, covered)
             if after > covered:
                 covered = after
                 yield first, after
 
     def _longest(self, text: str, first: int, covered: int) -> int:
         """The end of the longest withheld value that starts here and reaches further than what is covered."""
-        start = text[first : first + SHORTEST_STRING]
-        sizes = self._sizes.get(start)
-        if sizes is None:
-            sizes = self._sizes[start] = sorted({len(needle) for needle in self._by_start[start]}, reverse=True)
-        for size in sizes:
+        for size in self._sizes[text[first : first + _START]]:
             if first + size <= covered:
                 break
+            if first + size > len(text):
+                continue
             self._spend(1 + size // 1_000)
             needle = text[first : first + size]
             if needle in self._needles and not self._is_part_of_shown(needle):
                 return first + size
         return 0
 
-    def _broken_off(self, reading: Reading, first: int) -> int:
+    def _broken_off(self, reading: Reading, first: int, covered: int) -> int:
+        """Where the text was cut, if a withheld value begins here whose end is missing."""
         cut = next((end for end in reading.cuts if end > first), None)
-        if cut is None:
+        start = reading.text[first : first + _START]
+        if cut is None or cut <= covered or first + self._sizes[start][0] <= cut:
             return 0
         rest = reading.text[first:cut]
-        bucket = self._by_start[rest[:SHORTEST_STRING]] if len(rest) >= SHORTEST_STRING else []
-        for needle in bucket:
+        needles = self._by_start[start]
+        self._spend(1 + len(rest) // 1_000)
+        for at in range(bisect_left(needles, rest), len(needles)):
+            if not needles[at].startswith(rest):
+                break
             self._spend(1)
-            if len(needle) > len(rest) and needle.startswith(rest) and not self._is_part_of_shown(needle):
+            if not self._is_part_of_shown(needles[at]):
                 return cut
         return 0
 
@@ -150,41 +175,36 @@ class _Withheld:
         return needle in self._shown_text
 
 
-def _leaves(raw: bytes, field_names: frozenset[str]) -> Iterator[str]:
-    """Every string, number and undeclared key of a JSON text; numbers as `_Number`."""
-    pending: list[Any] = [json.loads(raw, parse_int=_Number, parse_float=_Number)]
+def _leaves(raw: bytes, field_names: frozenset[str]) -> tuple[set[str], set[str]]:
+    """The strings and undeclared keys of a JSON text, and its numbers as they are written, without a sign."""
+    strings: set[str] = set()
+    numbers: set[str] = set()
+    pending: list[list[Any]] = [[json.loads(raw, parse_int=_Number, parse_float=_Number)]]
     while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list):
-            pending += cast("list[Any]", value)
-        elif isinstance(value, dict):
-            pairs = cast("dict[str, Any]", value)
-            pending += pairs.values()
-            yield from (key for key in pairs if key not in field_names)
+        for value in pending.pop():
+            if type(value) is str:
+                if len(value) >= SHORTEST_STRING:
+                    strings.add(value)
+            elif type(value) is _Number:
+                numbers.add(value.lstrip("-"))
+            elif isinstance(value, list):
+                pending.append(cast("list[Any]", value))
+            elif isinstance(value, dict):
+                pairs = cast("dict[str, Any]", value)
+                pending.append([*pairs.values(), *(key for key in pairs if key not in field_names)])
+    return strings, numbers
 
 
-def _forms(number: _Number) -> set[str]:
-    """The ways in which Python and JSON write a number, without its sign."""
-    token = str(number).lstrip("-")
-    forms = {token}
-    if not token.isdigit():
-        value = float(token)
-        forms.add(repr(value))
-        if value.is_integer():
-            forms.add(str(int(value)))
-    return forms
+def _forms(number: str) -> set[str]:
+    """The ways in which Python and JSON write a number."""
+    if number.isdigit():
+        return {number}
+    value = float(number)
+    return {number, repr(value), str(int(value)) if value.is_integer() else repr(value)}
 
 
-def _pieces(value: str) -> Iterator[str]:
-    stripped = value.strip()
-    if len(stripped) >= SHORTEST_STRING:
-        yield stripped
-    elif len(value) >= SHORTEST_STRING:
-        yield value
-    if "\n" in stripped:
-        yield from (line for part in stripped.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
+def _is_long(forms: Iterable[str]) -> bool:
+    return any(sum(map(str.isdigit, form)) >= SHORTEST_NUMBER for form in forms)
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pytest
 
-from oxherd import Oxherd
+from oxherd import Oxherd, Retry
 from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.cli.support import WriteApp, keys, redis, start
@@ -138,7 +138,7 @@ def producer(url: str, prefix: str) -> Generator[Oxherd]:
     """A herd that only emits."""
     herd = Oxherd(url, prefix=prefix)
     for event in EVENTS:
-        herd.declare(event, dict[str, Any])
+        herd.declare(event, dict[str, Any], retry=Retry(attempts=2, delay=0))
     try:
         yield herd
     finally:
@@ -563,7 +563,7 @@ def test_a_password_that_is_wrong_is_an_error_of_auth(app: Path, start_worker: S
 
 LOAD = """
 import asyncio, random
-from oxherd import Oxherd
+from oxherd import Oxherd, Retry
 
 herd = Oxherd(prefix=PREFIX)
 
