@@ -1,0 +1,98 @@
+"""Ways to connect: sockets, users, TLS; and how few connections there are."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from oxherd import EmitError, Oxherd
+from oxherd.servers.standalone import StandaloneServer
+from tests.conftest import REDIS_7
+from tests.harness import Records
+
+
+async def works(herd: Oxherd, records: Records) -> None:
+    """One event there and back."""
+
+    @herd.event("order.placed")
+    async def order_placed(order: dict[str, int]) -> None: ...
+
+    async with herd:
+        await herd.start()
+        emitted = await order_placed.emit({"order_id": 1})
+        await records.wait("event.end", event_id=emitted.id, outcome="completed")
+
+
+async def test_a_unix_socket_with_a_password(make_herd: Callable[..., Oxherd], records: Records) -> None:
+    with StandaloneServer(unix=True, password="p@ss:w/rd") as server:
+        await works(make_herd(server.url), records)
+
+
+async def test_a_user_with_a_password_and_another_database(make_herd: Callable[..., Oxherd], records: Records) -> None:
+    with StandaloneServer() as server:
+        server.command("ACL", "SETUSER", "worker", "on", ">p@ss", "~*", "&*", "+@all")
+        await works(make_herd(f"redis://worker:p%40ss@127.0.0.1:{server.port}/5"), records)
+        keyspace = str(server.command("INFO", "keyspace"))
+        assert "db5:" in keyspace
+        assert "db0:" not in keyspace
+
+
+@pytest.fixture
+def tls(tmp_path: Path, redis7: str) -> Iterator[tuple[int, Path]]:
+    """A TLS server with a certificate of an authority of its own: its port, and the authority's certificate."""
+    run = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    run += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run([*run, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    with StandaloneServer() as free:
+        port = free.port
+    settings = {"tls-port": port, "tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": certificate}
+    with StandaloneServer(binary=Path(REDIS_7), settings={**settings, "tls-auth-clients": "no"}):
+        yield port, certificate
+
+
+@pytest.mark.redis7
+async def test_tls_with_verification(tls: tuple[int, Path], make_herd: Callable[..., Oxherd], records: Records) -> None:
+    port, authority = tls
+    await works(make_herd(f"rediss://localhost:{port}/0?ssl_ca_certs={authority}"), records)
+
+
+@pytest.mark.redis7
+async def test_tls_refuses_a_certificate_that_nobody_vouches_for(
+    tls: tuple[int, Path], make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    port, _ = tls
+    herd = make_herd(f"rediss://localhost:{port}/0", emit_timeout=1)
+    async with herd:
+        with pytest.raises(EmitError, match="is not stored"):
+            await herd.declare("order.placed", dict[str, int]).emit({"order_id": 1})
+    assert len(records.named("redis.error")) == 1
+
+
+async def test_a_worker_has_one_connection_for_all_and_one_for_each_queue_that_waits(
+    make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    with StandaloneServer() as server:
+        herd = make_herd(server.url)
+
+        @herd.event("order.placed", concurrency=50)
+        async def order_placed(order: dict[str, int]) -> None:
+            await asyncio.sleep(0.001)
+
+        @herd.event("order.shipped")
+        async def order_shipped(order: dict[str, int]) -> None: ...
+
+        async with herd:
+            await herd.start()
+            await order_placed.emit_many([{"order_id": i} for i in range(500)])
+            await order_shipped.emit_many([{"order_id": i} for i in range(50)])
+            await records.wait("event.end", count=550, outcome="completed")
+            connected = server.info("clients")["connected_clients"]
+            made = int(server.info("stats")["total_connections_received"])
+        assert int(connected) <= 4  # ours, two that wait, and the test's own
+        await asyncio.sleep(0)
+        assert made < 20  # the test's own looks, and ours: none for an event
