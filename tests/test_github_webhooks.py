@@ -23,6 +23,8 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 import httpx
 import pytest
 
+from oxherd.servers.local_cluster import LocalCluster
+from tests.harness import until_sync
 from tests.node import node_packages, require_node
 
 ROOT = Path(__file__).parent.parent
@@ -149,11 +151,11 @@ def running(*command: str, project: Path, **environment: str) -> Generator[Log]:
 
 
 @contextmanager
-def web(project: Path, *, process: bool = True) -> Generator[tuple[httpx.Client, Log]]:
+def web(project: Path, *, process: bool = True, **extra: str) -> Generator[tuple[httpx.Client, Log]]:
     config = project / "logging.json"
     config.write_text(json.dumps(LOGGING))
     command = ["-m", "uvicorn", "examples.github_webhooks:app", "--port", "0", "--log-config", str(config)]
-    environment = {"GITHUB_WEBHOOK_SECRET": SECRET, "OXHERD_PROCESS": "1" if process else "0"}
+    environment = {"GITHUB_WEBHOOK_SECRET": SECRET, "OXHERD_PROCESS": "1" if process else "0", **extra}
     with running(*command, project=project, **environment) as log:
         (ready,) = log.wait(lambda record: record["msg"].startswith("Uvicorn running on "))
         address = ready["msg"].split()[3]
@@ -162,9 +164,9 @@ def web(project: Path, *, process: bool = True) -> Generator[tuple[httpx.Client,
 
 
 @contextmanager
-def worker(project: Path) -> Generator[Log]:
+def worker(project: Path, **environment: str) -> Generator[Log]:
     command = ["-c", OXHERD, "worker", "examples.github_webhooks:herd", "--log-format", "json"]
-    with running(*command, project=project) as log:
+    with running(*command, project=project, **environment) as log:
         yield log
 
 
@@ -262,6 +264,28 @@ def test_every_delivery_is_processed_once_by_a_worker_of_its_own(project: Path, 
     check_log(worker_log, deliveries)
     assert not any(record["msg"].startswith("event.") for record in web_log.records)
     assert [secret for secret in private(deliveries) if secret in web_log.text] == []
+
+
+@pytest.mark.node
+def test_what_compose_runs_works_as_plain_processes_a_web_process_two_workers_and_a_cluster(
+    project: Path, deliveries: list[Delivery], cluster: LocalCluster
+) -> None:
+    url = {"OXHERD_URL": cluster.url}
+    with web(project, process=False, **url) as (client, web_log):
+        with worker(project, **url) as first, worker(project, **url) as second:
+            post_all(client, deliveries)
+            logs = (first, second)
+
+            def ended() -> int:
+                return sum(map(says("event.end"), [record for log in logs for record in log.records]))
+
+            until_sync(lambda: ended() >= len(deliveries), DEADLINE)
+        assert all(any(record["msg"] == "event.begin" for record in log.records) for log in logs)
+        both = Log()
+        both.records = [record for log in logs for record in log.records]
+        both.lines = [line for log in logs for line in log.lines]
+        check_log(both, deliveries)
+    assert not any(record["msg"].startswith("event.") for record in web_log.records)
 
 
 # What is refused
