@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"@octokit/webhooks-examples": "7.6.1"}
+PACKAGES = {"@octokit/webhooks-examples": "7.6.1", "bullmq": "6.7.0", "ioredis": "5.11.1"}
 
 _FOLDER = Path(__file__).parent.parent / ".node"
 

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge
 from oxherd.rejection import location, reasons
@@ -42,6 +43,11 @@ class PayloadType(Generic[T]):
             adapter: TypeAdapter[T] = TypeAdapter(tp)
             self.schema = core_schema_of(adapter)
             wire = wire_serializer(self.schema)
+        except PydanticUndefinedAnnotation as error:
+            raise DeclarationError(
+                f"{event}: {error.name} is not defined where the payload's type is read: define it at the top of a "
+                "module, before the event."
+            ) from error
         except Exception as error:
             name = getattr(tp, "__name__", None) or repr(tp)
             raise DeclarationError(

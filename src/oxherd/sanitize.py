@@ -58,7 +58,8 @@ class Sanitizer(Generic[T]):
     """
 
     def __init__(self, payload_type: PayloadType[T], function: Callable[[T], Any] | None = None) -> None:
-        if function is not None and iscoroutinefunction(function):
+        # An object whose __call__ is async is no coroutine function itself.
+        if function is not None and (iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)):
             raise DeclarationError(f"{payload_type.event}: the sanitiser is async: write it as a plain def or lambda.")
         self._function = function
         schema = payload_type.schema

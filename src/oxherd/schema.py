@@ -248,7 +248,7 @@ def _shown_by(node: Node) -> Callable[[Any], Any] | None:
         return _guarded(mask.show, _PYTHON_TYPES.get(node["type"], object))
     if _is_revealed(node):
         return _guarded(lambda _: HIDDEN, (SecretStr, SecretBytes, Secret))
-    held = any(_sensitive(child) for child in _children(node, serialization=False))
+    held = node["type"] == "definition-ref" or any(_sensitive(part) for part in _children(node, serialization=False))
     if node["type"] == "chain" and held:
         marks = [found for step in node["steps"] if (found := _shown_by(step)) is not None]
         return marks[0] if marks else lambda _: HIDDEN

@@ -21,12 +21,13 @@ _START: Final = SHORTEST_STRING
 SHORTEST_NUMBER: Final = 6
 SHORTEST_LINE: Final = 8
 LONGEST_MESSAGE: Final = 2_000
-LONGEST_TEXT: Final = 16_000
+LONGEST_TEXT: Final = 8_000
 MOST_FRAMES: Final = 50
 
 # Comparisons in one text: a payload made to be slow must not hold up the worker.
 _BUDGET: Final = 100_000
-_MOST_PARTS: Final = 500
+# Characters of the shown JSON gone through to tell whether a value is part of it.
+_SHOWN_BUDGET: Final = 10_000_000
 
 # pydantic cuts the value it quotes in the middle, so it would not be recognised.
 _PYDANTIC_INPUT: Final = re.compile(r"(?<=\binput_value=)(?:.*(?=, input_type=)|.*)")
@@ -70,12 +71,15 @@ class _Withheld:
     """The values of a payload that its shown JSON does not show."""
 
     def __init__(self, raw: bytes, shown_json: bytes | None, field_names: frozenset[str]) -> None:
-        strings, self._numbers = _leaves(raw, field_names)
+        strings, numbers = _leaves(raw, field_names)
         shown_strings, shown_numbers = _leaves(shown_json or b"null", frozenset())
         self._shown = shown_strings.union(*map(_forms, shown_numbers))
         self._shown_text = "\0".join(shown_strings)
+        self._integers = {number for number in numbers if number.isdigit() and len(number) >= SHORTEST_NUMBER}
+        self._integers -= self._shown
+        self._decimals = {number for number in numbers if not number.isdigit()}
         strings -= self._shown
-        self._strings = {string.strip() or string for string in strings}
+        self._strings = {part if len(part := string.strip()) >= SHORTEST_STRING else string for string in strings}
         for string in strings:
             if "\n" in string:
                 self._strings.update(line for part in string.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
@@ -85,7 +89,8 @@ class _Withheld:
         found = list(readings(text, cut=cut))
         starts = {reading.text[at : at + _START] for reading in found for at in range(len(reading.text) - _START + 1)}
         strings = {string for string in self._strings if string[:_START] in starts}
-        numbers = {form for number in self._numbers for form in self._number_forms(number, starts)}
+        numbers = {number for number in self._integers if number[:_START] in starts}
+        numbers.update(form for number in self._decimals for form in self._decimal_forms(number))
         if not strings and not numbers:
             return []
         search = _Search(strings, numbers, self._shown_text)
@@ -95,13 +100,10 @@ class _Withheld:
             for first, after in search.spans(reading)
         ]
 
-    def _number_forms(self, number: str, starts: set[str]) -> Iterable[str]:
-        if number.isdigit():
-            return (number,) if number[:_START] in starts and _is_long([number]) and number not in self._shown else ()
+    def _decimal_forms(self, number: str) -> Iterable[str]:
         forms = _forms(number)
-        if not _is_long(forms) or not self._shown.isdisjoint(forms):
-            return ()
-        return [form for form in forms if form[:_START] in starts]
+        is_long = any(sum(map(str.isdigit, form)) >= SHORTEST_NUMBER for form in forms)
+        return forms if is_long and self._shown.isdisjoint(forms) else ()
 
 
 class _Search:
@@ -120,7 +122,7 @@ class _Search:
             for start, needles in self._by_start.items()
         }
         self._budget = _BUDGET
-        self._parts_tried = 0
+        self._shown_budget = _SHOWN_BUDGET
 
     def spans(self, reading: Reading) -> Iterator[tuple[int, int]]:
         """Where in one reading's text withheld values stand; overlapping ones may share characters."""
@@ -168,10 +170,10 @@ class _Search:
             raise _TooCostly
 
     def _is_part_of_shown(self, needle: str) -> bool:
-        """Whether the shown JSON has it within a string; past a number of questions the answer is no."""
-        if needle in self._numbers or self._parts_tried >= _MOST_PARTS:
+        """Whether the shown JSON has it within a string; where that would take long the answer is no."""
+        self._shown_budget -= len(self._shown_text)
+        if needle in self._numbers or self._shown_budget < 0:
             return False
-        self._parts_tried += 1
         return needle in self._shown_text
 
 
@@ -201,10 +203,6 @@ def _forms(number: str) -> set[str]:
         return {number}
     value = float(number)
     return {number, repr(value), str(int(value)) if value.is_integer() else repr(value)}
-
-
-def _is_long(forms: Iterable[str]) -> bool:
-    return any(sum(map(str.isdigit, form)) >= SHORTEST_NUMBER for form in forms)
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.harness import DEADLINE, environment, until_sync
+from tests.harness import DEADLINE, environment, until
 
 _PRELUDE = Path(__file__).with_name("node_side.cjs")
 
@@ -35,24 +36,25 @@ class NodeScript:
         for reader in self._readers:
             reader.start()
 
-    def wait(self, fits: Callable[[Any], bool] = bool, count: int = 1) -> list[Any]:
+    async def wait(self, fits: Callable[[Any], bool] = lambda _: True, count: int = 1) -> list[Any]:
         """What it has said that fits, once there are `count` of them."""
 
         def found() -> list[Any] | None:
+            running = self._process.poll() is None
             fitting = [each for each in self.said if fits(each)]
-            assert len(fitting) >= count or self._process.poll() is None, self._told()
+            assert len(fitting) >= count or running, self._told()
             return fitting if len(fitting) >= count else None
 
         try:
-            return until_sync(found)
+            return await until(found)
         except AssertionError:
             raise AssertionError(self._told()) from None
 
-    def end(self) -> list[Any]:
+    async def end(self) -> list[Any]:
         """Close its standard input, wait for its end, and answer all that it said; it must not have failed."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        status = self._process.wait(DEADLINE)
+        status = await asyncio.to_thread(self._process.wait, DEADLINE)
         for reader in self._readers:
             reader.join()
         assert status == 0, self._told()

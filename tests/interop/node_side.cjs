@@ -32,5 +32,8 @@ body(...Object.values(given))
     process.exitCode = 1;
   })
   .finally(async () => {
-    for (const thing of opened.reverse()) await thing.close();
+    // BullMQ's workers do not always end on a cluster; by now they have nothing more to do.
+    const patience = new Promise((resolve) => setTimeout(resolve, 3000));
+    await Promise.race([patience, (async () => { for (const thing of opened.reverse()) await thing.close(); })()]);
+    process.exit();
   });

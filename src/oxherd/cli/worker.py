@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import sys
+from typing import NoReturn
 
 from oxherd.cli.load import load_herd
 from oxherd.cli.supervised import follow_supervisor
@@ -25,6 +27,8 @@ def run(
     stop_timeout: float | None,
 ) -> int:
     """The worker's exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _nothing_runs_yet)
     set_up_logging(log_format)
     if processes > 1 or reload:
         from oxherd.cli.supervisor import supervise
@@ -47,6 +51,11 @@ def run(
     gc.collect()
     gc.freeze()
     return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
+
+
+def _nothing_runs_yet(*_: object) -> NoReturn:
+    # Until the worker listens itself, there is nothing to drain.
+    raise SystemExit(0)
 
 
 def set_up_logging(log_format: str) -> None:

@@ -1,0 +1,485 @@
+"""One queue, two languages: Node's BullMQ and oxherd process each other's jobs, on a server and on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from oxherd import Context, Cron, Every, Keep, Oxherd, Retry
+from oxherd.queue.inspect import stored_keys
+from oxherd.servers.local_cluster import LocalCluster
+from tests.harness import Records, until
+from tests.interop.node_script import NodeScript
+from tests.node import node_packages, require_node
+
+pytestmark = pytest.mark.node
+
+QUEUE = "{order.placed}"
+OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc", "repeat"}
+
+OnNode = Callable[[str], NodeScript]
+
+
+class Order(BaseModel):
+    order_id: int
+
+
+@pytest.fixture(params=["standalone", "cluster"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Node shares both kinds of server with us."""
+    server: str | LocalCluster = request.getfixturevalue(request.param)
+    return server if isinstance(server, str) else server.url
+
+
+@pytest.fixture
+def on_node(url: str, prefix: str) -> Iterator[OnNode]:
+    """Starts scripts with Node on the queue of `order.placed`, and ends them."""
+    require_node()
+    modules = node_packages()
+    started: list[NodeScript] = []
+
+    def start(script: str) -> NodeScript:
+        started.append(NodeScript("node", modules, url, prefix, QUEUE, script))
+        return started[-1]
+
+    yield start
+    for script in started:
+        script.close()
+
+
+def derived(job_id: str) -> str:
+    """The UUID of a job whose id is not one."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"oxherd:{QUEUE}:{job_id}"))
+
+
+def told(word: str) -> Callable[[Any], bool]:
+    """What a script said under that key."""
+    return lambda said: isinstance(said, dict) and word in said
+
+
+async def left(herd: Oxherd) -> set[str]:
+    """The keys of the queue that are not its own."""
+    link = await herd.link()
+    return set(await stored_keys(link.queue(herd["order.placed"].declaration))) - OWN_KEYS
+
+
+# -- added by Node, processed here
+
+
+async def test_jobs_that_node_adds_are_processed_in_its_order_and_leave_nothing_behind(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    @herd.event("order.placed", concurrency=1)
+    async def order_placed(order: Order, ctx: Context) -> None:
+        seen.append((order.order_id, ctx.text))
+
+    script = on_node("""
+        const ids = [];
+        const add = async (order_id, options) => {
+            const job = await queue.add("order.placed", { order_id }, { removeOnComplete: true, ...options });
+            ids.push(job.id);
+        };
+        await add(5, { priority: 7 });
+        await add(4, { priority: 2 });
+        await add(1);
+        await add(2, { jobId: "invoice-17" });
+        await add(3, { jobId: "0198A0F0-0000-7000-8000-0000000000aB" });
+        const [bulk] = await queue.addBulk([{ name: "order.placed", data: { order_id: 6 }, opts: { priority: 9 } }]);
+        ids.push(bulk.id);
+        const due = Date.now() + 1200;
+        await add(7, { delay: 1200 });
+        say({ ids, due });
+        await done();
+    """)
+    (told_,) = await script.wait()
+    ids = told_["ids"]
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", count=7, outcome="completed")
+        assert await left(herd) == set()
+    await script.end()
+    fifth, fourth, first, *_, sixth, seventh = ids
+    assert all(job_id.isdigit() for job_id in (first, fourth, fifth, sixth, seventh))
+    assert seen == [
+        (1, derived(first)),
+        (2, derived("invoice-17")),
+        (3, "0198a0f0-0000-7000-8000-0000000000ab"),
+        (4, derived(fourth)),
+        (5, derived(fifth)),
+        (6, derived(sixth)),
+        (7, derived(seventh)),
+    ]
+    (late,) = records.named("event.begin", event_id=derived(seventh))
+    assert told_["due"] <= late.created * 1000 < told_["due"] + 1000
+
+
+async def test_the_options_that_a_job_brings_from_node_win(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @herd.event("order.placed", retry=Retry(attempts=3, delay=0, jitter=0))
+    async def order_placed(order: Order, ctx: Context) -> str:
+        if order.order_id != 1:
+            raise ValueError("as always")
+        return "receipt"
+
+    script = on_node("""
+        const add = (order_id, options) => queue.add("order.placed", { order_id }, options);
+        const kept = await add(1, { removeOnComplete: { count: 5 } });
+        const twice = await add(2, { attempts: 2, backoff: { type: "fixed", delay: 300 } });
+        const ours = await add(3);
+        const gone = await add(4, { attempts: 1, removeOnFail: true });
+        say({ ids: [kept.id, twice.id, ours.id, gone.id] });
+        await done();
+        const job = await queue.getJob(kept.id);
+        say({ state: await job.getState(), result: job.returnvalue, made: job.attemptsMade });
+    """)
+    (said,) = await script.wait()
+    kept, twice, ours, gone = said["ids"]
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", outcome="completed", event_id=derived(kept))
+        await records.wait("event.end", count=3, outcome="failed")
+        assert await left(herd) == {"completed", "failed", kept, twice, ours}
+    assert (await script.end())[-1] == {"state": "completed", "result": "receipt", "made": 1}
+    begins = {job: [vars(r) for r in records.named("event.begin", event_id=derived(job))] for job in said["ids"]}
+    assert [r["attempt"] for r in begins[twice]] == [1, 2]
+    # The UUID of a job is the same in each attempt, and its own.
+    assert [r["attempt"] for r in begins[ours]] == [1, 2, 3]
+    assert [r["attempt"] for r in begins[gone]] == [1]
+    (retrying,) = records.named("event.end", event_id=derived(twice), outcome="retrying")
+    assert 0.25 < begins[twice][1]["created"] - retrying.created < 2
+
+
+async def test_node_hears_of_progress_and_of_the_result(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @herd.event("order.placed", retry=Retry(attempts=1))
+    async def order_placed(order: Order, ctx: Context) -> dict[str, int]:
+        await ctx.progress({"percent": 50})
+        if order.order_id == 2:
+            raise ValueError("no money")
+        return {"receipt": order.order_id}
+
+    script = on_node("""
+        const heard = events();
+        await heard.waitUntilReady();
+        for (const event of ["completed", "failed", "progress"])
+            heard.on(event, (told) => say({ event, ...told }));
+        say({ ready: true });
+        const job = await queue.add("order.placed", { order_id: 1 }, { removeOnComplete: 10 });
+        say({ finished: await job.waitUntilFinished(heard) });
+        await done();
+    """)
+    await script.wait(told("ready"))
+    async with herd:
+        emitted = await order_placed.emit(Order(order_id=3))
+        failing = await order_placed.emit(Order(order_id=2))
+        await herd.start()
+        (finished,) = await script.wait(told("finished"))
+        assert finished["finished"] == {"receipt": 1}
+        heard = await script.wait(told("event"), count=6)
+    await script.end()
+    by_job = {(each["jobId"], each["event"]): each for each in heard}
+    assert by_job[str(emitted.id), "completed"]["returnvalue"] == {"receipt": 3}
+    assert by_job[str(emitted.id), "progress"]["data"] == {"percent": 50}
+    assert by_job[str(failing.id), "failed"]["failedReason"] == "no money"
+
+
+async def test_a_failed_event_is_seen_by_node_and_its_retry_runs_here(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    mended = False
+
+    @herd.event("order.placed", retry=Retry(attempts=2, delay=0))
+    async def order_placed(order: Order) -> None:
+        if not mended:
+            raise ValueError(f"no money, try {len(records.named('event.begin'))}")
+
+    async with herd:
+        emitted = await order_placed.emit(Order(order_id=1))
+        await herd.start()
+        await records.wait("event.end", outcome="failed", event_id=emitted.id)
+        mended = True
+        script = on_node("""
+            const [job] = await queue.getFailed();
+            const { id, name, data, failedReason, stacktrace, attemptsMade } = job;
+            say({ id, name, data, failedReason, stacktrace, attemptsMade, counts: await queue.getJobCounts() });
+            await job.retry();
+            await done();
+        """)
+        (seen,) = await script.wait()
+        await records.wait("event.end", outcome="completed", event_id=emitted.id)
+        assert await left(herd) == set()
+    await script.end()
+    assert (seen["id"], seen["name"], seen["data"]) == (str(emitted.id), "order.placed", {"order_id": 1})
+    assert (seen["failedReason"], seen["attemptsMade"]) == ("no money, try 2", 2)
+    assert [trace.splitlines()[0] for trace in seen["stacktrace"]] == [
+        "ValueError: no money, try 1",
+        "ValueError: no money, try 2",
+    ]
+    assert "test_node.py" in seen["stacktrace"][0].splitlines()[1]
+    assert (seen["counts"]["failed"], seen["counts"]["waiting"], seen["counts"]["active"]) == (1, 0, 0)
+    (again,) = records.named("event.begin", event_id=emitted.id, attempt=3)
+    assert vars(again)["fence"] == 3
+
+
+async def test_a_queue_that_node_has_paused_is_processed_once_it_is_resumed(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    @herd.event("order.shipped")
+    async def order_shipped(order: Order) -> None: ...
+
+    async with herd:
+        await herd.start()
+        first = await order_placed.emit(Order(order_id=1))
+        await records.wait("event.end", event_id=first.id)
+        script = on_node("""
+            await queue.pause();
+            say({ paused: true });
+            await done();
+            say({ resumed: Date.now() });
+            await queue.resume();
+        """)
+        await script.wait(told("paused"))
+        held = [(await order_placed.emit(Order(order_id=number), priority=number)).id for number in (0, 1)]
+        for number in range(20):
+            other = await order_shipped.emit(Order(order_id=number))
+            await records.wait("event.end", event_id=other.id)
+        assert not [event_id for event_id in held if records.named("event.begin", event_id=event_id)]
+        said = await script.end()
+        for event_id in held:
+            (begin,) = await records.wait("event.begin", event_id=event_id)
+            assert begin.created * 1000 >= said[-1]["resumed"]
+            await records.wait("event.end", event_id=event_id, outcome="completed")
+
+
+# -- emitted here, processed by Node
+
+
+async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_retries(
+    herd: Oxherd, on_node: OnNode
+) -> None:
+    event = herd.declare(
+        "order.placed", Order, retry=Retry(attempts=3, delay=0.3, backoff="fixed", jitter=0), keep=Keep(failed=10)
+    )
+    async with herd:
+        begun = time.time() * 1000
+        low = await event.emit(Order(order_id=3), priority=5)
+        high = await event.emit(Order(order_id=2), priority=1)
+        none = await event.emit(Order(order_id=1))
+        late = await event.emit(Order(order_id=4), delay=1.2)
+        failing = await event.emit(Order(order_id=13), priority=9)
+        script = on_node("""
+            worker(async (job) => {
+                say({ run: job.id, name: job.name, data: job.data, made: job.attemptsMade, at: Date.now(),
+                      attempts: job.opts.attempts, emitted: job.timestamp });
+                if (job.data.order_id === 13) throw new Error("as always");
+                return "by node";
+            }, { concurrency: 1 });
+            await done();
+            const [job] = await queue.getFailed();
+            say({ failed: job.id, reason: job.failedReason, made: job.attemptsMade });
+            say({ counts: await queue.getJobCounts() });
+        """)
+        runs = await script.wait(told("run"), count=7)
+        runs_of_failing = [run for run in runs if run["run"] == str(failing.id)]
+        link = await herd.link()
+        queue = link.queue(event.declaration)
+
+        async def settled() -> bool:
+            return (await queue.counts())["failed"] == 1
+
+        await until(settled)
+        said = await script.end()
+        assert await left(herd) == {"failed", str(failing.id)}
+    assert [run["run"] for run in runs[:4]] == [str(each.id) for each in (none, high, low, failing)]
+    assert {(run["name"], run["attempts"]) for run in runs} == {("order.placed", 3)}
+    assert [run["data"] for run in runs[:3]] == [{"order_id": 1}, {"order_id": 2}, {"order_id": 3}]
+    assert all(begun - 1000 < run["emitted"] < begun + 5000 for run in runs)
+    (delayed,) = [run for run in runs if run["run"] == str(late.id)]
+    assert delayed["at"] >= delayed["emitted"] + 1200
+    assert [run["made"] for run in runs_of_failing] == [0, 1, 2]
+    assert all(b["at"] - a["at"] >= 290 for a, b in pairwise(runs_of_failing))
+    assert said[-2] == {"failed": str(failing.id), "reason": "as always", "made": 3}
+    assert said[-1]["counts"]["completed"] == 0
+
+
+async def test_the_same_id_makes_no_second_job_whoever_adds_it(herd: Oxherd, on_node: OnNode) -> None:
+    event = herd.declare("order.placed", Order)
+    async with herd:
+        emitted = await event.emit(Order(order_id=1))
+        script = on_node(f"""
+            await queue.add("order.placed", {{ order_id: 2 }}, {{ jobId: "{emitted.id}" }});
+            const other = "{uuid.uuid4()}";
+            await queue.add("order.placed", {{ order_id: 3 }}, {{ jobId: other }});
+            say({{ other }});
+            await done();
+            say({{ counts: await queue.getJobCounts(), first: (await queue.getJob("{emitted.id}")).data }});
+        """)
+        (said,) = await script.wait()
+        await event.emit(Order(order_id=4), id=uuid.UUID(said["other"]))
+        last = (await script.end())[-1]
+    assert last["counts"]["waiting"] == 2
+    assert last["first"] == {"order_id": 1}
+
+
+async def test_workers_of_both_share_one_queue_and_run_each_event_once(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    total = 300
+
+    @herd.event("order.placed", concurrency=5)
+    async def order_placed(order: Order) -> None:
+        await asyncio.sleep(0.005)
+
+    script = on_node("""
+        const mine = worker(async (job) => {
+            say({ run: job.id });
+            await new Promise((resolve) => setTimeout(resolve, 5));
+        }, { concurrency: 5 });
+        await mine.waitUntilReady();
+        say({ ready: true });
+        await done();
+    """)
+    await script.wait(told("ready"))
+    async with herd:
+        await herd.start()
+        emitted = await order_placed.emit_many([Order(order_id=number) for number in range(total)])
+        link = await herd.link()
+        queue = link.queue(order_placed.declaration)
+
+        async def empty() -> bool:
+            counts = await queue.counts()
+            return not any(counts.values())
+
+        await until(empty)
+        assert await left(herd) == set()
+    by_node = [said["run"] for said in await script.end() if "run" in said]
+    here = [vars(record)["event_id"] for record in records.named("event.begin")]
+    assert sorted(by_node + here) == sorted(str(each.id) for each in emitted)
+    assert by_node
+    assert here
+
+
+# -- schedules
+
+
+SCHEDULERS = {
+    "pattern": ('{ pattern: "* * * * * *" }', 1.0),
+    "pattern with a time zone": ('{ pattern: "* * * * * *", tz: "Europe/Paris" }', 1.0),
+    "every": ("{ every: 400 }", 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+async def test_a_scheduler_of_node_is_carried_on_here(
+    kind: str, herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    repeat, seconds = SCHEDULERS[kind]
+    seen: list[int] = []
+
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None:
+        seen.append(order.order_id)
+
+    script = on_node(f"""
+        await queue.upsertJobScheduler("nightly", {repeat}, {{ name: "order.placed", data: {{ order_id: 7 }} }});
+        say({{ ready: true }});
+        await done();
+        const [scheduler] = await queue.getJobSchedulers();
+        say({{ scheduler }});
+        say({{ removed: await queue.removeJobScheduler("nightly") }});
+    """)
+    await script.wait(told("ready"))
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", count=4, outcome="completed")
+        *_, scheduler, removed = await script.end()
+        assert removed == {"removed": True}
+        await herd.stop()
+        # A tick that began just before it was removed has put no other in its place.
+        assert "delayed" not in await left(herd)
+    assert set(seen) == {7}
+    assert (scheduler["scheduler"]["key"], scheduler["scheduler"]["name"]) == ("nightly", "order.placed")
+    assert scheduler["scheduler"]["iterationCount"] >= 4
+    begins = [vars(r) for r in records.named("event.begin")]
+    assert len({r["event_id"] for r in begins}) == len(begins)
+    # The first tick of an interval is at once; from the next on they are the interval's multiples, each one once.
+    assert len(begins) <= (begins[-1]["created"] - begins[0]["created"]) / seconds + 2
+
+
+async def test_a_limit_that_node_has_set_ends_a_scheduler(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    script = on_node("""
+        const template = { name: "order.placed", data: { order_id: 7 } };
+        await queue.upsertJobScheduler("thrice", { every: 150, limit: 3 }, template);
+        say({ ready: true });
+        await done();
+    """)
+    await script.wait(told("ready"))
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", count=3, outcome="completed")
+        await script.end()
+
+        async def pending() -> bool:
+            return "delayed" in await left(herd)
+
+        assert not await pending()
+        await herd.stop()
+    assert len(records.named("event.begin")) == 3
+
+
+SCHEDULES: dict[str, tuple[Cron | Every, int]] = {
+    "cron": (Cron("* * * * * *", tz="Europe/Paris"), 1000),
+    "every": (Every(0.5), 500),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+async def test_a_schedule_made_here_is_carried_on_by_node(kind: str, herd: Oxherd, on_node: OnNode) -> None:
+    schedule, milliseconds = SCHEDULES[kind]
+    event = herd.declare("order.placed", Order)
+    async with herd:
+        await event.schedule("nightly", schedule, Order(order_id=7))
+        script = on_node("""
+            worker(async (job) => { say({ tick: job.id, name: job.name, data: job.data, key: job.repeatJobKey }); });
+            await done();
+        """)
+        ticks = await script.wait(told("tick"), count=4)
+        assert await event.unschedule("nightly")
+        await script.end()
+    assert {(tick["name"], tick["data"]["order_id"], tick["key"]) for tick in ticks} == {("order.placed", 7, "nightly")}
+    times = [int(tick["tick"].rpartition(":")[2]) for tick in ticks]
+    assert len(set(times)) == len(times)
+    assert all(at % milliseconds == 0 for at in times), times
+
+
+async def test_a_schedule_goes_from_here_to_node_and_back(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        await order_placed.schedule("nightly", Every(0.5), Order(order_id=7))
+        await herd.start()
+        await records.wait("event.end", count=2, outcome="completed")
+        await herd.stop()
+        script = on_node("worker(async (job) => say({ tick: job.id })); await done();")
+        await script.wait(told("tick"), count=2)
+        by_node = [derived(said["tick"]) for said in await script.end()]
+        before = len(records.named("event.end"))
+        await herd.start()
+        await records.wait("event.end", count=before + 2, outcome="completed")
+        await order_placed.unschedule("nightly")
+    here = [vars(record)["event_id"] for record in records.named("event.begin")]
+    assert len(set(by_node + here)) == len(by_node + here)

@@ -1,0 +1,400 @@
+"""The seam to BullMQ: its scripts' names and key counts, and that we call each as BullMQ's own classes do.
+
+What oxherd sends is recorded in place of its client, what BullMQ sends in place of its connection: both are where a
+script leaves for the server. A release of `bullmq` that moves a key or an argument fails here, not in production.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import re
+import time
+import tomllib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgpack
+import pytest
+
+from oxherd.queue import scripts
+from oxherd.queue.job import Job, decode
+from oxherd.queue.keys import QueueKeys
+from oxherd.queue.queue import BullQueue, NewJob, Refusal, finish_options
+from oxherd.queue.schedulers import Repeat, Schedulers
+
+PREFIX, QUEUE = "bull", "{order.placed}"
+BASE = f"{PREFIX}:{QUEUE}:"
+JOB_ID, TOKEN = "0198a0f0-0000-7000-8000-0000000000ab", "worker:1"
+OPTIONS: dict[str, Any] = {"attempts": 3, "backoff": {"type": "exponential", "delay": 1000, "jitter": 0.5}}
+TICK = 1_700_000_000_000  # long ago: a tick that is due has no delay
+_NOW = "the time now"
+
+unpack: Callable[[bytes], Any] = cast("Any", msgpack).unpackb
+
+
+# -- names and versions
+
+
+@pytest.mark.parametrize("name", scripts.NAMES)
+def test_the_installed_bullmq_has_each_script_that_we_call_with_that_number_of_keys(name: str) -> None:
+    script = scripts.script(name)
+    file = scripts.folder() / f"{name}-{scripts.NAMES[name]}.lua"
+    assert script.text == file.read_bytes()
+    assert script.keys == scripts.NAMES[name]
+    assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
+    named = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.text.decode())]
+    assert max(named) <= script.keys
+    # No other version of it lies beside it.
+    assert [path.name for path in scripts.folder().glob(f"{name}-*.lua")] == [file.name]
+
+
+def test_the_installed_bullmq_is_within_the_range_that_is_pinned() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    (pinned,) = [text for text in project["project"]["dependencies"] if text.startswith("bullmq")]
+    bounds = re.fullmatch(r"bullmq>=(\d+)\.(\d+),<(\d+)\.(\d+)", pinned)
+    assert bounds is not None, pinned
+    low, high = [(int(bounds[i]), int(bounds[i + 1])) for i in (1, 3)]
+    installed = tuple(map(int, importlib.metadata.version("bullmq").split(".")[:2]))
+    assert low <= installed < high
+    # One minor release, since any may move a seam.
+    assert high == (low[0], low[1] + 1)
+
+
+def test_the_codes_of_refusal_are_those_of_bullmq() -> None:
+    codes: dict[str, int] = {each.name: each.value for each in bullmq("error_code").ErrorCode}
+    assert {each.name: each.value for each in Refusal} == {
+        "MISSING": codes["JobNotExist"],
+        "LOCK_MISSING": codes["JobLockNotExist"],
+        "NOT_ACTIVE": codes["JobNotInState"],
+        "PENDING_CHILDREN": codes["JobPendingDependencies"],
+        "LOCK_TAKEN": codes["JobLockMismatch"],
+        "FAILED_CHILDREN": codes["JobHasFailedChildren"],
+    }
+
+
+# -- calls
+
+
+def bullmq(module: str) -> Any:
+    """A module of the package, which has no types."""
+    return importlib.import_module(f"bullmq.{module}")
+
+
+@dataclass
+class Sent:
+    """One call of a script on its way to the server."""
+
+    name: str
+    keys: list[str]
+    arguments: list[Any]
+    text: bytes = b""
+
+
+@dataclass
+class OurClient:
+    """Stands where oxherd's client does."""
+
+    sent: list[Sent] = field(default_factory=list[Sent])
+
+    async def script(self, slot: int, script: Any, arguments: tuple[Any, ...], **_: Any) -> Any:
+        keys = [str(key) for key in arguments[: script.keys]]
+        self.sent.append(Sent(script.name, keys, [seen(each) for each in arguments[script.keys :]], script.text))
+        answers: dict[str, Any] = {"getCounts": [0] * 6, "freshStalledCheck": [], "addJobScheduler": ["id", 0]}
+        return answers.get(script.name, 0)
+
+    persist = script
+
+    async def call(self, slot: int, *command: Any) -> int:
+        return 0
+
+
+class TheirConnection:
+    """Stands where BullMQ's `RedisConnection` does; its `commands` are the scripts by name."""
+
+    def __init__(self) -> None:
+        self.conn = None
+        self.sent: list[Sent] = []
+        self.commands = {name: self._command(name) for name in scripts.NAMES}
+
+    def _command(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def command(keys: list[str], args: list[Any], client: Any = None) -> Any:
+            self.sent.append(Sent(name, keys, [seen(each) for each in args]))
+
+        return command
+
+
+def seen(argument: Any) -> Any:
+    """An argument as the script sees it, unpacked where it is packed; the time is not the same twice."""
+    if isinstance(argument, bytes):
+        return _unpacked(argument)
+    if isinstance(argument, dict):
+        return {key: seen(value) for key, value in cast("dict[str, Any]", argument).items()}
+    if isinstance(argument, list):
+        return [seen(each) for each in cast("list[Any]", argument)]
+    if argument is None or isinstance(argument, bool | float):
+        return argument
+    text = str(argument)
+    return _NOW if text.isdigit() and abs(int(text) - time.time() * 1000) < 60_000 else text
+
+
+def _unpacked(argument: bytes) -> Any:
+    try:
+        value = unpack(argument)
+    except (ValueError, msgpack.ExtraData):
+        value = None
+    return seen(value if isinstance(value, dict | list) else argument.decode())  # pyright: ignore[reportUnknownArgumentType] - any structure
+
+
+def our_job(**fields: str) -> Job:
+    stored = {"name": "order.placed", "data": '{"order_id":1}', "opts": "{}", "timestamp": "1", **fields}
+    flat = [word.encode() for pair in stored.items() for word in pair]
+    return decode(JOB_ID.encode(), flat, TOKEN)
+
+
+def their_job(options: dict[str, Any]) -> Any:
+    """What BullMQ's `Scripts` reads of its `Job`."""
+    return SimpleNamespace(
+        id=JOB_ID,
+        name="order.placed",
+        data={"order_id": 1},
+        opts=options,
+        timestamp=round(time.time() * 1000),
+        parent=None,
+        parentKey=None,
+        repeatJobKey=None,
+        deduplication_id=None,
+        attempts=3,
+        attemptsMade=0,
+        queue=SimpleNamespace(opts={"lockDuration": 30_000}),
+    )
+
+
+Ours = Callable[[BullQueue, Schedulers], Awaitable[Any]]
+Theirs = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The same call by both. `ours_ends` and `theirs_ends` are the last arguments that differ, with the reason."""
+
+    ours: Ours
+    theirs: Theirs
+    ours_ends: tuple[Any, ...] = ()
+    theirs_ends: tuple[Any, ...] = ()
+    reason: str = ""
+    sent_as: str = ""
+
+
+def add(delay_ms: int = 0, priority: int = 0) -> Ours:
+    job = NewJob(JOB_ID, "order.placed", b'{"order_id":1}', OPTIONS, delay_ms, priority)
+    return lambda queue, _: queue.add(job, deadline=time.monotonic() + 10)
+
+
+def finish(target: str, value: bytes, fields: list[Any] | None = None) -> Ours:
+    job = our_job()
+    options = finish_options(job, keep={"count": 0}, attempts=3, lock_ms=30_000)
+    return lambda queue, _: queue.finish(job, target, value, options, fetch_next=True, fields=fields)
+
+
+def tick_options(next_ms: int, count: int) -> dict[str, Any]:
+    """The options of a tick's job, as Node's JobScheduler writes them."""
+    return {
+        **OPTIONS,
+        "jobId": f"repeat:nightly:{next_ms}",
+        "delay": 0,
+        "timestamp": round(time.time() * 1000),
+        "prevMillis": next_ms,
+        "repeatJobKey": "nightly",
+        "repeat": {"every": 1000, "count": count},
+    }
+
+
+FAILURE = {"failedReason": "no money", "stacktrace": '["ValueError: no money"]'}
+FLAT = [word for pair in FAILURE.items() for word in pair]
+TICK_JOB = our_job(
+    rjk="nightly",
+    opts='{"attempts":3,"backoff":{"type":"exponential","delay":1000,"jitter":0.5},"repeat":{"every":1000,"count":4}}',
+)
+NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
+NO_NEXT = "we ask for no next job here: Node's says so by 0 and nil, Python's by '0'; the script asks for 1"
+STATES = ("wait", "active", "delayed", "prioritized", "completed", "failed")
+
+CALLS: dict[str, Call] = {
+    "addStandardJob": Call(
+        add(),
+        lambda theirs: theirs.addStandardJob(their_job(OPTIONS), round(time.time() * 1000)),
+        theirs_ends=(_NOW,),
+        reason=NO_TIMESTAMP,
+    ),
+    "addDelayedJob": Call(
+        add(delay_ms=500),
+        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | {"delay": 500, "priority": 0}), 500),
+        theirs_ends=("500",),
+        reason=NO_TIMESTAMP,
+    ),
+    "addPrioritizedJob": Call(
+        add(priority=3),
+        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | {"delay": 0, "priority": 3}), 3),
+        theirs_ends=("3",),
+        reason=NO_TIMESTAMP,
+    ),
+    "moveToActive": Call(
+        lambda queue, _: queue.fetch(TOKEN, 30_000),
+        lambda theirs: theirs.moveToActive(TOKEN, {"lockDuration": 30_000}),
+    ),
+    "moveToFinished, completed": Call(
+        finish("completed", b'"receipt"'),
+        lambda theirs: theirs.moveToCompleted(their_job({}), "receipt", {"count": 0}, TOKEN),
+    ),
+    "moveToFinished, failed": Call(
+        finish("failed", b"no money", FLAT),
+        lambda theirs: theirs.moveToFinished(
+            JOB_ID, *theirs.moveToFailedArgs(their_job({}), "no money", {"count": 0}, TOKEN, True, FAILURE)
+        ),
+    ),
+    "retryJob": Call(
+        lambda queue, _: queue.retry_now(our_job(), FLAT),
+        lambda theirs: theirs.retryJob(JOB_ID, False, TOKEN, {"fieldsToUpdate": FAILURE}),
+    ),
+    "retryJob, last in first out": Call(
+        lambda queue, _: queue.retry_now(our_job(opts='{"lifo":true}'), FLAT),
+        lambda theirs: theirs.retryJob(JOB_ID, True, TOKEN, {"fieldsToUpdate": FAILURE}),
+    ),
+    "moveToDelayed": Call(
+        lambda queue, _: queue.delay(our_job(), 500, FLAT),
+        lambda theirs: theirs.moveToDelayed(JOB_ID, round(time.time() * 1000), 500, TOKEN, {"fieldsToUpdate": FAILURE}),
+        ours_ends=("", ""),
+        theirs_ends=("0",),
+        reason=NO_NEXT,
+    ),
+    "moveToDelayed, without an attempt": Call(
+        lambda queue, _: queue.delay(our_job(), 500, [], skip_attempt=True),
+        lambda theirs: theirs.moveToDelayed(JOB_ID, round(time.time() * 1000), 500, TOKEN, {"skipAttempt": True}),
+        ours_ends=("", ""),
+        theirs_ends=("0",),
+        reason=NO_NEXT,
+    ),
+    "moveStalledJobsToWait": Call(
+        lambda queue, _: queue.check_stalled(1, 10_000, round(time.time() * 1000)),
+        lambda theirs: theirs.moveStalledJobsToWait(1, 10_000),
+        ours_ends=(_NOW,),
+        reason="our prelude reads the server's time from the last argument, to do nothing when it comes late",
+        sent_as="freshStalledCheck",
+    ),
+    "updateProgress": Call(
+        lambda queue, _: queue.progress(our_job(), b'{"percent":50}'),
+        lambda theirs: theirs.updateProgress(JOB_ID, {"percent": 50}),
+    ),
+    "addJobScheduler": Call(
+        lambda _, schedulers: schedulers.upsert(
+            "nightly", "order.placed", Repeat(every=1000), b'{"order_id":1}', OPTIONS, TICK, deadline=0
+        ),
+        lambda theirs: theirs.addJobScheduler(
+            "nightly",
+            TICK,
+            '{"order_id":1}',
+            OPTIONS,
+            {"name": "order.placed", "every": 1000, "startDate": TICK},
+            tick_options(TICK, 1),
+        ),
+    ),
+    "updateJobScheduler": Call(
+        lambda _, schedulers: schedulers.advance(TICK_JOB, TICK),
+        lambda theirs: theirs.updateJobSchedulerNextMillis(
+            "nightly", TICK, '{"order_id":1}', tick_options(TICK, 5), JOB_ID
+        ),
+    ),
+    "removeJobScheduler": Call(
+        lambda _, schedulers: schedulers.remove("nightly", deadline=0),
+        lambda theirs: theirs.removeJobScheduler("nightly"),
+    ),
+    "getJobScheduler": Call(
+        lambda _, schedulers: schedulers.get("nightly"),
+        lambda theirs: theirs.getJobScheduler("nightly"),
+    ),
+    "getCounts": Call(
+        lambda queue, _: queue.counts(),
+        lambda theirs: theirs.getCounts(STATES),
+    ),
+}
+
+
+async def record_ours(ours: Ours) -> Sent:
+    client: Any = OurClient()
+    keys = QueueKeys(PREFIX, QUEUE)
+    await ours(BullQueue(client, keys), Schedulers(client, keys))
+    (sent,) = client.sent
+    return sent
+
+
+@pytest.mark.parametrize("what", CALLS)
+async def test_a_script_is_called_with_the_keys_and_arguments_that_bullmq_sends(what: str) -> None:
+    call = CALLS[what]
+    ours = await record_ours(call.ours)
+    connection = TheirConnection()
+    await call.theirs(bullmq("scripts").Scripts(PREFIX, QUEUE, connection))
+    (theirs,) = connection.sent
+    assert theirs.name == what.partition(",")[0]
+    assert ours.name == (call.sent_as or theirs.name)
+    assert ours.keys == theirs.keys
+    assert len(ours.keys) == scripts.NAMES[theirs.name]
+    assert all(key.startswith(BASE) for key in ours.keys)
+    ours_same, ours_ends = _split(ours.arguments, call.ours_ends)
+    theirs_same, theirs_ends = _split(theirs.arguments, call.theirs_ends)
+    assert ours_same == theirs_same
+    assert (ours_ends, theirs_ends) == (call.ours_ends, call.theirs_ends), call.reason
+
+
+def _split(arguments: list[Any], ends: tuple[Any, ...]) -> tuple[list[Any], tuple[Any, ...]]:
+    cut = len(arguments) - len(ends)
+    return arguments[:cut], tuple(arguments[cut:])
+
+
+def test_every_script_that_bullmq_can_call_is_compared() -> None:
+    # BullMQ's Python has no call for moveJobFromActiveToWait; the test below reads the script's own words.
+    assert {what.partition(",")[0] for what in CALLS} == set(scripts.NAMES) - {"moveJobFromActiveToWait"}
+
+
+@pytest.mark.parametrize("name", ["addStandardJob", "addDelayedJob", "addPrioritizedJob"])
+def test_no_script_that_adds_reads_the_timestamp_which_python_alone_appends(name: str) -> None:
+    text = scripts.script(name).text.decode()
+    assert {int(number) for number in re.findall(r"ARGV\[(\d+)\]", _code(text))} <= {1, 2, 3}
+
+
+async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> None:
+    header = scripts.script("moveJobFromActiveToWait").text.decode().partition("]]\nlocal")[0]
+    words = dict(re.findall(r"((?:KEYS|ARGV)\[\d+\])\s+(.+)", header))
+    sent = await record_ours(lambda queue, _: queue.requeue(JOB_ID, TOKEN))
+    known = {
+        "active key": f"{BASE}active",
+        "wait key": f"{BASE}wait",
+        "stalled key": f"{BASE}stalled",
+        "paused key": f"{BASE}paused",
+        "meta key": f"{BASE}meta",
+        "limiter key": f"{BASE}limiter",
+        "prioritized key": f"{BASE}prioritized",
+        "marker key": f"{BASE}marker",
+        "event key": f"{BASE}events",
+        "job id": JOB_ID,
+        "lock token": TOKEN,
+        "job id key": BASE + JOB_ID,
+    }
+    assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
+    assert sent.arguments == [known[words[f"ARGV[{number}]"]] for number in range(1, 4)]
+    assert len(words) == len(known)
+
+
+async def test_our_check_for_stalled_jobs_is_bullmqs_behind_a_prelude() -> None:
+    sent = await record_ours(CALLS["moveStalledJobsToWait"].ours)
+    assert sent.text.endswith(scripts.script("moveStalledJobsToWait").text)
+    assert sent.text != scripts.script("moveStalledJobsToWait").text
+
+
+def _code(text: str) -> str:
+    """A script without its comments."""
+    return re.sub(r"--[^\n]*", "", re.sub(r"--\[\[.*?\]\]", "", text, flags=re.DOTALL))

@@ -1,0 +1,258 @@
+"""What the log does not show of a payload stays out of error messages too, however it is written there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from oxherd.scrub import NO_TEXT, TOO_COSTLY, UNREADABLE, Scrubber, scrub_exception, stack
+
+CANARY = "kanarie7391"
+
+
+def scrubber(payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> Scrubber:
+    return Scrubber(to_json(payload), None if shown is None else to_json(shown), names)
+
+
+def scrubbed(text: str, payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> str:
+    return scrubber(payload, shown, names).scrub(text)
+
+
+def lower_hex(text: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "repr": repr,
+    "ascii": ascii,
+    "bytes": lambda text: repr(text.encode()),
+    "JSON, ASCII only": json.dumps,
+    "JSON": lambda text: json.dumps(text, ensure_ascii=False),
+    "JSON in repr": lambda text: repr(json.dumps({"a": text})),
+    "JSON in JSON": lambda text: json.dumps(json.dumps({"a": text})),
+    "quote": quote,
+    "quote all": lambda text: quote(text, safe=""),
+    "quote_plus": quote_plus,
+    "lower-case hex": lower_hex,
+    "a form": lambda text: urlencode({"a": text}),
+    "base64": b64,
+    "base64 without padding": lambda text: b64(text).rstrip("="),
+    "urlsafe base64": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "base64 at the second place": lambda text: b64("?" + text + "???"),
+    "base64 at the third place": lambda text: b64("??" + text + "???"),
+    "base64 behind a path": lambda text: "https://host/path/" + b64(text),
+    "base64 behind a word": lambda text: "v-" + b64(text),
+    "JSON in base64": lambda text: b64(json.dumps({"a": text})),
+    "base64 in a URL": lambda text: quote(b64(text), safe=""),
+    "URL in base64": lambda text: b64(quote(text)),
+}
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=40).filter(
+    lambda text: len(text.strip()) >= 4
+)
+
+
+class TestScrub:
+    @pytest.mark.parametrize("encoding", ENCODINGS)
+    @pytest.mark.parametrize("value", [CANARY, 'O\'Brien "é" \n\\x', "日本語テキスト", "a b+c/d%41", "😀😀😀😀 ok"])
+    def test_a_withheld_text_is_replaced_in_every_encoding(self, encoding: str, value: str) -> None:
+        text = f"cannot use {ENCODINGS[encoding](value)}, sorry"
+        result = scrubbed(text, {"a": [value]}, names=frozenset({"a"}))
+        assert result.startswith("cannot use ")
+        assert result.endswith(", sorry")
+        assert "***" in result
+        for form in (str, json.dumps, quote, b64):
+            assert form(value).strip('"=') not in result
+
+    @settings(max_examples=300)
+    @given(TEXTS, st.sampled_from(list(ENCODINGS)), st.text(max_size=8), st.text(max_size=8))
+    def test_any_text_is_replaced_in_every_encoding(self, value: str, encoding: str, before: str, after: str) -> None:
+        encoded = ENCODINGS[encoding](value)
+        result = scrubbed(f"{before} {encoded} {after}", {"a": value}, names=frozenset({"a"}))
+        assume(encoded.strip() not in f"{before} {after}")
+        assert "***" in result
+        assert encoded.strip("'\"") not in result.replace("***", "")
+
+    @settings(max_examples=200)
+    @given(
+        st.recursive(
+            st.just(CANARY) | st.integers() | st.none() | st.text(max_size=6),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+        ),
+        st.sampled_from(list(ENCODINGS)),
+    )
+    def test_no_canary_survives_in_any_payload(self, payload: Any, encoding: str) -> None:
+        payload = json.loads(json.dumps([payload, CANARY]).encode("ascii", "replace"))
+        raw = json.dumps(payload).encode()
+        text = f"failed on {ENCODINGS[encoding](json.dumps(payload))} and {ENCODINGS[encoding](CANARY)}"
+        result = Scrubber(raw, None, frozenset()).scrub(text)
+        assert CANARY not in result
+        for part in result.split():
+            for start in range(4):
+                run = part[start:].rstrip("=")
+                try:
+                    decoded = base64.b64decode(run + "=" * (-len(run) % 4))
+                except ValueError:
+                    continue
+                assert CANARY.encode() not in decoded
+
+    @given(st.integers(min_value=10**5))
+    def test_a_number_of_six_digits_is_replaced(self, number: int) -> None:
+        for text in (str(number), f"{-number}", f"{number:,}", f"{number:_}", b64(f'{{"a":{number}}}'), f"x{number}y"):
+            result = scrubbed(f"refused {text} here", {"a": number}, names=frozenset({"a"}))
+            assert result.startswith("refused ")
+            assert "***" in result
+            assert str(number) not in result
+
+    @pytest.mark.parametrize(
+        ("payload", "text"),
+        [
+            (b"1234.50", "1234.5 1234.50"),
+            (b"1e6", "1000000 1000000.0"),
+            (b"-0.000123", "0.000123 -0.000123"),
+            (b"1234567.0", "1234567 1234567.0"),
+        ],
+    )
+    def test_a_decimal_number_is_replaced_as_python_writes_it_too(self, payload: bytes, text: str) -> None:
+        result = Scrubber(payload, None, frozenset()).scrub(f"refused {text} here")
+        assert not any(character in result for character in "123456")
+
+    def test_short_values_stay(self) -> None:
+        text = "abc 12345 1.5 True None"
+        assert scrubbed(text, {"a": "abc", "b": 12345, "c": 1.5, "d": True, "e": None}) == text
+
+    def test_a_text_that_is_also_a_short_number_is_replaced(self) -> None:
+        assert scrubbed("code 12345", {"a": 12345, "b": "12345"}) == "code ***"
+
+    def test_only_what_is_withheld_is_replaced(self) -> None:
+        payload = {"order_id": 1234567, "email": "alice@example.com", "town": "Utrecht"}
+        shown = {"order_id": 1234567, "email": "a***@***", "town": "Utrecht"}
+        text = "order 1234567 of alice@example.com in Utrecht"
+        names = frozenset(payload)
+        assert scrubbed(text, payload, shown, names) == "order 1234567 of *** in Utrecht"
+        assert scrubbed(text, payload, None, names) == "order *** of *** in ***"
+
+    def test_a_text_within_a_shown_text_or_key_is_shown(self) -> None:
+        text = "Utrecht 1234567 abcd"
+        assert scrubbed(text, ["Utrecht", 1234567, "abcd"], {"abcd": "in Utrecht, 1234567"}) == "Utrecht *** abcd"
+        assert scrubbed(text, ["Utrecht", 1234567], ["Utrecht", "1234567"]) == text
+
+    def test_a_withheld_text_within_which_a_shown_one_stands_is_replaced(self) -> None:
+        assert scrubbed("in Utrecht-West", {"a": "Utrecht", "b": "Utrecht-West"}, ["Utrecht"]) == "in ***"
+
+    def test_keys_that_no_type_declares_are_data(self) -> None:
+        payload = {"accounts": {CANARY: 1, "accounts": 2}}
+        assert scrubbed(f"accounts {CANARY}", payload, names=frozenset({"accounts"})) == "accounts ***"
+
+    def test_overlapping_values_are_replaced_together(self) -> None:
+        assert scrubbed("abcdefgh!", ["abcdef", "defgh", "cdef"]) == "***!"
+
+    def test_a_line_of_a_longer_text_is_replaced(self) -> None:
+        assert scrubbed("line 2: MIIEvQIBADAN", {"key": "BEGIN KEY\nMIIEvQIBADAN\nEND KEY"}) == "line 2: ***"
+
+    def test_space_around_a_text_does_not_hide_it(self) -> None:
+        assert scrubbed(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"
+
+    @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"kanarie", b"[" * 100_000])
+    def test_a_payload_that_cannot_be_read_withholds_the_whole_text(self, raw: bytes) -> None:
+        assert Scrubber(raw, None, frozenset()).scrub("anything") == UNREADABLE
+
+    def test_shown_json_that_cannot_be_read_withholds_the_whole_text(self) -> None:
+        assert Scrubber(b'"abcd"', b"{", frozenset()).scrub("abcd") == UNREADABLE
+
+    @given(st.text(), TEXTS)
+    @example("", CANARY)
+    @example("\ud800 \\ud800 \\U00110000 %ff %c3 \\xff \\", CANARY)
+    def test_a_text_that_holds_nothing_withheld_stays_as_it_is(self, text: str, value: str) -> None:
+        assume(value[:1] not in text and not any(mark in text for mark in "\\%+"))
+        payload = {"a": "\u2603" + value}
+        assume("\u2603" not in text)
+        assert scrubbed(text, payload) == text
+
+    def test_a_long_text_is_cut_and_a_value_broken_by_the_cut_is_replaced(self) -> None:
+        for value in ("x" * 100_000, CANARY * 3000):
+            for text in (value, repr(value), b64(value), f"{'word ' * 1599}{value}", quote(value + " é")):
+                result = scrubbed(text, {"a": value}, names=frozenset({"a"}))
+                assert result.endswith("...")
+                assert "xxxx" not in result
+                assert "kanarie" not in result
+                assert len(result.replace("word ", "")) < 20
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            [f"{n:05x}" for n in range(130_000)],
+            [f"user-{n}" for n in range(90_000)],
+            [1_000_000 + n for n in range(110_000)],
+            ["x" * 1_000_000],
+            ["a" * n for n in range(4, 1_400)],
+            ["a" * n + "b" for n in range(4, 1_400)],
+        ],
+    )
+    def test_a_payload_of_a_mebibyte_is_scrubbed_in_bounded_time(self, payload: list[Any]) -> None:
+        began = time.process_time()
+        result = scrubbed(f"refused {payload}", payload)
+        assert time.process_time() - began < 2
+        assert result == TOO_COSTLY or result.startswith("refused ")
+
+
+class Handled(BaseModel):
+    amount: int
+
+
+class TestScrubException:
+    def test_the_type_and_the_scrubbed_message_are_given(self) -> None:
+        scrub = scrubber({"a": CANARY})
+        assert scrub_exception(KeyError(CANARY), scrub) == ("KeyError", "'***'")
+
+    def test_an_error_that_cannot_be_printed_is_survived(self) -> None:
+        class Mute(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError(CANARY)
+
+        assert scrub_exception(Mute(), scrubber({"a": CANARY})) == ("Mute", NO_TEXT)
+
+    def test_a_message_is_cut_after_it_is_scrubbed(self) -> None:
+        kind, message = scrub_exception(ValueError("-" * 1_995 + CANARY + "-" * 100), scrubber([CANARY]))
+        assert kind == "ValueError"
+        assert message == "-" * 1_995 + "***--"
+
+    def test_values_that_pydantic_shortens_are_replaced(self) -> None:
+        long = "kanarie" + "x" * 200 + "7391"
+        for value in (long, {"deep": [long], "y": "a, input_type=b kanarie"}):
+            with pytest.raises(ValidationError) as caught:
+                Handled(amount=value)  # pyright: ignore[reportArgumentType]  # that is the test
+            _, message = scrub_exception(caught.value, scrubber({"amount": value}))
+            assert "Input should be a valid" in message
+            assert "kanarie" not in message
+            assert "7391" not in message
+
+    def test_the_stack_gives_places_only_innermost_last(self) -> None:
+        def inner(secret: str) -> None:
+            raise ValueError(secret)
+
+        with pytest.raises(ValueError, match=CANARY) as caught:
+            inner(CANARY)
+        frames = stack(caught.value)
+        assert frames[-1].startswith(f"{__file__}:")
+        assert frames[-1].endswith(" inner")
+        assert frames[0].endswith(" test_the_stack_gives_places_only_innermost_last")
+        assert CANARY not in "".join(frames)
+
+    def test_an_error_that_was_never_raised_has_no_stack(self) -> None:
+        assert stack(ValueError()) == []
