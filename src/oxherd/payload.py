@@ -55,6 +55,7 @@ class PayloadType(Generic[T]):
                 "pydantic model, a dataclass, a TypedDict or another type that pydantic can validate."
             ) from error
         self.field_names = declared_names(self.schema)
+        self._declaration = repr(self.schema)
         self._adapter = adapter
         self._validate: Callable[[Any], T] = adapter.validator.validate_python
         self._read: Callable[[str | bytes], T] = adapter.validator.validate_json
@@ -114,7 +115,7 @@ class PayloadType(Generic[T]):
 
     def _why(self, error: Exception, otherwise: str = "") -> str:
         if isinstance(error, ValidationError):
-            return reasons(error, self.field_names)
+            return reasons(error, self.field_names, self._declaration)
         raised = f"its validator raised {type(error).__name__}"
         return f"{otherwise}: {raised}" if otherwise else raised
 

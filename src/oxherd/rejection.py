@@ -34,6 +34,7 @@ _SAFE: Final = frozenset(
     """.split()  # noqa: SIM905  # a list would be a line a code
 )
 _KNOWN: Final[frozenset[str]] = frozenset(get_args(ErrorType))
+_ALTERNATIVES: Final = re.compile(", | or ")
 _POSITION: Final = re.compile(r"at line (\d+) column (\d+)$")
 
 
@@ -44,14 +45,29 @@ def location(loc: Sequence[str | int], names: frozenset[str]) -> str:
     )
 
 
-def _message(error: ErrorDetails) -> str:
+def _declared(context: dict[str, Any], declaration: str) -> dict[str, Any]:
+    """What a message is filled in with; raises `ValueError` if it may be the payload's, not the declaration's.
+
+    A validator of the user's may raise one of pydantic's own errors, filled in with the value.
+    """
+    for key, value in context.items():
+        if key != "error" and not all(part in declaration for part in _ALTERNATIVES.split(str(value))):
+            small = isinstance(value, int) and abs(value) <= _LARGEST_INDEX
+            if not small:
+                raise ValueError
+    # pydantic's own words on a date or time stand in no declaration.
+    return {**context, "error": "it cannot be read"} if "error" in context else context
+
+
+def _message(error: ErrorDetails, declaration: str) -> str:
     code = error["type"]
     if code == "json_invalid":
         return "it is not valid JSON" + _position(error["msg"])
     if code in _SAFE and code in _KNOWN:
         try:
+            context = _declared(error["ctx"], declaration) if "ctx" in error else None
             # Its template anew: a validator of the user's may raise an error of the same code with a text of its own.
-            return PydanticKnownError(code, error.get("ctx")).message()  # pyright: ignore[reportArgumentType]  # a str
+            return PydanticKnownError(code, context).message()  # pyright: ignore[reportArgumentType]  # a str
         except (TypeError, KeyError, ValueError):
             return code
     return code if code in _KNOWN else "refused by its validator"
@@ -62,9 +78,14 @@ def _position(message: str) -> str:
     return f" (line {found[1]}, column {found[2]})" if found else ""
 
 
-def reasons(error: ValidationError, names: frozenset[str]) -> str:
-    """The refused fields and why, at most five, with no value and no name that is not declared in `names`."""
+def reasons(error: ValidationError, names: frozenset[str], declaration: str) -> str:
+    """The refused fields and why, at most five, with no value and no name that is not declared in `names`.
+
+    `declaration` is the type's schema as text: what a message says of the type must stand there.
+    """
     errors: list[Any] = error.errors(include_url=False, include_input=False)
-    lines = list(dict.fromkeys(": ".join(filter(None, (location(e["loc"], names), _message(e)))) for e in errors))
+    lines = list(
+        dict.fromkeys(": ".join(filter(None, (location(e["loc"], names), _message(e, declaration)))) for e in errors)
+    )
     more = [f"and {len(lines) - NAMED_FIELDS} more"] if len(lines) > NAMED_FIELDS else []
     return "; ".join(lines[:NAMED_FIELDS] + more)

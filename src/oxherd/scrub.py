@@ -6,6 +6,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from traceback import walk_tb
 from typing import Any, Final, cast
 
@@ -20,17 +21,27 @@ SHORTEST_STRING: Final = 4
 _START: Final = SHORTEST_STRING
 SHORTEST_NUMBER: Final = 6
 SHORTEST_LINE: Final = 8
+# Python's own errors quote the first 200 characters of a value (`int("...")`), other code as much as it likes.
+SHORTEST_BEGINNING: Final = 32
 LONGEST_MESSAGE: Final = 2_000
 LONGEST_TEXT: Final = 8_000
 MOST_FRAMES: Final = 50
+
+# Frames that say nothing of the user's code.
+_OWN_FRAMES: Final = ("oxherd/worker/running.py", "oxherd/worker/executors.py", "concurrent/futures/thread.py")
 
 # Comparisons in one text: a payload made to be slow must not hold up the worker.
 _BUDGET: Final = 100_000
 # Characters of the shown JSON gone through to tell whether a value is part of it.
 _SHOWN_BUDGET: Final = 10_000_000
 
-# pydantic cuts the value it quotes in the middle, so it would not be recognised.
-_PYDANTIC_INPUT: Final = re.compile(r"(?<=\binput_value=)(?:.*(?=, input_type=)|.*)")
+# pydantic cuts the value it quotes in the middle, so it would not be recognised. The value goes on, over lines and past
+# words of its own, up to the last `input_type` before the next error's value, or to where the text was cut.
+_IS: Final = "(?:=|%3[dD])"
+_PYDANTIC_INPUT: Final = re.compile(
+    rf"(?s)(input_value{_IS})(?:(?:(?!input_value{_IS}).)*(?=(?:, |%2[cC](?:%20|\+))input_type{_IS})"
+    rf"|(?:(?!input_value{_IS}).)*)"
+)
 
 
 class _Number(str):
@@ -55,7 +66,7 @@ class Scrubber:
     def scrub(self, text: str) -> str:
         """The text without any withheld value; a fixed text if the payload or its values cannot be told."""
         cut = len(text) > LONGEST_TEXT
-        text = _PYDANTIC_INPUT.sub(HIDDEN, text[:LONGEST_TEXT])
+        text = _PYDANTIC_INPUT.sub(rf"\1{HIDDEN}", text[:LONGEST_TEXT])
         try:
             if self._withheld is None:
                 self._withheld = _Withheld(self._raw, self._shown_json, self._field_names)
@@ -129,7 +140,9 @@ class _Search:
         text, sizes = reading.text, self._sizes
         covered = 0
         for first in [at for at in range(len(text) - _START + 1) if text[at : at + _START] in sizes]:
-            after = self._broken_off(reading, first, covered) or self._longest(text, first, covered)
+            after = self._broken_off(reading, first, covered) or max(
+                self._longest(text, first, covered), self._beginning(text, first, covered)
+            )
             if after > covered:
                 covered = after
                 yield first, after
@@ -146,6 +159,23 @@ class _Search:
             if needle in self._needles and not self._is_part_of_shown(needle):
                 return first + size
         return 0
+
+    def _beginning(self, text: str, first: int, covered: int) -> int:
+        """The end of a long beginning of a withheld value, whose rest was left out of the text."""
+        beginning = text[first : first + SHORTEST_BEGINNING]
+        if first < covered or len(beginning) < SHORTEST_BEGINNING:
+            return 0
+        self._spend(1)
+        start = beginning[:_START]
+        needles = self._by_start[start]
+        at = bisect_left(needles, beginning)
+        if at == len(needles) or not needles[at].startswith(beginning):
+            return 0
+        rest = text[first : first + self._sizes[start][0]]
+        self._spend(1 + len(rest) // 1_000)
+        at = bisect_left(needles, rest)
+        size = max(_common(needle, rest) for needle in needles[max(at - 1, 0) : at + 1])
+        return 0 if self._is_part_of_shown(rest[:size]) else first + size
 
     def _broken_off(self, reading: Reading, first: int, covered: int) -> int:
         """Where the text was cut, if a withheld value begins here whose end is missing."""
@@ -197,6 +227,18 @@ def _leaves(raw: bytes, field_names: frozenset[str]) -> tuple[set[str], set[str]
     return strings, numbers
 
 
+def _common(one: str, other: str) -> int:
+    """How many characters two strings begin with alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def _forms(number: str) -> set[str]:
     """The ways in which Python and JSON write a number."""
     if number.isdigit():
@@ -225,6 +267,10 @@ def scrub_exception(exc: BaseException, scrubber: Scrubber) -> tuple[str, str]:
 
 
 def stack(exc: BaseException) -> list[str]:
-    """Where an exception passed, as `file:line function`, innermost last: no source text, no values."""
-    frames = [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in walk_tb(exc.__traceback__)]
+    """Where an exception passed, as `file:line function`, innermost last: no source text, no values, no folders."""
+    frames = [
+        f"{PurePath(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+        for frame, line in walk_tb(exc.__traceback__)
+        if not frame.f_code.co_filename.endswith(_OWN_FRAMES)
+    ]
     return frames[-MOST_FRAMES:]

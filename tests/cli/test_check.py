@@ -1,0 +1,154 @@
+"""`oxherd check` says what would go wrong, line by line, and changes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from oxherd import Cron, Every, Oxherd
+from oxherd.servers.local_cluster import LocalCluster
+from oxherd.servers.ports import free_ports
+from oxherd.servers.standalone import StandaloneServer
+from tests.cli.support import WriteApp, keys, redis
+from tests.harness import cli
+
+APP = """
+from oxherd import Oxherd
+
+herd = Oxherd(prefix=PREFIX, emit_timeout=1)
+herd.declare("order.billed", int)
+
+@herd.event("order.placed")
+async def order_placed(number: int) -> None: ...
+"""
+
+
+def check(folder: Path, url: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The status, and of each line its subject with its state and what was found."""
+    done = cli(folder, "check", "app:herd", url=url)
+    assert done.stderr == ""
+    return done.returncode, _lines(done)
+
+
+def _lines(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for line in done.stdout.splitlines():
+        state, rest = line.split(None, 1)
+        subject, text = rest.split("  ", 1)
+        found[subject.strip()] = (state, text.strip())
+    return found
+
+
+def test_a_herd_that_can_run_is_ok(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    status, found = check(write_app(APP), standalone)
+    assert status == 0
+    assert list(found) == ["events", "server", "version", "eviction", "schedules"]
+    assert {state for state, _ in found.values()} == {"ok"}
+    assert found["events"][1] == "2 declared: order.billed, order.placed; without a handler here: order.billed"
+    assert "127.0.0.1" in found["server"][1]
+    assert found["version"][1].startswith("Valkey ")
+    assert found["eviction"][1] == "noeviction"
+    assert found["schedules"][1] == "none stored"
+    assert keys(standalone, prefix) == []
+
+
+def test_a_server_that_cannot_be_reached_is_wrong(write_app: WriteApp) -> None:
+    (port,) = free_ports(1)
+    status, found = check(write_app(APP), f"redis://bob:hunter22@127.0.0.1:{port}/0")
+    assert status == 1
+    assert (found["events"][0], found["server"][0]) == ("ok", "wrong")
+    assert f"127.0.0.1:{port}" in found["server"][1]
+    assert "hunter22" not in str(found)
+
+
+def test_a_server_that_does_not_answer_is_wrong(write_app: WriteApp) -> None:
+    folder = write_app(APP)
+    with StandaloneServer() as server:
+        server.pause()
+        status, found = check(folder, server.url)
+        server.resume()
+    assert (status, found["server"][0]) == (1, "wrong")
+
+
+def test_a_password_that_the_server_refuses_is_wrong_and_not_shown(write_app: WriteApp) -> None:
+    with StandaloneServer(password="right") as server:
+        status, found = check(write_app(APP), f"redis://:hunter22@127.0.0.1:{server.port}/0")
+        assert (status, found["server"][0]) == (1, "wrong")
+        assert "hunter22" not in str(found)
+        status, found = check(write_app(APP), server.url)
+        assert (status, found["server"][0]) == (0, "ok")
+        assert "right" not in str(found)
+
+
+def test_a_server_that_evicts_keys_is_a_warning_with_the_remedy(write_app: WriteApp) -> None:
+    with StandaloneServer(settings={"maxmemory-policy": "allkeys-lru"}) as server:
+        status, found = check(write_app(APP), server.url)
+    assert status == 0
+    state, text = found["eviction"]
+    assert state == "warning"
+    assert "allkeys-lru" in text
+    assert "noeviction" in text
+
+
+def test_a_herd_without_events_is_wrong(write_app: WriteApp, standalone: str) -> None:
+    status, found = check(write_app("from oxherd import Oxherd\nherd = Oxherd()\n"), standalone)
+    assert (status, found["events"][0]) == (1, "wrong")
+
+
+def test_stored_schedules_are_read_and_the_wrong_ones_named(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    folder = write_app(APP)
+    herd = Oxherd(standalone, prefix=prefix)
+    event = herd.declare("order.placed", int)
+    herd.run_sync(event.schedule("nightly", Cron("0 2 * * *", tz="Europe/Paris"), 1))
+    herd.run_sync(event.schedule("often", Every(3600), 1))
+    herd.close_sync()
+    before = keys(standalone, prefix)
+    status, found = check(folder, standalone)
+    assert status == 0
+    assert found["schedule order.placed nightly"] == ("ok", "valid")
+    assert found["schedule order.placed often"] == ("ok", "valid")
+    base = f"{prefix}:{{order.placed}}:repeat"
+    for name, field, value, word in (
+        ("nightly", "pattern", "61 * * * *", "minute"),
+        ("nightly", "tz", "Europe/Pariss", "Europe/Paris"),
+    ):
+        was = str(redis(standalone, "HGET", f"{base}:{name}", field))
+        redis(standalone, "HSET", f"{base}:{name}", field, value)
+        status, found = check(folder, standalone)
+        state, text = found[f"schedule order.placed {name}"]
+        assert (status, state) == (1, "wrong")
+        assert word in text
+        assert found["schedule order.placed often"][0] == "ok"
+        redis(standalone, "HSET", f"{base}:{name}", field, was)
+    assert keys(standalone, prefix) == before
+
+
+def test_a_damaged_record_of_schedules_is_wrong(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    redis(standalone, "SET", f"{prefix}:{{order.placed}}:repeat", "damaged")
+    status, found = check(write_app(APP), standalone)
+    assert status == 1
+    assert "wrong" in {state for state, _ in found.values()}
+
+
+def test_a_whole_cluster_is_ok(write_app: WriteApp, cluster: LocalCluster) -> None:
+    status, found = check(write_app(APP), cluster.url)
+    assert status == 0
+    assert found["slots"] == ("ok", "16384 of 16384 covered")
+
+
+def test_a_cluster_without_some_slots_is_wrong(write_app: WriteApp) -> None:
+    with LocalCluster(replicas=0) as cluster:
+        node = cluster.primary_of(7)
+        node.command("CLUSTER", "DELSLOTS", 7)
+        status, found = check(write_app(APP), ",".join(["redis+cluster://127.0.0.1:" + str(node.port)]))
+    assert status == 1
+    assert found["slots"][0] == "wrong"
+    assert found["slots"][1].startswith("16383 of 16384")
+
+
+def test_a_queue_without_a_hash_tag_is_wrong_on_a_cluster(write_app: WriteApp, cluster: LocalCluster) -> None:
+    folder = write_app(f'{APP}\nherd.declare("order.shared", int, queue="orders")\n')
+    status, found = check(folder, cluster.url)
+    assert (status, found["server"][0]) == (1, "wrong")
+    assert "'orders'" in found["server"][1]
+    assert "hash tag" in found["server"][1]
