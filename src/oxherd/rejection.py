@@ -51,10 +51,11 @@ def _declared(context: dict[str, Any], declaration: str) -> dict[str, Any]:
     A validator of the user's may raise one of pydantic's own errors, filled in with the value.
     """
     for key, value in context.items():
-        if key != "error" and not all(part in declaration for part in _ALTERNATIVES.split(str(value))):
-            small = isinstance(value, int) and abs(value) <= _LARGEST_INDEX
-            if not small:
-                raise ValueError
+        small = isinstance(value, int) and abs(value) <= _LARGEST_INDEX
+        parts = _ALTERNATIVES.split(value) if isinstance(value, str) else [repr(value)]
+        # The schema's text is a repr, in which a pattern's backslashes are doubled.
+        if key != "error" and not small and not all(p in declaration or repr(p)[1:-1] in declaration for p in parts):
+            raise ValueError
     # pydantic's own words on a date or time stand in no declaration.
     return {**context, "error": "it cannot be read"} if "error" in context else context
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import textwrap
 from collections.abc import Generator
 from pathlib import Path
@@ -29,3 +31,16 @@ def project(tmp_path: Path) -> Generator[Path]:
     (tmp_path / "pyproject.toml").touch()
     yield tmp_path
     eventually(lambda: not running_in(tmp_path), f"the processes {running_in(tmp_path)} end")
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """The temporary folder of what is started: nothing may be left in it. Short, since sockets may lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="ox", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    try:
+        yield folder
+        eventually(lambda: not running_in(folder), f"the processes {running_in(folder)} end")
+        assert list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)

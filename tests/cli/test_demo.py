@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +12,10 @@ import pytest
 from oxherd.servers.ports import free_ports
 from tests.cli.support import start
 from tests.harness import cli, until_sync
-from tests.servers.conftest import eventually, running_in
+from tests.servers.conftest import running_in
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 KINDS = {"embedded": [], "cluster": ["--cluster"]}
-
-
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The temporary folder of what is started: nothing may be left in it. Short, since sockets may lie in it."""
-    folder = Path(tempfile.mkdtemp(prefix="ox", dir="/tmp"))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    try:
-        yield folder
-        eventually(lambda: not running_in(folder), f"the processes {running_in(folder)} end")
-        assert list(folder.iterdir()) == []
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)

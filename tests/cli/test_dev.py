@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,19 +24,6 @@ herd.declare("order.placed", int)
 """
 
 Dev = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The temporary folder of what is started: nothing may be left in it. Short, since sockets may lie in it."""
-    folder = Path(tempfile.mkdtemp(prefix="ox", dir="/tmp"))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    try:
-        yield folder
-        eventually(lambda: not running_in(folder), f"the processes {running_in(folder)} end")
-        assert list(folder.iterdir()) == []
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ class TestScrubException:
         with pytest.raises(ValueError, match=CANARY) as caught:
             inner(CANARY)
         frames = stack(caught.value)
-        assert frames[-1].startswith(f"{__file__}:")
+        assert frames[-1].partition(":")[0].endswith("test_scrub.py")
         assert frames[-1].endswith(" inner")
         assert frames[0].endswith(" test_the_stack_gives_places_only_innermost_last")
         assert CANARY not in "".join(frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, SecretStr
 from rich.box import SIMPLE_HEAD
@@ -56,12 +57,18 @@ class Report(BaseModel):
 
 def run(*, cluster: bool) -> int:
     """Run the demo; the exit status is 0 when all went as it should."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupted)
     with _server(console, cluster=cluster) as url:
         ok = asyncio.run(_Demo(console, url, cluster=cluster).run())
     console.print(f"[dim]done in {time.monotonic() - began:.1f} s; the server is stopped[/dim]")
     return 0 if ok else 1
+
+
+def _interrupted(*_: object) -> NoReturn:
+    # As Ctrl-C: what was started is ended on the way out.
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager

@@ -1,0 +1,197 @@
+"""Ways in which a value got past the words of an error, each found by a test and closed since."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import perf_counter
+from typing import Annotated, Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from oxherd.errors import DeclarationError, InvalidPayload
+from oxherd.payload import PayloadType
+from oxherd.sanitize import Sanitizer
+from oxherd.scrub import Scrubber, scrub_exception
+
+CANARY = "canary-7f3a91c2"
+CARD = 4111111111111111
+LONG = "head of a long secret " + "and its middle " * 20 + "its tail, input_type=str] that nobody sees"
+PARTS = ("head", "middle", "tail", "nobody", "canary")
+
+
+def scrubber(*payload: Any, shown: Any = None) -> Scrubber:
+    return Scrubber(json.dumps(payload).encode(), None if shown is None else json.dumps(shown).encode(), frozenset())
+
+
+class Strange:
+    """Writes itself over several lines."""
+
+    def __repr__(self) -> str:
+        return f"Strange(\n{LONG}\n{LONG})"
+
+
+class Form(BaseModel):
+    number: int = 0
+    name: dict[str, int] = {}
+
+
+def form_error(**wrong: Any) -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        Form.model_validate(wrong)
+    return caught.value
+
+
+WRAPPED: dict[str, Callable[[ValidationError], Exception]] = {
+    "itself": lambda error: error,
+    "in a sentence": lambda error: RuntimeError(f"no: {error}"),
+    "its repr": lambda error: RuntimeError(repr(str(error))),
+    "its JSON": lambda error: RuntimeError(error.json()),
+    "its list": lambda error: RuntimeError(error.errors()),
+    "in a URL": lambda error: RuntimeError(quote(str(error))),
+    "in a form": lambda error: RuntimeError(quote_plus(str(error))),
+}
+
+
+@pytest.mark.parametrize("value", [LONG, [LONG], {LONG: 1}, {"a": {"b": LONG}}, Strange(), LONG.encode(), "x\n" + LONG])
+@pytest.mark.parametrize("wrap", [name for name in WRAPPED if name not in ("its JSON", "its list")])
+def test_pydantics_own_error_shows_no_part_of_a_value_that_it_cuts(wrap: str, value: Any) -> None:
+    made = scrubber(LONG, "x\n" + LONG)
+    for error in (form_error(number=value), form_error(name={"x": value}), form_error(number=value, name=[value])):
+        _, message = scrub_exception(WRAPPED[wrap](error), made)
+        assert not [part for part in PARTS if part in message]
+        assert "***" in message
+
+
+@pytest.mark.parametrize("wrap", list(WRAPPED))
+def test_pydantics_own_error_shows_no_text_in_any_wrapping(wrap: str) -> None:
+    _, message = scrub_exception(WRAPPED[wrap](form_error(number=LONG)), scrubber(LONG))
+    assert not [part for part in PARTS if part in message]
+
+
+def test_pydantics_own_error_still_says_where_and_why() -> None:
+    _, message = scrub_exception(form_error(number=LONG, name=3), scrubber(LONG))
+    assert "number\n  Input should be a valid integer" in message
+    assert "input_value=***, input_type=str]" in message
+    assert "name\n  Input should be a valid dictionary" in message
+    assert "input_value=***, input_type=int]" in message
+
+
+def test_the_beginning_of_a_long_value_is_replaced_where_the_rest_has_been_left_out() -> None:
+    with pytest.raises(ValueError, match="head of a long") as caught:
+        int(LONG)
+    error = caught.value
+    for raised in (error, RuntimeError(repr(error)), RuntimeError(b64encode(f"{error}".encode()))):
+        _, message = scrub_exception(raised, scrubber(LONG, "head of another value", "head"))
+        assert "***" in message
+        assert not [part for part in PARTS if part in message]
+    assert scrubber(LONG).scrub(f"{LONG[:40]}...") == "***..."
+
+
+def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
+    assert scrubber(LONG).scrub("the head of a long secret ") == "the head of a long secret "
+    assert scrubber(LONG, shown=[LONG[:40]]).scrub(LONG[:40]) == LONG[:40]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a" * (1 << 20)],
+        ["a" * n for n in range(4, 1_400)],
+        [f"{'a' * 40}{n}" for n in range(22_000)],
+        [CANARY * 9_000],
+    ],
+    ids=["one", "prefixes", "alike", "periodic"],
+)
+@pytest.mark.parametrize("text", ["a" * 100_000, ("a" * 39 + "b") * 400, CANARY * 4_000], ids=["a", "nearly", "canary"])
+def test_a_text_of_beginnings_is_scrubbed_within_a_second(values: list[str], text: str) -> None:
+    made = scrubber(*values)
+    started = perf_counter()
+    made.scrub(text)
+    assert perf_counter() - started < 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("abc", min_size=40, max_size=80), st.integers(32, 80), st.text("xyz ", max_size=9))
+def test_no_long_beginning_survives(value: str, size: int, around: str) -> None:
+    assert value[:size] not in scrubber(value).scrub(f"{around}{value[:size]}...{around}")
+
+
+CONTEXTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "literal_error": lambda value: {"expected": value},
+    "enum": lambda value: {"expected": f"'{value}' or 'red'"},
+    "string_pattern_mismatch": lambda value: {"pattern": value},
+    "greater_than": lambda _: {"gt": CARD},
+    "too_long": lambda _: {"field_type": "List", "max_length": CARD, "actual_length": CARD},
+    "url_scheme": lambda value: {"expected_schemes": value},
+    "is_instance_of": lambda value: {"class": value},
+    "date_parsing": lambda value: {"error": value},
+    "model_type": lambda value: {"class_name": value},
+    "union_tag_not_found": lambda value: {"discriminator": value},
+}
+
+
+def _known(code: Any, value: str) -> Exception:
+    return PydanticKnownError(code, CONTEXTS[code](value))
+
+
+def _custom(code: Any, value: str) -> Exception:
+    return PydanticCustomError(code, "it is {value}", {**CONTEXTS[code](value), "value": value})
+
+
+@pytest.mark.parametrize("make", [_known, _custom])
+@pytest.mark.parametrize("code", list(CONTEXTS))
+def test_a_validator_that_fills_in_one_of_pydantics_errors_with_the_value_is_not_quoted(
+    code: str, make: Callable[[Any, str], Exception]
+) -> None:
+    def check(value: str) -> str:
+        raise make(code, value)
+
+    class Checked(BaseModel):
+        name: Annotated[str, BeforeValidator(check)]
+
+    with pytest.raises(InvalidPayload, match=r"name: ") as caught:
+        PayloadType[Checked](Checked, "order.placed", 1_000).encode({"name": CANARY})
+    assert caught.value.__context__ is None
+    assert CANARY not in str(caught.value)
+    assert str(CARD) not in str(caught.value)
+
+
+class Limits(BaseModel):
+    count: Annotated[int, Field(gt=1_000_000)] = 1_000_001
+    pattern: Annotated[str, Field(pattern=r"^\d+\.x$")] = "1.x"
+    short: Annotated[str, Field(max_length=3)] = ""
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("count", 7, "count: Input should be greater than 1000000"),
+        ("pattern", CANARY, r"pattern: String should match pattern '^\d+\.x$'"),
+        ("short", CANARY, "short: String should have at most 3 characters"),
+    ],
+)
+def test_what_the_declaration_says_is_still_told(field: str, value: Any, why: str) -> None:
+    with pytest.raises(InvalidPayload) as caught:
+        PayloadType[Limits](Limits, "order.placed", 1_000).encode({field: value})
+    assert str(caught.value) == f"order.placed: the payload does not fit: {why}"
+
+
+def test_an_async_sanitiser_is_refused_in_every_shape() -> None:
+    async def sanitise(form: Form) -> Mapping[str, Any]:
+        return {"number": form.number}
+
+    class Sanitise:
+        async def __call__(self, form: Form) -> Mapping[str, Any]:
+            return {"number": form.number}
+
+    for function in (sanitise, partial(sanitise), Sanitise()):
+        with pytest.raises(DeclarationError, match="async"):
+            Sanitizer(PayloadType[Form](Form, "order.placed", 1_000), function)
