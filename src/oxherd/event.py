@@ -333,7 +333,7 @@ class Event(Generic[P, R]):
 
 def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:
     first = errors[0]
-    if not isinstance(first, OxherdError):
+    if not isinstance(first, OxherdError) or wanted == 1:
         return first
     maybe = any(isinstance(error, EmitError) and error.maybe_stored for error in errors)
     return EmitError(f"{len(emitted)} of {wanted} were acknowledged: {first}", emitted=emitted, maybe_stored=maybe)
