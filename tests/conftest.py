@@ -29,13 +29,19 @@ def standalone() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis7() -> Iterator[str]:
-    """Debian's Redis 7, which is missing nowhere in CI."""
+def redis7_binary() -> Path:
+    """Debian's redis-server 7, which is missing nowhere in CI."""
     if not Path(REDIS_7).exists():
         if os.environ.get("CI"):
             pytest.fail("Debian's redis-server is missing, and CI installs it")
         pytest.skip("Debian's redis-server is not installed here")
-    with StandaloneServer(binary=Path(REDIS_7)) as server:
+    return Path(REDIS_7)
+
+
+@pytest.fixture(scope="session")
+def redis7(redis7_binary: Path) -> Iterator[str]:
+    """Debian's Redis 7."""
+    with StandaloneServer(binary=redis7_binary) as server:
         yield server.url
 
 

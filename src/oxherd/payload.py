@@ -56,7 +56,6 @@ class PayloadType(Generic[T]):
             ) from error
         self.field_names = declared_names(self.schema)
         self._declaration = repr(self.schema)
-        self._adapter = adapter
         self._validate: Callable[[Any], T] = adapter.validator.validate_python
         self._read: Callable[[str | bytes], T] = adapter.validator.validate_json
         self._to_json = wire.to_json

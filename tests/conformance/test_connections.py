@@ -11,7 +11,6 @@ import pytest
 
 from oxherd import EmitError, Oxherd
 from oxherd.servers.standalone import StandaloneServer
-from tests.conftest import REDIS_7
 from tests.harness import Records
 
 
@@ -42,7 +41,7 @@ async def test_a_user_with_a_password_and_another_database(make_herd: Callable[.
 
 
 @pytest.fixture
-def tls(tmp_path: Path, redis7: str) -> Iterator[tuple[int, Path]]:
+def tls(tmp_path: Path, redis7_binary: Path) -> Iterator[tuple[int, Path]]:
     """A TLS server with a certificate of an authority of its own: its port, and the authority's certificate."""
     run = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     run += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -51,7 +50,7 @@ def tls(tmp_path: Path, redis7: str) -> Iterator[tuple[int, Path]]:
     with StandaloneServer() as free:
         port = free.port
     settings = {"tls-port": port, "tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": certificate}
-    with StandaloneServer(binary=Path(REDIS_7), settings={**settings, "tls-auth-clients": "no"}):
+    with StandaloneServer(binary=redis7_binary, settings={**settings, "tls-auth-clients": "no"}):
         yield port, certificate
 
 

@@ -15,8 +15,6 @@ from oxherd.servers.resp import ReplyError, RespClient, ping
 from oxherd.servers.standalone import StandaloneServer
 from tests.servers.conftest import alive, eventually, running_in
 
-REDIS = Path("/usr/bin/redis-server")
-
 
 def test_it_answers_on_a_port_of_the_loopback_interface_only(tmp_path: Path) -> None:
     with StandaloneServer(directory=tmp_path) as server:
@@ -133,8 +131,7 @@ def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) ->
 
 
 @pytest.mark.redis7
-@pytest.mark.skipif(not REDIS.exists(), reason="needs Debian's redis-server")
-def test_another_binary_than_the_bundled_one_is_run(tmp_path: Path) -> None:
-    with StandaloneServer(directory=tmp_path, binary=REDIS, password="secret") as server:
+def test_another_binary_than_the_bundled_one_is_run(tmp_path: Path, redis7_binary: Path) -> None:
+    with StandaloneServer(directory=tmp_path, binary=redis7_binary, password="secret") as server:
         assert server.info("server")["redis_version"].startswith("7.")
         assert "valkey_version" not in server.info("server")
