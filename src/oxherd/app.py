@@ -20,8 +20,9 @@ from oxherd.policy import Keep, Retry, Seconds, seconds
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
+from oxherd.worker.group import Group
 from oxherd.worker.pipeline import Processed
-from oxherd.worker.worker import QueueWorker, Stopped
+from oxherd.worker.stopped import Stopped, total
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -84,7 +85,7 @@ class Oxherd:
         self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: Portal | None = None
-        self._workers: dict[str, QueueWorker] = {}
+        self._groups: dict[str, Group] = {}
         self._entered = 0
         self._pid = os.getpid()
 
@@ -102,6 +103,9 @@ class Oxherd:
         keep: Keep = _KEEP,
         max_payload: int = 1024 * 1024,
         queue: str | None = None,
+        shards: int = 1,
+        key: Callable[[Any], object] | None = None,
+        ordered: bool = False,
         sanitize: Callable[[Any], Any] | None = None,
         run_in: RunIn | None = None,
     ) -> _Decorator:
@@ -117,6 +121,11 @@ class Oxherd:
             keep: how many finished ones stay in Redis.
             max_payload: bytes of JSON.
             queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
+            shards: over how many queues, each in a slot of its own, the event is spread (1 to 1,024).
+            key: a function of the payload that answers a str, int, UUID or bytes; events of one key stay on one shard.
+                Without it, or where it answers None, the shards are emitted to in turn.
+            ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
+                in between: the next begins once the one before is completed or has failed for good.
             sanitize: what of a payload the log may show; see `Event.sanitize`.
             run_in: "thread" (the default of a `def`) or "process".
 
@@ -138,6 +147,9 @@ class Oxherd:
                 keep=keep,
                 max_payload=max_payload,
                 queue=queue,
+                shards=shards,
+                key=key,
+                ordered=ordered,
                 sanitize=sanitize,
             )
             event.set_handler(function, run_in, scope)
@@ -159,6 +171,9 @@ class Oxherd:
         keep: Keep = _KEEP,
         max_payload: int = 1024 * 1024,
         queue: str | None = None,
+        shards: int = 1,
+        key: Callable[[P], object] | None = None,
+        ordered: bool = False,
         sanitize: Callable[[P], Any] | None = None,
     ) -> Event[P, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
@@ -173,6 +188,9 @@ class Oxherd:
             stalls=stalls,
             keep=keep,
             max_payload=max_payload,
+            shards=shards,
+            key=key,
+            ordered=ordered,
         )
         if name in self._events:
             raise DeclarationError(f"The event {name!r} is declared twice; give one of them another name.")
@@ -209,7 +227,7 @@ class Oxherd:
 
     async def __aexit__(self, *_: object) -> None:
         self._entered -= 1
-        if self._workers:
+        if self._groups:
             await self.stop()
         if not self._entered:
             await self.close()
@@ -235,7 +253,7 @@ class Oxherd:
         """Close the connections and leave the embedded server; the next use opens them again."""
         link = self._links.pop(asyncio.get_running_loop(), None)
         if link is not None:
-            await link.client.close()
+            await link.close()
         portal, self._portal = self._portal, None
         if portal is not None and portal.pid == os.getpid():
             await asyncio.to_thread(self._close_portal, portal)
@@ -258,7 +276,7 @@ class Oxherd:
     def _close_portal(self, portal: Portal) -> None:
         link = self._links.pop(portal.loop, None)
         if link is not None:
-            portal.run(link.client.close())
+            portal.run(link.close())
         portal.close()
 
     # -- processing
@@ -307,29 +325,27 @@ class Oxherd:
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
         link = await self.link()
-        queues = [link.queue(event.declaration) for event in events]
-        started: list[str] = []
-        for event, queue in zip(events, queues, strict=True):
-            worker = self._workers.get(event.declaration.queue)
-            if worker is not None and event.name in worker.events:
-                continue
-            new = worker is None
-            if worker is None:
-                schedulers = link.schedulers(event.declaration)
-                worker = self._workers[event.declaration.queue] = QueueWorker(
-                    queue,
-                    schedulers,
-                    self.signals,
-                    partial(self._is_declared, event.declaration.queue),
-                    together=self._finish_together,
-                )
-            assert event.handler is not None  # noqa: S101 - checked above
-            worker.add(Processed(event.declaration, event.handler, event.sanitizer()))
-            started.append(event.name)
-            if new:
-                worker.start()
+        for event in events:
+            link.queue(event.declaration)  # refused before any of them starts
+        started = [event for event in events if self._start_event(event, link)]
         if started:
-            self.signals.emit(WorkerStarted(started, str(link.client.url)))
+            self.signals.emit(WorkerStarted([event.name for event in started], str(link.client.url)))
+
+    def _start_event(self, event: Event[Any, Any], link: Link) -> bool:
+        declaration = event.declaration
+        group = self._groups.get(declaration.queue)
+        if group is not None and event.name in group.events:
+            return False
+        new = group is None
+        if group is None:
+            is_declared = partial(self._is_declared, declaration.queue)
+            group = Group(link, declaration, self.signals, is_declared, together=self._finish_together)
+            self._groups[declaration.queue] = group
+        assert event.handler is not None  # noqa: S101 - checked by start_events
+        group.add(Processed(declaration, event.handler, event.sanitizer()))
+        if new:
+            group.start()
+        return True
 
     def _is_declared(self, queue: str, name: str) -> bool:
         event = self._events.get(name)
@@ -343,40 +359,35 @@ class Oxherd:
         reports: list[Stopped] = []
         for name in names:
             queue = self[name].declaration.queue
-            worker = self._workers.get(queue)
-            if worker is None or name not in worker.events:
+            group = self._groups.get(queue)
+            if group is None or name not in group.events:
                 continue
-            if worker.events == [name]:
-                del self._workers[queue]
-                reports.append(await worker.stop(time_over))
+            if group.events == [name]:
+                del self._groups[queue]
+                reports.append(await group.stop(time_over))
             else:
-                reports.append(await worker.remove(name, time_over))
+                reports.append(await group.remove(name, time_over))
         timer.cancel()
         await self._after_stop(names, reports)
 
     async def stop_when(self, time_over: asyncio.Event) -> Stopped:
         """Stop every event; what still runs once `time_over` is set is put back."""
-        workers, self._workers = self._workers, {}
-        names = [name for worker in workers.values() for name in worker.events]
-        reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers.values()))
+        groups, self._groups = self._groups, {}
+        names = [name for group in groups.values() for name in group.events]
+        reports = await asyncio.gather(*(group.stop(time_over) for group in groups.values()))
         return await self._after_stop(names, list(reports))
 
     async def _after_stop(self, names: list[str], reports: list[Stopped]) -> Stopped:
-        total = Stopped(
-            drained=sum(report.drained for report in reports),
-            requeued=sum(report.requeued for report in reports),
-            stranded=sum(report.stranded for report in reports),
-            stuck=any(report.stuck for report in reports),
-        )
+        whole = total(reports)
         if reports:
-            self.signals.emit(WorkerStopped(names, total.drained, total.requeued, total.stranded))
-        if total.stuck:
+            self.signals.emit(WorkerStopped(names, whole.drained, whole.requeued, whole.stranded))
+        if whole.stuck:
             # A thread cannot be ended: the process goes, so that no old run goes on beside the new one.
             logging.shutdown()
-            os._exit(1 if total.stranded else 0)
-        if not self._workers and not self._entered:
+            os._exit(1 if whole.stranded else 0)
+        if not self._groups and not self._entered:
             await self.close()
-        return total
+        return whole
 
 
 def _report_broken_subscriber(error: BaseException) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
+from uuid import UUID
 
 from oxherd.context import Context
-from oxherd.errors import DeclarationError
+from oxherd.errors import DeclarationError, UsageError
 from oxherd.payload import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole
 
@@ -19,6 +20,7 @@ RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _HIGHEST_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
+MOST_SHARDS = 1024  # each is a queue with connections and look-ups of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,15 @@ class Declaration:
     stalls: int
     keep: Keep
     max_payload: int
+    shards: int
+    key: Callable[[Any], object] | None
+    ordered: bool
     options: dict[str, Any] = field(repr=False)
+
+    @property
+    def own_queue(self) -> bool:
+        """Whether the queue is the event's alone: `{name}`, a hash tag of its own."""
+        return self.queue == f"{{{self.name}}}"
 
     @property
     def lock_ms(self) -> int:
@@ -65,9 +75,14 @@ def declare(
     stalls: int,
     keep: Keep,
     max_payload: int,
+    shards: int,
+    key: Callable[[Any], object] | None,
+    ordered: bool,
 ) -> Declaration:
     """A declaration, or a DeclarationError that says which value cannot work."""
     check_name(name)
+    whole(shards, f"{name}: shards", least=1, most=MOST_SHARDS)
+    _check_order(name, queue, shards, key, ordered)
     whole(max_payload, f"{name}: max_payload", least=1)
     return Declaration(
         name=name,
@@ -80,8 +95,22 @@ def declare(
         stalls=whole(stalls, f"{name}: stalls", least=0),
         keep=_instance(name, "keep", keep, Keep),
         max_payload=max_payload,
+        shards=shards,
+        key=key,
+        ordered=ordered,
         options={**retry.options, **keep.options},
     )
+
+
+def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any], object] | None, ordered: bool) -> None:
+    if not isinstance(ordered, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{name}: ordered must be True or False.")
+    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
+        raise DeclarationError(f"{name}: key must be a function of the payload, and no async def.")
+    if queue is not None and (shards > 1 or ordered):
+        raise DeclarationError(f"{name}: shards and ordered are for an event with a queue of its own; leave queue out.")
+    if ordered and shards > 1 and key is None:
+        raise DeclarationError(f"{name}: an ordered event with several shards needs key=, what its order is kept for.")
 
 
 def check_name(name: str, what: str = "event") -> str:
@@ -92,6 +121,29 @@ def check_name(name: str, what: str = "event") -> str:
             "it is a letter or digit, then up to 127 of letters, digits, '.', '_', '-'."
         )
     return name
+
+
+def key_of(declaration: Declaration, payload: Any) -> bytes | None:
+    """The key of a payload, as bytes; None for an event without keys, or where the function answers None.
+
+    Raises:
+        UsageError: the function raised, or its answer is not a str, int, UUID or bytes.
+    """
+    if declaration.key is None:
+        return None
+    try:
+        value = declaration.key(payload)
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything, with the payload in it
+        why = f"raised {type(error).__name__}"
+    else:
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str | int | UUID):
+            return str(value).encode("utf-8", "surrogatepass")
+        if value is None and not declaration.ordered:
+            return None
+        why = f"answered a {type(value).__name__}"
+    raise UsageError(f"{declaration.name}: its key function {why}; let it answer a str, int, UUID or bytes.")
 
 
 def check_priority(priority: int) -> int:

@@ -32,6 +32,7 @@ from oxherd.signals import ErrorInfo, QueueFault
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
     from oxherd.app import Oxherd
+    from oxherd.link import Link
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -149,7 +150,7 @@ class Event(Generic[P, R]):
         """
         job, event_id = self._new_job(payload, delay, priority, id)
         link = await self._herd.link()
-        await self._add(link.queue(self.declaration), job)
+        await self._add(link, job, own_id=id is not None)
         return Emitted(event_id, self.name)
 
     async def emit_many(
@@ -162,11 +163,10 @@ class Event(Generic[P, R]):
         """
         jobs = [self._new_job(payload, delay, priority, None) for payload in payloads]
         link = await self._herd.link()
-        queue = link.queue(self.declaration)
         emitted: list[Emitted[R]] = []
         for start in range(0, len(jobs), _AT_ONCE):
             chunk = jobs[start : start + _AT_ONCE]
-            results = await asyncio.gather(*(self._add(queue, job) for job, _ in chunk), return_exceptions=True)
+            results = await asyncio.gather(*(self._add(link, job) for job, _ in chunk), return_exceptions=True)
             errors = [result for result in results if isinstance(result, BaseException)]
             emitted += [Emitted(i, self.name) for (_, i), result in zip(chunk, results, strict=True) if result is None]
             if errors:
@@ -212,7 +212,7 @@ class Event(Generic[P, R]):
         declaration = self.declaration
         data = declaration.payload.encode(payload)
         link = await self._herd.link()
-        schedulers = link.schedulers(declaration)
+        schedulers = link.schedulers(link.queue(declaration))
         deadline = time.monotonic() + self._herd.emit_timeout
         await self._acknowledged(
             ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
@@ -226,7 +226,7 @@ class Event(Generic[P, R]):
         """
         scheduler = self._scheduler(name)
         link = await self._herd.link()
-        schedulers = link.schedulers(self.declaration)
+        schedulers = link.schedulers(link.queue(self.declaration))
         deadline = time.monotonic() + self._herd.emit_timeout
         return await self._acknowledged(schedulers.remove(scheduler, deadline=deadline))
 
@@ -276,16 +276,21 @@ class Event(Generic[P, R]):
         delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay", most=_LONGEST_DELAY) * 1000)
         if priority:
             check_priority(priority)
+            if declaration.ordered:
+                raise UsageError(f"{self.name}: an ordered event has no priorities; leave priority out.")
         data = declaration.payload.encode(payload)
         return NewJob(str(event_id), declaration.name, data, declaration.options, delay_ms, priority), event_id
 
-    async def _add(self, queue: BullQueue, job: NewJob) -> None:
+    async def _add(self, link: Link, job: NewJob, *, own_id: bool = False) -> None:
         limit = self._herd.emit_timeout
         attempts = Attempts()
         cause: BaseException
         try:
             async with asyncio.timeout(limit):
-                await queue.add(job, deadline=time.monotonic() + limit, attempts=attempts)
+                deadline = time.monotonic() + limit
+                queue = await self._queue(link, job, deadline, own_id=own_id)
+                if queue is not None:
+                    await queue.add(job, deadline=deadline, attempts=attempts)
         except (RedisUnavailable, TimeoutError) as error:
             cause = error
         except ScriptError as error:
@@ -296,6 +301,15 @@ class Event(Generic[P, R]):
         if isinstance(cause, TimeoutError) and attempts.last is not None:
             cause = attempts.last
         raise self._not_acknowledged(cause, limit, attempts.maybe_applied)
+
+    async def _queue(self, link: Link, job: NewJob, deadline: float, *, own_id: bool) -> BullQueue | None:
+        """Where a job belongs; None where one of its id is stored already, from when the event had other shards."""
+        if self.declaration.shards == 1:
+            return link.queue(self.declaration)
+        sharded = link.sharded(self.declaration)
+        queue = sharded.queue(job, own_id=own_id)
+        await sharded.ready(deadline)
+        return None if own_id and await sharded.holds(job) else queue
 
     def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
         why = str(cause) or f"no answer within {limit:g} s"

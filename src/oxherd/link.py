@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError
 from oxherd.queue.keys import QueueKeys, has_hash_tag
+from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import Client
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import RedisURL, parse_url
 from oxherd.servers.embedded import EmbeddedServer
+from oxherd.sharded import Sharded
 
 T = TypeVar("T")
 
@@ -28,9 +30,11 @@ class Link:
         self.client = Client(url, outages)
         self._prefix = prefix
         self._queues: dict[str, BullQueue] = {}
+        self._layouts: dict[str, Layouts] = {}
+        self._sharded: dict[str, Sharded] = {}
 
     def queue(self, declaration: Declaration) -> BullQueue:
-        """The queue of an event.
+        """The queue of an event; the one of its own where it has shards.
 
         Raises:
             ConfigError: on a cluster, neither the queue's name nor the prefix has a hash tag.
@@ -38,13 +42,40 @@ class Link:
         queue = self._queues.get(declaration.queue)
         if queue is None:
             check_hash_tag(self.client.url, self._prefix, declaration)
-            queue = BullQueue(self.client, QueueKeys(self._prefix, declaration.queue))
-            self._queues[declaration.queue] = queue
+            queue = self.queue_named(declaration.queue)
         return queue
 
-    def schedulers(self, declaration: Declaration) -> Schedulers:
-        """The schedulers on an event's queue."""
-        return Schedulers(self.client, self.queue(declaration).keys)
+    def queue_named(self, name: str) -> BullQueue:
+        """The queue of a name that has a hash tag, or needs none."""
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = BullQueue(self.client, QueueKeys(self._prefix, name))
+        return queue
+
+    def schedulers(self, queue: BullQueue) -> Schedulers:
+        """The schedulers on a queue."""
+        return Schedulers(self.client, queue.keys)
+
+    def layouts(self, event: str) -> Layouts:
+        """The numbers of shards that an event is emitted with."""
+        layouts = self._layouts.get(event)
+        if layouts is None:
+            layouts = self._layouts[event] = Layouts(self.client, self._prefix, event)
+        return layouts
+
+    def sharded(self, declaration: Declaration) -> Sharded:
+        """The shards of an event that has some."""
+        sharded = self._sharded.get(declaration.name)
+        if sharded is None:
+            layouts = self.layouts(declaration.name)
+            sharded = self._sharded[declaration.name] = Sharded(declaration, layouts, self.queue_named)
+        return sharded
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for layouts in self._layouts.values():
+            layouts.close()
+        await self.client.close()
 
 
 def check_hash_tag(url: RedisURL, prefix: str, declaration: Declaration) -> None:

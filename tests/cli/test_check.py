@@ -42,12 +42,14 @@ def _lines(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]
 def test_a_herd_that_can_run_is_ok(write_app: WriteApp, standalone: str, prefix: str) -> None:
     status, found = check(write_app(APP), standalone)
     assert status == 0
-    assert list(found) == ["events", "server", "version", "eviction", "schedules"]
+    events = ["event order.billed", "event order.placed"]
+    assert list(found) == ["events", "server", "version", "eviction", *events, "schedules"]
     assert {state for state, _ in found.values()} == {"ok"}
     assert found["events"][1] == "2 declared: order.billed, order.placed; without a handler here: order.billed"
     assert "127.0.0.1" in found["server"][1]
     assert found["version"][1].startswith("Valkey ")
     assert found["eviction"][1] == "noeviction"
+    assert found["event order.placed"][1] == "0 waiting, 0 active, 0 delayed, 0 failed"
     assert found["schedules"][1] == "none stored"
     assert keys(standalone, prefix) == []
 
@@ -152,3 +154,15 @@ def test_a_queue_without_a_hash_tag_is_wrong_on_a_cluster(write_app: WriteApp, c
     assert (status, found["server"][0]) == (1, "wrong")
     assert "'orders'" in found["server"][1]
     assert "hash tag" in found["server"][1]
+
+
+def test_an_event_with_shards_is_counted_as_a_whole(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    folder = write_app(APP.replace('"order.placed"', '"order.placed", shards=4'))
+    for shards in (4, 2, 1):
+        herd = Oxherd(standalone, prefix=prefix)
+        herd.declare("order.placed", int, shards=shards).emit_many_sync(range(5))
+        herd.declare("order.billed", int, queue="orders", shards=1).emit_sync(1, delay=60)
+        herd.close_sync()
+    status, found = check(folder, standalone)
+    assert status == 0
+    assert found["event order.placed"] == ("ok", "15 waiting, 0 active, 0 delayed, 0 failed; 4 shards")

@@ -19,7 +19,8 @@ class Report(BaseModel):
 
 
 async def schedulers_of(herd: Oxherd, event: Event[Any, Any]) -> Any:
-    return (await herd.link()).schedulers(event.declaration)
+    link = await herd.link()
+    return link.schedulers(link.queue(event.declaration))
 
 
 async def test_a_tick_makes_one_event_however_many_workers_run(

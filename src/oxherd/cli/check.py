@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from oxherd.app import Oxherd
 from oxherd.cli.load import load_herd
 from oxherd.errors import OxherdError, ServerError
 from oxherd.queue.inspect import server_facts, stored_schedules
+from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import ScriptError
 
 
@@ -35,7 +37,7 @@ def run(target: str) -> int:
 
 async def _look(herd: Oxherd) -> list[Finding]:
     findings = [_declared(herd)]
-    looks: list[Callable[[Oxherd], Awaitable[list[Finding]]]] = [_server, _schedules]
+    looks: list[Callable[[Oxherd], Awaitable[list[Finding]]]] = [_server, _events, _schedules]
     try:
         for look in looks:
             findings += await look(herd)
@@ -77,6 +79,34 @@ async def _server(herd: Oxherd) -> list[Finding]:
         whole = facts.slots == 16384
         note = "" if whole else "; the others are served by no node"
         findings.append(Finding("slots", "ok" if whole else "wrong", f"{facts.slots} of 16384 covered{note}"))
+    return findings
+
+
+async def _events(herd: Oxherd) -> list[Finding]:
+    """How many of each event are in which state, on all of its queues together."""
+    link = await herd.link()
+    findings: list[Finding] = []
+    for event in herd:
+        declaration = event.declaration
+        names: set[str] = set()
+        try:
+            if declaration.own_queue:
+                names.update([declaration.queue], shard_queues(event.name, declaration.shards))
+                for layout in await link.layouts(event.name).known(all_copies=declaration.shards > 1):
+                    names.update(shard_queues(event.name, layout.shards))
+            queues = [link.queue_named(name) for name in names] or [link.queue(declaration)]
+            total: Counter[str] = Counter()
+            for queue in queues:
+                total.update(await queue.counts())
+        except ScriptError as error:
+            findings.append(Finding(f"event {event.name}", "wrong", str(error)))
+            continue
+        waiting = total["wait"] + total["prioritized"]
+        found = f"{waiting} waiting, {total['active']} active, {total['delayed']} delayed, {total['failed']} failed"
+        where = "" if declaration.own_queue else f"; all of the queue {declaration.queue!r}"
+        if declaration.shards > 1:
+            where = f"; {declaration.shards} shards"
+        findings.append(Finding(f"event {event.name}", "ok", found + where))
     return findings
 
 

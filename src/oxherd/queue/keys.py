@@ -28,6 +28,7 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
+        self.held = self.base + "held"  # ours: an ordered queue waits for a retry while it is there
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""

@@ -10,7 +10,7 @@ from typing import Any
 from oxherd.queue.job import Job, decode
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
-from oxherd.queue.scripts import fresh_stalled_check, retake_locks, script
+from oxherd.queue.scripts import fetch_in_order, fresh_stalled_check, retake_locks, retry_in_order, script
 from oxherd.redis.client import Argument, Attempts, Client
 
 
@@ -92,6 +92,12 @@ class BullQueue:
         arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed)
         return fetched(await self.client.script(self.keys.slot, script("moveToActive"), arguments), token)
 
+    async def fetch_in_order(self, token: str, lock_ms: int) -> Fetched:
+        """As `fetch`, but only where nothing of the queue runs or waits for its retry."""
+        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
+        arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed, self.keys.held)
+        return fetched(await self.client.script(self.keys.slot, fetch_in_order(), arguments), token)
+
     async def finish(
         self,
         job: Job,
@@ -132,13 +138,21 @@ class BullQueue:
 
     async def retry_now(self, job: Job, fields: list[Any]) -> int:
         """Put a failed job back on the queue without a wait, one attempt spent. Script: retryJob."""
+        push = "RPUSH" if job.options.get("lifo") else "LPUSH"
+        arguments = self._retry_arguments(job, fields, push)
+        return int(await self.client.script(self.keys.slot, script("retryJob"), arguments))
+
+    async def retry_in_order(self, job: Job, fields: list[Any], delay_ms: int) -> int:
+        """Put a failed job back as the queue's next, which begins in `delay_ms` milliseconds; one attempt spent."""
+        arguments = (*self._retry_arguments(job, fields, "RPUSH"), self.keys.held, delay_ms)
+        return int(await self.client.script(self.keys.slot, retry_in_order(), arguments))
+
+    def _retry_arguments(self, job: Job, fields: list[Any], push: str) -> tuple[Argument, ...]:
         k = self.keys
-        arguments = (
+        return (
             k.active, k.wait, k.paused, k.job(job.id), k.meta, k.events, k.delayed, k.prioritized, k.pc, k.marker,
-            k.stalled, k.base, now_ms(), "RPUSH" if job.options.get("lifo") else "LPUSH", job.id, job.token,
-            pack(fields),
+            k.stalled, k.base, now_ms(), push, job.id, job.token, pack(fields),
         )  # fmt: skip
-        return int(await self.client.script(k.slot, script("retryJob"), arguments))
 
     async def delay(self, job: Job, delay_ms: int, fields: list[Any], *, skip_attempt: bool = False) -> int:
         """Put a job back for `delay_ms` milliseconds; costs an attempt unless skipped. Script: moveToDelayed."""
@@ -162,6 +176,14 @@ class BullQueue:
             # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
             await self.wake()
         return answer
+
+    async def holds(self, job_id: str) -> bool:
+        """Whether a job of that id is stored, in whatever state. Command: EXISTS."""
+        return bool(await self.client.call(self.keys.slot, "EXISTS", self.keys.job(job_id)))
+
+    async def ping(self) -> None:
+        """Ask the server that has the queue for a sign of life; raises as `Client.call`. Command: PING."""
+        await self.client.call(self.keys.slot, "PING")
 
     async def wake(self) -> None:
         """Set the marker that wakes an idle worker."""

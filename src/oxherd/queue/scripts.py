@@ -72,6 +72,54 @@ end
 """
 
 
+# Notes that an event is emitted with ARGV[1] shards: since when that is the latest number (ARGV[2]: a process that
+# says so for the first time makes it the latest), and when it was last said.
+# KEYS[1] a hash: number of shards to "since:said", milliseconds of the server.
+_ANNOUNCE_LAYOUT = b"""
+local clock = redis.call("TIME")
+local now = string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000))
+local known = redis.call("HGETALL", KEYS[1])
+local since
+local latest = 0
+for i = 1, #known, 2 do
+  local at = string.match(known[i + 1], "^(%d+):")
+  if known[i] == ARGV[1] then since = at elseif at then latest = math.max(latest, tonumber(at)) end
+end
+if not since or (ARGV[2] == "1" and tonumber(since) < latest) then since = now end
+redis.call("HSET", KEYS[1], ARGV[1], since .. ":" .. now)
+"""
+
+
+# Forgets a number of shards that was not said for ARGV[2] milliseconds; answers how many were forgotten.
+_FORGET_LAYOUT = b"""
+local clock = redis.call("TIME")
+local said = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", ":(%d+)$")
+if not said or clock[1] * 1000 - tonumber(said) < tonumber(ARGV[2]) then return 0 end
+return redis.call("HDEL", KEYS[1], ARGV[1])
+"""
+
+# In front of moveToActive, for a queue that is kept in order: nothing begins beside an event that runs, or before the
+# time of one that is to be tried again. The last ARGV is the key that says that time by running out.
+_IN_ORDER = b"""
+if redis.call("LLEN", KEYS[2]) > 0 then return {0, 0, 0, 0} end
+do
+  local held = redis.call("PTTL", ARGV[#ARGV])
+  if held > 0 then return {0, 0, held, 0} end
+end
+"""
+# Around retryJob, likewise: the event goes back to the head of the queue, and the last two ARGV hold the queue for the
+# retry's delay. Redis Cluster allows the key among the arguments, since it is in the slot of the others.
+_HOLDING = (
+    b"local function retry()\n",
+    b"""
+end
+local answer = retry()
+if answer == 0 and tonumber(ARGV[#ARGV]) > 0 then redis.call("SET", ARGV[#ARGV - 1], 1, "PX", ARGV[#ARGV]) end
+return answer
+""",
+)
+
+
 @cache
 def script(name: str) -> Script:
     """A script of BullMQ by its name.
@@ -90,6 +138,32 @@ def script(name: str) -> Script:
 def retake_locks() -> Script:
     """Our own script that takes run-out locks back."""
     return _script("retakeLocks", _RETAKE_LOCKS, 2)
+
+
+@cache
+def fetch_in_order() -> Script:
+    """BullMQ's moveToActive, which begins nothing that would break the order."""
+    found = script("moveToActive")
+    return _script("fetchInOrder", _IN_ORDER + found.text, found.keys)
+
+
+@cache
+def retry_in_order() -> Script:
+    """BullMQ's retryJob, which holds the queue until the retry is due."""
+    found = script("retryJob")
+    return _script("retryInOrder", found.text.join(_HOLDING), found.keys)
+
+
+@cache
+def announce_layout() -> Script:
+    """Our own script that notes a number of shards."""
+    return _script("announceLayout", _ANNOUNCE_LAYOUT, 1)
+
+
+@cache
+def forget_layout() -> Script:
+    """Our own script that forgets a number of shards."""
+    return _script("forgetLayout", _FORGET_LAYOUT, 1)
 
 
 @cache

@@ -14,6 +14,7 @@ from oxherd.queue.queue import BullQueue, Fetched, now_ms
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.redis.waiter import Waiter
 from oxherd.worker.faults import QueueFaults
+from oxherd.worker.places import Share
 
 # Without a marker an idle worker looks again after so long, as BullMQ's drainDelay; a lost marker costs at most this.
 _DRAINED_SECONDS = 5.0
@@ -32,7 +33,8 @@ class Fetcher:
         waiter: Waiter,
         faults: QueueFaults,
         *,
-        room: Callable[[], int],
+        share: Share,
+        ordered: bool,
         begin: Callable[[Job], None],
         recover: Callable[[], Awaitable[None]],
         doubtful: set[str],
@@ -41,7 +43,9 @@ class Fetcher:
         self._queue = queue
         self._waiter = waiter
         self._faults = faults
-        self._room = room
+        self._share = share
+        self._call = queue.fetch_in_order if ordered else queue.fetch
+        self._most_at_once = 1 if ordered else _MOST_AT_ONCE
         self._begin = begin
         self._recover = recover
         self._doubtful = doubtful
@@ -52,19 +56,26 @@ class Fetcher:
         self._delayed_until_ms = 0
         self._waiting: asyncio.Task[float | None] | None = None
         self._ended_wait: asyncio.Task[float | None] | None = None
-        self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
+        # The places that are held for calls that are under way, and since when (seconds, monotonic).
+        self._reserved = 0
+        self._reserved_at = 0.0
 
-    def freed(self, token: str | None) -> None:
-        """There is room again; the lane's token may be used for another job."""
-        if token is not None and token not in self._doubtful:
+    def freed(self, token: str) -> None:
+        """The token may be used for another job."""
+        if token not in self._doubtful:
             self._spare.append(token)
-        self._freed.set()
+
+    def lend(self, older: float) -> None:
+        """Let other queues have the places of calls that got no answer for `older` seconds."""
+        if self._reserved and time.monotonic() - self._reserved_at > older:
+            count, self._reserved = self._reserved, 0
+            self._share.give(count)
 
     async def stop(self) -> None:
         """Begin nothing more, and leave the marker to others."""
         self._stopping.set()
-        self._freed.set()
+        self._share.close()
         waiting = self._waiting
         deadline = time.monotonic() + _UNBLOCK_SECONDS
         # The server may hear of the end of a wait before it hears of the wait: say it until it is true.
@@ -79,15 +90,16 @@ class Fetcher:
         failures = 0
         at_once = 1
         while not self._stopping.is_set():
-            room = self._room()
-            if room <= 0:
-                self._freed.clear()
-                await self._freed.wait()
-                continue
             try:
+                if failures:
+                    # No place is held for a server that may not answer.
+                    await self._queue.ping()
                 if self._doubtful:
                     await self._recover()
-                empty, at_once = await self._fetch(min(room, at_once))
+                places = await self._share.take(at_once)
+                if not places:
+                    break
+                empty, at_once = await self._fetch(places)
                 failures = 0
                 self._faults.mended("fetch")
                 if empty and not self._stopping.is_set():
@@ -103,26 +115,37 @@ class Fetcher:
 
     async def _fetch(self, count: int) -> tuple[bool, int]:
         """Fetch up to `count` jobs; whether the queue is empty, and how many to fetch the next time."""
-        calls = [self._fetch_one(self._token()) for _ in range(count)]
-        results = [await calls[0]] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)
-        empty = False
+        self._reserved, self._reserved_at = count, time.monotonic()
+        jobs: list[Job] = []
         errors: list[BaseException] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                errors.append(result)
-            elif result.job is not None:
-                self._begin(result.job)
+        empty = False
+        try:
+            calls = [self._fetch_one(self._token()) for _ in range(count)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    errors.append(result)
+                elif result.job is not None:
+                    jobs.append(result.job)
+                else:
+                    empty = True
+                    limited = now_ms() + result.limited_ms if result.limited_ms > 0 else 0
+                    self._delayed_until_ms = limited or result.delayed_until_ms
+        finally:
+            reserved, self._reserved = self._reserved, 0
+            if reserved:
+                self._share.give(reserved - len(jobs))
             else:
-                empty = True
-                limited = now_ms() + result.limited_ms if result.limited_ms > 0 else 0
-                self._delayed_until_ms = limited or result.delayed_until_ms
+                self._share.force(len(jobs))
+        for job in jobs:
+            self._begin(job)
         if errors:
             raise errors[0]
-        return empty, 1 if empty else min(count * 2, _MOST_AT_ONCE)
+        return empty, 1 if empty else min(count * 2, self._most_at_once)
 
     async def _fetch_one(self, token: str) -> Fetched:
         try:
-            fetched = await self._queue.fetch(token, self._lock_ms())
+            fetched = await self._call(token, self._lock_ms())
         except RedisUnavailable as error:
             if error.maybe_applied:
                 self._doubtful.add(token)

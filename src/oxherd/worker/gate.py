@@ -16,22 +16,21 @@ class Gate:
         self._closed = False
 
     @property
-    def waiting(self) -> int:
-        """How many wait for a place."""
-        return len(self._waiting)
-
-    @property
     def crowded(self) -> bool:
         """Whether as many wait as there are places: more would keep the other events of the queue away."""
         return len(self._waiting) >= self._places
 
-    async def enter(self) -> bool:
+    def try_enter(self) -> bool:
+        """Take a place, if there is one now."""
+        if self._closed or self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self) -> bool:
         """Take a place, once there is one; False when the gate was closed meanwhile."""
         if self._closed:
             return False
-        if self._free > 0:
-            self._free -= 1
-            return True
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         return await place

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 from typing import Protocol
 
-from oxherd.worker.worker import Stopped
+from oxherd.worker.stopped import Stopped
 
 
 class Herd(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, Handler
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.job import Job, event_id_text
-from oxherd.queue.queue import BullQueue, Fetched
+from oxherd.queue.queue import BullQueue, Fetched, NewJob
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.sanitize import Sanitizer
@@ -25,6 +25,7 @@ from oxherd.worker.failure import describe_failure
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
+from oxherd.worker.places import Share
 from oxherd.worker.running import Run, Running, Stage, execute
 from oxherd.worker.settle import Settler, Unsettled, attempts_of
 
@@ -33,6 +34,9 @@ _ELSEWHERE_MS = 5_000
 # How long a job for which there is no place, and no room to wait, waits until it is offered again.
 _CROWDED_MS = 1_000
 _STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
+
+
+Route = Callable[[Any], BullQueue]
 
 
 @dataclass(slots=True)
@@ -54,7 +58,8 @@ class Pipeline:
     """What is done with each job of a queue.
 
     `events` are those that are processed here, `is_declared` knows the names of all that are declared for the
-    queue; `wants_next` says whether the worker has room for the job that follows a finished one.
+    queue; `share` says whether there is a place for the job that follows a finished one. `route`, where there is one,
+    finds the queue that a schedule's tick belongs to by its payload.
     """
 
     def __init__(
@@ -67,7 +72,8 @@ class Pipeline:
         *,
         events: dict[str, Processed],
         is_declared: Callable[[str], bool],
-        wants_next: Callable[[], bool],
+        share: Share,
+        route: Route | None,
     ) -> None:
         self._queue = queue
         self._schedulers = schedulers
@@ -76,7 +82,8 @@ class Pipeline:
         self._settler = settler
         self._events = events
         self._is_declared = is_declared
-        self._wants_next = wants_next
+        self._share = share
+        self._route = route
 
     async def process(self, running: Running) -> Fetched | Unsettled:
         """From a fetched job to its settled outcome; answers the job that follows, if one was begun."""
@@ -95,6 +102,8 @@ class Pipeline:
                 error = ("data", ErrorInfo("InvalidPayload", str(invalid)))
         if error is not None or processed is None:
             return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
+        if job.scheduler is not None and self._route is not None:
+            return await self._forward(running, processed, payload, self._route)
         return await self._admit(running, processed, payload)
 
     async def requeue(self, running: Running) -> Fetched | Unsettled:
@@ -132,39 +141,78 @@ class Pipeline:
         """Send a job to failed without running it."""
         self._faults.of_job(source, error, job)
         declaration = processed.declaration if processed is not None else None
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._wants_next())
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._share.goes_on())
 
     async def _advance(self, job: Job) -> bool:
         """A tick has begun: the next one is stored before anything else, so that no death breaks the chain.
 
         False when the worker's time is over before that is done.
         """
+
+        async def advance() -> None:
+            upcoming = next_tick_ms(job)
+            if upcoming is not None:
+                await self._schedulers.advance(job, upcoming)
+
+        try:
+            return await self._insist(advance)
+        except (OxherdError, ScriptError) as error:
+            self._faults.of_job("schedule", ErrorInfo(type(error).__name__, str(error)), job)
+        return True
+
+    async def _forward(self, running: Running, processed: Processed, payload: Any, route: Route) -> Fetched | Unsettled:
+        """Hand a tick to the shard of its key, where it takes its place among that key's events."""
+        job, declaration = running.job, processed.declaration
+        event_id = event_id_text(self._queue.keys.queue, job.id)
+        new = NewJob(event_id, declaration.name, job.data, declaration.options)
+
+        async def hand_over() -> None:
+            await route(payload).add(new, deadline=time.monotonic())
+
+        try:
+            handed_over = await self._insist(hand_over)
+        except (OxherdError, ScriptError) as error:
+            return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
+        if not handed_over:
+            return await self.requeue(running)
+        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.goes_on())
+
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """Do a step until Redis confirms it; False when the worker's time is over before that."""
         failures = 0
         while True:
             try:
-                upcoming = next_tick_ms(job)
-                if upcoming is not None:
-                    await self._schedulers.advance(job, upcoming)
+                await step()
             except RedisUnavailable:  # reported as an outage
                 failures += 1
                 if await self._settler.over(retry_delay(failures)):
                     return False
-                continue
-            except (OxherdError, ScriptError) as error:
-                self._faults.of_job("schedule", ErrorInfo(type(error).__name__, str(error)), job)
-            return True
+            else:
+                return True
 
     async def _admit(self, running: Running, processed: Processed, payload: Any) -> Fetched | Unsettled:
         running.declaration = processed.declaration
         gate = processed.gate
         if gate.crowded:
             return await self._settler.hold(running.job, _CROWDED_MS)
-        if not await gate.enter():
+        if not (gate.try_enter() or await self._wait_at(gate)):
             return await self.requeue(running)
+        running.gate = gate
         try:
             return await self._run(running, processed, payload)
         finally:
-            gate.leave()
+            running.leave_gate()
+
+    async def _wait_at(self, gate: Gate) -> bool:
+        """Wait for a place of the event; meanwhile the other events of the queue, if any, have the worker's."""
+        shared = len(self._events) > 1
+        if shared:
+            self._share.give()
+        try:
+            return await gate.wait()
+        finally:
+            if shared:
+                self._share.force()
 
     # -- the handler, and after it
 
@@ -179,7 +227,7 @@ class Pipeline:
         run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST
-        duration = running.duration_ms
+        duration = running.finish()
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
         became = outcome(run.ended, attempts_left=attempts_left)
         error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run, processed)
@@ -189,7 +237,7 @@ class Pipeline:
             WRITES[became],
             result=run.result,
             error=error,
-            fetch_next=self._wants_next(),
+            fetch_next=self._share.goes_on(),
         )
         if isinstance(settled, Unsettled):
             running.unwritten = settled is Unsettled.UNWRITTEN

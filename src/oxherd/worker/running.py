@@ -15,6 +15,7 @@ from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, Timed
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.queue.job import Job
+from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import Ended, Outcome
 
 
@@ -45,9 +46,27 @@ class Run:
 
 
 class Running:
-    """An event that a worker holds; its task is set as soon as there is one."""
+    """An event that a worker holds; its task is set as soon as there is one.
 
-    __slots__ = ("_timer", "began", "context", "declaration", "job", "outcome", "shown", "stage", "task", "unwritten")
+    `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place while its
+    outcome waits for Redis.
+    """
+
+    __slots__ = (
+        "_timer",
+        "began",
+        "context",
+        "declaration",
+        "ended",
+        "gate",
+        "job",
+        "outcome",
+        "placeless",
+        "shown",
+        "stage",
+        "task",
+        "unwritten",
+    )
 
     task: asyncio.Task[None]
 
@@ -55,6 +74,9 @@ class Running:
         self.job = job
         self.stage = Stage.STARTING
         self.began = 0.0
+        self.ended = 0.0
+        self.gate: Gate | None = None
+        self.placeless = False
         self.declaration: Declaration | None = None
         self.context: Context | None = None
         self.shown: Any = None
@@ -80,10 +102,16 @@ class Running:
             context.cancelled = reason
         self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
 
-    @property
-    def duration_ms(self) -> float:
-        """Milliseconds since the handler began."""
-        return (time.perf_counter() - self.began) * 1000
+    def leave_gate(self) -> None:
+        """Give the place at the gate back, if it is held."""
+        gate, self.gate = self.gate, None
+        if gate is not None:
+            gate.leave()
+
+    def finish(self) -> float:
+        """Note that the handler has ended; answers how long it ran, in milliseconds."""
+        self.ended = time.perf_counter()
+        return (self.ended - self.began) * 1000
 
 
 Call = Callable[[Running, Any], Awaitable[Any]]

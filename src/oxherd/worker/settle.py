@@ -44,10 +44,17 @@ class Settler:
     """
 
     def __init__(
-        self, queue: BullQueue, faults: QueueFaults, lock_ms: Callable[[], int], many: FinishMany | None
+        self,
+        queue: BullQueue,
+        faults: QueueFaults,
+        lock_ms: Callable[[], int],
+        many: FinishMany | None,
+        *,
+        ordered: bool,
     ) -> None:
         self._queue = queue
         self._many = many
+        self._ordered = ordered
         self._faults = faults
         self._lock_ms = lock_ms
         self._removed: dict[tuple[str, bytes], bool] = {}
@@ -68,29 +75,59 @@ class Settler:
         """Write what became of a job; answers the job that was begun in the same step, if any."""
         if write is Write.NOTHING:
             return Unsettled.LOST
-        queue = self._queue
         fields = [] if error is None else _failure_fields(job, error)
-        if write is Write.COMPLETE:
-            return await self.persist(job, partial(self._complete, job, declaration, result), fetch_next=fetch_next)
-        if write is Write.FAIL:
-            options = self._finish_options(job, declaration, "failed")
-            reason = (error.message if error else "").encode()
-
-            def fail(fetch: bool) -> Awaitable[Answer]:
-                return queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
-
-            return await self.persist(job, fail, fetch_next=fetch_next)
+        if write is Write.COMPLETE or write is Write.FAIL:
+            settled = await self._finish(job, declaration, write, result, error, fields, fetch_next=fetch_next)
+            if self._ordered and not fetch_next:
+                await self._wake()
+            return settled
         delay = _retry_delay_ms(job, declaration) if write is Write.RETRY else 0
+        queue = self._queue
 
         def put_back(_: bool) -> Awaitable[Answer]:
             if write is Write.REQUEUE:
                 return queue.requeue(job.id, job.token)
+            if self._ordered:
+                return queue.retry_in_order(job, fields, delay)
             return queue.delay(job, delay, fields) if delay else queue.retry_now(job, fields)
 
         return await self.persist(job, put_back, leaves_running=True)
 
+    async def _finish(
+        self,
+        job: Job,
+        declaration: Declaration | None,
+        write: Write,
+        result: bytes,
+        error: ErrorInfo | None,
+        fields: list[Any],
+        *,
+        fetch_next: bool,
+    ) -> Fetched | Unsettled:
+        queue = self._queue
+        if write is Write.COMPLETE:
+            return await self.persist(job, partial(self._complete, job, declaration, result), fetch_next=fetch_next)
+        options = self._finish_options(job, declaration, "failed")
+        reason = (error.message if error else "").encode()
+
+        def fail(fetch: bool) -> Awaitable[Answer]:
+            return queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
+
+        return await self.persist(job, fail, fetch_next=fetch_next)
+
+    async def _wake(self) -> None:
+        """Tell the workers that wait for the one before to end; where they hear nothing, they look within seconds."""
+        try:
+            await self._queue.wake()
+        except RedisUnavailable:  # reported as an outage
+            return
+        except ScriptError as error:
+            self._faults.lasting("finish", error)
+
     async def hold(self, job: Job, delay_ms: int) -> Fetched | Unsettled:
-        """Offer a job again later, without costing an attempt."""
+        """Offer a job again later, without costing an attempt; one that is kept in order is next again."""
+        if self._ordered:
+            return await self.settle(job, None, Write.REQUEUE)
         return await self.persist(
             job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
         )

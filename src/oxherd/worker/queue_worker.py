@@ -1,11 +1,11 @@
-"""One queue's worker: begins jobs as there is room, keeps their locks, and ends in order."""
+"""One queue's worker: begins jobs as there are places, keeps their locks, and ends in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
@@ -20,30 +20,25 @@ from oxherd.worker.faults import QueueFaults
 from oxherd.worker.fetch import Fetcher
 from oxherd.worker.lease import Lease
 from oxherd.worker.outcome import Outcome, Write
-from oxherd.worker.pipeline import Pipeline, Processed
+from oxherd.worker.pipeline import Pipeline, Processed, Route
+from oxherd.worker.places import Share
 from oxherd.worker.running import Running, Stage
 from oxherd.worker.settle import Settler, Unsettled
+from oxherd.worker.stopped import Stopped, stopped
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
 _LAST_SECONDS = 0.1
 
 
-@dataclass(slots=True)
-class Stopped:
-    """What became of the events that were held when a stop began.
-
-    `stranded` ones could not be put back or written; `stuck` says that a handler could not be ended.
-    """
-
-    drained: int = 0
-    requeued: int = 0
-    stranded: int = 0
-    stuck: bool = False
-
-
 class QueueWorker:
-    """Processes the events of one queue; `is_declared` says whether an event of a name is declared for it."""
+    """Processes the events of one queue.
+
+    `events` are those that are processed, `is_declared` says whether an event of a name is declared for the queue at
+    all; `share` is the queue's share of the worker's places. `together`: completions that end at the same moment are
+    written together; `ordered`: one job at a time, in order; `route` finds the queue that a schedule's tick belongs to,
+    where that is another.
+    """
 
     def __init__(
         self,
@@ -52,10 +47,15 @@ class QueueWorker:
         signals: Signals,
         is_declared: Callable[[str], bool],
         *,
+        events: dict[str, Processed],
+        share: Share,
         together: bool,
+        ordered: bool,
+        route: Route | None,
     ) -> None:
         self._queue = queue
-        self._events: dict[str, Processed] = {}
+        self._events = events
+        self._share = share
         self._running: dict[asyncio.Task[None], Running] = {}
         self._held_at_stop: list[Running] = []
         self._idle = asyncio.Event()
@@ -65,7 +65,7 @@ class QueueWorker:
         name = queue.keys.queue
         self._faults = QueueFaults(name, signals)
         many = FinishMany(queue) if together else None
-        self._settler = Settler(queue, self._faults, self._lock_ms, many)
+        self._settler = Settler(queue, self._faults, self._lock_ms, many, ordered=ordered)
         self._pipeline = Pipeline(
             queue,
             schedulers,
@@ -74,14 +74,16 @@ class QueueWorker:
             self._settler,
             events=self._events,
             is_declared=is_declared,
-            wants_next=self._wants_next,
+            share=share,
+            route=route,
         )
         self._waiter = Waiter(queue.client, queue.keys.slot, queue.keys.marker)
         self._fetcher = Fetcher(
             queue,
             self._waiter,
             self._faults,
-            room=self._room,
+            share=share,
+            ordered=ordered,
             begin=self._begin,
             recover=self._requeue_orphans,
             doubtful=self._settler.doubtful,
@@ -89,16 +91,6 @@ class QueueWorker:
         )
         self._lease = Lease(queue, self._faults, self._running.values, self._lock_ms, self._stalls)
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def events(self) -> list[str]:
-        """The names of the events that are processed."""
-        return list(self._events)
-
-    def add(self, processed: Processed) -> None:
-        """Process an event, too."""
-        self._events[processed.declaration.name] = processed
-        self._fetcher.freed(None)
 
     def start(self) -> None:
         """Begin to take events."""
@@ -110,12 +102,13 @@ class QueueWorker:
             create(self._lease.run(), name=f"oxherd-lease-{name}"),
         ]
 
-    async def stop(self, time_over: asyncio.Event) -> Stopped:
-        """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
+    def drain(self) -> None:
+        """Begin nothing more; what is held now is what the stop reports on."""
         self._draining = True
         self._held_at_stop = list(self._running.values())
-        for processed in self._events.values():
-            processed.gate.close()
+
+    async def stop(self, time_over: asyncio.Event) -> Stopped:
+        """After `drain`: let what runs end until `time_over`, then put back what still runs."""
         fetching, lease = self._tasks
         await self._fetcher.stop()
         await _until(time_over, fetching, self._idle)
@@ -125,33 +118,29 @@ class QueueWorker:
         await asyncio.wait([fetching, lease])
         orphaned = await self._last_orphans()
         await self._waiter.close()
-        await asyncio.gather(*(processed.executor.close() for processed in self._events.values()))
-        return _stopped(self._held_at_stop, stuck=stuck, orphaned=orphaned)
+        return stopped(self._held_at_stop, stuck=stuck, orphaned=orphaned)
 
-    async def remove(self, event: str, time_over: asyncio.Event) -> Stopped:
-        """Stop one event of several; its jobs wait on the queue from now on."""
-        processed = self._events.pop(event)
-        processed.gate.close()
+    async def let_go(self, processed: Processed, time_over: asyncio.Event) -> Stopped:
+        """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
         over = asyncio.create_task(time_over.wait())
         while (tasks := [running.task for running in mine if not running.task.done()]) and not over.done():
             await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
         stuck = await self._put_back([running for running in mine if not running.task.done()])
-        await processed.executor.close()
-        return _stopped(mine, stuck=stuck, orphaned=0)
+        return stopped(mine, stuck=stuck, orphaned=0)
+
+    def lend_places(self, older: float) -> None:
+        """Let other queues have the places of what has waited for Redis for more than `older` seconds."""
+        self._fetcher.lend(older)
+        since = time.perf_counter() - older
+        for running in self._running.values():
+            if running.stage is Stage.SETTLING and running.ended < since and not running.placeless:
+                running.placeless = True
+                running.leave_gate()
+                self._share.give()
 
     # -- beginning
-
-    def _room(self) -> int:
-        if self._draining:
-            return 0
-        # Those that wait for a place of their event take no room from the other events of the queue.
-        events = self._events.values()
-        return sum(event.declaration.concurrency + event.gate.waiting for event in events) - len(self._running)
-
-    def _wants_next(self) -> bool:
-        return not self._draining and self._room() >= 0
 
     def _begin(self, job: Job) -> None:
         # A context of its own for each event: what a handler sets in it must not reach the next.
@@ -172,6 +161,8 @@ class QueueWorker:
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]
+            if running.placeless:
+                self._share.force()
             self._begin(following.job)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -184,7 +175,10 @@ class QueueWorker:
         if not task.cancelled() and (error := task.exception()) is not None:
             abandoned = running.unwritten = True
             self._faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
-        self._fetcher.freed(None if abandoned else running.job.token)
+        if not abandoned:
+            self._fetcher.freed(running.job.token)
+        if not running.placeless:
+            self._share.give()
 
     # -- ending
 
@@ -206,7 +200,7 @@ class QueueWorker:
 
     async def _abandon(self, running: Running) -> None:
         running.stage = Stage.ABANDONED
-        duration = running.duration_ms
+        duration = running.finish()
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 settled = await self._settler.settle(running.job, running.declaration, Write.REQUEUE)
@@ -246,17 +240,6 @@ class QueueWorker:
 
     def _stalls(self) -> int:
         return max((processed.declaration.stalls for processed in self._events.values()), default=1)
-
-
-def _stopped(held: list[Running], *, stuck: bool, orphaned: int) -> Stopped:
-    outcomes = [running.outcome for running in held if running.outcome is not None]
-    requeued = outcomes.count(Outcome.REQUEUED)
-    return Stopped(
-        drained=len(outcomes) - requeued - outcomes.count(Outcome.LOST),
-        requeued=requeued,
-        stranded=sum(running.unwritten for running in held) + orphaned,
-        stuck=stuck,
-    )
 
 
 async def _ended(held: list[Running], seconds: float) -> None:

@@ -1,0 +1,80 @@
+"""An event with shards, as its emitter sees it: which of its queues an event goes to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Callable
+
+from oxherd.declaration import Declaration, key_of
+from oxherd.errors import RedisUnavailable
+from oxherd.queue.layouts import Layouts
+from oxherd.queue.queue import BullQueue, NewJob
+from oxherd.queue.shards import shard_of, shard_queues
+
+# How long the queues of other numbers of shards may take to say whether they hold an id.
+_LOOK_SECONDS = 1.0
+_NUMBERS_SECONDS = 3600.0
+
+
+class Sharded:
+    """One event's shards on one connection."""
+
+    def __init__(self, declaration: Declaration, layouts: Layouts, queue_named: Callable[[str], BullQueue]) -> None:
+        self._declaration = declaration
+        self._layouts = layouts
+        self._queue_named = queue_named
+        self._queues = [queue_named(name) for name in shard_queues(declaration.name, declaration.shards)]
+        # Each process begins elsewhere: those that emit one event each reach all shards, too.
+        self._turns = itertools.cycle(random.sample(range(declaration.shards), declaration.shards))
+        self._others: list[int] = [1]
+        self._looked_at = -_NUMBERS_SECONDS
+
+    async def ready(self, deadline: float) -> None:
+        """Before events are added: see to it that workers know of these shards; asks Redis once an hour.
+
+        Raises:
+            RedisUnavailable, ScriptError: Redis did not acknowledge it before `deadline` (monotonic seconds).
+        """
+        await self._layouts.say(self._declaration.shards, deadline)
+
+    def queue(self, job: NewJob, *, own_id: bool) -> BullQueue:
+        """The queue of a job: by its key, else by its id where the caller has chosen that, else the next in turn.
+
+        Raises:
+            UsageError: the event's key function failed.
+        """
+        word = self._word(job, own_id=own_id)
+        return self._queues[next(self._turns) if word is None else shard_of(word, len(self._queues))]
+
+    async def holds(self, job: NewJob) -> bool:
+        """Whether a job of that id, which the caller has chosen, is stored since the event had other shards.
+
+        What does not answer within a second is taken for holding none.
+        """
+        word = self._word(job, own_id=True) or b""
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await asyncio.gather(*(self._exists(number, word, job.id) for number in await self._numbers()))
+        except (RedisUnavailable, TimeoutError):  # reported as an outage, if it is one
+            return False
+        return any(found)
+
+    def _word(self, job: NewJob, *, own_id: bool) -> bytes | None:
+        declaration = self._declaration
+        key = None if declaration.key is None else key_of(declaration, declaration.payload.decode(job.data))
+        return job.id.encode() if key is None and own_id else key
+
+    async def _numbers(self) -> list[int]:
+        if time.monotonic() - self._looked_at > _NUMBERS_SECONDS:
+            known = await self._layouts.known(all_copies=True)
+            self._others = [1, *(layout.shards for layout in known if layout.shards != self._declaration.shards)]
+            self._looked_at = time.monotonic()
+        return self._others
+
+    async def _exists(self, number: int, word: bytes, job_id: str) -> bool:
+        return await self._queue_named(shard_queues(self._declaration.name, number)[shard_of(word, number)]).holds(
+            job_id
+        )

@@ -1,0 +1,158 @@
+"""One event and all of its shards, or one queue and all of its events: queue workers under one budget of places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from oxherd.declaration import Declaration, key_of
+from oxherd.queue.layouts import Layouts
+from oxherd.queue.queue import BullQueue
+from oxherd.queue.schedulers import Schedulers
+from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.signals import Signals
+from oxherd.worker.faults import QueueFaults
+from oxherd.worker.follow import Follower
+from oxherd.worker.pipeline import Processed
+from oxherd.worker.places import Places
+from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.stopped import Stopped, total
+
+# A server that has not answered for so long keeps no places from the queues on other servers.
+_LEND_SECONDS = 0.5
+
+
+class Queues(Protocol):
+    """What a group needs of a connection."""
+
+    def queue(self, declaration: Declaration) -> BullQueue: ...
+    def queue_named(self, name: str) -> BullQueue: ...
+    def schedulers(self, queue: BullQueue) -> Schedulers: ...
+    def layouts(self, event: str) -> Layouts: ...
+
+
+class Group:
+    """Processes the events that were added: those of one queue, or one event on all of its queues.
+
+    `is_declared` says whether an event of a name is declared for the queue; `together` whether completions that end
+    at the same moment are written together.
+
+    Raises:
+        ConfigError: the queue of the first event cannot be used on this server.
+    """
+
+    def __init__(
+        self,
+        queues: Queues,
+        declaration: Declaration,
+        signals: Signals,
+        is_declared: Callable[[str], bool],
+        *,
+        together: bool,
+    ) -> None:
+        self._queues = queues
+        self._home = queues.queue(declaration).keys.queue
+        self._signals = signals
+        self._is_declared = is_declared
+        self._together = together and not declaration.ordered
+        self._declaration = declaration
+        self._events: dict[str, Processed] = {}
+        self._places = Places(lambda: sum(event.declaration.concurrency for event in self._events.values()))
+        self._workers: dict[str, QueueWorker] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._follower: Follower | None = None
+        if declaration.own_queue:
+            self._follower = Follower(
+                declaration,
+                queues.layouts(declaration.name),
+                QueueFaults(self._home, signals),
+                queue=queues.queue_named,
+                serve=self._serve,
+                retire=self._retire,
+            )
+
+    @property
+    def events(self) -> list[str]:
+        """The names of the events that are processed."""
+        return list(self._events)
+
+    def add(self, processed: Processed) -> None:
+        """Process an event, too."""
+        self._events[processed.declaration.name] = processed
+        self._places.changed()
+
+    def start(self) -> None:
+        """Begin to take events."""
+        create = asyncio.get_running_loop().create_task
+        if self._follower is None:
+            self._serve(self._home)
+            return
+        self._follower.start()
+        self._tasks = [
+            create(self._follower.run(), name=f"oxherd-follow-{self._home}"),
+            create(self._lend(), name=f"oxherd-lend-{self._home}"),
+        ]
+
+    async def stop(self, time_over: asyncio.Event) -> Stopped:
+        """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.drain()
+        for processed in self._events.values():
+            processed.gate.close()
+        reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers))
+        await asyncio.gather(*(processed.executor.close() for processed in self._events.values()))
+        return total(reports)
+
+    async def remove(self, event: str, time_over: asyncio.Event) -> Stopped:
+        """Stop one event of several; its jobs wait on the queue from now on."""
+        processed = self._events.pop(event)
+        self._places.changed()
+        processed.gate.close()
+        reports = [await worker.let_go(processed, time_over) for worker in self._workers.values()]
+        await processed.executor.close()
+        return total(reports)
+
+    def _serve(self, name: str) -> None:
+        if name in self._workers:
+            return
+        queue = self._queues.queue_named(name)
+        worker = self._workers[name] = QueueWorker(
+            queue,
+            self._queues.schedulers(queue),
+            self._signals,
+            self._is_declared,
+            events=self._events,
+            share=self._places.share(),
+            together=self._together,
+            ordered=self._declaration.ordered,
+            route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
+        )
+        worker.start()
+
+    def _route(self, payload: Any) -> BullQueue:
+        """The queue of a payload's key."""
+        declaration = self._declaration
+        key = key_of(declaration, payload)
+        shard = 0 if key is None else shard_of(key, declaration.shards)
+        return self._queues.queue_named(shard_queues(declaration.name, declaration.shards)[shard])
+
+    async def _retire(self, name: str) -> None:
+        """Leave a queue that is empty and used no more."""
+        worker = self._workers.pop(name, None)
+        if worker is not None:
+            worker.drain()
+            await worker.stop(asyncio.Event())
+
+    async def _lend(self) -> None:
+        """Keep a server that does not answer from holding the places of queues on others."""
+        while True:
+            await asyncio.sleep(_LEND_SECONDS)
+            if len(self._workers) > 1:
+                for worker in self._workers.values():
+                    worker.lend_places(_LEND_SECONDS)

@@ -1,0 +1,177 @@
+"""How an event is spread over queues, and how a worker's places are shared out among them: no server is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from redis.crc import key_slot
+
+from oxherd import DeclarationError, Oxherd, OxherdError, UsageError
+from oxherd.declaration import key_of
+from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.worker.places import Places, Share
+
+
+class Order(BaseModel):
+    number: int
+    customer: Any = None
+
+
+def customer(order: Order) -> Any:
+    return order.customer
+
+
+@given(st.integers(2, 1024), st.from_regex(r"[a-z][a-z.]{0,20}", fullmatch=True))
+@settings(max_examples=60, deadline=None)
+def test_each_shard_lies_in_its_own_equal_part_of_the_slots(shards: int, event: str) -> None:
+    queues = shard_queues(event, shards)
+    assert len(set(queues)) == shards
+    for shard, queue in enumerate(queues):
+        assert queue.startswith("{")
+        assert queue.endswith("}")
+        slot = key_slot(f"bull:{queue}:wait".encode())
+        assert shard * 16384 / shards <= slot < (shard + 1) * 16384 / shards
+
+
+def test_one_shard_is_the_plain_queue_of_the_event() -> None:
+    assert shard_queues("order.placed", 1) == ("{order.placed}",)
+
+
+@given(st.text(min_size=1))
+def test_a_key_belongs_to_the_shard_that_its_crc_says(key: str) -> None:
+    encoded = key.encode("utf-8", "surrogatepass")
+    assert shard_of(encoded, 7) == crc32(encoded) % 7
+
+
+@pytest.mark.parametrize("key", ["Zoë", 17, UUID(int=5), b"raw"])
+def test_a_key_is_a_str_an_int_a_uuid_or_bytes(key: Any) -> None:
+    event = Oxherd().declare("order.placed", Order, shards=3, key=customer)
+    encoded = key_of(event.declaration, Order(number=1, customer=key))
+    assert encoded == (key if isinstance(key, bytes) else str(key).encode())
+
+
+@pytest.mark.parametrize("key", [1.5, ["secret"], object()])
+def test_another_key_is_refused_without_telling_it(key: Any) -> None:
+    event = Oxherd().declare("order.placed", Order, shards=3, key=customer)
+    with pytest.raises(UsageError, match="key function answered a ") as caught:
+        key_of(event.declaration, Order(number=1, customer=key))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_function_that_raises_is_named_without_its_message() -> None:
+    def broken(order: Order) -> str:
+        raise ValueError("secret")
+
+    event = Oxherd().declare("order.placed", Order, shards=3, key=broken)
+    with pytest.raises(UsageError, match="key function raised ValueError") as caught:
+        key_of(event.declaration, Order(number=1))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shards": 0},
+        {"shards": 1025},
+        {"shards": 2.0},
+        {"shards": 2, "ordered": True},
+        {"shards": 2, "queue": "{orders}"},
+        {"ordered": True, "queue": "{orders}"},
+        {"ordered": "yes"},
+        {"key": "customer"},
+    ],
+)
+def test_what_cannot_be_sharded_is_refused_at_declaration(options: dict[str, Any]) -> None:
+    with pytest.raises(DeclarationError):
+        Oxherd().declare("order.placed", Order, **options)
+
+
+async def test_an_ordered_event_takes_no_priority() -> None:
+    event = Oxherd().declare("order.placed", Order, ordered=True)
+    with pytest.raises(OxherdError, match="no priorities"):
+        await event.emit(Order(number=1), priority=1)
+
+
+async def settle() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+Step = tuple[str, int]
+
+
+@given(
+    st.integers(1, 8),
+    st.integers(1, 5),
+    st.lists(st.tuples(st.sampled_from(["take", "end", "force", "close"]), st.integers(0, 4)), max_size=80),
+)
+@settings(deadline=None)
+def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits(
+    capacity: int, queues: int, steps: list[Step]
+) -> None:
+    async def history() -> None:
+        places = Places(lambda: capacity)
+        shares = [places.share() for _ in range(queues)]
+        takes: dict[int, asyncio.Task[int]] = {}
+        forced = 0
+        for step, number in steps:
+            share = shares[number % queues]
+            match step:
+                case "take" if number % queues not in takes:
+                    takes[number % queues] = asyncio.ensure_future(share.take(number + 1))
+                case "end" if share.held:
+                    share.give()
+                case "force":
+                    share.force()
+                    forced += 1
+                case "close":
+                    share.close()
+                case _:
+                    pass
+            await settle()
+            takes = {index: task for index, task in takes.items() if not task.done()}
+            assert sum(share.held for share in shares) == capacity - places.free
+            assert places.free >= -forced
+            assert places.free <= 0 or not takes, "nobody waits while a place is free"
+        for task in takes.values():
+            task.cancel()
+
+    asyncio.run(history())
+
+
+async def serve(places: Places, share: Share, order: list[int], name: int, backlog: int) -> None:
+    """A queue with a backlog: takes places as it can, and goes on as it may."""
+    left = backlog
+
+    async def lane() -> None:
+        nonlocal left
+        while True:
+            left -= 1
+            order.append(name)
+            await asyncio.sleep(0.002)
+            if left <= 0 or not share.goes_on():
+                share.give()
+                return
+
+    lanes: list[asyncio.Task[None]] = []
+    while left > 0:
+        lanes += [asyncio.ensure_future(lane()) for _ in range(await share.take(4))]
+        await asyncio.sleep(0)
+    await asyncio.gather(*lanes)
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 5, 12])
+async def test_queues_with_equal_backlogs_get_on_equally(capacity: int) -> None:
+    places = Places(lambda: capacity)
+    order: list[int] = []
+    await asyncio.gather(*(serve(places, places.share(), order, name, 60) for name in range(6)))
+    half = order[: len(order) // 2]
+    assert min(half.count(name) for name in range(6)) >= 15, "half of the way, each has done a good part of its half"
