@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -126,9 +127,9 @@ class _Supervisor:
 
 
 def _terminate(process: Process) -> None:
-    # It may have ended without our knowing yet.
+    # Not process.terminate(): that reaps a process which has just ended, and asyncio then reports the status 255.
     with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+        os.kill(process.pid, signal.SIGTERM)
 
 
 def _report(pid: int, status: int, pause: float | None) -> None:
