@@ -85,7 +85,7 @@ def make_herd(prefix: str) -> Callable[..., Oxherd]:
 @pytest.fixture
 def herd(request: pytest.FixtureRequest, url: str, make_herd: Callable[..., Oxherd]) -> Oxherd:
     """A herd on each kind of server; on the cluster it finishes by BullMQ's own script, so that both ways are run."""
-    return make_herd(url, finish_together="cluster" not in request.node.callspec.id)
+    return make_herd(url, batched="cluster" not in request.node.callspec.id)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from oxherd.policy import Keep, Retry, Seconds, seconds
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
+from oxherd.worker.events import Processed
 from oxherd.worker.group import Group
-from oxherd.worker.pipeline import Processed
 from oxherd.worker.stopped import Stopped, total
 
 P = TypeVar("P")
@@ -53,8 +53,8 @@ class Oxherd:
         prefix: BullMQ's key prefix.
         emit_timeout: seconds (or a timedelta) that an emit may take.
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
-        finish_together: complete the events that end at the same moment with one script of ours, which leaves the same
-            data; False completes each with BullMQ's own moveToFinished.
+        batched: add the events that are emitted at the same moment, and complete those that end at the same moment,
+            with one script of ours, which leaves the same data; False does each with BullMQ's own.
 
     Nothing is connected or read from the environment before the first use.
 
@@ -69,14 +69,14 @@ class Oxherd:
         prefix: str = "bull",
         emit_timeout: Seconds = 10,
         stop_timeout: Seconds = 25,
-        finish_together: bool = True,
+        batched: bool = True,
     ) -> None:
         if not isinstance(prefix, str) or not prefix or len(prefix) > 256:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("prefix must be a word such as 'bull'.")
         self.prefix = prefix
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
         self.stop_timeout = seconds(stop_timeout, "stop_timeout")
-        self._finish_together = finish_together
+        self._batched = batched
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
         self.server = Server(url)
@@ -246,7 +246,7 @@ class Oxherd:
             link = self._links.get(loop)
             if link is None:
                 url = await asyncio.to_thread(self.server.url)
-                link = self._links[loop] = Link(url, self.prefix, self._outages)
+                link = self._links[loop] = Link(url, self.prefix, self._outages, batched=self._batched)
             return link
 
     async def close(self) -> None:
@@ -339,7 +339,7 @@ class Oxherd:
         new = group is None
         if group is None:
             is_declared = partial(self._is_declared, declaration.queue)
-            group = Group(link, declaration, self.signals, is_declared, together=self._finish_together)
+            group = Group(link, declaration, self.signals, is_declared)
             self._groups[declaration.queue] = group
         assert event.handler is not None  # noqa: S101 - checked by start_events
         group.add(Processed(declaration, event.handler, event.sanitizer()))

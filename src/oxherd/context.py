@@ -72,6 +72,7 @@ class Context:
         fence: int = 1,
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.text = text
         self.event = event
@@ -80,7 +81,7 @@ class Context:
         self.cancelled: Reason | None = None
         self._emitted_ms = emitted_ms
         self._report = report
-        self._loop = None if report is None else asyncio.get_running_loop()
+        self._loop = loop
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
     # These are made when they are asked for: most handlers do not.
@@ -146,8 +147,7 @@ class ContextFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        context = current.get()
         # Our own records say themselves whose they are; a user's `extra` must not.
-        if context is not None and record.name != "oxherd":
+        if record.name != "oxherd" and (context := current.get()) is not None:
             record.__dict__.update(bound_fields(context))
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
@@ -21,18 +21,17 @@ from oxherd.declaration import (
     check_priority,
     inspect_handler,
 )
-from oxherd.errors import DeclarationError, EmitError, OxherdError, RedisUnavailable, UsageError
+from oxherd.emitting import Emitter
+from oxherd.errors import DeclarationError, EmitError, OxherdError, UsageError
 from oxherd.policy import Seconds, seconds
-from oxherd.queue.queue import BullQueue, NewJob, now_ms
-from oxherd.redis.client import Attempts, ScriptError
+from oxherd.queue.clock import now_ms
+from oxherd.queue.job import NewJob
 from oxherd.sanitize import Sanitizer
 from oxherd.schedule.cron import Cron, Every, Schedule
 from oxherd.schedule.scheduler import ensure
-from oxherd.signals import ErrorInfo, QueueFault
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
     from oxherd.app import Oxherd
-    from oxherd.link import Link
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -56,6 +55,7 @@ class Event(Generic[P, R]):
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
         self._herd = herd
         self.declaration = declaration
+        self._emitter = Emitter(declaration, herd.signals, herd.emit_timeout)
         self._handler: Handler | None = None
         self._sanitize: Callable[[Any], Any] | None = None
 
@@ -150,7 +150,7 @@ class Event(Generic[P, R]):
         """
         job, event_id = self._new_job(payload, delay, priority, id)
         link = await self._herd.link()
-        await self._add(link, job, own_id=id is not None)
+        await self._emitter.add(link, job, own_id=id is not None)
         return Emitted(event_id, self.name)
 
     async def emit_many(
@@ -161,16 +161,15 @@ class Event(Generic[P, R]):
         Raises:
             EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged.
         """
-        jobs = [self._new_job(payload, delay, priority, None) for payload in payloads]
+        jobs = [self._new_job(payload, delay, priority, None)[0] for payload in payloads]
         link = await self._herd.link()
         emitted: list[Emitted[R]] = []
         for start in range(0, len(jobs), _AT_ONCE):
             chunk = jobs[start : start + _AT_ONCE]
-            results = await asyncio.gather(*(self._add(link, job) for job, _ in chunk), return_exceptions=True)
-            errors = [result for result in results if isinstance(result, BaseException)]
-            emitted += [Emitted(i, self.name) for (_, i), result in zip(chunk, results, strict=True) if result is None]
-            if errors:
-                raise _midway(errors, emitted, len(jobs))
+            failures = await self._emitter.add_many(link, chunk)
+            emitted += [Emitted(UUID(job.id), self.name) for job in chunk if job.id not in failures]
+            if failures:
+                raise _midway(list(failures.values()), emitted, len(jobs))
         return emitted
 
     def emit_sync(
@@ -214,7 +213,7 @@ class Event(Generic[P, R]):
         link = await self._herd.link()
         schedulers = link.schedulers(link.queue(declaration))
         deadline = time.monotonic() + self._herd.emit_timeout
-        await self._acknowledged(
+        await self._emitter.scheduled(
             ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
         )
 
@@ -228,7 +227,7 @@ class Event(Generic[P, R]):
         link = await self._herd.link()
         schedulers = link.schedulers(link.queue(self.declaration))
         deadline = time.monotonic() + self._herd.emit_timeout
-        return await self._acknowledged(schedulers.remove(scheduler, deadline=deadline))
+        return await self._emitter.scheduled(schedulers.remove(scheduler, deadline=deadline))
 
     # -- processing
 
@@ -281,68 +280,10 @@ class Event(Generic[P, R]):
         data = declaration.payload.encode(payload)
         return NewJob(str(event_id), declaration.name, data, declaration.options, delay_ms, priority), event_id
 
-    async def _add(self, link: Link, job: NewJob, *, own_id: bool = False) -> None:
-        limit = self._herd.emit_timeout
-        attempts = Attempts()
-        cause: BaseException
-        try:
-            async with asyncio.timeout(limit):
-                deadline = time.monotonic() + limit
-                queue = await self._queue(link, job, deadline, own_id=own_id)
-                if queue is not None:
-                    await queue.add(job, deadline=deadline, attempts=attempts)
-        except (RedisUnavailable, TimeoutError) as error:
-            cause = error
-        except ScriptError as error:
-            cause = error
-            self._fault("emit", error, job)
-        else:
-            return
-        if isinstance(cause, TimeoutError) and attempts.last is not None:
-            cause = attempts.last
-        raise self._not_acknowledged(cause, limit, attempts.maybe_applied)
-
-    async def _queue(self, link: Link, job: NewJob, deadline: float, *, own_id: bool) -> BullQueue | None:
-        """Where a job belongs; None where one of its id is stored already, from when the event had other shards."""
-        if self.declaration.shards == 1:
-            return link.queue(self.declaration)
-        sharded = link.sharded(self.declaration)
-        queue = sharded.queue(job, own_id=own_id)
-        await sharded.ready(deadline)
-        return None if own_id and await sharded.holds(job) else queue
-
-    def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
-        why = str(cause) or f"no answer within {limit:g} s"
-        hint = "it may be stored: emit it again with the same id" if maybe_stored else "it is not stored"
-        return EmitError(f"{self.name} was not acknowledged ({why.rstrip('.')}); {hint}.", maybe_stored=maybe_stored)
-
-    def _fault(self, source: str, error: BaseException, job: NewJob | None = None) -> None:
-        self._herd.signals.emit(
-            QueueFault(
-                source=source,
-                queue=self.declaration.queue,
-                error=ErrorInfo(type(error).__name__, str(error)),
-                event=self.name,
-                event_id=job.id if job is not None else None,
-            )
-        )
-
-    async def _acknowledged(self, call: Awaitable[S]) -> S:
-        """A call about a schedule, its failure turned into an EmitError."""
-        try:
-            return await call
-        except ScriptError as error:
-            cause: Exception = error
-            self._fault("schedule", error)
-        except RedisUnavailable as error:
-            cause = error
-        raise EmitError(f"{self.name}: the schedule was not acknowledged ({str(cause).rstrip('.')}).")
-
     def _scheduler(self, name: str) -> str:
         check_name(name, "schedule")
         # On a queue that several events share, each has its own names.
-        own = self.declaration.queue == f"{{{self.name}}}"
-        return name if own else f"{self.name}/{name}"
+        return name if self.declaration.own_queue else f"{self.name}/{name}"
 
 
 def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:

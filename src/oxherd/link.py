@@ -26,9 +26,10 @@ T = TypeVar("T")
 class Link:
     """One event loop's client, and the queues that it has been asked for."""
 
-    def __init__(self, url: RedisURL, prefix: str, outages: Outages) -> None:
+    def __init__(self, url: RedisURL, prefix: str, outages: Outages, *, batched: bool) -> None:
         self.client = Client(url, outages)
         self._prefix = prefix
+        self._batched = batched
         self._queues: dict[str, BullQueue] = {}
         self._layouts: dict[str, Layouts] = {}
         self._sharded: dict[str, Sharded] = {}
@@ -49,7 +50,7 @@ class Link:
         """The queue of a name that has a hash tag, or needs none."""
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = BullQueue(self.client, QueueKeys(self._prefix, name))
+            queue = self._queues[name] = BullQueue(self.client, QueueKeys(self._prefix, name), batched=self._batched)
         return queue
 
     def schedulers(self, queue: BullQueue) -> Schedulers:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from oxherd.declaration import Declaration, key_of
 from oxherd.errors import RedisUnavailable
+from oxherd.queue.job import NewJob
 from oxherd.queue.layouts import Layouts
-from oxherd.queue.queue import BullQueue, NewJob
+from oxherd.queue.queue import BullQueue
 from oxherd.queue.shards import shard_of, shard_queues
 
 # How long the queues of other numbers of shards may take to say whether they hold an id.

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd
-from oxherd.queue.queue import NewJob
+from oxherd.queue.job import NewJob
 from tests.harness import Records
 
 

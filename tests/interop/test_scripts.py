@@ -22,9 +22,10 @@ import msgpack
 import pytest
 
 from oxherd.queue import scripts
-from oxherd.queue.job import Job, decode
+from oxherd.queue.answers import Refusal
+from oxherd.queue.job import Job, NewJob, decode
 from oxherd.queue.keys import QueueKeys
-from oxherd.queue.queue import BullQueue, NewJob, Refusal, finish_options
+from oxherd.queue.queue import BullQueue, finish_options
 from oxherd.queue.schedulers import Repeat, Schedulers
 
 PREFIX, QUEUE = "bull", "{order.placed}"

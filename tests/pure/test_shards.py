@@ -118,7 +118,7 @@ def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits
     capacity: int, queues: int, steps: list[Step]
 ) -> None:
     async def history() -> None:
-        places = Places(lambda: capacity)
+        places = Places(capacity)
         shares = [places.share() for _ in range(queues)]
         takes: dict[int, asyncio.Task[int]] = {}
         forced = 0
@@ -170,7 +170,7 @@ async def serve(places: Places, share: Share, order: list[int], name: int, backl
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 5, 12])
 async def test_queues_with_equal_backlogs_get_on_equally(capacity: int) -> None:
-    places = Places(lambda: capacity)
+    places = Places(capacity)
     order: list[int] = []
     await asyncio.gather(*(serve(places, places.share(), order, name, 60) for name in range(6)))
     half = order[: len(order) // 2]

@@ -5,7 +5,8 @@
 --
 -- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
 -- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, then for each job: id, token, result, "1" to fetch a next
--- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's.
+-- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's, but
+-- that a job's fields are these, in this order: name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace.
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -84,10 +85,18 @@ local function fetch(token)
     local jobKey = prefix .. id
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
-    rcall("HSET", jobKey, "processedOn", timestamp)
-    rcall("HINCRBY", jobKey, "ats", 1)
+    local fields = rcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
+    local begun = tonumber(fields[6] or 0)
+    if begun and begun == math.floor(begun) and begun < 1e9 then
+      fields[6] = string.format("%d", begun + 1)
+      rcall("HSET", jobKey, "processedOn", timestamp, "ats", fields[6])
+    else
+      -- A damaged counter: said as BullMQ's script says it.
+      rcall("HSET", jobKey, "processedOn", timestamp)
+      rcall("HINCRBY", jobKey, "ats", 1)
+    end
     began = true
-    return {rcall("HGETALL", jobKey), id, 0, 0}
+    return {fields, id, 0, 0}
   end
   local upcoming = rcall("ZRANGE", delayed, 0, 0, "WITHSCORES")
   if upcoming[2] then return {0, 0, 0, tonumber(upcoming[2]) / 0x1000} end

@@ -7,12 +7,14 @@ server's time goes there. The script here leaves the same data behind, which a t
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from oxherd.queue.job import Job
-from oxherd.queue.queue import BullQueue, Fetched, Refusal, fetched, now_ms
+from oxherd.queue.answers import NOTHING, Fetched, Refusal
+from oxherd.queue.clock import now_ms
+from oxherd.queue.job import Job, job_of
+from oxherd.queue.keys import QueueKeys
 from oxherd.queue.scripts import finish_many
-from oxherd.redis.client import Argument, Begun
+from oxherd.redis.client import Argument, Begun, Client
 
 # Enough to amortise what is looked up once, few enough that server and worker are busy at the same time: with 32 the
 # rate is the same, but varies more.
@@ -26,19 +28,20 @@ Gathered = tuple[Job, bytes, bool, asyncio.Future[Answer]]
 class FinishMany:
     """One queue's completions, gathered and sent together."""
 
-    def __init__(self, queue: BullQueue) -> None:
-        self._queue = queue
-        k = queue.keys
+    def __init__(self, client: Client, keys: QueueKeys) -> None:
+        self._client = client
+        self._slot = keys.slot
+        self._base = keys.base
+        k = keys
         self._keys = (k.wait, k.active, k.prioritized, k.events, k.stalled, k.delayed, k.meta, k.pc, k.marker)
         self._gathered: list[Gathered] = []
         self._lock_ms = 0
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def finish(self, job: Job, result: bytes, lock_ms: int, *, fetch_next: bool) -> Answer:
+    def finish(self, job: Job, result: bytes, lock_ms: int, *, fetch_next: bool) -> asyncio.Future[Answer]:
         """Complete a job and remove it; `result` is JSON. None: BullMQ's own script has to do it.
 
-        Raises:
-            RedisUnavailable, ScriptError: as `Client.script`, for all that were sent together.
+        The future's exception is RedisUnavailable or ScriptError, as `Client.script`, for all that were sent together.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -50,40 +53,58 @@ class FinishMany:
         if len(gathered) == _MOST_AT_ONCE:
             # Sent now, the server works on these while we still run the others.
             self._send()
-        return await future
+        return future
 
     def _send(self) -> None:
         batch, self._gathered = self._gathered, []
         if not batch:
             return
-        queue = self._queue
         each: list[Argument] = []
         for job, result, fetch_next, _ in batch:
             each += (job.id, job.token, result, "1" if fetch_next else "")
-        arguments = (*self._keys, queue.keys.base, now_ms(), self._lock_ms, *each)
-        begun = queue.client.begin(queue.keys.slot, finish_many(), arguments)
+        arguments = (*self._keys, self._base, now_ms(), self._lock_ms, *each)
+        client = self._client
+        begun = client.begin(self._slot, finish_many(), arguments)
+        if begun is None:
+            self._persist(batch, arguments, None)
+            return
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            if future.cancelled() or future.exception() is not None or client.outages.open:
+                self._persist(batch, arguments, begun)
+            else:
+                _deliver(batch, future.result())
+
+        begun.future.add_done_callback(answered)
+
+    def _persist(self, batch: list[Gathered], arguments: tuple[Argument, ...], begun: Begun | None) -> None:
         task = asyncio.ensure_future(self._finish(batch, arguments, begun))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
     async def _finish(self, batch: list[Gathered], arguments: tuple[Argument, ...], begun: Begun | None) -> None:
-        queue = self._queue
         try:
-            script = finish_many()
-            answers: list[Any] = await queue.client.script(queue.keys.slot, script, arguments, begun=begun)
+            answers: list[Any] = await self._client.script(self._slot, finish_many(), arguments, begun=begun)
         except Exception as error:  # noqa: BLE001 - each of the callers gets it
             for *_, future in batch:
                 if not future.done():
                     future.set_exception(error)
             return
-        if not answers:
-            answers = [(_LEFT_TO_BULLMQ, 0)] * len(batch)
-        for (job, _, _, future), (code, following) in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(_answer(job, code, following))
+        _deliver(batch, answers)
 
 
-def _answer(job: Job, code: int, following: Any) -> Answer:
-    if code == 0:
-        return fetched(following, job.token)
-    return None if code == _LEFT_TO_BULLMQ else Refusal(code)
+def _deliver(batch: list[Gathered], answers: list[Any]) -> None:
+    if not answers:
+        answers = [(_LEFT_TO_BULLMQ, 0)] * len(batch)
+    for (job, _, _, future), (code, following) in zip(batch, answers, strict=True):
+        if not future.done():
+            future.set_result(_answer(job.token, code, following))
+
+
+def _answer(token: str, code: int, following: Any) -> Answer:
+    if code != 0:
+        return None if code == _LEFT_TO_BULLMQ else Refusal(code)
+    if type(following) is list:
+        values, job_id, _, delayed_until_ms = cast("list[Any]", following)
+        return Fetched(job_of(job_id, values, token)) if values else Fetched(None, 0, int(delayed_until_ms))
+    return NOTHING

@@ -1,4 +1,4 @@
-"""A job as a worker receives it: decoded without ever raising, since any program may have written it."""
+"""A job as it is added, and as a worker receives it: decoded without raising, since any program may have written it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The options of a job that matter to a worker. `damaged` when they are not a JSON object."""
+    """The options of a job that matter to a worker, and the text they were read from.
 
+    `damaged` when they are not a JSON object.
+    """
+
+    text: bytes = b""
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
     attempts: int | None = None
     damaged: bool = False
@@ -38,14 +42,14 @@ def parse_options(raw: bytes) -> JobOptions:
     try:
         options: Any = json.loads(raw) if raw else {}
     except ValueError:
-        return JobOptions(damaged=True)
+        return JobOptions(raw, damaged=True)
     if not isinstance(options, dict):
-        return JobOptions(damaged=True)
+        return JobOptions(raw, damaged=True)
     parsed = cast("dict[str, Any]", options)
     attempts = parsed.get("attempts")
     # Node stores 0 where no attempts were asked for.
     usable = isinstance(attempts, int) and not isinstance(attempts, bool) and attempts > 0
-    return JobOptions(raw=parsed, attempts=attempts if usable else None)
+    return JobOptions(raw, parsed, attempts=attempts if usable else None)
 
 
 @dataclass(slots=True)
@@ -56,7 +60,7 @@ class Job:
     token: str
     name: str
     data: bytes
-    raw_options: bytes
+    options: JobOptions
     timestamp_ms: int
     attempts_made: int
     fence: int
@@ -66,37 +70,54 @@ class Job:
     stacktrace: bytes = b""
     damage: str | None = None
 
-    @property
-    def options(self) -> JobOptions:
-        """The job's options."""
-        return parse_options(self.raw_options)
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be added: `options` are BullMQ's, `data` is JSON."""
+
+    id: str
+    name: str
+    data: bytes
+    options: dict[str, Any]
+    delay_ms: int = 0
+    priority: int = 0
+
+
+# The fields of a job that a worker reads, in the order in which `job_of` takes them.
+FIELDS = ("name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
+_FIELDS = tuple(name.encode() for name in FIELDS)
 
 
 def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
     """A job from the flat list of its hash's fields; what is missing or wrong is named in `damage`."""
     get = dict(zip(fields[::2], fields[1::2], strict=False)).get
-    name, data = get(b"name"), get(b"data")
+    return job_of(job_id, [get(name) for name in _FIELDS], token)
+
+
+def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
+    """A job from the values of its FIELDS; what is missing or wrong is named in `damage`."""
+    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace = values
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
-        timestamp, made = int(get(b"timestamp", b"0")), int(get(b"atm", b"0"))
-        fence, stalled = int(get(b"ats", b"0")), int(get(b"stc", b"0"))
+        emitted_ms = int(timestamp or 0)
+        counts = int(made or 0), int(fence or 0), int(stalled or 0)
     except ValueError:
-        timestamp = made = fence = stalled = 0
+        emitted_ms, counts = 0, (0, 0, 0)
         damage = damage or "a counter is not a number"
-    scheduler, deferred = get(b"rjk"), get(b"defa")
+    if emitted_ms < 0 or emitted_ms > _LATEST_MS or min(counts) < 0:
+        emitted_ms = min(max(0, emitted_ms), _LATEST_MS)
+        counts = max(0, counts[0]), max(0, counts[1]), max(0, counts[2])
     return Job(
         _text(job_id),
         token,
         _text(name or b""),
         data or b"",
-        get(b"opts", b""),
-        min(max(0, timestamp), _LATEST_MS),
-        max(0, made),
-        max(0, fence),
-        max(0, stalled),
+        parse_options(options or b""),
+        emitted_ms,
+        *counts,
         _text(deferred) if deferred else None,
         _text(scheduler) if scheduler else None,
-        get(b"stacktrace", b""),
+        stacktrace or b"",
         damage,
     )
 

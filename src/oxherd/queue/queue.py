@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
-from oxherd.queue.job import Job, decode
+from oxherd.queue.add_many import AddMany, batches
+from oxherd.queue.answers import Fetched, Refusal, fetched
+from oxherd.queue.clock import now_ms
+from oxherd.queue.finish_many import FinishMany
+from oxherd.queue.job import Job, NewJob
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
 from oxherd.queue.scripts import fetch_in_order, fresh_stalled_check, retake_locks, retry_in_order, script
-from oxherd.redis.client import Argument, Attempts, Client
-
-
-class Refusal(IntEnum):
-    """BullMQ's answers that a job is not where its worker thinks it is (`error-code.ts`)."""
-
-    MISSING = -1
-    LOCK_MISSING = -2
-    NOT_ACTIVE = -3
-    PENDING_CHILDREN = -4
-    LOCK_TAKEN = -6
-    FAILED_CHILDREN = -9
-
-
-@dataclass(slots=True)
-class Fetched:
-    """What a fetch brought: a job, or why there is none."""
-
-    job: Job | None = None
-    limited_ms: int = 0
-    delayed_until_ms: int = 0
-
-
-NOTHING = Fetched()
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to be added: `options` are BullMQ's, `data` is JSON."""
-
-    id: str
-    name: str
-    data: bytes
-    options: dict[str, Any]
-    delay_ms: int = 0
-    priority: int = 0
+from oxherd.redis.client import Argument, Attempts, Client, insist
 
 
 class BullQueue:
-    """A queue's scripts, bound to its keys."""
+    """A queue's scripts, bound to its keys.
 
-    def __init__(self, client: Client, keys: QueueKeys) -> None:
+    `batched`: what is added, or completed, at the same moment goes together with one script of ours.
+    """
+
+    def __init__(self, client: Client, keys: QueueKeys, *, batched: bool = False) -> None:
         self.client = client
         self.keys = keys
+        self.finish_many = FinishMany(client, keys) if batched else None
+        self._add_many = AddMany(client, keys) if batched else None
         k = keys
         self._fetch_keys = (
             k.wait, k.active, k.prioritized, k.events, k.stalled, k.limiter, k.delayed, k.paused, k.meta, k.pc,
@@ -62,13 +33,17 @@ class BullQueue:
         )  # fmt: skip
         # moveToFinished wants the same keys but for its last four.
         self._finish_keys = self._fetch_keys[:10]
-        self._packed_options: dict[int, tuple[dict[str, Any], bytes]] = {}
 
-    async def add(self, job: NewJob, *, deadline: float, attempts: Attempts | None = None) -> str:
-        """Add a job; the same id adds no second one while the first is stored. Answers the id of the stored job.
+    async def add(self, job: NewJob, *, deadline: float, attempts: Attempts | None = None) -> None:
+        """Add a job; the same id adds no second one while the first is stored.
 
-        Scripts: addStandardJob, addDelayedJob, addPrioritizedJob. Tried again through outages until `deadline`.
+        Scripts: addStandardJob (or ours for several), addDelayedJob, addPrioritizedJob. Tried again through outages
+        until `deadline` (monotonic seconds).
         """
+        many = self._add_many
+        if many is not None and not job.delay_ms and not job.priority:
+            await insist(lambda: many.add(job, attempts), deadline=deadline, attempts=attempts)
+            return
         k = self.keys
         options = job.options
         if job.delay_ms or job.priority:
@@ -82,9 +57,22 @@ class BullQueue:
         else:
             name = "addStandardJob"
             keys = (k.wait, k.paused, k.meta, k.id, k.completed, k.delayed, k.active, k.events, k.marker)
-        arguments = (*keys, packed, job.data, self._pack_once(options))
-        answer = await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts)
-        return answer.decode() if isinstance(answer, bytes) else str(answer)
+        arguments = (*keys, packed, job.data, pack(options))
+        await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts)
+
+    def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
+        """Jobs in pieces for `add_all`, each of which is added whole or not at all."""
+        if self._add_many is None or any(job.delay_ms or job.priority for job in jobs):
+            return [[job] for job in jobs]
+        return list(batches(jobs))
+
+    async def add_all(self, jobs: list[NewJob], *, deadline: float, attempts: Attempts) -> None:
+        """Add one of `batches`, in order. As `add`."""
+        many = self._add_many
+        if many is None or len(jobs) == 1:
+            await self.add(jobs[0], deadline=deadline, attempts=attempts)
+        else:
+            await insist(lambda: many.add_all(jobs, attempts), deadline=deadline, attempts=attempts)
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""
@@ -241,16 +229,6 @@ class BullQueue:
         answer = await self.client.script(self.keys.slot, script("getCounts"), (self.keys.base, *states))
         return dict(zip(states, map(int, answer), strict=True))
 
-    def _pack_once(self, options: dict[str, Any]) -> bytes:
-        """An event's default options are the same object each time: packed once."""
-        known = self._packed_options.get(id(options))
-        if known is not None and known[0] is options:
-            return known[1]
-        packed = pack(options)
-        if len(self._packed_options) < 64 and "delay" not in options:
-            self._packed_options[id(options)] = (options, packed)
-        return packed
-
 
 def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: int) -> bytes:
     """The packed options of moveToFinished; they hold the lock's token, also for the job that is begun next."""
@@ -266,18 +244,3 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
             **job.options.parent_policies,
         }
     )
-
-
-def fetched(answer: Any, token: str) -> Fetched:
-    """A fetch's answer `[fields, id, limit, delayed until]`, or 0 where nothing was asked for or found."""
-    if not isinstance(answer, list):
-        return NOTHING
-    raw: list[Any] = answer  # pyright: ignore[reportUnknownVariableType]
-    if raw[0]:
-        return Fetched(decode(raw[1], raw[0], token))
-    return Fetched(None, int(raw[2]), int(raw[3]) if len(raw) > 3 else 0)
-
-
-def now_ms() -> int:
-    """Milliseconds since the Unix epoch, by this machine's clock, as BullMQ's clients send it."""
-    return int(time.time() * 1000)

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, cast
 
+from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
-from oxherd.queue.queue import now_ms
 from oxherd.queue.scripts import script
 from oxherd.redis.client import Client, ScriptError
 

@@ -174,6 +174,13 @@ def finish_many() -> Script:
 
 
 @cache
+def add_many() -> Script:
+    """Our own script that adds several jobs."""
+    text = Path(__file__).with_name("add_many.lua").read_bytes()
+    return _script("addMany", text, 7)
+
+
+@cache
 def fresh_stalled_check() -> Script:
     """BullMQ's moveStalledJobsToWait, which does nothing when it arrives late."""
     checked = script("moveStalledJobsToWait")

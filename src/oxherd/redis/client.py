@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hiredis
 from redis.crc import key_slot as _key_slot
@@ -18,11 +18,10 @@ from redis.exceptions import (
     NoScriptError,
     ReadOnlyError,
     ResponseError,
-    TryAgainError,
 )
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.faults import lost, server_state
+from oxherd.redis.faults import lost, server_state, slot_moves
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.topology import Topology, make_topology
@@ -30,6 +29,7 @@ from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
 
 Argument = str | bytes | int | float
+T = TypeVar("T")
 
 _REDIRECTIONS = 16
 _FIRST_RETRY_SECONDS = 0.02
@@ -137,18 +137,9 @@ class Client:
 
         `attempts` tells, also when this is cancelled, whether one of the attempts may have run.
         """
-        failures = 0
-        while True:
-            try:
-                return await self.script(slot, script, arguments, attempts=attempts)
-            except RedisUnavailable as error:
-                if attempts is not None:
-                    attempts.last = error
-                failures += 1
-                delay = retry_delay(failures)
-                if deadline is not None and time.monotonic() + delay >= deadline:
-                    raise
-            await asyncio.sleep(delay)
+        return await insist(
+            lambda: self.script(slot, script, arguments, attempts=attempts), deadline=deadline, attempts=attempts
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -186,7 +177,10 @@ class Client:
             except NoScriptError:
                 raise
             except ResponseError as error:
-                raise await self._refused(node, slot, error, cause) from None
+                fault = await self._refused(node, slot, error, cause)
+                if attempts is not None and isinstance(fault, RedisUnavailable) and fault.maybe_applied:
+                    attempts.maybe_applied = True
+                raise fault from None
             except RedisUnavailable as error:
                 await self._look(error)
                 raise
@@ -200,10 +194,7 @@ class Client:
         fault = server_state(error, node.name)
         if fault is None:
             return ScriptError(str(error))
-        if isinstance(error, TryAgainError):
-            # Half of the keys have moved: the other half follows within moments.
-            return fault
-        if cause is None:
+        if cause is None or slot_moves(error):
             return fault
         if fault.source == "cluster":
             self.outages.down(CLUSTER, "cluster", fault, f"slot {slot}")
@@ -230,15 +221,34 @@ def _address(error: AskError) -> Address:
     return Address(host, port)
 
 
-async def _noting(future: asyncio.Future[Any], attempts: Attempts) -> Any:
+async def _noting(reply: Awaitable[T], attempts: Attempts) -> T:
+    """The reply to what has been sent; `attempts` knows, also when this is cancelled, whether it may have run."""
     before = attempts.maybe_applied
     attempts.maybe_applied = True
     try:
-        reply = await future
-    except ResponseError:
+        return await reply
+    except RedisUnavailable as error:
+        attempts.maybe_applied = before or error.maybe_applied
+        raise
+    except (ResponseError, ScriptError):
         attempts.maybe_applied = before
         raise
-    return reply
+
+
+async def insist(attempt: Callable[[], Awaitable[T]], *, deadline: float | None, attempts: Attempts | None = None) -> T:
+    """Do what must succeed again and again through outages until `deadline` (monotonic seconds, None: for ever)."""
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except RedisUnavailable as error:
+            if attempts is not None:
+                attempts.last = error
+            failures += 1
+            delay = retry_delay(failures)
+            if deadline is not None and time.monotonic() + delay >= deadline:
+                raise
+        await asyncio.sleep(delay)
 
 
 def retry_delay(failures: int) -> float:

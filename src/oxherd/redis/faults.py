@@ -32,6 +32,15 @@ _SERVER_STATES: tuple[tuple[type[BaseException], str], ...] = (
 _SERVER_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ", "OOM ", "READONLY ", "LOADING ", "CLUSTERDOWN ")
 
 
+# Said inside a script about a key that it does not declare, while the slot moves: some of its writes may be done.
+_HALFWAY = "non local key in a cluster node"
+
+
+def slot_moves(error: BaseException) -> bool:
+    """Whether half of a slot's keys are elsewhere: the other half follows within moments."""
+    return isinstance(error, TryAgainError) or _HALFWAY in str(error)
+
+
 def lost(node: str, error: BaseException | str, *, maybe_applied: bool) -> RedisUnavailable:
     """A connection that could not be made, or was lost."""
     return RedisUnavailable(
@@ -52,10 +61,15 @@ def server_state(error: BaseException, node: str) -> RedisUnavailable | None:
             source = "command"
         elif "NOPERM" in text or "ACL failure in script" in text:
             source = "auth"
+        elif _HALFWAY in text:
+            source = "cluster"
     if source is None:
         return None
     return RedisUnavailable(
-        f"Redis at {node} does not serve us: {describe(error)}.", source=source, node=node, maybe_applied=False
+        f"Redis at {node} does not serve us: {describe(error)}.",
+        source=source,
+        node=node,
+        maybe_applied=_HALFWAY in str(error),
     )
 
 

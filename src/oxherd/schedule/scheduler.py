@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
-from oxherd.queue.queue import now_ms
 from oxherd.queue.schedulers import Repeat, Schedulers
 from oxherd.schedule.cron import Cron, Every, Schedule
 

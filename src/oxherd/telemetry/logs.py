@@ -41,24 +41,29 @@ class LogSubscriber:
     """Turns each signal into one record; its fields are the record's attributes, as the contract names them."""
 
     def __init__(self) -> None:
-        self._makers: dict[type[Any], Callable[[Any], tuple[int, str, dict[str, Any]]]] = {
-            EventBegan: _began,
-            EventEnded: _ended,
-            QueueFault: _queue_fault,
-            RedisFault: _redis_fault,
-            RedisRecovered: _recovered,
-            WorkerStarted: _started,
-            WorkerStopped: _stopped,
+        self._makers: dict[type[Any], Maker] = {
+            EventBegan: (_info, "event.begin", _began),
+            EventEnded: (_by_outcome, "event.end", _ended),
+            QueueFault: (_error_level, "queue.error", _queue_fault),
+            RedisFault: (_error_level, "redis.error", _redis_fault),
+            RedisRecovered: (_warning, "redis.recovered", _recovered),
+            WorkerStarted: (_info, "worker.start", _started),
+            WorkerStopped: (_info, "worker.stop", _stopped),
         }
 
     def __call__(self, signal: Signal) -> None:
-        level, message, fields = self._makers[type(signal)](signal)
-        if not logger.isEnabledFor(level):
-            return
-        logger.handle(_record(level, message, fields))
+        level_of, message, fields = self._makers[type(signal)]
+        level = level_of(signal)
+        if logger.isEnabledFor(level):
+            logger.handle(_record(level, message, fields(signal)))
 
 
+# A signal's level, its message, and its fields.
+Maker = tuple[Callable[[Any], int], str, Callable[[Any], dict[str, Any]]]
+
+# Of this process; a fork begins anew, since a record names its process.
 _TEMPLATES: dict[int, dict[str, Any]] = {}
+os.register_at_fork(after_in_child=_TEMPLATES.clear)
 
 
 def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogRecord:
@@ -68,23 +73,38 @@ def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogReco
         record = logging.getLogRecordFactory()("oxherd", level, __file__, 0, message, None, None)
         record.__dict__.update(fields)
         return record
-    thread = threading.get_ident()
     template = _TEMPLATES.get(level)
-    if template is None or template["thread"] != thread or template["process"] != os.getpid():
+    if template is None or template["thread"] != threading.get_ident():
         template = _TEMPLATES[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
-    record = logging.LogRecord.__new__(logging.LogRecord)
     now = time.time()
-    values = record.__dict__
-    values.update(template)
+    values = template.copy()
     values["msg"] = message
     values["created"] = now
     values["msecs"] = int((now - int(now)) * 1000) + 0.0
     values["relativeCreated"] = template["relativeCreated"] + (now - template["created"]) * 1000
     values.update(fields)
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__ = values
     return record
 
 
-def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
+def _info(_: Any) -> int:
+    return logging.INFO
+
+
+def _warning(_: Any) -> int:
+    return logging.WARNING
+
+
+def _error_level(_: Any) -> int:
+    return logging.ERROR
+
+
+def _by_outcome(signal: EventEnded) -> int:
+    return _LEVELS[signal.outcome]
+
+
+def _began(signal: EventBegan) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "event": signal.event,
         "event_id": signal.event_id,
@@ -94,10 +114,10 @@ def _began(signal: EventBegan) -> tuple[int, str, dict[str, Any]]:
     if signal.shown.json is not None:
         fields["payload"] = signal.shown.value
         fields["_payload_json"] = signal.shown.json  # what is JSON already need not be written again
-    return logging.INFO, "event.begin", fields
+    return fields
 
 
-def _ended(signal: EventEnded) -> tuple[int, str, dict[str, Any]]:
+def _ended(signal: EventEnded) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "event": signal.event,
         "event_id": signal.event_id,
@@ -108,10 +128,10 @@ def _ended(signal: EventEnded) -> tuple[int, str, dict[str, Any]]:
     }
     if signal.error is not None:
         fields["error"] = _error(signal.error)
-    return _LEVELS[signal.outcome], "event.end", fields
+    return fields
 
 
-def _queue_fault(signal: QueueFault) -> tuple[int, str, dict[str, Any]]:
+def _queue_fault(signal: QueueFault) -> dict[str, Any]:
     fields: dict[str, Any] = {"source": signal.source, "queue": signal.queue, "error": _error(signal.error)}
     if signal.event is not None:
         fields["event"] = signal.event
@@ -119,25 +139,24 @@ def _queue_fault(signal: QueueFault) -> tuple[int, str, dict[str, Any]]:
         fields["event_id"] = signal.event_id
     if signal.attempt is not None:
         fields["attempt"] = signal.attempt
-    return logging.ERROR, "queue.error", fields
+    return fields
 
 
-def _redis_fault(signal: RedisFault) -> tuple[int, str, dict[str, Any]]:
-    fields = {"source": signal.source, "node": signal.node, "error": _error(signal.error)}
-    return logging.ERROR, "redis.error", fields
+def _redis_fault(signal: RedisFault) -> dict[str, Any]:
+    return {"source": signal.source, "node": signal.node, "error": _error(signal.error)}
 
 
-def _recovered(signal: RedisRecovered) -> tuple[int, str, dict[str, Any]]:
-    return logging.WARNING, "redis.recovered", {"node": signal.node, "outage_ms": round(signal.outage_ms, 3)}
+def _recovered(signal: RedisRecovered) -> dict[str, Any]:
+    return {"node": signal.node, "outage_ms": round(signal.outage_ms, 3)}
 
 
-def _started(signal: WorkerStarted) -> tuple[int, str, dict[str, Any]]:
-    return logging.INFO, "worker.start", {"events": signal.events, "server": signal.server}
+def _started(signal: WorkerStarted) -> dict[str, Any]:
+    return {"events": signal.events, "server": signal.server}
 
 
-def _stopped(signal: WorkerStopped) -> tuple[int, str, dict[str, Any]]:
+def _stopped(signal: WorkerStopped) -> dict[str, Any]:
     counts = {"drained": signal.drained, "requeued": signal.requeued, "stranded": signal.stranded}
-    return logging.INFO, "worker.stop", {"events": signal.events, **counts}
+    return {"events": signal.events, **counts}
 
 
 def _error(error: ErrorInfo) -> dict[str, Any]:

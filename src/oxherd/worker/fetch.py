@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from oxherd.errors import RedisUnavailable
+from oxherd.queue.answers import Fetched
+from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
-from oxherd.queue.queue import BullQueue, Fetched, now_ms
+from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.redis.waiter import Waiter
+from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.places import Share
 
@@ -38,7 +41,7 @@ class Fetcher:
         begin: Callable[[Job], None],
         recover: Callable[[], Awaitable[None]],
         doubtful: set[str],
-        lock_ms: Callable[[], int],
+        events: Events,
     ) -> None:
         self._queue = queue
         self._waiter = waiter
@@ -49,7 +52,7 @@ class Fetcher:
         self._begin = begin
         self._recover = recover
         self._doubtful = doubtful
-        self._lock_ms = lock_ms
+        self._events = events
         self._worker = uuid4().hex
         self._tokens = itertools.count()
         self._spare: list[str] = []
@@ -145,7 +148,7 @@ class Fetcher:
 
     async def _fetch_one(self, token: str) -> Fetched:
         try:
-            fetched = await self._call(token, self._lock_ms())
+            fetched = await self._call(token, self._events.lock_ms)
         except RedisUnavailable as error:
             if error.maybe_applied:
                 self._doubtful.add(token)

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
+from oxherd.queue.clock import now_ms
 from oxherd.queue.layouts import Layout, Layouts
-from oxherd.queue.queue import BullQueue, now_ms
+from oxherd.queue.queue import BullQueue
 from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import ScriptError
 from oxherd.worker.faults import QueueFaults

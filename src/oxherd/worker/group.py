@@ -12,9 +12,9 @@ from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.queue.shards import shard_of, shard_queues
 from oxherd.signals import Signals
+from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.follow import Follower
-from oxherd.worker.pipeline import Processed
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
 from oxherd.worker.stopped import Stopped, total
@@ -35,8 +35,7 @@ class Queues(Protocol):
 class Group:
     """Processes the events that were added: those of one queue, or one event on all of its queues.
 
-    `is_declared` says whether an event of a name is declared for the queue; `together` whether completions that end
-    at the same moment are written together.
+    `is_declared` says whether an event of a name is declared for the queue.
 
     Raises:
         ConfigError: the queue of the first event cannot be used on this server.
@@ -48,17 +47,14 @@ class Group:
         declaration: Declaration,
         signals: Signals,
         is_declared: Callable[[str], bool],
-        *,
-        together: bool,
     ) -> None:
         self._queues = queues
         self._home = queues.queue(declaration).keys.queue
         self._signals = signals
         self._is_declared = is_declared
-        self._together = together and not declaration.ordered
         self._declaration = declaration
-        self._events: dict[str, Processed] = {}
-        self._places = Places(lambda: sum(event.declaration.concurrency for event in self._events.values()))
+        self._events = Events()
+        self._places = Places()
         self._workers: dict[str, QueueWorker] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._follower: Follower | None = None
@@ -75,12 +71,12 @@ class Group:
     @property
     def events(self) -> list[str]:
         """The names of the events that are processed."""
-        return list(self._events)
+        return self._events.names
 
     def add(self, processed: Processed) -> None:
         """Process an event, too."""
-        self._events[processed.declaration.name] = processed
-        self._places.changed()
+        self._events.add(processed)
+        self._places.resize(self._events.concurrency)
 
     def start(self) -> None:
         """Begin to take events."""
@@ -103,16 +99,16 @@ class Group:
         workers = list(self._workers.values())
         for worker in workers:
             worker.drain()
-        for processed in self._events.values():
+        for processed in self._events:
             processed.gate.close()
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers))
-        await asyncio.gather(*(processed.executor.close() for processed in self._events.values()))
+        await asyncio.gather(*(processed.executor.close() for processed in self._events))
         return total(reports)
 
     async def remove(self, event: str, time_over: asyncio.Event) -> Stopped:
         """Stop one event of several; its jobs wait on the queue from now on."""
-        processed = self._events.pop(event)
-        self._places.changed()
+        processed = self._events.remove(event)
+        self._places.resize(self._events.concurrency)
         processed.gate.close()
         reports = [await worker.let_go(processed, time_over) for worker in self._workers.values()]
         await processed.executor.close()
@@ -129,7 +125,6 @@ class Group:
             self._is_declared,
             events=self._events,
             share=self._places.share(),
-            together=self._together,
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
         )

@@ -11,6 +11,7 @@ from oxherd.errors import RedisUnavailable
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
+from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.running import Running, Stage
 
@@ -30,19 +31,17 @@ class Lease:
         queue: BullQueue,
         faults: QueueFaults,
         running: Callable[[], Iterable[Running]],
-        lock_ms: Callable[[], int],
-        stalls: Callable[[], int],
+        events: Events,
     ) -> None:
         self._queue = queue
         self._faults = faults
         self._running = running
-        self._lock_ms = lock_ms
-        self._stalls = stalls
+        self._events = events
         self._look_at = 0.0
 
     @property
     def _interval(self) -> float:
-        return self._lock_ms() / 1000 / _LOOKS_PER_LOCK
+        return self._events.lock_ms / 1000 / _LOOKS_PER_LOCK
 
     async def run(self) -> None:
         """Renew and look until cancelled."""
@@ -67,7 +66,7 @@ class Lease:
         begun = time.monotonic()
         by_lock: dict[int, list[Running]] = {}
         for running in self._running():
-            lock_ms = running.declaration.lock_ms if running.declaration else self._lock_ms()
+            lock_ms = running.declaration.lock_ms if running.declaration else self._events.lock_ms
             by_lock.setdefault(lock_ms, []).append(running)
         for lock_ms, held in by_lock.items():
             ours = await self._queue.retake_locks([running.job for running in held], lock_ms)
@@ -89,7 +88,7 @@ class Lease:
         try:
             # The key that spaces the checks of all workers must be gone when our next look is due.
             every_ms = max(1, int(self._interval * 900))
-            stalled = await self._queue.check_stalled(self._stalls(), every_ms, server_ms)
+            stalled = await self._queue.check_stalled(self._events.stalls, every_ms, server_ms)
         except ScriptError as error:
             self._faults.lasting("stalled", error)
             return

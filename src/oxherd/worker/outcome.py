@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, auto
+from enum import Enum, IntEnum, StrEnum, auto
 
 
-class Ended(Enum):
-    """How a handler's run ended."""
+class Ended(IntEnum):
+    """How a handler's run ended. Integers, since a plain enum's hash is slow."""
 
     RETURNED = auto()
     RAISED = auto()

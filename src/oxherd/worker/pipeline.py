@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
 
 from oxherd.context import Context
-from oxherd.declaration import Declaration, Handler
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
-from oxherd.queue.job import Job, event_id_text
-from oxherd.queue.queue import BullQueue, Fetched, NewJob
+from oxherd.queue.answers import Fetched
+from oxherd.queue.job import Job, NewJob, event_id_text
+from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
-from oxherd.sanitize import Sanitizer
 from oxherd.schedule.scheduler import next_tick_ms
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
-from oxherd.worker.executors import Executor, executor_for
+from oxherd.worker.events import Events, Processed
 from oxherd.worker.failure import describe_failure
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.gate import Gate
@@ -39,21 +38,6 @@ _STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
 Route = Callable[[Any], BullQueue]
 
 
-@dataclass(slots=True)
-class Processed:
-    """An event that a worker processes."""
-
-    declaration: Declaration
-    handler: Handler
-    sanitizer: Sanitizer[Any]
-    executor: Executor = field(init=False)
-    gate: Gate = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.gate = Gate(self.declaration.concurrency)
-        self.executor = executor_for(self.declaration, self.handler)
-
-
 class Pipeline:
     """What is done with each job of a queue.
 
@@ -70,7 +54,7 @@ class Pipeline:
         faults: QueueFaults,
         settler: Settler,
         *,
-        events: dict[str, Processed],
+        events: Events,
         is_declared: Callable[[str], bool],
         share: Share,
         route: Route | None,
@@ -83,10 +67,14 @@ class Pipeline:
         self._events = events
         self._is_declared = is_declared
         self._share = share
+        self._loop = asyncio.get_running_loop()
         self._route = route
 
     async def process(self, running: Running) -> Fetched | Unsettled:
-        """From a fetched job to its settled outcome; answers the job that follows, if one was begun."""
+        """From a fetched job to its settled outcome; answers the job that follows, if one was begun.
+
+        The caller lets the job leave its gate, whatever happens here.
+        """
         job = running.job
         processed = self._events.get(job.name)
         if job.scheduler is not None and not await self._advance(job):
@@ -104,7 +92,15 @@ class Pipeline:
             return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
         if job.scheduler is not None and self._route is not None:
             return await self._forward(running, processed, payload, self._route)
-        return await self._admit(running, processed, payload)
+        running.declaration = processed.declaration
+        gate = processed.gate
+        if not gate.try_enter():
+            if gate.crowded:
+                return await self._settler.hold(job, _CROWDED_MS)
+            if not await self._wait_at(gate):
+                return await self.requeue(running)
+        running.gate = gate
+        return await self._run(running, processed, payload)
 
     async def requeue(self, running: Running) -> Fetched | Unsettled:
         """Put a job back that has not begun."""
@@ -190,19 +186,6 @@ class Pipeline:
             else:
                 return True
 
-    async def _admit(self, running: Running, processed: Processed, payload: Any) -> Fetched | Unsettled:
-        running.declaration = processed.declaration
-        gate = processed.gate
-        if gate.crowded:
-            return await self._settler.hold(running.job, _CROWDED_MS)
-        if not (gate.try_enter() or await self._wait_at(gate)):
-            return await self.requeue(running)
-        running.gate = gate
-        try:
-            return await self._run(running, processed, payload)
-        finally:
-            running.leave_gate()
-
     async def _wait_at(self, gate: Gate) -> bool:
         """Wait for a place of the event; meanwhile the other events of the queue, if any, have the worker's."""
         shared = len(self._events) > 1
@@ -258,6 +241,7 @@ class Pipeline:
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
             report=partial(self._progress, job),
+            loop=self._loop,
         )
 
     async def _progress(self, job: Job, value: Any) -> None:

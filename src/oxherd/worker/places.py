@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 
 # A queue that holds no more than its part may go on for so long, in seconds, before its place goes to one that has
 # none: passing a place on costs a script more than going on.
@@ -13,15 +12,15 @@ _TURN_SECONDS = 0.02
 
 
 class Places:
-    """The places of one worker; `capacity` says how many there are in all.
+    """The places of one worker; `free` ones are below zero while more are held than there are.
 
     Each queue takes its places through a `Share`. While there are enough, nobody waits; else the one that has waited
     longest comes first, and a queue that holds more than its part gives up a place whenever an event of its ends.
     """
 
-    def __init__(self, capacity: Callable[[], int]) -> None:
+    def __init__(self, capacity: int = 0) -> None:
         self._capacity = capacity
-        self._held = 0
+        self.free = capacity
         self._waiting: deque[Share] = deque()
         self._active: set[Share] = set()
         self._hungry: bool | None = False
@@ -30,13 +29,10 @@ class Places:
         """A share for one more queue."""
         return Share(self)
 
-    @property
-    def free(self) -> int:
-        """How many are free; below zero while more is held than there is room for."""
-        return self._capacity() - self._held
-
-    def changed(self) -> None:
-        """There are more places than before, or fewer."""
+    def resize(self, capacity: int) -> None:
+        """There are so many places from now on."""
+        self.free += capacity - self._capacity
+        self._capacity = capacity
         self._hungry = None
         self._hand_out()
 
@@ -45,12 +41,12 @@ class Places:
     @property
     def part(self) -> int:
         """What each queue that holds or wants places may hold while others want more."""
-        return max(1, self._capacity() // max(1, len(self._active)))
+        return max(1, self._capacity // max(1, len(self._active)))
 
     @property
     def crowded(self) -> bool:
         """Whether more queues hold or want places than there are places."""
-        return len(self._active) > self._capacity()
+        return len(self._active) > self._capacity
 
     @property
     def hungry(self) -> bool:
@@ -67,14 +63,14 @@ class Places:
     def hold(self, share: Share, count: int) -> None:
         """Count places as held."""
         share.held += count
-        self._held += count
+        self.free -= count
         self._active.add(share)
         self._hungry = None
 
     def release(self, share: Share, count: int) -> None:
         """Count places as given back; whoever gives one up goes to the end of the line."""
         share.held -= count
-        self._held -= count
+        self.free += count
         if share in self._waiting:
             self._waiting.remove(share)
             self._waiting.append(share)

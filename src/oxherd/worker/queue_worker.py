@@ -9,18 +9,19 @@ from collections.abc import Callable
 
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
-from oxherd.queue.finish_many import FinishMany
+from oxherd.queue.answers import Fetched
 from oxherd.queue.job import Job
-from oxherd.queue.queue import BullQueue, Fetched
+from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError
 from oxherd.redis.waiter import Waiter
 from oxherd.signals import ErrorInfo, Signals
+from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.fetch import Fetcher
 from oxherd.worker.lease import Lease
 from oxherd.worker.outcome import Outcome, Write
-from oxherd.worker.pipeline import Pipeline, Processed, Route
+from oxherd.worker.pipeline import Pipeline, Route
 from oxherd.worker.places import Share
 from oxherd.worker.running import Running, Stage
 from oxherd.worker.settle import Settler, Unsettled
@@ -35,8 +36,8 @@ class QueueWorker:
     """Processes the events of one queue.
 
     `events` are those that are processed, `is_declared` says whether an event of a name is declared for the queue at
-    all; `share` is the queue's share of the worker's places. `together`: completions that end at the same moment are
-    written together; `ordered`: one job at a time, in order; `route` finds the queue that a schedule's tick belongs to,
+    all; `share` is the queue's share of the worker's places. `ordered`: one job at a
+    time, in order; `route` finds the queue that a schedule's tick belongs to,
     where that is another.
     """
 
@@ -47,14 +48,12 @@ class QueueWorker:
         signals: Signals,
         is_declared: Callable[[str], bool],
         *,
-        events: dict[str, Processed],
+        events: Events,
         share: Share,
-        together: bool,
         ordered: bool,
         route: Route | None,
     ) -> None:
         self._queue = queue
-        self._events = events
         self._share = share
         self._running: dict[asyncio.Task[None], Running] = {}
         self._held_at_stop: list[Running] = []
@@ -64,15 +63,14 @@ class QueueWorker:
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self._faults = QueueFaults(name, signals)
-        many = FinishMany(queue) if together else None
-        self._settler = Settler(queue, self._faults, self._lock_ms, many, ordered=ordered)
+        self._settler = Settler(queue, self._faults, events, ordered=ordered)
         self._pipeline = Pipeline(
             queue,
             schedulers,
             signals,
             self._faults,
             self._settler,
-            events=self._events,
+            events=events,
             is_declared=is_declared,
             share=share,
             route=route,
@@ -87,9 +85,9 @@ class QueueWorker:
             begin=self._begin,
             recover=self._requeue_orphans,
             doubtful=self._settler.doubtful,
-            lock_ms=self._lock_ms,
+            events=events,
         )
-        self._lease = Lease(queue, self._faults, self._running.values, self._lock_ms, self._stalls)
+        self._lease = Lease(queue, self._faults, self._running.values, events)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -157,7 +155,10 @@ class QueueWorker:
         if self._draining:
             await self._pipeline.requeue(running)
             return
-        following = await self._pipeline.process(running)
+        try:
+            following = await self._pipeline.process(running)
+        finally:
+            running.leave_gate()
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]
@@ -233,13 +234,6 @@ class QueueWorker:
             # Their locks run out, and another worker begins them.
             self._faults.lasting("fetch", error)
         return len(self._settler.doubtful)
-
-    def _lock_ms(self) -> int:
-        # The shortest of the queue's locks keeps each event's promise to be begun again in time.
-        return min((processed.declaration.lock_ms for processed in self._events.values()), default=30_000)
-
-    def _stalls(self) -> int:
-        return max((processed.declaration.stalls for processed in self._events.values()), default=1)
 
 
 async def _ended(held: list[Running], seconds: float) -> None:

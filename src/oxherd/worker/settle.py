@@ -12,11 +12,12 @@ from typing import Any, cast
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.policy import backoff_ms, kept
-from oxherd.queue.finish_many import FinishMany
+from oxherd.queue.answers import NOTHING, Fetched, Refusal
 from oxherd.queue.job import Job
-from oxherd.queue.queue import NOTHING, BullQueue, Fetched, Refusal, finish_options
+from oxherd.queue.queue import BullQueue, finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
+from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.outcome import Write
 
@@ -24,7 +25,8 @@ _MOST_STACKS = 10
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
 
-Answer = Fetched | Refusal | int
+# None: the step is to be done in another way.
+Answer = Fetched | Refusal | int | None
 # A step with a job; it is told whether it may begin a next one.
 Step = Callable[[bool], Awaitable[Answer]]
 
@@ -47,16 +49,16 @@ class Settler:
         self,
         queue: BullQueue,
         faults: QueueFaults,
-        lock_ms: Callable[[], int],
-        many: FinishMany | None,
+        events: Events,
         *,
         ordered: bool,
     ) -> None:
         self._queue = queue
-        self._many = many
+        # One at a time, there is nothing to be written together.
+        self._many = None if ordered else queue.finish_many
         self._ordered = ordered
         self._faults = faults
-        self._lock_ms = lock_ms
+        self._events = events
         self._removed: dict[tuple[str, bytes], bool] = {}
         self._options: dict[tuple[str, bytes, int, str], bytes] = {}
         self.doubtful: set[str] = set()
@@ -73,11 +75,15 @@ class Settler:
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
         """Write what became of a job; answers the job that was begun in the same step, if any."""
+        if write is Write.COMPLETE and not self._ordered:
+            return await self.persist(job, self._completing(job, declaration, result), fetch_next=fetch_next)
         if write is Write.NOTHING:
             return Unsettled.LOST
         fields = [] if error is None else _failure_fields(job, error)
         if write is Write.COMPLETE or write is Write.FAIL:
-            settled = await self._finish(job, declaration, write, result, error, fields, fetch_next=fetch_next)
+            failing = partial(self._fail, job, declaration, error, fields)
+            step = self._completing(job, declaration, result) if write is Write.COMPLETE else failing
+            settled = await self.persist(job, step, fetch_next=fetch_next)
             if self._ordered and not fetch_next:
                 await self._wake()
             return settled
@@ -93,27 +99,27 @@ class Settler:
 
         return await self.persist(job, put_back, leaves_running=True)
 
-    async def _finish(
-        self,
-        job: Job,
-        declaration: Declaration | None,
-        write: Write,
-        result: bytes,
-        error: ErrorInfo | None,
-        fields: list[Any],
-        *,
-        fetch_next: bool,
-    ) -> Fetched | Unsettled:
-        queue = self._queue
-        if write is Write.COMPLETE:
-            return await self.persist(job, partial(self._complete, job, declaration, result), fetch_next=fetch_next)
+    def _completing(self, job: Job, declaration: Declaration | None, result: bytes) -> Step:
+        """The step that completes a job: together with others where it is to be removed, else by BullMQ's script."""
+        many = self._many
+
+        def complete(fetch: bool) -> Awaitable[Answer]:
+            nonlocal many
+            if many is not None and self._removes(job, declaration):
+                # What it leaves to BullMQ is asked of it once.
+                together, many = many, None
+                return together.finish(job, result, self._events.lock_ms, fetch_next=fetch)
+            options = self._finish_options(job, declaration, "completed")
+            return self._queue.finish(job, "completed", result, options, fetch_next=fetch)
+
+        return complete
+
+    def _fail(
+        self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, fields: list[Any], fetch: bool
+    ) -> Awaitable[Answer]:
         options = self._finish_options(job, declaration, "failed")
         reason = (error.message if error else "").encode()
-
-        def fail(fetch: bool) -> Awaitable[Answer]:
-            return queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
-
-        return await self.persist(job, fail, fetch_next=fetch_next)
+        return self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
 
     async def _wake(self) -> None:
         """Tell the workers that wait for the one before to end; where they hear nothing, they look within seconds."""
@@ -146,6 +152,8 @@ class Settler:
             try:
                 # Once an answer was lost, a job may have been begun that nobody knows of: no further one in its lane.
                 answer = await step(fetch_next and not ambiguous)
+                if answer is None:
+                    continue
                 settled = await self._judge(job, answer, ambiguous=ambiguous, leaves_running=leaves_running)
                 if settled is not None:
                     return settled
@@ -165,7 +173,7 @@ class Settler:
                 return Unsettled.UNWRITTEN
 
     async def _judge(
-        self, job: Job, answer: Answer, *, ambiguous: bool, leaves_running: bool
+        self, job: Job, answer: Fetched | int, *, ambiguous: bool, leaves_running: bool
     ) -> Fetched | Unsettled | None:
         """What an answer of Redis means for a job; None: the step is to be done again."""
         if not isinstance(answer, int) or answer >= 0:
@@ -174,7 +182,7 @@ class Settler:
         if answer != Refusal.LOCK_MISSING:
             return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
         # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
-        if (await self._queue.retake_locks([job], self._lock_ms()))[0]:
+        if (await self._queue.retake_locks([job], self._events.lock_ms))[0]:
             return None
         return NOTHING if ambiguous else Unsettled.LOST
 
@@ -187,22 +195,14 @@ class Settler:
             return False
         return True
 
-    async def _complete(self, job: Job, declaration: Declaration | None, result: bytes, fetch_next: bool) -> Answer:
-        if self._many is not None and self._removes(job, declaration):
-            answer = await self._many.finish(job, result, self._lock_ms(), fetch_next=fetch_next)
-            if answer is not None:
-                return answer
-        options = self._finish_options(job, declaration, "completed")
-        return await self._queue.finish(job, "completed", result, options, fetch_next=fetch_next)
-
     def _removes(self, job: Job, declaration: Declaration | None) -> bool:
         """Whether the completed job is not kept."""
         name = declaration.name if declaration is not None else ""
-        removes = self._removed.get((name, job.raw_options))
+        removes = self._removed.get((name, job.options.text))
         if removes is None:
             if len(self._removed) >= _CACHED_OPTIONS:
                 self._removed.clear()
-            removes = self._removed[name, job.raw_options] = _keep(job, declaration, "completed")["count"] == 0
+            removes = self._removed[name, job.options.text] = _keep(job, declaration, "completed")["count"] == 0
         return removes
 
     def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
@@ -214,7 +214,7 @@ class Settler:
         return Unsettled.LOST
 
     def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
-        key = (job.token, job.raw_options, job.attempts_made, target)
+        key = (job.token, job.options.text, job.attempts_made, target)
         packed = self._options.get(key)
         if packed is None:
             if len(self._options) >= _CACHED_OPTIONS:
@@ -223,7 +223,7 @@ class Settler:
                 job,
                 keep=_keep(job, declaration, target),
                 attempts=attempts_of(job, declaration),
-                lock_ms=self._lock_ms(),
+                lock_ms=self._events.lock_ms,
             )
         return packed
 

@@ -1,4 +1,4 @@
-"""Our completion of many events with one script leaves what BullMQ's own script leaves, on random histories."""
+"""Our scripts that add and complete many events leave what BullMQ's own scripts leave, on random histories."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from oxherd.queue.finish_many import FinishMany
-from oxherd.queue.job import Job
+from oxherd.queue.answers import Fetched, Refusal
+from oxherd.queue.job import Job, NewJob
 from oxherd.queue.keys import QueueKeys
-from oxherd.queue.queue import BullQueue, Fetched, NewJob, Refusal, finish_options
-from oxherd.redis.client import Client
+from oxherd.queue.queue import BullQueue, finish_options
+from oxherd.redis.client import Attempts, Client
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import parse_url
 
@@ -22,12 +22,22 @@ KEEP_NONE = {"count": 0}
 
 
 class Side:
-    """One of the two ways to finish, on keys of its own."""
+    """One of the two ways to add and finish, on keys of its own."""
 
     def __init__(self, client: Client, name: str, *, together: bool) -> None:
-        self.queue = BullQueue(client, QueueKeys(name, "{q}"))
-        self.many = FinishMany(self.queue) if together else None
+        self.queue = BullQueue(client, QueueKeys(name, "{q}"), batched=together)
+        self.many = self.queue.finish_many
         self.running: dict[str, Job] = {}
+        self.left_to_bullmq: set[str] = set()
+
+    async def add(self, jobs: list[NewJob], *, at_once: bool) -> None:
+        """One after the other in the same turn, or as `emit_many` does it."""
+        deadline = asyncio.get_running_loop().time() + 10
+        if at_once:
+            await asyncio.gather(*(self.queue.add(job, deadline=deadline) for job in jobs))
+            return
+        for batch in self.queue.batches(jobs):
+            await self.queue.add_all(batch, deadline=deadline, attempts=Attempts())
 
     async def finish(self, jobs: list[Job], results: list[bytes], fetch_next: list[bool]) -> list[Any]:
         answers = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))
@@ -62,8 +72,8 @@ class Side:
         found: dict[str, Any] = {}
         for raw in await client.call(keys.slot, "KEYS", keys.base.replace("{", "\\{") + "*"):
             key = raw.decode()
-            if key == keys.stalled_check:
-                continue  # its value is the time of the look
+            if key in (keys.stalled_check, keys.limiter):
+                continue  # the time of the look; runs out by itself
             kind = (await client.call(keys.slot, "TYPE", key)).decode()
             found[key.removeprefix(keys.base)] = await self._value(key, kind)
         return found
@@ -111,17 +121,23 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side]) 
     if kind == "add":
         delay = chance.choice([0, 0, 0, 1, 60_000])
         priority = chance.choice([0, 0, 0, 1, 2])
-        options: dict[str, Any] = {"attempts": 3}
-        job = NewJob(f"job-{step}", "x", b"{}", options, delay, priority)
-        deadline = asyncio.get_running_loop().time() + 10
+        ids = [f"job-{step}-{n}" for n in range(chance.choice([1, 1, 3, 60]))]
+        # Some are stored already.
+        ids += chance.sample(ids, chance.randint(0, 1)) + chance.sample(list(sides[0].running), bool(sides[0].running))
+        options: dict[str, Any] = chance.choice([{"attempts": 3}, {"attempts": 2, "lifo": True}, {}])
+        names = chance.choice([["x"], ["x", "y"]])
+        jobs = [NewJob(i, chance.choice(names), b'{"a":1}', options, delay, priority) for i in ids]
+        at_once = chance.random() < 0.5
         for side in sides:
-            await side.queue.add(job, deadline=deadline)
+            await side.add(jobs, at_once=at_once)
         if delay == 1:
             await asyncio.sleep(0.003)  # due on both sides before the next step
     elif kind == "fetch":
         assert len({await side.fetch(f"token-{step}") for side in sides}) == 1
     elif kind == "finish" and sides[0].running:
         ids = chance.sample(list(sides[0].running), min(len(sides[0].running), chance.randint(1, 5)))
+        # What is left to BullMQ is completed after the others of its batch: on its own, the order is the same.
+        ids = sorted(sides[0].left_to_bullmq.intersection(ids))[:1] or ids
         results = [b"%d" % chance.randint(0, 99) for _ in ids]
         fetch_next = [chance.random() < 0.8 for _ in ids]
         answers = [await side.finish([side.running[i] for i in ids], results, fetch_next) for side in sides]
@@ -148,6 +164,8 @@ async def _break(chance: random.Random, sides: tuple[Side, Side]) -> None:
     parent or children."""
     job_id = chance.choice(list(sides[0].running))
     how = chance.randrange(6)
+    if how > 3:
+        sides[0].left_to_bullmq.add(job_id)
     for side in sides:
         keys = side.queue.keys
         job = keys.job(job_id)

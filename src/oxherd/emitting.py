@@ -1,0 +1,134 @@
+"""Sends an event's jobs to their queues, within a deadline, and says what became of those that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from oxherd.declaration import Declaration
+from oxherd.errors import EmitError, RedisUnavailable
+from oxherd.link import Link
+from oxherd.queue.job import NewJob
+from oxherd.queue.queue import BullQueue
+from oxherd.redis.client import Attempts, ScriptError
+from oxherd.signals import ErrorInfo, QueueFault, Signals
+
+S = TypeVar("S")
+
+
+class Emitter:
+    """One event's way out; `limit` is in seconds.
+
+    Raises, from each method:
+        EmitError: Redis did not acknowledge it within the limit.
+    """
+
+    def __init__(self, declaration: Declaration, signals: Signals, limit: float) -> None:
+        self._declaration = declaration
+        self._signals = signals
+        self._limit = limit
+
+    async def add(self, link: Link, job: NewJob, *, own_id: bool) -> None:
+        """Add one job; `own_id` says that the caller has chosen its id."""
+
+        async def add(deadline: float, attempts: Attempts) -> None:
+            queue = self._queue(link, job, own_id=own_id)
+            if self._declaration.shards > 1:
+                sharded = link.sharded(self._declaration)
+                await sharded.ready(deadline)
+                # The id may be stored since the event had other shards.
+                if own_id and await sharded.holds(job):
+                    return
+            await queue.add(job, deadline=deadline, attempts=attempts)
+
+        await self._acknowledge(job, add)
+
+    async def add_many(self, link: Link, jobs: list[NewJob]) -> dict[str, BaseException]:
+        """Add jobs in order; answers the failures by the job's id."""
+        by_queue: dict[BullQueue, list[NewJob]] = {}
+        for job in jobs:
+            by_queue.setdefault(self._queue(link, job, own_id=False), []).append(job)
+        failures: dict[str, BaseException] = {}
+
+        async def add(queue: BullQueue, batch: list[NewJob]) -> None:
+            async def send(deadline: float, attempts: Attempts) -> None:
+                if self._declaration.shards > 1:
+                    await link.sharded(self._declaration).ready(deadline)
+                await queue.add_all(batch, deadline=deadline, attempts=attempts)
+
+            try:
+                await self._acknowledge(batch[0], send)
+            except Exception as error:  # noqa: BLE001 - told to the caller with what was acknowledged
+                failures.update(dict.fromkeys((job.id for job in batch), error))
+
+        async def add_in_order(queue: BullQueue, batches: list[list[NewJob]]) -> None:
+            for index, batch in enumerate(batches):
+                await add(queue, batch)
+                if (error := failures.get(batch[0].id)) is not None:
+                    # What comes after it is not sent: it would be before it.
+                    failures.update((job.id, error) for later in batches[index + 1 :] for job in later)
+                    return
+
+        each = [(queue, queue.batches(queued)) for queue, queued in by_queue.items()]
+        if self._declaration.ordered:
+            await asyncio.gather(*(add_in_order(queue, batches) for queue, batches in each))
+        else:
+            await asyncio.gather(*(add(queue, batch) for queue, batches in each for batch in batches))
+        return failures
+
+    def _queue(self, link: Link, job: NewJob, *, own_id: bool) -> BullQueue:
+        """Where a job belongs."""
+        declaration = self._declaration
+        return (
+            link.queue(declaration) if declaration.shards == 1 else link.sharded(declaration).queue(job, own_id=own_id)
+        )
+
+    async def _acknowledge(self, job: NewJob, send: Callable[[float, Attempts], Awaitable[None]]) -> None:
+        """Send something within the herd's deadline, or raise an EmitError."""
+        limit = self._limit
+        attempts = Attempts()
+        cause: BaseException
+        try:
+            async with asyncio.timeout(limit):
+                await send(time.monotonic() + limit, attempts)
+        except (RedisUnavailable, TimeoutError) as error:
+            cause = error
+        except ScriptError as error:
+            cause = error
+            self._fault("emit", error, job)
+        else:
+            return
+        if isinstance(cause, TimeoutError) and attempts.last is not None:
+            cause = attempts.last
+        raise self._not_acknowledged(cause, limit, attempts.maybe_applied)
+
+    def _not_acknowledged(self, cause: BaseException, limit: float, maybe_stored: bool) -> EmitError:
+        why = str(cause) or f"no answer within {limit:g} s"
+        hint = "it may be stored: emit it again with the same id" if maybe_stored else "it is not stored"
+        return EmitError(
+            f"{self._declaration.name} was not acknowledged ({why.rstrip('.')}); {hint}.", maybe_stored=maybe_stored
+        )
+
+    def _fault(self, source: str, error: BaseException, job: NewJob | None = None) -> None:
+        self._signals.emit(
+            QueueFault(
+                source=source,
+                queue=self._declaration.queue,
+                error=ErrorInfo(type(error).__name__, str(error)),
+                event=self._declaration.name,
+                event_id=job.id if job is not None else None,
+            )
+        )
+
+    async def scheduled(self, call: Awaitable[S]) -> S:
+        """A call about a schedule, its failure turned into an EmitError."""
+        try:
+            return await call
+        except ScriptError as error:
+            cause: Exception = error
+            self._fault("schedule", error)
+        except RedisUnavailable as error:
+            cause = error
+        raise EmitError(f"{self._declaration.name}: the schedule was not acknowledged ({str(cause).rstrip('.')}).")

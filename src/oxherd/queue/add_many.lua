@@ -1,0 +1,38 @@
+-- Adds several jobs of one name and one set of options: what BullMQ's addStandardJob does for each, one after the other,
+-- with what does not change in between looked up once. Jobs with parents, deduplication, delays or priorities are not
+-- for this script.
+--
+-- KEYS: wait, meta, id, active, events, marker, and the first job: a key that is not there yet, without which a server
+-- whose slot moves would begin the script instead of answering TRYAGAIN
+-- ARGV[1] key prefix, [2] timestamp, [3] name, [4] msgpacked options, then for each job: id, data
+local rcall = redis.call
+local wait, meta, events = KEYS[1], KEYS[2], KEYS[5]
+local prefix, timestamp, name = ARGV[1], ARGV[2], ARGV[3]
+local options = cmsgpack.unpack(ARGV[4])
+local written = cjson.encode(options)
+
+rcall("INCRBY", KEYS[3], (#ARGV - 4) / 2)
+local queue = rcall("HMGET", meta, "paused", "concurrency", "opts.maxLenEvents")
+local maxEvents = queue[3]
+if not maxEvents then
+  maxEvents = 10000
+  rcall("HSET", meta, "opts.maxLenEvents", maxEvents)
+end
+local isPausedOrMaxed = queue[1] or (queue[2] and rcall("LLEN", KEYS[4]) >= tonumber(queue[2]))
+
+local added = false
+for i = 5, #ARGV, 2 do
+  local id = ARGV[i]
+  local jobKey = prefix .. id
+  if rcall("EXISTS", jobKey) == 1 then
+    rcall("XADD", events, "MAXLEN", "~", maxEvents, "*", "event", "duplicated", "jobId", id)
+  else
+    rcall("HMSET", jobKey, "name", name, "data", ARGV[i + 1], "opts", written, "timestamp", timestamp, "delay", 0,
+      "priority", 0)
+    rcall("XADD", events, "*", "event", "added", "jobId", id, "name", name)
+    rcall(options["lifo"] and "RPUSH" or "LPUSH", wait, id)
+    rcall("XADD", events, "MAXLEN", "~", maxEvents, "*", "event", "waiting", "jobId", id)
+    added = true
+  end
+end
+if added and not isPausedOrMaxed then rcall("ZADD", KEYS[6], 0, "0") end
