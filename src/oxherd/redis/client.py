@@ -177,10 +177,7 @@ class Client:
             except NoScriptError:
                 raise
             except ResponseError as error:
-                fault = await self._refused(node, slot, error, cause)
-                if attempts is not None and isinstance(fault, RedisUnavailable) and fault.maybe_applied:
-                    attempts.maybe_applied = True
-                raise fault from None
+                raise await self._refused(node, slot, error, cause, attempts) from None
             except RedisUnavailable as error:
                 await self._look(error)
                 raise
@@ -190,10 +187,14 @@ class Client:
             return reply
         raise lost(node.name, "the cluster sends us in circles", maybe_applied=False)
 
-    async def _refused(self, node: Node, slot: int, error: ResponseError, cause: str | None) -> Exception:
+    async def _refused(
+        self, node: Node, slot: int, error: ResponseError, cause: str | None, attempts: Attempts | None
+    ) -> Exception:
         fault = server_state(error, node.name)
         if fault is None:
             return ScriptError(str(error))
+        if attempts is not None and fault.maybe_applied:
+            attempts.maybe_applied = True
         if cause is None or slot_moves(error):
             return fault
         if fault.source == "cluster":
