@@ -97,13 +97,16 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, *arguments: str, url: str, log: str = "worker.jsonl") -> None:
         self.log = folder / log
+        self.output = self.log.with_suffix(".out")
         self._file = self.log.open("ab")
+        self._output = self.output.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "oxherd", "worker", "app:herd", "--log-format", "json", *arguments],
             cwd=folder,
             env=environment(OXHERD_URL=url),
             stdin=subprocess.DEVNULL,
-            stdout=self._file,
+            # Not the log's file: what a handler prints may be written in two pieces.
+            stdout=self._output,
             stderr=self._file,
         )
 
@@ -144,6 +147,7 @@ class WorkerProcess:
             self.process.kill()
             self.process.wait()
         self._file.close()
+        self._output.close()
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

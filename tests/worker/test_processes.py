@@ -176,7 +176,7 @@ def test_result_records_and_prints_come_back_from_the_process(shop: Shop) -> Non
     assert json.loads(str(shop.stored(progress, "progress"))) == {"done": 5}
     assert found(worker, "refused", event_id=progress)[0]["type"] == "OxherdError"
     assert worker.stop() == 0
-    assert "printed\n" in worker.log.read_text()
+    assert "printed\n" in worker.output.read_text()
     assert gone(record["pid"])
 
 
