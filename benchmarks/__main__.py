@@ -1,0 +1,112 @@
+"""`python -m benchmarks`: oxherd beside other queues, the same work on the same server, in turns.
+
+It makes each peer's environment under benchmarks/.envs, needs a package index for that (and Node.js with npm for
+two peers), runs on Linux, and writes README.md, results.json and plots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import measure_drain, measure_emit, measure_growth, measure_io, measure_latency
+from benchmarks.bench import Bench, Options, say
+from benchmarks.environments import ROOT, EnvironmentFailed, environment_of
+from benchmarks.report import write_report
+from benchmarks.results import write_results
+from benchmarks.server import Server
+from benchmarks.systems import SYSTEMS, System, named
+
+_MEASUREMENTS = {
+    "drain": measure_drain.run,
+    "emit": measure_emit.run,
+    "latency": measure_latency.run,
+    "io": measure_io.run,
+    "growth": measure_growth.run,
+}
+
+
+def main() -> int:
+    """The exit status: 1 where anything failed."""
+    signal.signal(signal.SIGTERM, _terminated)
+    given = _arguments()
+    if not given.report:
+        status = _measure(given)
+    else:
+        status = 0
+    write_report(given.out, plots=not given.no_plots)
+    return status
+
+
+def _measure(given: argparse.Namespace) -> int:
+    quick: bool = given.quick
+    options = Options(
+        rounds=1 if quick else given.rounds,
+        seconds=0.5 if quick else given.seconds,
+        quick=quick,
+        most_events=20_000 if quick else 200_000,
+        latency_events=50 if quick else 300,
+    )
+    with Server() as server, tempfile.TemporaryDirectory(prefix="oxherd-benchmarks-") as folder:
+        bench = Bench(server, options, Path(folder))
+        systems = [system for system in named(given.systems) if _prepared(bench, system)]
+        try:
+            for bench.round in range(1, options.rounds + 1):
+                for name in given.only:
+                    say(f"round {bench.round} of {options.rounds}: {name}")
+                    _MEASUREMENTS[name](bench, systems)
+        finally:
+            # Also what an interruption left is worth reading.
+            write_results(bench, given.out, named(given.systems))
+    for failure in bench.failures:
+        say("FAILED " + " ".join(str(failure[key]) for key in ("system", "measurement", "case", "reason")))
+    return 1 if bench.failures else 0
+
+
+def _prepared(bench: Bench, system: System) -> bool:
+    say(f"environment of {system.key}")
+    try:
+        bench.environments[system.key] = environment_of(system)
+    except EnvironmentFailed as error:
+        label = {"measurement": "environment", "system": system.key, "case": "", "round": 0}
+        bench.failures.append(label | {"reason": str(error)})
+        say(f"  FAILED {system.key}: {error}")
+        return False
+    for setting in (*system.packages, *system.settings):
+        say(f"  {setting}")
+    return True
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    known = [system.key for system in SYSTEMS]
+    parser.add_argument("--only", type=_words(list(_MEASUREMENTS)), default=list(_MEASUREMENTS), metavar="drain,...")
+    parser.add_argument("--systems", type=_words(known), default=[], metavar="oxherd,...", help=", ".join(known))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="about how long one run takes")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: to see that all works")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--report", action="store_true", help="write the report anew from results.json, run nothing")
+    parser.add_argument("--no-plots", action="store_true")
+    return parser.parse_args()
+
+
+def _words(known: list[str]):  # noqa: ANN202
+    def words(text: str) -> list[str]:
+        found = text.split(",")
+        if unknown := [word for word in found if word not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return found
+
+    return words
+
+
+def _terminated(*_: object) -> None:
+    raise SystemExit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""One run's means: the shared server, environments, workers and producers, and where samples and failures go."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.counting import Count
+from benchmarks.environments import Environment, environment_of
+from benchmarks.process import ProcessTree
+from benchmarks.server import Server
+from benchmarks.systems import System
+
+Handler = Literal["noop", "io"]
+
+_SILENCE = 20.0  # seconds without an event handled after which a run has failed
+_LEAST = 0.25  # seconds that a calibrating run must have lasted to be believed
+
+
+class RunFailed(Exception):
+    """A run whose events do not add up, or whose processes failed; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+    most_events: int
+    latency_events: int
+
+
+@dataclass
+class Bench:
+    """What the measurements share."""
+
+    server: Server
+    options: Options
+    folder: Path
+    samples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    round: int = 1
+    environments: dict[str, Environment] = field(default_factory=dict[str, Environment])
+    rates: dict[tuple[str, int, str], float] = field(default_factory=dict[tuple[str, int, str], float])
+
+    def attempt(self, measurement: str, system: System, case: str, run: Callable[[], dict[str, Any]]) -> None:
+        """Do one run on an empty server, and keep its figures or the reason of its failure."""
+        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
+        try:
+            self.server.empty()
+            sample = run()
+        except RunFailed as error:
+            self.failures.append(label | {"reason": str(error)})
+            say(f"  FAILED {system.key:14} {measurement} {case}: {error}")
+            return
+        finally:
+            self.server.empty()
+        self.samples.append(label | sample)
+        say(f"  {system.key:14} {measurement} {case:12} {sample['said']}")
+
+    def produce(self, system: System, *arguments: str) -> dict[str, Any]:
+        """Run a producer to its end; what it answered."""
+        producer = self.start_producer(system, *arguments)
+        try:
+            return self.finish_producer(producer)
+        finally:
+            self.end(producer)
+
+    def start_producer(self, system: System, *arguments: str) -> ProcessTree:
+        """Start a producer; the caller ends it."""
+        return self._start(system, [_script(system), *arguments], {})
+
+    def finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
+        """Wait for a producer's end; what it answered."""
+        if producer.process.wait():
+            raise RunFailed(f"the producer failed: {producer.complaint()}")
+        return json.loads(producer.output.read_text().splitlines()[-1])
+
+    def fill(self, system: System, events: int) -> None:
+        """Let so many events wait, which are counted."""
+        self.produce(system, "fill", str(events))
+        if (left := self.server.left(system)) != events:
+            raise RunFailed(f"{left} of {events} events wait after they were emitted")
+
+    @contextlib.contextmanager
+    def worker(
+        self, system: System, concurrency: int, handler: Handler = "noop", samples: int = 0
+    ) -> Generator[Working]:
+        """A worker of that system, ended for certain."""
+        variables = dict(system.variables) | {
+            "BENCH_CONCURRENCY": str(concurrency),
+            "BENCH_HANDLER": handler,
+            "BENCH_SAMPLES": str(samples),
+        }
+        tree = self._start(system, system.worker_arguments(concurrency, handler), variables)
+        count = Count(tree.output.parent)
+        try:
+            yield Working(tree, count, system)
+        finally:
+            count.close()
+            self.end(tree)
+
+    def end(self, tree: ProcessTree) -> None:
+        """Stop a process tree and remove its folder."""
+        tree.stop()
+        shutil.rmtree(tree.output.parent, ignore_errors=True)
+
+    def rate(self, system: System, concurrency: int, handler: Handler, measure: Callable[[int], float]) -> float:
+        """Events a second by a calibrating run, which is made once: of ever more events until it lasts long enough."""
+        known = (system.key, concurrency, handler)
+        if known not in self.rates:
+            events = 200
+            while True:
+                self.server.empty()
+                rate = measure(events)
+                if events / rate > _LEAST or events >= self.options.most_events:
+                    break
+                events = min(self.options.most_events, events * 8)
+            self.rates[known] = rate
+        return self.rates[known]
+
+    def _start(self, system: System, arguments: list[str], variables: dict[str, str]) -> ProcessTree:
+        environment = self.environments.setdefault(system.key, environment_of(system))
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        inherited = {key: os.environ[key] for key in ("HOME", "LANG", "PATH", "TMPDIR") if key in os.environ}
+        own = {"BENCH_URL": self.server.url, "BENCH_FOLDER": str(folder), "OXHERD_URL": self.server.url}
+        return ProcessTree(
+            [environment.interpreter, *arguments],
+            system.home,
+            inherited | environment.variables | own | variables,
+            folder / "output",
+        )
+
+
+@dataclass
+class Working:
+    """A running worker and what it has handled."""
+
+    tree: ProcessTree
+    count: Count
+    system: System
+
+    def wait(self, events: int, every: float = 0.005, watch: Callable[[int], None] | None = None) -> float:
+        """Wait until so many events were handled; the moment at which that was seen."""
+        seen, changed = -1, time.perf_counter()
+        while True:
+            total = self.count.total()
+            now = time.perf_counter()
+            if watch is not None:
+                watch(total)
+            if total >= events:
+                return now
+            if total != seen:
+                seen, changed = total, now
+            elif not self.tree.running:
+                raise RunFailed(f"the worker ended after {total} of {events} events: {self.tree.complaint()}")
+            elif now - changed > _SILENCE:
+                raise RunFailed(f"the worker is silent after {total} of {events} events: {self.tree.complaint()}")
+            time.sleep(every)
+
+    def conclude(self, server: Server, events: int) -> dict[str, int]:
+        """Wait until nothing is left, stop, and check that exactly so many events were handled."""
+        deadline = time.perf_counter() + _SILENCE
+        while (left := server.left(self.system)) and time.perf_counter() < deadline:
+            time.sleep(0.02)
+        self.tree.stop()
+        counted = self.count.total()
+        found = {"events": events, "counted": counted, "left": left}
+        if self.system.own_log:
+            found |= logged(self.tree.output)
+        if any(found[name] != events for name in found if name != "left") or left:
+            raise RunFailed("the events do not add up: " + ", ".join(f"{name} {found[name]}" for name in found))
+        return found
+
+
+def logged(file: Path) -> dict[str, int]:
+    """The begin and completed records of a JSON log."""
+    found = {"logged_begins": 0, "logged_ends": 0}
+    with file.open("rb") as lines:
+        for line in lines:
+            if b'"msg":"event.begin"' in line:
+                found["logged_begins"] += 1
+            elif b'"msg":"event.end"' in line and b'"outcome":"completed"' in line:
+                found["logged_ends"] += 1
+    return found
+
+
+def _script(system: System) -> str:
+    return "app.cjs" if system.kind == "node" else "app.py"
+
+
+def say(line: str) -> None:
+    """Progress, line by line."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
