@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.counting import Count
-from benchmarks.environments import Environment, environment_of
+from benchmarks.environments import Environment
 from benchmarks.process import ProcessTree
 from benchmarks.server import Server
 from benchmarks.systems import System
@@ -39,6 +39,7 @@ class Options:
     quick: bool
     most_events: int
     latency_events: int
+    growth_systems: tuple[str, ...] = ()
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Bench:
         """Events a second by a calibrating run, which is made once: of ever more events until it lasts long enough."""
         known = (system.key, concurrency, handler)
         if known not in self.rates:
-            events = 200
+            events = 200 if handler == "noop" else 2 * concurrency + 100
             while True:
                 self.server.empty()
                 rate = measure(events)
@@ -131,7 +132,7 @@ class Bench:
         return self.rates[known]
 
     def _start(self, system: System, arguments: list[str], variables: dict[str, str]) -> ProcessTree:
-        environment = self.environments.setdefault(system.key, environment_of(system))
+        environment = self.environments[system.key]
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         inherited = {key: os.environ[key] for key in ("HOME", "LANG", "PATH", "TMPDIR") if key in os.environ}
         own = {"BENCH_URL": self.server.url, "BENCH_FOLDER": str(folder), "OXHERD_URL": self.server.url}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from typing import Any
@@ -23,8 +24,12 @@ def run(bench: Bench, systems: list[System]) -> None:
     sizes = [_SMALL, 10_000] if bench.options.quick else [_SMALL, 10_000, 100_000, 1_000_000]
     for size in sizes if bench.round == 1 else sizes[:-1]:
         for system in systems:
+            if system.key not in (bench.options.growth_systems or DEFAULT_SYSTEMS) or system.only_latency:
+                continue
             one = _repeated if size == _SMALL else _whole
-            bench.attempt("growth", system, str(size), lambda system=system, size=size, one=one: one(bench, system, size))
+            bench.attempt(
+                "growth", system, str(size), lambda system=system, size=size, one=one: one(bench, system, size)
+            )
 
 
 def _repeated(bench: Bench, system: System, size: int) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def _bytes_each(bench: Bench, system: System, size: int) -> float:
 
 def _rate_of_first(series: list[tuple[float, int, int]], events: int) -> float | None:
     """Events a second over the first so many, between the two samples around that count."""
-    for earlier, later in zip(series, series[1:], strict=False):
+    for earlier, later in itertools.pairwise(series):
         if later[1] - series[0][1] >= events:
             part = (events + series[0][1] - earlier[1]) / (later[1] - earlier[1])
             return events / (earlier[0] + part * (later[0] - earlier[0]) - series[0][0])

@@ -1,2 +1,183 @@
+"""README.md of the results, from results.json alone: the ratios, then the tables, then how it was measured."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
-def write_report(out: Path, *, plots: bool) -> None: ...
+
+from benchmarks.environments import EnvironmentFailed, plots_python
+from benchmarks.ratios import ratio_lines
+from benchmarks.results import Results, read_results
+from benchmarks.tables import Cell, Table, number, over, share, spread
+
+_MODES = {
+    "one": "one by one",
+    "gather": "100 at once",
+    "bulk": "in bulk",
+    "one-sync": "sync, one by one",
+    "bulk-sync": "sync, in bulk",
+}
+
+
+def write_report(out: Path, *, plots: bool) -> None:
+    """Write README.md, and the plots unless told otherwise.
+
+    Raises:
+        EnvironmentFailed: the plots could not be drawn; the text is written all the same.
+    """
+    results = read_results(out)
+    for old in out.glob("*.png"):
+        # None of an earlier run may stay beside these results.
+        old.unlink()
+    try:
+        if plots:
+            _draw(out)
+    finally:
+        drawn = sorted(file.name for file in out.glob("*.png"))
+        (out / "README.md").write_text("\n".join(_report(results, drawn)) + "\n")
+
+
+def _draw(out: Path) -> None:
+    command = [plots_python(), str(Path(__file__).parent / "plots.py"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise EnvironmentFailed(f"the plots failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
+
+
+def _report(results: Results, drawn: list[str]) -> Iterator[str]:
+    yield from ["# Benchmarks", "", _machine_line(results), ""]
+    yield from [
+        "Written by `python -m benchmarks`; nothing here is edited by hand. Medians of the rounds; in brackets the"
+    ]
+    yield from [
+        "lowest and highest. Every event of every run was counted; a run whose count was off stands under Failed.",
+        "",
+    ]
+    yield from ["## Ratios", "", *ratio_lines(results), ""]
+    yield from _failures(results)
+    yield from _drain(results, drawn)
+    yield from _emit(results, drawn)
+    yield from _latency(results, drawn)
+    yield from _io(results)
+    yield from _growth(results, drawn)
+    yield from _method(results)
+
+
+def _machine_line(results: Results) -> str:
+    machine = results.machine
+    return (
+        f"{results.date}: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}, "
+        f"{machine['kernel']}; Python {machine['python']}, Node {machine['node']}, {machine['server']}."
+    )
+
+
+def _failures(results: Results) -> Iterator[str]:
+    if not results.failures:
+        return
+    yield from ["## Failed", "", "| system | run | round | reason |", "|---|---|---|---|"]
+    for one in results.failures:
+        reason = str(one["reason"]).replace("|", "/")
+        yield f"| {results.title(one['system'])} | {one['measurement']} {one['case']} | {one['round']} | {reason} |"
+    yield ""
+
+
+def _section(
+    results: Results,
+    title: str,
+    measurement: str,
+    columns: dict[str, tuple[str, Callable[[list[Cell]], str]]],
+    *text: str,
+    best_first: str = "",
+) -> Iterator[str]:
+    """A table of one row a system; a column is a case of the measurement and how its samples are shown."""
+    table = Table(results, measurement, columns, best_first)
+    if table.rows():
+        yield from [f"## {title}", "", *text, "", *table.lines(), ""]
+
+
+def _drain(results: Results, drawn: list[str]) -> Iterator[str]:
+    columns = {
+        "concurrency 1": ("1", spread("rate")),
+        "10": ("10", spread("rate")),
+        "100": ("100", spread("rate")),
+        "worker µs": ("100", over("worker_us", 0)),
+        "Redis µs": ("100", over("redis_us", 0)),
+        "Redis busy": ("100", share("redis_busy")),
+    }
+    text = "No-op events a second, one worker process, by concurrency; processor time an event at 100 (rq: at 1)."
+    yield from _section(results, "Drain", "drain", columns, text, *_plot("drain.png", drawn), best_first="100")
+
+
+def _emit(results: Results, drawn: list[str]) -> Iterator[str]:
+    columns = {title: (mode, spread("rate")) for mode, title in _MODES.items()}
+    text = "Events a second from one process. Bulk is by the system's own call for it, a thousand at a time."
+    yield from _section(results, "Emit", "emit", columns, text, *_plot("emit.png", drawn), best_first="gather")
+
+
+def _latency(results: Results, drawn: list[str]) -> Iterator[str]:
+    columns = {
+        f"{case} {name}": (case, over(name, 2)) for case in ("idle", "half load") for name in ("p50", "p99", "p99.9")
+    }
+    columns["load"] = ("half load", over("rate", 0))
+    text = (
+        "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile. Idle: an"
+        " event every 8 to 12 ms. Half load: at half of the rate that the system itself drains (its own column), so a"
+        " faster system is measured at a higher load, and the producer shares the processors with worker and server."
+    )
+    yield from _section(results, "Latency", "latency", columns, text, *_plot("latency.png", drawn), best_first="idle")
+
+
+def _io(results: Results) -> Iterator[str]:
+    cases = {one["case"] for one in results.samples if one["measurement"] == "io"}
+    columns = {f"at {case}": (case, spread("rate")) for case in sorted(cases, key=int, reverse=True)}
+    text = "Events a second, end to end, with a handler that waits 10 ms; as many at once as the column says."
+    yield from _section(results, "Handlers that wait", "io", columns, text, best_first="1000")
+
+
+def _growth(results: Results, drawn: list[str]) -> Iterator[str]:
+    sizes = sorted({int(one["case"]) for one in results.samples if one["measurement"] == "growth"})
+    columns = {f"{size:,}": (str(size), spread("rate")) for size in sizes}
+    if sizes:
+        columns[f"first 50,000 of {sizes[-1]:,}"] = (str(sizes[-1]), over("first_rate", 0))
+        columns["bytes an event"] = (str(sizes[-1]), over("bytes_each", 0))
+        columns["worker MiB"] = (str(sizes[-1]), _memory)
+    text = (
+        "Events a second at concurrency 100 with so many waiting at the begin; the smallest set is drained many times"
+        " by one live worker. Memory of the worker: after its first tenth of the largest set, and at the end."
+    )
+    yield from _section(results, "Growth", "growth", columns, text, *_plot("growth.png", drawn))
+
+
+def _memory(cells: list[Cell]) -> str:
+    series = next((cell["series"] for cell in cells if cell.get("series")), None)
+    if not series:
+        return ""
+    early = series[len(series) // 10][2]
+    return f"{early / 2**20:.1f} to {series[-1][2] / 2**20:.1f}"
+
+
+def _plot(name: str, drawn: list[str]) -> list[str]:
+    return ["", f"![{name.removesuffix('.png')}]({name})"] if name in drawn else []
+
+
+def _method(results: Results) -> Iterator[str]:
+    options = results.options
+    yield from ["## How", ""]
+    rounds, seconds = options["rounds"], f"{options['seconds']:g}"
+    yield "One server without persistence for all, over TCP on the loopback, emptied before each run. Rounds:"
+    yield f"{rounds}, in each of them every system in turns. A run takes about {seconds} s, sized by a calibrating"
+    yield "run of each system. Events wait before the worker starts; the clock runs from the first sight of a"
+    yield "handled event to the last event. A handler counts in mapped memory (Node: in its own, written out every"
+    yield "2 ms). A run counts only if the handled events are exactly those emitted and none is left in Redis; of"
+    yield "oxherd with its log, the begin and end records must be as many too. Every system runs in an environment"
+    yield "of its own, with these packages and settings:"
+    yield ""
+    for key, system in results.systems.items():
+        packages = ", ".join(system["pinned"]) or "the checkout"
+        yield f"- **{system['title']}** (`{key}`): {packages}. {'; '.join(system['settings'])}."
+    counted = sum(int(one["counted"]) for one in results.samples)
+    yield from [
+        "",
+        f"{number(counted)} events were counted in {len(results.samples)} runs; {len(results.failures)} failed.",
+    ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
+import statistics
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ def write_results(bench: Bench, out: Path, systems: list[System]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     results = {
         "schema": 1,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": _machine() | {"server": bench.server.version},
         "options": asdict(bench.options),
         "systems": {system.key: _described(bench, system) for system in systems},
@@ -30,9 +31,45 @@ def write_results(bench: Bench, out: Path, systems: list[System]) -> None:
     (out / "results.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
 
 
-def read_results(out: Path) -> dict[str, Any]:
+class Results:
+    """A results.json, to be asked."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.date: str = data["date"]
+        self.machine: dict[str, Any] = data["machine"]
+        self.options: dict[str, Any] = data["options"]
+        self.systems: dict[str, dict[str, Any]] = data["systems"]
+        self.samples: list[dict[str, Any]] = data["samples"]
+        self.failures: list[dict[str, Any]] = data["failures"]
+
+    def title(self, key: str) -> str:
+        """A system's name for a reader."""
+        return self.systems[key]["title"]
+
+    def of(self, measurement: str, system: str, case: str) -> list[dict[str, Any]]:
+        """The samples of all rounds."""
+        return [one for one in self.samples if _is(one, measurement, system, case)]
+
+    def failed(self, measurement: str, system: str, case: str) -> bool:
+        """Whether such a run failed, or the system could not be set up."""
+        return any(
+            one["system"] == system and (one["measurement"] == "environment" or _is(one, measurement, system, case))
+            for one in self.failures
+        )
+
+    def median(self, measurement: str, system: str, case: str, name: str) -> float | None:
+        """The median over the rounds, if there is any."""
+        values = [float(one[name]) for one in self.of(measurement, system, case)]
+        return statistics.median(values) if values else None
+
+
+def read_results(out: Path) -> Results:
     """The results that were written into that folder."""
-    return json.loads((out / "results.json").read_text())
+    return Results(json.loads((out / "results.json").read_text()))
+
+
+def _is(one: dict[str, Any], measurement: str, system: str, case: str) -> bool:
+    return (one["measurement"], one["system"], one["case"]) == (measurement, system, case)
 
 
 def _described(bench: Bench, system: System) -> dict[str, Any]:

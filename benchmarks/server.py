@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from oxherd.servers.standalone import StandaloneServer
-
 from benchmarks.systems import System
+from oxherd.servers.standalone import StandaloneServer
 
 
 class Server:

@@ -17,15 +17,16 @@ _CELERY = (
     *("-m", "celery", "-A", "app", "worker", "--concurrency", "{concurrency}", "--loglevel", "WARNING"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
-_HUEY = ("-m", "huey.bin.huey_consumer", "app.huey", "--workers", "{concurrency}", "--no-periodic", "--quiet")
+_HUEY = ("huey.bin.huey_consumer", "app.huey", "--workers", "{concurrency}", "--no-periodic", "--quiet")
 
 
 @dataclass(frozen=True)
 class System:
     """A system under measurement.
 
-    `worker` is its command after the interpreter, with {concurrency}; `left` are the Redis commands whose numbers add
-    up to the events that are still queued, running or failed.
+    `worker` is its command after the interpreter, with {concurrency}, unless `single_worker` (concurrency 1) or
+    `io_worker` (handlers that wait) stands in; `left` are the Redis commands whose numbers add up to the events that
+    are still queued, running or failed.
     """
 
     key: str
@@ -37,6 +38,7 @@ class System:
     left: tuple[tuple[str, str], ...]
     emits: tuple[Mode, ...]
     folder: str = ""
+    single_worker: tuple[str, ...] = ()
     io_worker: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     concurrencies: tuple[int, ...] = (1, 10, 100)
@@ -56,7 +58,11 @@ class System:
 
     def worker_arguments(self, concurrency: int, handler: str) -> list[str]:
         """The worker's command after the interpreter."""
-        worker = self.io_worker if handler == "io" and self.io_worker else self.worker
+        worker = self.worker
+        if handler == "io":
+            worker = self.io_worker or worker
+        elif concurrency == 1:
+            worker = self.single_worker or worker
         return [argument.replace("{concurrency}", str(concurrency)) for argument in worker]
 
 
@@ -144,7 +150,7 @@ SYSTEMS: tuple[System, ...] = (
         "python",
         ("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0", "uvloop==0.23.0"),
         ("app.py", "worker"),
-        ("keep_result=0, poll_delay=0.01 (default 0.5), uvloop, hiredis", "no log set up: WARNING"),
+        ("keep_result=0, poll_delay=0.001 (default 0.5), uvloop, hiredis", "no log set up: WARNING"),
         (("ZCARD", "arq:queue"),),
         _ASYNC,
     ),
@@ -152,7 +158,7 @@ SYSTEMS: tuple[System, ...] = (
         "saq",
         "saq",
         "python",
-        ("saq[redis]==0.26.4", "redis==7.4.1", "hiredis==3.5.0", "uvloop==0.23.0"),
+        ("saq[redis]==0.26.4", "typing-extensions==4.16.0", "redis==7.4.1", "hiredis==3.5.0", "uvloop==0.23.0"),
         ("app.py", "worker"),
         ("jobs are not kept (ttl=-1), max_concurrent_ops=100, uvloop, hiredis", "no log set up: WARNING"),
         (("ZCARD", "saq:default:incomplete"),),
@@ -174,11 +180,14 @@ SYSTEMS: tuple[System, ...] = (
         "python",
         ("dramatiq[redis]==2.2.1", "redis==8.1.0", "hiredis==3.5.0"),
         ("-m", "dramatiq", "app", "--processes", "1", "--threads", "{concurrency}", "--skip-logging"),
-        ("1 process of as many threads as the concurrency, worker_timeout 20 ms (default 1 s), hiredis", "no log set up"),
+        (
+            "1 process of as many threads as the concurrency, worker_timeout 5 ms (default 1 s), prefetch 200, hiredis",
+            "no log set up",
+        ),
         (("HLEN", "dramatiq:default.msgs"),),
         ("one-sync",),
-        io_concurrency=250,
-        variables=(("dramatiq_worker_timeout", "20"),),
+        io_concurrency=50,
+        variables=(("dramatiq_worker_timeout", "5"), ("dramatiq_queue_prefetch", "200")),
     ),
     System(
         "rq",
@@ -197,24 +206,31 @@ SYSTEMS: tuple[System, ...] = (
         "Celery",
         "python",
         ("celery[redis]==5.7.0", "redis==8.1.0", "hiredis==3.5.0", "gevent==26.9.0"),
-        (*_CELERY, "--pool", "gevent"),
+        (*_CELERY, "--pool", "threads"),
         (
             "no result backend, rate limits off, prefetch 10 times the concurrency; without gossip, mingle, heartbeat",
+            "the solo pool at concurrency 1, threads above, gevent for handlers that wait; hiredis",
             "its log at WARNING",
         ),
         (("LLEN", "celery"), ("HLEN", "unacked")),
         ("one-sync",),
+        single_worker=(*_CELERY, "--pool", "solo"),
+        io_worker=(*_CELERY, "--pool", "gevent"),
     ),
     System(
         "huey",
         "huey",
         "python",
         ("huey==3.5.4", "redis==8.1.0", "hiredis==3.5.0", "gevent==26.9.0"),
-        (*_HUEY, "--worker-type", "thread"),
-        ("RedisHuey, which blocks rather than polls; results off; threads, greenlets for waiting handlers; hiredis", "its log at WARNING"),
+        ("-m", *_HUEY, "--worker-type", "thread"),
+        (
+            "RedisHuey, which blocks rather than polls; results off; threads, greenlets for waiting handlers; hiredis",
+            "its log at WARNING",
+        ),
         (("LLEN", "huey.redis.noop"),),
         ("one-sync",),
-        io_worker=(*_HUEY, "--worker-type", "greenlet"),
+        io_concurrency=100,
+        io_worker=("-m", "gevent.monkey", "--module", *_HUEY, "--worker-type", "greenlet"),
     ),
     System(
         "floor",

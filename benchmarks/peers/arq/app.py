@@ -16,7 +16,7 @@ class WorkerSettings:
     functions = [func(noop, name="noop")]
     redis_settings = RedisSettings.from_dsn(common.URL)
     max_jobs = common.CONCURRENCY
-    poll_delay = 0.01
+    poll_delay = 0.001
     keep_result = 0
     log_results = False
 

@@ -31,9 +31,7 @@ class Producer(common.Producer):
         await self.queue.add("noop", {"n": n}, {"removeOnComplete": True})
 
     async def bulk(self, many):
-        await self.queue.addBulk(
-            [{"name": "noop", "data": {"n": n}, "opts": {"removeOnComplete": True}} for n in many]
-        )
+        await self.queue.addBulk([{"name": "noop", "data": {"n": n}, "opts": {"removeOnComplete": True}} for n in many])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def done(sent):
 
 def _open():
     global _view
-    descriptor = os.open(os.path.join(FOLDER, f"count.{os.getpid()}"), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(f"{FOLDER}/count.{os.getpid()}", os.O_RDWR | os.O_CREAT, 0o600)
     size = 8 * (1 + _SAMPLES)
     os.ftruncate(descriptor, size)
     _view = memoryview(mmap.mmap(descriptor, size)).cast("q")

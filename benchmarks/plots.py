@@ -1,0 +1,147 @@
+"""The plots, from results.json in the folder given; runs in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+_COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdae6b", "#d94801"]
+_OURS, _OTHERS = "#d94801", "#4292c6"
+_MODES = {
+    "one": "one by one",
+    "gather": "100 at once",
+    "bulk": "in bulk",
+    "one-sync": "sync, one by one",
+    "bulk-sync": "sync, in bulk",
+}
+
+
+class Plots:
+    """The figures of one results.json."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.data: dict[str, Any] = json.loads((out / "results.json").read_text())
+
+    def draw(self) -> None:
+        """Draw each plot that has figures."""
+        drains = {str(n): f"concurrency {n}" for n in (1, 10, 100)}
+        drawn = {
+            "drain.png": self._bars("drain", drains, "no-op events a second, one worker process (log scale)"),
+            "emit.png": self._bars("emit", _MODES, "events emitted a second, one process (log scale)"),
+            "latency.png": self._latency(),
+            "growth.png": self._growth(),
+        }
+        for name, figure in drawn.items():
+            if figure is not None:
+                figure.savefig(self.out / name, dpi=110, bbox_inches="tight", metadata={"Software": ""})
+                plt.close(figure)
+
+    def _median(self, measurement: str, system: str, case: str, name: str) -> float | None:
+        values = [one[name] for one in self._of(measurement, system) if one["case"] == case and name in one]
+        return statistics.median(values) if values else None
+
+    def _of(self, measurement: str, system: str = "") -> list[dict[str, Any]]:
+        return [
+            one
+            for one in self.data["samples"]
+            if one["measurement"] == measurement and (not system or one["system"] == system)
+        ]
+
+    def _title(self, key: str) -> str:
+        return self.data["systems"][key]["title"]
+
+    def _bars(self, measurement: str, cases: dict[str, str], label: str) -> Any:
+        best = {
+            key: max((one["rate"] for one in self._of(measurement, key)), default=0) for key in self.data["systems"]
+        }
+        keys = sorted((key for key in best if best[key]), key=lambda key: best[key])
+        if not keys:
+            return None
+        figure, axes = plt.subplots(figsize=(9, 0.6 + 0.16 * len(keys) * (len(cases) + 1)))
+        height = 0.85 / len(cases)
+        for index, (case, title) in enumerate(cases.items()):
+            values = [self._median(measurement, key, case, "rate") or 0 for key in keys]
+            places = [row + 0.42 - height * (index + 0.5) for row in range(len(keys))]
+            axes.barh(places, values, height=height, color=_COLOURS[index], label=title)
+            for place, value in zip(places, values, strict=True):
+                if value:
+                    axes.text(value * 1.02, place, f"{value:,.0f}", va="center", fontsize=7)
+        axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
+        axes.set_xscale("log")
+        axes.set_xlim(right=2 * max(best.values()))
+        self._finish(axes, label)
+        axes.legend(loc="lower right", fontsize=8, framealpha=0.95)
+        return figure
+
+    def _latency(self) -> Any:
+        if not self._of("latency"):
+            return None
+        figure, both = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
+        keys = sorted(
+            {one["system"] for one in self._of("latency")},
+            key=lambda key: -(self._median("latency", key, "idle", "p50") or 1e9),
+        )
+        for axes, case in zip(both, ("idle", "half load"), strict=True):
+            for row, key in enumerate(keys):
+                found = [self._median("latency", key, case, name) for name in ("p50", "p99", "p99.9")]
+                points = [value for value in found if value is not None]
+                if not points:
+                    continue
+                axes.plot([points[0], points[-1]], [row, row], color="#cccccc", zorder=1)
+                axes.scatter(points, [row] * len(points), color=_COLOURS[2:5], s=28, zorder=2)
+                axes.text(points[-1] * 1.15, row, f"{points[0]:.2g} / {points[1]:.3g}", va="center", fontsize=7)
+            axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
+            axes.set_xscale("log")
+            axes.set_xlim(right=5 * axes.get_xlim()[1])
+            self._finish(axes, f"{case}: ms from emit to handler, p50 ● p99 ● p99.9 (log scale)")
+        return figure
+
+    def _growth(self) -> Any:
+        samples = self._of("growth")
+        if not samples:
+            return None
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+        for index, key in enumerate(dict.fromkeys(one["system"] for one in samples)):
+            colour = _OURS if key == "oxherd" else _COLOURS[(1 + index) % len(_COLOURS)]
+            sizes = sorted({int(one["case"]) for one in self._of("growth", key)})
+            rates = [self._median("growth", key, str(size), "rate") for size in sizes]
+            left.plot(sizes, rates, marker="o", color=colour, label=self._title(key))
+            series = next(
+                (
+                    s
+                    for one in samples
+                    if one["system"] == key and one["case"] == str(sizes[-1])
+                    if (s := one.get("series"))
+                ),
+                [],
+            )
+            right.plot([s[1] for s in series], [s[2] / 2**20 for s in series], color=colour, label=self._title(key))
+        left.set_xscale("log")
+        left.set_ylim(bottom=0)
+        right.set_ylim(bottom=0)
+        self._finish(left, "events waiting at the begin (log scale)", "events drained a second", axis="both")
+        self._finish(right, "events handled, of the largest backlog", "worker's resident memory, MiB", axis="both")
+        left.legend(fontsize=8)
+        return figure
+
+    def _finish(self, axes: Any, x: str, y: str = "", axis: str = "x") -> None:
+        axes.set_xlabel(x, fontsize=9)
+        axes.set_ylabel(y, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis=axis, color="#e5e5e5", linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+
+
+if __name__ == "__main__":
+    Plots(Path(sys.argv[1])).draw()

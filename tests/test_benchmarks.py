@@ -1,0 +1,43 @@
+"""The benchmark suite works end to end, and its report says what was counted."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness import environment
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--quick", "--no-plots", "--systems", "oxherd"),
+            *("--only", "drain,emit,latency", "--out", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["failures"] == []
+    samples = results["samples"]
+    assert {sample["measurement"] for sample in samples} == {"drain", "emit", "latency"}
+    for sample in samples:
+        assert sample["events"] == sample["counted"] > 0
+        if sample["measurement"] != "emit":
+            assert sample["left"] == 0
+            assert sample["logged_begins"] == sample["logged_ends"] == sample["events"]
+    report = (tmp_path / "README.md").read_text()
+    total = sum(sample["counted"] for sample in samples)
+    assert f"{total:,} events were counted in {len(samples)} runs; 0 failed." in report
+    assert re.search(r"^\| oxherd, with its log \| [\d,]+ \| [\d,]+ \| [\d,]+ \|", report, re.MULTILINE)
+    assert str(ROOT) not in report + json.dumps(results)
