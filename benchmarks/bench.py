@@ -58,6 +58,7 @@ class Bench:
     def attempt(self, measurement: str, system: System, case: str, run: Callable[[], dict[str, Any]]) -> None:
         """Do one run on an empty server, and keep its figures or the reason of its failure."""
         label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
+        begun = time.perf_counter()
         try:
             self.server.empty()
             sample = run()
@@ -67,7 +68,7 @@ class Bench:
             return
         finally:
             self.server.empty()
-        self.samples.append(label | sample)
+        self.samples.append(label | sample | {"wall": round(time.perf_counter() - begun, 3)})
         say(f"  {system.key:14} {measurement} {case:12} {sample['said']}")
 
     def produce(self, system: System, *arguments: str) -> dict[str, Any]:
