@@ -71,6 +71,14 @@ class Bench:
         self.samples.append(label | sample | {"wall": round(time.perf_counter() - begun, 3)})
         say(f"  {system.key:14} {measurement} {case:12} {sample['said']}")
 
+    def rates_of(self, measurement: str, system: System, case: str) -> list[float]:
+        """The rates of that measurement so far."""
+        return [
+            float(one["rate"])
+            for one in self.samples
+            if (one["measurement"], one["system"], one["case"]) == (measurement, system.key, case)
+        ]
+
     def produce(self, system: System, *arguments: str) -> dict[str, Any]:
         """Run a producer to its end; what it answered."""
         producer = self.start_producer(system, *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from benchmarks.bench import Bench, RunFailed, Working
@@ -33,22 +34,27 @@ def _idle(bench: Bench, system: System) -> dict[str, Any]:
 
 
 def _half(bench: Bench, system: System) -> dict[str, Any]:
-    medians = sorted(
-        sample["rate"]
-        for sample in bench.samples
-        if (sample["measurement"], sample["system"], sample["case"]) == ("drain", system.key, str(system.most))
-    )
-    full = medians[len(medians) // 2] if medians else calibrated(bench, system, system.most)
+    full, concurrency = _full_load(bench, system)
     bench.server.empty()
     events = max(50, int(min(bench.options.most_events, full / 2 * bench.options.seconds)))
-    with bench.worker(system, system.most, samples=events + _WARM) as work:
+    with bench.worker(system, concurrency, samples=events + _WARM) as work:
         micros, answer = _measure(bench, system, work, events, "load", str(events), str(full / 2))
         sums = work.conclude(bench.server, events + _WARM)
     ordered = sorted(micros)
     spread = [ordered[round(n * (len(ordered) - 1) / _QUANTILES)] for n in range(_QUANTILES + 1)]
-    pace = {"asked_rate": full / 2, "rate": events / answer["seconds"], "quantiles": spread}
+    pace = {"asked_rate": full / 2, "concurrency": concurrency, "rate": events / answer["seconds"], "quantiles": spread}
     found = _percentiles(micros)
     return sums | pace | found | {"said": f"{found['said']}   at {pace['rate']:,.0f} of {full / 2:,.0f} events/s"}
+
+
+def _full_load(bench: Bench, system: System) -> tuple[float, int]:
+    """The rate that it drains at its best concurrency, by the drains measured so far, else by a calibrating run."""
+    found = [
+        (statistics.median(rates), concurrency)
+        for concurrency in system.concurrencies
+        if (rates := bench.rates_of("drain", system, str(concurrency)))
+    ]
+    return max(found) if found else (calibrated(bench, system, system.most), system.most)
 
 
 def _measure(

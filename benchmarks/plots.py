@@ -12,6 +12,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 _COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdae6b", "#d94801"]
 _OURS, _OTHERS = "#d94801", "#4292c6"
@@ -22,6 +23,11 @@ _MODES = {
     "one-sync": "sync, one by one",
     "bulk-sync": "sync, in bulk",
 }
+_PERCENTILES = ("p50", "p99", "p99.9")
+
+
+def _thousands(value: float, _: object) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 class Plots:
@@ -68,16 +74,25 @@ class Plots:
             return None
         figure, axes = plt.subplots(figsize=(9, 0.6 + 0.16 * len(keys) * (len(cases) + 1)))
         height = 0.85 / len(cases)
-        for index, (case, title) in enumerate(cases.items()):
-            values = [self._median(measurement, key, case, "rate") or 0 for key in keys]
-            places = [row + 0.42 - height * (index + 0.5) for row in range(len(keys))]
-            axes.barh(places, values, height=height, color=_COLOURS[index], label=title)
-            for place, value in zip(places, values, strict=True):
-                if value:
-                    axes.text(value * 1.02, place, f"{value:,.0f}", va="center", fontsize=7)
-        axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
+        for index, title in enumerate(cases.values()):
+            axes.barh([0], [0], color=_COLOURS[index], label=title)
+        shown: list[float] = []
+        for row, key in enumerate(keys):
+            found = {case: self._median(measurement, key, case, "rate") for case in cases}
+            bars = [(list(cases).index(case), value) for case, value in found.items() if value is not None]
+            for place, (index, value) in enumerate(bars):
+                y = row + height * ((len(bars) - 1) / 2 - place)
+                axes.barh(y, value, height=height, color=_COLOURS[index])
+                axes.text(value * 1.02, y, f"{value:,.0f}", va="center", fontsize=7)
+                shown.append(value)
+        # An emit writes no log.
+        titles = [self._title(key).split(",")[0] if measurement == "emit" else self._title(key) for key in keys]
+        axes.set_yticks(range(len(keys)), titles)
+        axes.set_ylim(-0.6, len(keys) - 0.4)
         axes.set_xscale("log")
-        axes.set_xlim(right=2 * max(best.values()))
+        axes.set_xlim(0.5 * min(shown), 2 * max(shown))
+        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         self._finish(axes, label)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95)
         return figure
@@ -92,17 +107,20 @@ class Plots:
         )
         for axes, case in zip(both, ("idle", "half load"), strict=True):
             for row, key in enumerate(keys):
-                found = [self._median("latency", key, case, name) for name in ("p50", "p99", "p99.9")]
+                found = [self._median("latency", key, case, name) for name in _PERCENTILES]
                 points = [value for value in found if value is not None]
                 if not points:
                     continue
                 axes.plot([points[0], points[-1]], [row, row], color="#cccccc", zorder=1)
-                axes.scatter(points, [row] * len(points), color=_COLOURS[2:5], s=28, zorder=2)
+                for name, value, colour in zip(_PERCENTILES, points, _COLOURS[2:], strict=False):
+                    axes.scatter([value], [row], color=colour, s=28, zorder=2, label=None if row else name)
                 axes.text(points[-1] * 1.15, row, f"{points[0]:.2g} / {points[1]:.3g}", va="center", fontsize=7)
             axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
             axes.set_xscale("log")
             axes.set_xlim(right=5 * axes.get_xlim()[1])
-            self._finish(axes, f"{case}: ms from emit to handler, p50 ● p99 ● p99.9 (log scale)")
+            axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            self._finish(axes, f"{case}: ms from emit to handler (log scale); p50 / p99 beside")
+        both[0].legend(fontsize=8, loc="upper right", framealpha=0.95)
         return figure
 
     def _growth(self) -> Any:
@@ -128,6 +146,9 @@ class Plots:
         left.set_xscale("log")
         left.set_ylim(bottom=0)
         right.set_ylim(bottom=0)
+        for axes in (left, right):
+            axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
         self._finish(left, "events waiting at the begin (log scale)", "events drained a second", axis="both")
         self._finish(right, "events handled, of the largest backlog", "worker's resident memory, MiB", axis="both")
         left.legend(fontsize=8)

@@ -8,57 +8,65 @@ from benchmarks.results import Results
 from benchmarks.tables import number
 
 _OURS = "oxherd"
-_QUIET = "oxherd-quiet"
 _NAMED = ("bullmq-node", "bull-node", "bullmq-python")
+_RATES = (
+    ("drain", "", "drained, no-op handler, each at its best concurrency up to 100"),
+    ("io", "", "drained, handler that waits 10 ms, each as wide as it sensibly goes"),
+    ("emit", "one", "emitted one by one"),
+    ("emit", "gather", "emitted 100 at once"),
+    ("emit", "bulk", "emitted in bulk"),
+    ("emit", "one-sync", "emitted one by one from sync code"),
+    ("emit", "bulk-sync", "emitted in bulk from sync code"),
+)
+_LATENCIES = ("p50", "p99", "p99.9")
 
 
 def ratio_lines(results: Results) -> Iterator[str]:
-    """Markdown lines: drain, waiting handlers, emit, idle latency."""
-    lines = [
-        *_rates(results, "drain", "drained no-op events a second, each at its best concurrency up to 100"),
-        *_rates(results, "io", "handlers that wait 10 ms, each as wide as it sensibly goes"),
-        *_rates(results, "emit", "emitted one by one, awaited", "one"),
-        *_rates(results, "emit", "emitted 100 at once", "gather"),
-        *_rates(results, "emit", "emitted in bulk", "bulk"),
-        *_rates(results, "emit", "emitted one by one from sync code", "one-sync"),
-        *_latencies(results),
-    ]
-    if lines:
-        yield from ["| oxherd, with its log, ÷ ... | ratio | figures |", "|---|---:|---|", *lines]
-    else:
+    """A Markdown table: a row a measurement, a column a system, and one for the fastest Python queue of each row."""
+    columns = [key for key in _NAMED if key in results.systems]
+    rows = [*_rates(results, columns), *_latencies(results, columns)]
+    if not rows:
         yield "oxherd was not measured beside another system in this run."
-
-
-def _rates(results: Results, measurement: str, what: str, case: str = "") -> Iterator[str]:
-    best = {key: rate for key in results.systems if (rate := _best(results, measurement, key, case)) is not None}
-    ours = best.get(_OURS)
-    if ours is None:
         return
-    rows = [(key, results.title(key)) for key in (*_NAMED, _QUIET) if key in best]
-    pythons = [key for key in best if results.systems[key]["kind"] == "python"]
+    titles = [*(results.title(key) for key in columns), "the best of the other Python queues"]
+    yield "oxherd, with its log, ÷ ...: of rates more than 1 is better, of latencies less than 1."
+    yield ""
+    yield "| | oxherd | ÷ " + " | ÷ ".join(titles) + " |"
+    yield "|---|---:|" + "---:|" * len(titles)
+    yield from rows
+
+
+def _rates(results: Results, columns: list[str]) -> Iterator[str]:
+    for measurement, case, what in _RATES:
+        found = {key: rate for key in results.systems if (rate := _best(results, measurement, key, case)) is not None}
+        yield from _row(results, columns, f"{what}, events/s", found, True, 0)
+
+
+def _latencies(results: Results, columns: list[str]) -> Iterator[str]:
+    for name in _LATENCIES:
+        found = {
+            key: value for key in results.systems if (value := results.median("latency", key, "idle", name)) is not None
+        }
+        yield from _row(results, columns, f"idle latency, {name}, ms", found, False, 2)
+
+
+def _row(
+    results: Results, columns: list[str], what: str, found: dict[str, float], highest: bool, digits: int
+) -> Iterator[str]:
+    ours = found.get(_OURS)
+    pythons = {key: value for key, value in found.items() if results.systems[key]["kind"] == "python"}
+    if ours is None or not (pythons or any(key in found for key in columns)):
+        return
+    cells = [f"**{ours / found[key]:.2f}** ({number(found[key], digits)})" if key in found else "" for key in columns]
     if pythons:
-        fastest = max(pythons, key=lambda key: best[key])
-        rows.append((fastest, f"fastest other Python queue: {results.title(fastest)}"))
-    for key, title in rows:
-        yield f"| {title}: {what} | **{ours / best[key]:.2f}** | {number(ours)} ÷ {number(best[key])} |"
+        key = (max if highest else min)(pythons, key=pythons.__getitem__)
+        cells.append(f"**{ours / found[key]:.2f}** ({results.title(key)}, {number(found[key], digits)})")
+    else:
+        cells.append("")
+    yield f"| {what} | {number(ours, digits)} | " + " | ".join(cells) + " |"
 
 
 def _best(results: Results, measurement: str, key: str, case: str) -> float | None:
     cases = [case] if case else sorted({one["case"] for one in results.samples if one["measurement"] == measurement})
     medians = [value for one in cases if (value := results.median(measurement, key, one, "rate")) is not None]
     return max(medians, default=None)
-
-
-def _latencies(results: Results) -> Iterator[str]:
-    for name in ("p50", "p99"):
-        ours = results.median("latency", _OURS, "idle", name)
-        if ours is None:
-            return
-        for key in (*_NAMED, "floor"):
-            theirs = results.median("latency", key, "idle", name)
-            if theirs is not None:
-                title = results.title(key)
-                yield (
-                    f"| {title}: idle latency, {name} (lower is better) | **{ours / theirs:.2f}** |"
-                    f" {number(ours, 2)} ÷ {number(theirs, 2)} ms |"
-                )

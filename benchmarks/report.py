@@ -122,8 +122,9 @@ def _latency(results: Results, drawn: list[str]) -> Iterator[str]:
     columns["load"] = ("half load", over("rate", 0))
     text = (
         "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile. Idle: an"
-        " event every 8 to 12 ms. Half load: at half of the rate that the system itself drains (its own column), so a"
-        " faster system is measured at a higher load, and the producer shares the processors with worker and server."
+        " event every 8 to 12 ms. Half load: at half of the rate that the system itself drains at its best concurrency"
+        " (the load column, as the producer reached it), so a faster system is measured at a higher load; the producer"
+        " shares the processors with worker and server."
     )
     yield from _section(results, "Latency", "latency", columns, text, *_plot("latency.png", drawn), best_first="idle")
 
@@ -139,7 +140,7 @@ def _growth(results: Results, drawn: list[str]) -> Iterator[str]:
     sizes = sorted({int(one["case"]) for one in results.samples if one["measurement"] == "growth"})
     columns = {f"{size:,}": (str(size), spread("rate")) for size in sizes}
     if sizes:
-        columns[f"first 50,000 of {sizes[-1]:,}"] = (str(sizes[-1]), over("first_rate", 0))
+        columns[f"the first {min(50_000, sizes[-1] // 2):,} of {sizes[-1]:,}"] = (str(sizes[-1]), over("first_rate", 0))
         columns["bytes an event"] = (str(sizes[-1]), over("bytes_each", 0))
         columns["worker MiB"] = (str(sizes[-1]), _memory)
     text = (
