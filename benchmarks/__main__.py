@@ -82,9 +82,7 @@ def _prepared(bench: Bench, system: System) -> bool:
     try:
         bench.environments[system.key] = environment_of(system)
     except EnvironmentFailed as error:
-        label = {"measurement": "environment", "system": system.key, "case": "", "round": 0}
-        bench.failures.append(label | {"reason": str(error)})
-        say(f"  FAILED {system.key}: {error}")
+        bench.failed(system, "environment", "", str(error))
         return False
     for setting in (*system.packages, *system.settings):
         say(f"  {setting}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,10 +21,12 @@ from benchmarks.environments import Environment
 from benchmarks.process import ProcessTree
 from benchmarks.server import Server
 from benchmarks.systems import System
+from oxherd import OxherdError
 
 Handler = Literal["noop", "io"]
 
 _SILENCE = 20.0  # seconds without an event handled after which a run has failed
+_LONGEST = 600.0  # seconds that a producer may take
 _LEAST = 0.25  # seconds that a calibrating run must have lasted to be believed
 
 
@@ -57,19 +61,26 @@ class Bench:
 
     def attempt(self, measurement: str, system: System, case: str, run: Callable[[], dict[str, Any]]) -> None:
         """Do one run on an empty server, and keep its figures or the reason of its failure."""
-        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
         begun = time.perf_counter()
         try:
             self.server.empty()
             sample = run()
-        except RunFailed as error:
-            self.failures.append(label | {"reason": str(error)})
-            say(f"  FAILED {system.key:14} {measurement} {case}: {error}")
+        except (RunFailed, OxherdError, OSError) as error:
+            self.failed(system, measurement, case, str(error) or type(error).__name__)
             return
         finally:
             self.server.empty()
+        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
         self.samples.append(label | sample | {"wall": round(time.perf_counter() - begun, 3)})
         say(f"  {system.key:14} {measurement} {case:12} {sample['said']}")
+
+    def failed(self, system: System, measurement: str, case: str, reason: str) -> None:
+        """Keep the reason of a failure, without addresses and folders, which are nobody's business in a report."""
+        reason = re.sub(r"\w+://\S+", "...", reason)
+        reason = re.sub(r"(?:/[^\s/'\":,]+)+/", ".../", reason)
+        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
+        self.failures.append(label | {"reason": reason})
+        say(f"  FAILED {system.key:14} {measurement} {case}: {reason}")
 
     def rates_of(self, measurement: str, system: System, case: str) -> list[float]:
         """The rates of that measurement so far."""
@@ -93,9 +104,15 @@ class Bench:
 
     def finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
         """Wait for a producer's end; what it answered."""
-        if producer.process.wait():
-            raise RunFailed(f"the producer failed: {producer.complaint()}")
-        return json.loads(producer.output.read_text().splitlines()[-1])
+        try:
+            status = producer.process.wait(_LONGEST)
+            if status:
+                raise RunFailed(f"the producer failed: {producer.complaint()}")
+            return json.loads(producer.output.read_text().splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            raise RunFailed(f"the producer did not end: {producer.complaint()}") from None
+        except (IndexError, ValueError):
+            raise RunFailed(f"the producer did not say what it emitted: {producer.complaint()}") from None
 
     def fill(self, system: System, events: int) -> None:
         """Let so many events wait, which are counted."""
