@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_words(list(_MEASUREMENTS)), default=list(_MEASUREMENTS), metavar="drain,...")
     parser.add_argument("--systems", type=_words(known), default=[], metavar="oxherd,...", help=", ".join(known))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="about how long one run takes")
+    parser.add_argument("--seconds", type=float, default=3.0, help="about how long one run takes")
     parser.add_argument("--latency-events", type=int, default=300, help="emitted to an idle worker, in each round")
     parser.add_argument("--growth-systems", type=_words(known), default=[], metavar="oxherd,...", help=_GROWTH)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: to see that all works")
