@@ -121,9 +121,9 @@ def _latency(results: Results, drawn: list[str]) -> Iterator[str]:
     }
     columns["load"] = ("half load", over("rate", 0))
     text = (
-        "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile (of some hundred"
-        " idle events, p99.9 is the slowest). Idle: an"
-        " event every 8 to 12 ms. Half load: at half of the rate that the system itself drains at its best concurrency"
+        "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile. Idle: an"
+        " event every 8 to 12 ms; of some hundred of them, p99.9 is the slowest. Half load: at half of the rate that"
+        " the system itself drains at its best concurrency"
         " (the load column, as the producer reached it), so a faster system is measured at a higher load; the producer"
         " shares the processors with worker and server."
     )
