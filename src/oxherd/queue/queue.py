@@ -11,8 +11,8 @@ from oxherd.queue.finish_many import FinishMany
 from oxherd.queue.job import Job, NewJob
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
-from oxherd.queue.scripts import fetch_in_order, fresh_stalled_check, retake_locks, retry_in_order, script
-from oxherd.redis.client import Argument, Attempts, Client, insist
+from oxherd.queue.scripts import fetch_in_order, fetch_later, fresh_stalled_check, retake_locks, retry_in_order, script
+from oxherd.redis.client import Argument, Attempts, Client, insist, pack_script
 
 
 class BullQueue:
@@ -79,6 +79,19 @@ class BullQueue:
         packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
         arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed)
         return fetched(await self.client.script(self.keys.slot, script("moveToActive"), arguments), token)
+
+    def fetch_later(self, token: str, lock_ms: int) -> bytes:
+        """As `fetch`: the packed call, for a connection on which it waits before it runs."""
+        return pack_script(fetch_later(), self._later_arguments(token, lock_ms))
+
+    async def fetch_and_teach(self, token: str, lock_ms: int) -> Fetched:
+        """As `fetch`; from then on the server knows the script of `fetch_later`."""
+        arguments = self._later_arguments(token, lock_ms)
+        return fetched(await self.client.script(self.keys.slot, fetch_later(), arguments), token)
+
+    def _later_arguments(self, token: str, lock_ms: int) -> tuple[Argument, ...]:
+        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
+        return (*self._fetch_keys, self.keys.base, 0, packed)
 
     async def fetch_in_order(self, token: str, lock_ms: int) -> Fetched:
         """As `fetch`, but only where nothing of the queue runs or waits for its retry."""

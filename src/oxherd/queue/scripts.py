@@ -107,8 +107,15 @@ do
   if held > 0 then return {0, 0, held, 0} end
 end
 """
-# Around retryJob, likewise: the event goes back to the head of the queue, and the last two ARGV hold the queue for the
-# retry's delay. Redis Cluster allows the key among the arguments, since it is in the slot of the others.
+# In front of moveToActive where it is sent long before it runs: the server's clock instead of ours.
+_SERVER_TIME = b"""
+do
+  local now = redis.call("TIME")
+  ARGV[2] = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))
+end
+"""
+# Around retryJob, for a queue that is kept in order: the event goes back to the head of the queue, and the last two
+# ARGV hold the queue for the retry's delay. A cluster allows the key among the arguments: it is in the others' slot.
 _HOLDING = (
     b"local function retry()\n",
     b"""
@@ -145,6 +152,13 @@ def fetch_in_order() -> Script:
     """BullMQ's moveToActive, which begins nothing that would break the order."""
     found = script("moveToActive")
     return _script("fetchInOrder", _IN_ORDER + found.text, found.keys)
+
+
+@cache
+def fetch_later() -> Script:
+    """BullMQ's moveToActive, for a call that waits in the server before it runs."""
+    found = script("moveToActive")
+    return _script("fetchLater", _SERVER_TIME + found.text, found.keys)
 
 
 @cache

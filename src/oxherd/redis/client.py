@@ -71,6 +71,16 @@ class Begun:
     future: asyncio.Future[Any]
 
 
+def pack_command(*command: Argument) -> bytes:
+    """A command as it is sent."""
+    return _pack(command)
+
+
+def pack_script(script: Script, arguments: tuple[Argument, ...]) -> bytes:
+    """A script's call as it is sent; the server must know the script."""
+    return _pack((b"EVALSHA", script.sha, script.keys, *arguments))
+
+
 def key_slot(key: str) -> int:
     """The cluster slot of a key, by its hash tag where it has one."""
     return _key_slot(key.encode())
@@ -99,7 +109,7 @@ class Client:
         wire = node.live if node is not None else None
         if node is None or wire is None:
             return None
-        packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments))
+        packed = pack_script(script, arguments)
         begun = Begun(node, packed, wire.send(packed))
         wire.flush()
         return begun
@@ -117,7 +127,7 @@ class Client:
 
         `begun` is what `begin` answered for the same script and arguments.
         """
-        packed = _pack((b"EVALSHA", script.sha, script.keys, *arguments)) if begun is None else begun.packed
+        packed = pack_script(script, arguments) if begun is None else begun.packed
         try:
             return await self._attempt(slot, packed, script.name, attempts, begun)
         except NoScriptError:

@@ -1,15 +1,21 @@
-"""Waits for a queue's marker on a connection of its own: the one command of ours that blocks."""
+"""Waits for a queue's marker on a connection of its own: the one command of ours that blocks.
+
+A script may be sent right behind the wait. The server runs it as soon as the wait ends: that saves the way to us and
+back, and so a good part of the time from an emit to its begin.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.client import Client, ScriptError, retry_delay
+from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
 from oxherd.redis.connection import read_reply
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.node import Node
@@ -18,6 +24,16 @@ _GRACE_SECONDS = 2.0
 # What an outage's cause is called: the connection of ours, and the command on it.
 _CONNECTION = "the waiting connection"
 _COMMAND = "BZPOPMIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How a wait ended: the marker's score (0, or the time of the next delayed job in milliseconds), None without one;
+    and what the script behind it answered, `unknown` where the server does not know it."""
+
+    score: float | None = None
+    answer: Any = None
+    unknown: bool = False
 
 
 class Waiter:
@@ -35,30 +51,35 @@ class Waiter:
         self._stale = False
         self._forget_change = client.topology.on_change(self._on_change)
 
-    async def wait(self, seconds: float) -> float | None:
-        """Wait until a marker is there, or `seconds` have passed; the marker is taken.
-
-        Returns the marker's score (0, or the time of the next delayed job in milliseconds), or None.
+    async def wait(self, seconds: float, then: bytes | None = None) -> Waited:
+        """Wait until a marker is there, or `seconds` have passed; the marker is taken, and `then` (a packed call) run.
 
         Raises:
             RedisUnavailable: the server cannot be reached; the next call connects anew, spaced out.
-            ScriptError: the key cannot be read (it is damaged).
+            ScriptError: the key cannot be read (it is damaged), or the script failed.
+
+        After an error it is not known whether `then` ran.
         """
         try:
             connection = await self._connected()
             self._blocked = True
-            await connection.send_command("BZPOPMIN", self._key, max(seconds, 0.002))
+            packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
+            await connection.send_packed_command(packed if then is None else packed + then)
             reply = await read_reply(connection, seconds + _GRACE_SECONDS)
+            self._blocked = False
+            waited = Waited(None if reply is None else float(reply[2]))
+            if then is not None:
+                waited = await self._answer(connection, waited)
         except (AskError, MovedError):
             # The slot moves: the marker's new place is known after the look.
             await self._disconnect()
             await self._refresh()
-            return None
+            return Waited()
         except ResponseError as error:
             raise await self._refused(error) from None
         except (RedisError, OSError) as error:
             if self._stale:
-                return None
+                return Waited()
             raise await self._failed(error) from None
         except RedisUnavailable:
             self._failures += 1
@@ -71,7 +92,13 @@ class Waiter:
         self._failures = 0
         if self._node is not None:
             self._node.served(_COMMAND)
-        return None if reply is None else float(reply[2])
+        return waited
+
+    async def _answer(self, connection: AbstractConnection, waited: Waited) -> Waited:
+        try:
+            return replace(waited, answer=await read_reply(connection, _GRACE_SECONDS))
+        except NoScriptError:
+            return replace(waited, unknown=True)
 
     async def unblock(self) -> None:
         """End a wait that is going on, without losing a marker that was just taken."""

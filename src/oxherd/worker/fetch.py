@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 from oxherd.errors import RedisUnavailable
-from oxherd.queue.answers import Fetched
+from oxherd.queue.answers import NOTHING, Fetched
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
 from oxherd.queue.queue import BullQueue
@@ -17,13 +17,10 @@ from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.redis.waiter import Waiter
 from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
+from oxherd.worker.idle import Idle
 from oxherd.worker.places import Share
 
-# Without a marker an idle worker looks again after so long, as BullMQ's drainDelay; a lost marker costs at most this.
-_DRAINED_SECONDS = 5.0
 _DAMAGED_SECONDS = 5.0
-_UNBLOCK_SECONDS = 0.5
-_UNBLOCK_AGAIN_SECONDS = 0.02
 _MOST_AT_ONCE = 64
 
 
@@ -44,7 +41,6 @@ class Fetcher:
         events: Events,
     ) -> None:
         self._queue = queue
-        self._waiter = waiter
         self._faults = faults
         self._share = share
         self._call = queue.fetch_in_order if ordered else queue.fetch
@@ -57,8 +53,8 @@ class Fetcher:
         self._tokens = itertools.count()
         self._spare: list[str] = []
         self._delayed_until_ms = 0
-        self._waiting: asyncio.Task[float | None] | None = None
-        self._ended_wait: asyncio.Task[float | None] | None = None
+        self._ordered = ordered
+        self._idle = Idle(queue, waiter, token=self._early_token, lock_ms=lambda: events.lock_ms, doubtful=doubtful)
         self._stopping = asyncio.Event()
         # The places that are held for calls that are under way, and since when (seconds, monotonic).
         self._reserved = 0
@@ -79,14 +75,7 @@ class Fetcher:
         """Begin nothing more, and leave the marker to others."""
         self._stopping.set()
         self._share.close()
-        waiting = self._waiting
-        deadline = time.monotonic() + _UNBLOCK_SECONDS
-        # The server may hear of the end of a wait before it hears of the wait: say it until it is true.
-        while waiting is not None and not waiting.done() and time.monotonic() < deadline:
-            await self._waiter.unblock()
-            await asyncio.wait([waiting], timeout=_UNBLOCK_AGAIN_SECONDS)
-        if waiting is not None and not waiting.done():
-            waiting.cancel()
+        await self._idle.stop()
 
     async def run(self) -> None:
         """Fetch until stopped."""
@@ -97,16 +86,8 @@ class Fetcher:
                 if failures:
                     # No place is held for a server that may not answer.
                     await self._queue.ping()
-                if self._doubtful:
-                    await self._recover()
-                places = await self._share.take(at_once)
-                if not places:
-                    break
-                empty, at_once = await self._fetch(places)
+                at_once = await self._next(at_once)
                 failures = 0
-                self._faults.mended("fetch")
-                if empty and not self._stopping.is_set():
-                    await self._wait()
             except RedisUnavailable:  # reported as an outage
                 failures += 1
                 await self._pause(retry_delay(failures))
@@ -114,7 +95,39 @@ class Fetcher:
                 failures += 1
                 self._faults.lasting("fetch", error)
                 await self._pause(min(_DAMAGED_SECONDS, 0.1 * 2 ** min(failures, 10)))
-        await self._end_wait()
+        try:
+            self._arrived(await self._idle.end())
+        except RedisUnavailable:  # reported as an outage; others look by themselves within seconds
+            return
+        except ScriptError as error:
+            self._faults.lasting("fetch", error)
+
+    def _arrived(self, found: Fetched) -> None:
+        """Begin what a wait has brought."""
+        if found.job is not None:
+            self._share.force()
+            self._begin(found.job)
+
+    def _early_token(self) -> str | None:
+        """The token of a fetch that goes along with the wait: none where places are shared, or an order kept."""
+        return self._token() if self._share.only and not self._ordered else None
+
+    async def _next(self, at_once: int) -> int:
+        """Fetch once, and wait where there was nothing; how many to fetch the next time."""
+        if self._doubtful:
+            await self._recover()
+        if self._idle.waits and self._share.full:
+            # What the wait's own fetch brings would wait here, while another worker may be free.
+            self._arrived(await self._idle.recall())
+        places = await self._share.take(at_once)
+        if not places:
+            return at_once
+        empty, at_once = await self._fetch(places)
+        self._faults.mended("fetch")
+        if empty and not self._stopping.is_set():
+            due, self._delayed_until_ms = self._delayed_until_ms, 0
+            self._arrived(await self._idle.wait(due) or NOTHING)
+        return at_once
 
     async def _fetch(self, count: int) -> tuple[bool, int]:
         """Fetch up to `count` jobs; whether the queue is empty, and how many to fetch the next time."""
@@ -124,7 +137,8 @@ class Fetcher:
         empty = False
         try:
             calls = [self._fetch_one(self._token()) for _ in range(count)]
-            results = await asyncio.gather(*calls, return_exceptions=True)
+            # One alone needs no task, and is what a new event waits for.
+            results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException):
                     errors.append(result)
@@ -148,7 +162,8 @@ class Fetcher:
 
     async def _fetch_one(self, token: str) -> Fetched:
         try:
-            fetched = await self._call(token, self._events.lock_ms)
+            call = self._queue.fetch_and_teach if self._idle.unknown else self._call
+            fetched = await call(token, self._events.lock_ms)
         except RedisUnavailable as error:
             if error.maybe_applied:
                 self._doubtful.add(token)
@@ -156,46 +171,6 @@ class Fetcher:
         if fetched.job is None:
             self._spare.append(token)
         return fetched
-
-    async def _wait(self) -> None:
-        """Wait for a marker, or until the next delayed job is due.
-
-        The server ends a blocking command up to 100 ms late; our own clock does not, so a wait that is going on is
-        left to go on while we fetch what has come due.
-        """
-        while not self._stopping.is_set():
-            if self._waiting is None:
-                self._waiting = asyncio.create_task(self._waiter.wait(_DRAINED_SECONDS), name="oxherd-marker")
-            due = max(0.0, (self._delayed_until_ms - now_ms()) / 1000) if self._delayed_until_ms else None
-            await asyncio.wait([self._waiting], timeout=due)
-            if not self._waiting.done():
-                self._delayed_until_ms = 0
-                return
-            waited, self._waiting = self._waiting, None
-            if self._stopping.is_set():
-                self._ended_wait = waited
-                return
-            score = waited.result()
-            if score is None or score <= now_ms():
-                return
-            # The marker of a delayed job, before its time.
-            self._delayed_until_ms = int(min(self._delayed_until_ms or score, score))
-
-    async def _end_wait(self) -> None:
-        """Leave the marker to others; one that was taken at the last moment is put back."""
-        waiting = self._waiting or self._ended_wait
-        if waiting is None:
-            return
-        if not waiting.done():
-            waiting.cancel()
-            await asyncio.wait([waiting])
-        try:
-            if waiting.cancelled() or waiting.result() is not None:
-                await self._queue.wake()
-        except RedisUnavailable:  # reported as an outage; others look by themselves within seconds
-            return
-        except ScriptError as error:
-            self._faults.lasting("fetch", error)
 
     async def _pause(self, delay: float) -> None:
         try:
@@ -206,3 +181,10 @@ class Fetcher:
 
     def _token(self) -> str:
         return self._spare.pop() if self._spare else f"{self._worker}:{next(self._tokens)}"
+
+
+async def _caught(call: Awaitable[Fetched]) -> Fetched | BaseException:
+    try:
+        return await call
+    except (RedisUnavailable, ScriptError) as error:
+        return error

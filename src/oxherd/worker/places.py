@@ -21,12 +21,14 @@ class Places:
     def __init__(self, capacity: int = 0) -> None:
         self._capacity = capacity
         self.free = capacity
+        self.shares = 0
         self._waiting: deque[Share] = deque()
         self._active: set[Share] = set()
         self._hungry: bool | None = False
 
     def share(self) -> Share:
         """A share for one more queue."""
+        self.shares += 1
         return Share(self)
 
     def resize(self, capacity: int) -> None:
@@ -110,6 +112,16 @@ class Share:
         self._since = 0.0
         self._closed = False
         self.held = 0
+
+    @property
+    def only(self) -> bool:
+        """Whether no other queue has a share of these places."""
+        return self._places.shares == 1
+
+    @property
+    def full(self) -> bool:
+        """Whether a `take` would wait."""
+        return self._places.free <= 0
 
     async def take(self, most: int) -> int:
         """Take up to `most` places, at least one, as soon as there is one; 0 once the share is closed."""
