@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import measure_drain, measure_emit, measure_growth, measure_io, measure_latency
+from benchmarks import measure_drain, measure_emit, measure_growth, measure_io, measure_latency, measure_scale
 from benchmarks.bench import Bench, Options, say
 from benchmarks.environments import ROOT, EnvironmentFailed, environment_of
 from benchmarks.report import write_report
@@ -28,6 +28,7 @@ _MEASUREMENTS = {
     "latency": measure_latency.run,
     "io": measure_io.run,
     "growth": measure_growth.run,
+    "scale": measure_scale.run,
 }
 _GROWTH = "those whose backlog grows to a million; oxherd and bullmq-node unless given"
 

@@ -90,9 +90,9 @@ class Bench:
             if (one["measurement"], one["system"], one["case"]) == (measurement, system.key, case)
         ]
 
-    def produce(self, system: System, *arguments: str) -> dict[str, Any]:
+    def produce(self, system: System, *arguments: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
         """Run a producer to its end; what it answered."""
-        producer = self.start_producer(system, *arguments)
+        producer = self._start(system, [_script(system), *arguments], variables or {})
         try:
             return self.finish_producer(producer)
         finally:
@@ -122,13 +122,19 @@ class Bench:
 
     @contextlib.contextmanager
     def worker(
-        self, system: System, concurrency: int, handler: Handler = "noop", samples: int = 0
+        self,
+        system: System,
+        concurrency: int,
+        handler: Handler = "noop",
+        samples: int = 0,
+        variables: dict[str, str] | None = None,
     ) -> Generator[Working]:
         """A worker of that system, ended for certain."""
         variables = dict(system.variables) | {
             "BENCH_CONCURRENCY": str(concurrency),
             "BENCH_HANDLER": handler,
             "BENCH_SAMPLES": str(samples),
+            **(variables or {}),
         }
         tree = self._start(system, system.worker_arguments(concurrency, handler), variables)
         count = Count(tree.output.parent)
@@ -201,12 +207,18 @@ class Working:
         deadline = time.perf_counter() + _SILENCE
         while (left := server.left(self.system)) and time.perf_counter() < deadline:
             time.sleep(0.02)
+        found = self.ended(events)
+        if left:
+            raise RunFailed(f"{left} of {events} events are left")
+        return found | {"left": left}
+
+    def ended(self, events: int) -> dict[str, int]:
+        """Stop, and check that exactly so many events were handled."""
         self.tree.stop()
-        counted = self.count.total()
-        found = {"events": events, "counted": counted, "left": left}
+        found = {"events": events, "counted": self.count.total()}
         if self.system.own_log:
             found |= logged(self.tree.output)
-        if any(found[name] != events for name in found if name != "left") or left:
+        if any(number != events for number in found.values()):
             raise RunFailed("the events do not add up: " + ", ".join(f"{name} {found[name]}" for name in found))
         return found
 

@@ -15,7 +15,7 @@ _TURNS = 4  # that each of the handlers that wait has at least, so that making c
 
 
 @dataclass
-class _Watch:
+class Watch:
     """The first sight of a handled event, with the processor times then; a series of counts and memory if wanted."""
 
     bench: Bench
@@ -49,7 +49,7 @@ def drain(
     """Fill, start a worker, and time it from the first sight of a handled event to the last event."""
     bench.fill(system, events)
     with bench.worker(system, concurrency, handler) as work:
-        watch = _Watch(bench, work, series_every)
+        watch = Watch(bench, work, series_every)
         ended = work.wait(events, watch=watch)
         cpu, redis = work.tree.cpu_seconds() - watch.cpu, bench.server.cpu_seconds() - watch.redis
         timed, seconds = events - watch.at_first, ended - watch.begun

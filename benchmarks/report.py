@@ -61,6 +61,7 @@ def _report(results: Results, drawn: list[str]) -> Iterator[str]:
     yield from _latency(results, drawn)
     yield from _io(results)
     yield from _growth(results, drawn)
+    yield from _scale(results)
     yield from _method(results)
 
 
@@ -149,6 +150,30 @@ def _growth(results: Results, drawn: list[str]) -> Iterator[str]:
         " by one live worker. Memory of the worker: after its first tenth of the largest set, and at the end."
     )
     yield from _section(results, "Growth", "growth", columns, text, *_plot("growth.png", drawn))
+
+
+def _scale(results: Results) -> Iterator[str]:
+    columns = {
+        "1 process": ("processes 1", spread("rate")),
+        "2": ("processes 2", spread("rate")),
+        "3": ("processes 3", spread("rate")),
+        "Redis busy at 3": ("processes 3", share("redis_busy")),
+        "cluster, 1 shard": ("shards 1", spread("rate")),
+        "12 shards": ("shards 12", spread("rate")),
+        "commands on each primary": ("shards 12", _shares),
+        "Redis µs to emit": ("shards 12", over("emit_us", 1)),
+        "to process": ("shards 12", over("redis_us", 1)),
+    }
+    text = (
+        "Events a second at concurrency 100 a process, log on: more worker processes on one server; then one process"
+        " on a cluster of three primaries, all on this machine's cores, so that its figures are the shares and the cost"
+        " of an event, not a cluster's speed."
+    )
+    yield from _section(results, "Scale", "scale", columns, text)
+
+
+def _shares(cells: list[Cell]) -> str:
+    return "; ".join(f"{100 * one:.1f} %" for one in cells[0]["shares"])
 
 
 def _memory(cells: list[Cell]) -> str:

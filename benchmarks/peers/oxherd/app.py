@@ -1,5 +1,6 @@
 """oxherd: the worker is `oxherd worker app:herd`, or `app.py worker` for a herd without any logging set up."""
 
+import os
 import sys
 
 import common
@@ -9,7 +10,7 @@ from oxherd import Oxherd
 herd = Oxherd(common.URL)
 
 
-@herd.event("noop", concurrency=common.CONCURRENCY)
+@herd.event("noop", concurrency=common.CONCURRENCY, shards=int(os.environ.get("BENCH_SHARDS", "1")))
 async def noop(payload: dict[str, int]) -> None:
     await common.handle(payload["n"])
 
