@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.bench import Bench, RunFailed, Working
+from benchmarks.bench import Bench, Handler, RunFailed, Working
 from benchmarks.measure_drain import Watch
 from benchmarks.systems import System
 from oxherd.queue.shards import shard_queues
@@ -14,6 +14,7 @@ from oxherd.redis.client import key_slot
 from oxherd.servers.local_cluster import LocalCluster
 
 _CONCURRENCY = 100
+_CONCURRENCY_WAITING = 20
 _PROCESSES = (1, 2, 3)
 _SHARDS = (1, 12)
 
@@ -25,19 +26,24 @@ def run(bench: Bench, systems: list[System]) -> None:
         return
     events = 6_000 if bench.options.quick else 100_000
     for processes in _PROCESSES:
-        bench.attempt("scale", oxherd, f"processes {processes}", _with_processes(bench, oxherd, processes, events))
+        busy = _with_processes(bench, oxherd, processes, events, _CONCURRENCY, "noop")
+        bench.attempt("scale", oxherd, f"processes {processes}", busy)
+        waiting = _with_processes(bench, oxherd, processes, events // 10, _CONCURRENCY_WAITING, "io")
+        bench.attempt("scale", oxherd, f"waiting {processes}", waiting)
     config = ["cluster-require-full-coverage no"]
     with LocalCluster(replicas=0, appendonly=False, config=config) as cluster:
         for shards in _SHARDS:
             bench.attempt("scale", oxherd, f"shards {shards}", _with_shards(bench, oxherd, cluster, shards, events))
 
 
-def _with_processes(bench: Bench, system: System, processes: int, events: int) -> Callable[[], dict[str, Any]]:
+def _with_processes(
+    bench: Bench, system: System, processes: int, events: int, concurrency: int, handler: Handler
+) -> Callable[[], dict[str, Any]]:
     supervised = replace(system, worker=(*system.worker, "--processes", str(processes)))
 
     def measure() -> dict[str, Any]:
         bench.fill(system, events)
-        with bench.worker(supervised, _CONCURRENCY) as work:
+        with bench.worker(supervised, concurrency, handler) as work:
             watch = Watch(bench, work)
             ended = work.wait(events, watch=watch)
             redis = bench.server.cpu_seconds() - watch.redis

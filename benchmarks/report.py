@@ -157,19 +157,28 @@ def _scale(results: Results) -> Iterator[str]:
         "1 process": ("processes 1", spread("rate")),
         "2": ("processes 2", spread("rate")),
         "3": ("processes 3", spread("rate")),
-        "Redis busy at 3": ("processes 3", share("redis_busy")),
-        "cluster, 1 shard": ("shards 1", spread("rate")),
+        "waiting 10 ms: 1": ("waiting 1", spread("rate")),
+        "2 ": ("waiting 2", spread("rate")),
+        "3 ": ("waiting 3", spread("rate")),
+    }
+    text = (
+        "Events a second of more worker processes on one server, log on: handlers that do nothing at concurrency 100 a"
+        " process, and handlers that wait 10 ms at concurrency 20. Server, workers and this suite share the cores of"
+        " one machine: where they are all taken, a further process has nothing to run on."
+    )
+    yield from _section(results, "More processes", "scale", columns, text)
+    columns = {
+        "1 shard": ("shards 1", spread("rate")),
         "12 shards": ("shards 12", spread("rate")),
         "commands on each primary": ("shards 12", _shares),
         "Redis µs to emit": ("shards 12", over("emit_us", 1)),
         "to process": ("shards 12", over("redis_us", 1)),
     }
     text = (
-        "Events a second at concurrency 100 a process, log on: more worker processes on one server; then one process"
-        " on a cluster of three primaries, all on this machine's cores, so that its figures are the shares and the cost"
-        " of an event, not a cluster's speed."
+        "One worker process on a cluster of three primaries, all on this machine's cores: what counts are the shares"
+        " and the processor time of an event, not the rates."
     )
-    yield from _section(results, "Scale", "scale", columns, text)
+    yield from _section(results, "Shards", "scale", columns, text)
 
 
 def _shares(cells: list[Cell]) -> str:

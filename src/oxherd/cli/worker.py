@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import sys
@@ -47,9 +46,6 @@ def run(
     herd = load_herd(target)
     for event in events or ():
         herd[event]
-    # What is loaded by now stays: the collector need not walk it again and again while events come and go.
-    gc.collect()
-    gc.freeze()
     return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterable
 from typing import Protocol
@@ -23,6 +24,9 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
 
     `events` limits it to those names; `stop_timeout` is in seconds. The second signal is as if that time were over.
     """
+    # What is loaded by now stays: the collector need not walk it again and again while events come and go.
+    gc.collect()
+    gc.freeze()
     return asyncio.run(_serve(herd, events, stop_timeout))
 
 
