@@ -80,7 +80,7 @@ SYSTEMS: tuple[System, ...] = (
         (),
         ("-m", "oxherd", "worker", "app:herd", "--log-format", "json"),
         (
-            "all defaults; asyncio's own event loop",
+            "all defaults (its own dependencies: hiredis, uvloop)",
             "its begin and end of each event written as JSON to a file, both counted",
         ),
         _keys("bull:{noop}:", _BULLMQ),

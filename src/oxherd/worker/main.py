@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from oxherd.worker.stopped import Stopped
@@ -27,7 +27,17 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     # What is loaded by now stays: the collector need not walk it again and again while events come and go.
     gc.collect()
     gc.freeze()
-    return asyncio.run(_serve(herd, events, stop_timeout))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(herd, events, stop_timeout))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop, where there is uvloop: its turns cost a sixth less of an event."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # on Windows and PyPy
+        return None
+    return new_event_loop
 
 
 async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
