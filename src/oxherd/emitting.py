@@ -34,7 +34,7 @@ class Emitter:
         """Add one job; `own_id` says that the caller has chosen its id."""
 
         async def add(deadline: float, attempts: Attempts) -> None:
-            queue = self._queue(link, job, own_id=own_id)
+            queue = self.queue(link, job, own_id=own_id)
             if self._declaration.shards > 1:
                 sharded = link.sharded(self._declaration)
                 await sharded.ready(deadline)
@@ -45,11 +45,11 @@ class Emitter:
 
         await self._acknowledge(job, add)
 
-    async def add_many(self, link: Link, jobs: list[NewJob]) -> dict[str, BaseException]:
-        """Add jobs in order; answers the failures by the job's id."""
+    async def add_many(self, link: Link, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
+        """Add jobs to their queues, in order; answers the failures by the job's id."""
         by_queue: dict[BullQueue, list[NewJob]] = {}
-        for job in jobs:
-            by_queue.setdefault(self._queue(link, job, own_id=False), []).append(job)
+        for job, queue in routed:
+            by_queue.setdefault(queue, []).append(job)
         failures: dict[str, BaseException] = {}
 
         async def add(queue: BullQueue, batch: list[NewJob]) -> None:
@@ -78,8 +78,12 @@ class Emitter:
             await asyncio.gather(*(add(queue, batch) for queue, batches in each for batch in batches))
         return failures
 
-    def _queue(self, link: Link, job: NewJob, *, own_id: bool) -> BullQueue:
-        """Where a job belongs."""
+    def queue(self, link: Link, job: NewJob, *, own_id: bool) -> BullQueue:
+        """Where a job belongs; `own_id` says that the caller has chosen its id.
+
+        Raises:
+            UsageError: the event's key function failed.
+        """
         declaration = self._declaration
         return (
             link.queue(declaration) if declaration.shards == 1 else link.sharded(declaration).queue(job, own_id=own_id)

@@ -163,11 +163,13 @@ class Event(Generic[P, R]):
         """
         jobs = [self._new_job(payload, delay, priority, None)[0] for payload in payloads]
         link = await self._herd.link()
+        # Each one's queue is known before the first is sent: a key function may fail.
+        routed = [(job, self._emitter.queue(link, job, own_id=False)) for job in jobs]
         emitted: list[Emitted[R]] = []
         for start in range(0, len(jobs), _AT_ONCE):
-            chunk = jobs[start : start + _AT_ONCE]
+            chunk = routed[start : start + _AT_ONCE]
             failures = await self._emitter.add_many(link, chunk)
-            emitted += [Emitted(UUID(job.id), self.name) for job in chunk if job.id not in failures]
+            emitted += [Emitted(UUID(job.id), self.name) for job, _ in chunk if job.id not in failures]
             if failures:
                 raise _midway(list(failures.values()), emitted, len(jobs))
         return emitted

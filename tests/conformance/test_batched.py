@@ -53,7 +53,7 @@ class Side:
 
     async def _finish(self, job: Job, result: bytes, fetch_next: bool) -> Fetched | Refusal:
         if self.many is not None:
-            answer = await self.many.finish(job, result, LOCK_MS, fetch_next=fetch_next)
+            answer = await self.many.finish(job, result, LOCK_MS, fetch_next=fetch_next, running=60)
             if answer is not None:
                 return answer
         options = finish_options(job, keep=KEEP_NONE, attempts=3, lock_ms=LOCK_MS)

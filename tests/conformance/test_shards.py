@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, Every, Oxherd, Retry
+from oxherd import Context, Every, Oxherd, Retry, UsageError
 from oxherd.queue.layouts import Layouts
 from oxherd.queue.shards import shard_of, shard_queues
 from tests.harness import Records, until
@@ -239,3 +239,14 @@ async def test_a_number_of_shards_that_nobody_uses_is_forgotten(herd: Oxherd, pr
         await asyncio.sleep(0.002)
         await layouts.forget(layout, -1000)
         assert await layouts.known(all_copies=True) == []
+
+
+async def test_a_key_that_cannot_be_taken_is_refused_before_anything_is_sent(herd: Oxherd) -> None:
+    def key(order: Order) -> str:
+        return order.customer if order.number < 1400 else 1 / 0  # pyright: ignore[reportReturnType]
+
+    event = herd.declare("order.placed", Order, shards=3, key=key)
+    async with herd:
+        with pytest.raises(UsageError, match="key function raised ZeroDivisionError"):
+            await event.emit_many([Order(number=n) for n in range(1500)])
+        assert await waiting(herd, "order.placed", 3) == [0, 0, 0]

@@ -19,6 +19,8 @@ from oxherd.redis.client import Argument, Begun, Client
 # Enough to amortise what is looked up once, few enough that server and worker are busy at the same time: with 32 the
 # rate is the same, but varies more.
 _MOST_AT_ONCE = 16
+# Of what a worker holds, one part is at the server while it runs the others: else each waits for the other in turn.
+_PARTS = 4
 _LEFT_TO_BULLMQ = 1
 
 Answer = Fetched | Refusal | None
@@ -38,8 +40,12 @@ class FinishMany:
         self._lock_ms = 0
         self._sending: set[asyncio.Task[None]] = set()
 
-    def finish(self, job: Job, result: bytes, lock_ms: int, *, fetch_next: bool) -> asyncio.Future[Answer]:
-        """Complete a job and remove it; `result` is JSON. None: BullMQ's own script has to do it.
+    def finish(
+        self, job: Job, result: bytes, lock_ms: int, *, fetch_next: bool, running: int
+    ) -> asyncio.Future[Answer]:
+        """Complete a job and remove it; `result` is JSON, `running` how many jobs the worker holds.
+
+        None: BullMQ's own script has to do it.
 
         The future's exception is RedisUnavailable or ScriptError, as `Client.script`, for all that were sent together.
         """
@@ -50,7 +56,7 @@ class FinishMany:
             loop.call_soon(self._send)
         self._lock_ms = lock_ms
         gathered.append((job, result, fetch_next, future))
-        if len(gathered) == _MOST_AT_ONCE:
+        if len(gathered) >= min(_MOST_AT_ONCE, running // _PARTS):
             # Sent now, the server works on these while we still run the others.
             self._send()
         return future

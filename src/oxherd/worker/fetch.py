@@ -164,6 +164,7 @@ class Fetcher:
         try:
             call = self._queue.fetch_and_teach if self._idle.unknown else self._call
             fetched = await call(token, self._events.lock_ms)
+            self._idle.unknown = False
         except RedisUnavailable as error:
             if error.maybe_applied:
                 self._doubtful.add(token)

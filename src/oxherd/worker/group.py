@@ -57,6 +57,7 @@ class Group:
         self._places = Places()
         self._workers: dict[str, QueueWorker] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._lending = False
         self._follower: Follower | None = None
         if declaration.own_queue:
             self._follower = Follower(
@@ -80,15 +81,12 @@ class Group:
 
     def start(self) -> None:
         """Begin to take events."""
-        create = asyncio.get_running_loop().create_task
         if self._follower is None:
             self._serve(self._home)
             return
         self._follower.start()
-        self._tasks = [
-            create(self._follower.run(), name=f"oxherd-follow-{self._home}"),
-            create(self._lend(), name=f"oxherd-lend-{self._home}"),
-        ]
+        following = asyncio.get_running_loop().create_task(self._follower.run(), name=f"oxherd-follow-{self._home}")
+        self._tasks.append(following)
 
     async def stop(self, time_over: asyncio.Event) -> Stopped:
         """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
@@ -129,6 +127,11 @@ class Group:
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
         )
         worker.start()
+        if len(self._workers) > 1 and not self._lending:
+            # From now on, one server's silence could hold up the queues on another.
+            self._lending = True
+            lending = asyncio.get_running_loop().create_task(self._lend(), name=f"oxherd-lend-{self._home}")
+            self._tasks.append(lending)
 
     def _route(self, payload: Any) -> BullQueue:
         """The queue of a payload's key."""
@@ -148,6 +151,5 @@ class Group:
         """Keep a server that does not answer from holding the places of queues on others."""
         while True:
             await asyncio.sleep(_LEND_SECONDS)
-            if len(self._workers) > 1:
-                for worker in self._workers.values():
-                    worker.lend_places(_LEND_SECONDS)
+            for worker in self._workers.values():
+                worker.lend_places(_LEND_SECONDS)

@@ -43,6 +43,7 @@ class Idle:
         self._waiting: asyncio.Task[Waited] | None = None
         self._token: str | None = None
         self._stopping = False
+        # Whether the server does not know the script that goes along with a wait; the next fetch makes it known.
         self.unknown = False
 
     @property
@@ -121,8 +122,7 @@ class Idle:
         return found or NOTHING
 
     def _start(self) -> asyncio.Task[Waited]:
-        token = self._token = None if self.unknown else self._new_token()
-        self.unknown = False
+        token = self._token = self._new_token()
         then = None if token is None else self._queue.fetch_later(token, self._lock_ms())
         self._waiting = asyncio.create_task(self._waiter.wait(_DRAINED_SECONDS, then), name="oxherd-marker")
         return self._waiting
@@ -135,7 +135,8 @@ class Idle:
         except (RedisUnavailable, ScriptError):
             self._doubt()
             raise
-        token, self.unknown = self._token, waited.unknown
+        token = self._token
+        self.unknown = self.unknown or waited.unknown
         if token is None or waited.unknown:
             return waited, None
         if waited.answer is None:

@@ -172,6 +172,8 @@ class Share:
 
     def close(self) -> None:
         """Take no more."""
+        if not self._closed:
+            self._places.shares -= 1
         self._closed = True
         self._places.leave(self)
         if self._turn is not None and not self._turn.done():

@@ -63,7 +63,7 @@ class QueueWorker:
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self._faults = QueueFaults(name, signals)
-        self._settler = Settler(queue, self._faults, events, ordered=ordered)
+        self._settler = Settler(queue, self._faults, events, running=self._running.__len__, ordered=ordered)
         self._pipeline = Pipeline(
             queue,
             schedulers,

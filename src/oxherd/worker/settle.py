@@ -41,8 +41,9 @@ class Unsettled(Enum):
 class Settler:
     """Writes outcomes for one queue.
 
-    `doubtful` collects the tokens of calls that may have begun a job although their answer was lost; `abandoned` ends
-    every attempt once the worker's time is over.
+    `running` says how many jobs the worker holds, `ordered` that the queue is kept in order. `doubtful` collects the
+    tokens of calls that may have begun a job although their answer was lost; `abandoned` ends every attempt once the
+    worker's time is over.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Settler:
         faults: QueueFaults,
         events: Events,
         *,
+        running: Callable[[], int],
         ordered: bool,
     ) -> None:
         self._queue = queue
         # One at a time, there is nothing to be written together.
         self._many = None if ordered else queue.finish_many
+        self._running = running
         self._ordered = ordered
         self._faults = faults
         self._events = events
@@ -108,7 +111,7 @@ class Settler:
             if many is not None and self._removes(job, declaration):
                 # What it leaves to BullMQ is asked of it once.
                 together, many = many, None
-                return together.finish(job, result, self._events.lock_ms, fetch_next=fetch)
+                return together.finish(job, result, self._events.lock_ms, fetch_next=fetch, running=self._running())
             options = self._finish_options(job, declaration, "completed")
             return self._queue.finish(job, "completed", result, options, fetch_next=fetch)
 
