@@ -59,10 +59,21 @@ def sentinel() -> Iterator[str]:
         yield sentinel.url
 
 
-@pytest.fixture(params=["standalone", "cluster", "sentinel", pytest.param("redis7", marks=pytest.mark.redis7)])
+_BULLMQ = "-bullmq"
+
+
+@pytest.fixture(
+    params=[
+        "standalone",
+        "cluster",
+        f"cluster{_BULLMQ}",
+        "sentinel",
+        pytest.param("redis7", marks=pytest.mark.redis7),
+    ]
+)
 def url(request: pytest.FixtureRequest) -> str:
-    """Each kind of server in turn: the conformance suite runs on them all."""
-    server = request.getfixturevalue(request.param)
+    """Each kind of server in turn, and BullMQ's own scripts alone: the conformance suite runs on them all."""
+    server = request.getfixturevalue(request.param.removesuffix(_BULLMQ))
     return server if isinstance(server, str) else server.url
 
 
@@ -73,19 +84,21 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def make_herd(prefix: str) -> Callable[..., Oxherd]:
-    """Makes herds that share this test's prefix."""
+def make_herd(request: pytest.FixtureRequest, prefix: str) -> Callable[..., Oxherd]:
+    """Makes herds that share this test's prefix, and its way to add and complete."""
+    case = getattr(request.node, "callspec", None)
+    batched = case is None or _BULLMQ not in case.id
 
     def make(url: str, **options: Any) -> Oxherd:
-        return Oxherd(url, prefix=prefix, **options)
+        return Oxherd(url, prefix=prefix, **{"batched": batched, **options})
 
     return make
 
 
 @pytest.fixture
-def herd(request: pytest.FixtureRequest, url: str, make_herd: Callable[..., Oxherd]) -> Oxherd:
-    """A herd on each kind of server; on the cluster it finishes by BullMQ's own script, so that both ways are run."""
-    return make_herd(url, batched="cluster" not in request.node.callspec.id)
+def herd(url: str, make_herd: Callable[..., Oxherd]) -> Oxherd:
+    """A herd on each kind of server."""
+    return make_herd(url)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from oxherd.context import Context
-from oxherd.declaration import RunIn, caller_scope, declare, inspect_handler
+from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Event
 from oxherd.link import Link, Portal, Server
 from oxherd.policy import Keep, Retry, Seconds, seconds
+from oxherd.queue.keys import has_hash_tag
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
@@ -192,6 +193,7 @@ class Oxherd:
             key=key,
             ordered=ordered,
         )
+        self._check_shards(declaration)
         if name in self._events:
             raise DeclarationError(f"The event {name!r} is declared twice; give one of them another name.")
         event: Event[P, Any] = Event(self, declaration)
@@ -199,6 +201,20 @@ class Oxherd:
             event.sanitize(sanitize)
         self._events[name] = event
         return event
+
+    def _check_shards(self, declaration: Declaration) -> None:
+        if declaration.shards > 1 and has_hash_tag(self.prefix):
+            raise DeclarationError(
+                f"{declaration.name}: the prefix has a hash tag, which keeps all shards in one slot; "
+                "give the herd a prefix without braces."
+            )
+        for other in self._events.values():
+            on_one = other.declaration.queue == declaration.queue and other.name != declaration.name
+            if on_one and (other.declaration.says_shards or declaration.says_shards):
+                raise DeclarationError(
+                    f"{declaration.name} and {other.name} share a queue; an event with shards or an order needs its "
+                    "queue for itself."
+                )
 
     def __getitem__(self, name: str) -> Event[Any, Any]:
         """The event of a name; raises UnknownEvent, with the nearest name, where there is none."""

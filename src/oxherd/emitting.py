@@ -35,12 +35,11 @@ class Emitter:
 
         async def add(deadline: float, attempts: Attempts) -> None:
             queue = self.queue(link, job, own_id=own_id)
-            if self._declaration.shards > 1:
-                sharded = link.sharded(self._declaration)
-                await sharded.ready(deadline)
-                # The id may be stored since the event had other shards.
-                if own_id and await sharded.holds(job):
-                    return
+            if self._declaration.says_shards:
+                await link.sharded(self._declaration).ready()
+            # The id may be stored since the event had other shards.
+            if own_id and self._declaration.own_queue and await link.sharded(self._declaration).holds(job):
+                return
             await queue.add(job, deadline=deadline, attempts=attempts)
 
         await self._acknowledge(job, add)
@@ -54,8 +53,8 @@ class Emitter:
 
         async def add(queue: BullQueue, batch: list[NewJob]) -> None:
             async def send(deadline: float, attempts: Attempts) -> None:
-                if self._declaration.shards > 1:
-                    await link.sharded(self._declaration).ready(deadline)
+                if self._declaration.says_shards:
+                    await link.sharded(self._declaration).ready()
                 await queue.add_all(batch, deadline=deadline, attempts=attempts)
 
             try:

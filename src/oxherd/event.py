@@ -145,8 +145,9 @@ class Event(Generic[P, R]):
             EmitError: Redis did not acknowledge it within the deadline (10 seconds unless the herd says otherwise).
             ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
 
-        Redis: one of BullMQ's addStandardJob, addDelayedJob, addPrioritizedJob; tried again through outages with the
-        same id until the deadline.
+        Redis: addMany, a script of ours that stands for BullMQ's addStandardJob and takes what is emitted at the same
+        moment; addDelayedJob with a delay, addPrioritizedJob with a priority. Tried again through outages with the same
+        id until the deadline.
         """
         job, event_id = self._new_job(payload, delay, priority, id)
         link = await self._herd.link()

@@ -1,4 +1,4 @@
-"""An event with shards, as its emitter sees it: which of its queues an event goes to."""
+"""An event's shards, as its emitter sees them: which of its queues an event goes to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from oxherd.queue.job import NewJob
 from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.redis.client import ScriptError
 
 # How long the queues of other numbers of shards may take to say whether they hold an id.
 _LOOK_SECONDS = 1.0
@@ -30,16 +31,17 @@ class Sharded:
         self._queues = [queue_named(name) for name in shard_queues(declaration.name, declaration.shards)]
         # Each process begins elsewhere: those that emit one event each reach all shards, too.
         self._turns = itertools.cycle(random.sample(range(declaration.shards), declaration.shards))
-        self._others: list[int] = [1]
+        self._others: list[int] = []
         self._looked_at = -_NUMBERS_SECONDS
 
-    async def ready(self, deadline: float) -> None:
+    async def ready(self) -> None:
         """Before events are added: see to it that workers know of these shards; asks Redis once an hour.
 
         Raises:
-            RedisUnavailable, ScriptError: Redis did not acknowledge it before `deadline` (monotonic seconds).
+            RedisUnavailable, ScriptError: as `Layouts.say`, which waits for as long as it is let.
         """
-        await self._layouts.say(self._declaration.shards, deadline)
+        if self._declaration.says_shards:
+            await self._layouts.say(self._declaration.shards, latest=True)
 
     def queue(self, job: NewJob, *, own_id: bool) -> BullQueue:
         """The queue of a job: by its key, else by its id where the caller has chosen that, else the next in turn.
@@ -58,10 +60,10 @@ class Sharded:
         word = self._word(job, own_id=True) or b""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                found = await asyncio.gather(*(self._exists(number, word, job.id) for number in await self._numbers()))
-        except (RedisUnavailable, TimeoutError):  # reported as an outage, if it is one
+                looks = [self._exists(number, word, job.id) for number in await self._numbers()]
+                return True in await asyncio.gather(*looks, return_exceptions=True)
+        except (RedisUnavailable, ScriptError, TimeoutError):  # reported as an outage, if it is one
             return False
-        return any(found)
 
     def _word(self, job: NewJob, *, own_id: bool) -> bytes | None:
         declaration = self._declaration
@@ -70,8 +72,9 @@ class Sharded:
 
     async def _numbers(self) -> list[int]:
         if time.monotonic() - self._looked_at > _NUMBERS_SECONDS:
-            known = await self._layouts.known(all_copies=True)
-            self._others = [1, *(layout.shards for layout in known if layout.shards != self._declaration.shards)]
+            known = await self._layouts.known(all_copies=self._declaration.shards > 1)
+            numbers = {1, *(layout.shards for layout in known)}
+            self._others = sorted(numbers - {self._declaration.shards})
             self._looked_at = time.monotonic()
         return self._others
 

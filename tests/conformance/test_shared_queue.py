@@ -7,11 +7,13 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
+import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd
 from oxherd.queue.job import NewJob
-from tests.harness import Records
+from oxherd.queue.queue import BullQueue
+from tests.harness import Records, until
 
 
 class Order(BaseModel):
@@ -159,3 +161,25 @@ async def test_a_tick_whose_time_is_no_time_and_a_foreign_failure_are_dealt_with
         await records.wait("event.end", outcome="completed")
         (fault,) = await records.wait("queue.error", source="finish")
         assert "child x failed" in fault.error["message"]
+
+
+@pytest.mark.parametrize("options", [{"removeOnComplete": {"age": 3600}}, {"removeOnComplete": {}}, {"attempts": 0}])
+async def test_options_as_node_writes_them_complete_a_job_once(
+    herd: Oxherd, records: Records, options: dict[str, Any]
+) -> None:
+    @herd.event("order.placed", lock=1)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        await add(herd, "order.placed", NewJob("7", "order.placed", b'{"order_id":1}', options))
+        await herd.start()
+        await records.wait("event.end", outcome="completed")
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await until(lambda: queue_is_idle(queue))
+    assert len(records.named("event.begin")) == 1
+
+
+async def queue_is_idle(queue: BullQueue) -> bool:
+    """Whether nothing waits or runs."""
+    counts = await queue.counts()
+    return not counts["wait"] + counts["active"] + counts["delayed"]

@@ -93,6 +93,22 @@ def test_what_cannot_be_sharded_is_refused_at_declaration(options: dict[str, Any
         Oxherd().declare("order.placed", Order, **options)
 
 
+def test_a_prefix_that_keeps_all_shards_in_one_slot_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="all shards in one slot"):
+        Oxherd(prefix="{bull}").declare("order.placed", Order, shards=2)
+
+
+@pytest.mark.parametrize("sharded_first", [True, False])
+@pytest.mark.parametrize("options", [{"shards": 2}, {"ordered": True}])
+def test_an_event_with_shards_or_order_shares_its_queue_with_none(options: Any, sharded_first: bool) -> None:
+    herd = Oxherd()
+    declarations: list[tuple[str, dict[str, Any]]] = [("order.placed", options), ("audit", {"queue": "{order.placed}"})]
+    first, second = declarations if sharded_first else declarations[::-1]
+    herd.declare(first[0], Order, **first[1])
+    with pytest.raises(DeclarationError, match="queue for itself"):
+        herd.declare(second[0], Order, **second[1])
+
+
 async def test_an_ordered_event_takes_no_priority() -> None:
     event = Oxherd().declare("order.placed", Order, ordered=True)
     with pytest.raises(OxherdError, match="no priorities"):

@@ -93,7 +93,6 @@ class AddMany:
 
         def answered(future: asyncio.Future[Any]) -> None:
             if future.cancelled() or future.exception() is not None or client.outages.open:
-                sent.maybe_applied = False  # the client notes it anew
                 self._persist(arguments, begun, waiting, sent)
             else:
                 _deliver(waiting, None)
@@ -118,9 +117,11 @@ class AddMany:
         waiting: list[asyncio.Future[None]],
         sent: Attempts,
     ) -> None:
+        attempts = Attempts() if begun is not None else sent
         try:
-            await self._client.script(self._slot, add_many(), arguments, attempts=sent, begun=begun)
+            await self._client.script(self._slot, add_many(), arguments, attempts=attempts, begun=begun)
         except Exception as error:  # noqa: BLE001 - each of the callers gets it
+            sent.maybe_applied = attempts.maybe_applied
             _deliver(waiting, error)
         else:
             _deliver(waiting, None)

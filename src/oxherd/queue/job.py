@@ -41,7 +41,7 @@ def parse_options(raw: bytes) -> JobOptions:
     """The options from a job's hash; never raises."""
     try:
         options: Any = json.loads(raw) if raw else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return JobOptions(raw, damaged=True)
     if not isinstance(options, dict):
         return JobOptions(raw, damaged=True)

@@ -18,12 +18,13 @@ from oxherd.queue.keys import QueueKeys
 from oxherd.queue.scripts import announce_layout, forget_layout
 from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import Client, ScriptError
+from oxherd.redis.faults import lost
 
 # One copy beside the event's own queue, where the workers of an event without shards look, and three more in three
 # parts of the slots. One of them is enough, so a primary that is away stops nobody.
 _COPIES = (1, 3)
 _AGAIN_SECONDS = 3600.0
-_ANSWER_SECONDS = 1.0
+_ANSWER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +43,53 @@ class Layouts:
         self._client = client
         self._places = [QueueKeys(prefix, queue) for shards in _COPIES for queue in shard_queues(event, shards)]
         self._said: dict[int, float] = {}
-        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._claimed: set[int] = set()
+        self._under_way: dict[tuple[int, bool], asyncio.Task[None]] = {}
         self._saying: set[asyncio.Task[None]] = set()
 
-    async def say(self, shards: int, deadline: float) -> None:
-        """Say that events are emitted with so many shards, unless that was said within the hour.
+    async def say(self, shards: int, *, latest: bool = False) -> None:
+        """Say that events are emitted with so many shards, unless that was said within the hour; waits for one copy.
+
+        `latest`: at this process's first time, make it the latest number (an emitter does; a worker may be an old one
+        that was only started again).
 
         Raises:
-            RedisUnavailable: no copy acknowledged it before `deadline` (monotonic seconds).
+            RedisUnavailable: the connection was closed meanwhile.
             ScriptError: the copies are damaged.
         """
         said = self._said.get(shards)
-        if said is not None and time.monotonic() - said < _AGAIN_SECONDS:
+        fresh = said is not None and time.monotonic() - said < _AGAIN_SECONDS
+        claims = latest and shards not in self._claimed
+        if fresh and not claims:
             return
-        task = self._under_way.get(shards)
+        key = (shards, claims)
+        task = self._under_way.get(key)
         if task is None or task.done():
-            first = "1" if said is None else ""
-            task = self._under_way[shards] = self._keep(self._say(shards, first, deadline))
-        await asyncio.shield(task)
+            task = self._under_way[key] = self._keep(self._say(shards, claims))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise lost("the cluster", "the connection is closed", maybe_applied=False) from None
+            raise
 
     async def known(self, *, all_copies: bool) -> list[Layout]:
         """Every number of shards that was said and not forgotten, the oldest first.
 
-        Copies that do not answer within a second are left out; without `all_copies` only the first is asked.
+        Copies that do not answer within half a second are left out; without `all_copies` only the first is asked.
 
         Raises:
             RedisUnavailable, ScriptError: none answered.
         """
         places = self._places if all_copies else self._places[:1]
         asked = [asyncio.ensure_future(self._client.call(keys.slot, "HGETALL", _key(keys))) for keys in places]
-        await asyncio.wait(asked, timeout=_ANSWER_SECONDS)
+        try:
+            await asyncio.wait(asked, timeout=_ANSWER_SECONDS)
+        except asyncio.CancelledError:
+            for task in asked:
+                task.cancel()
+            raise
         answers: list[list[bytes]] = []
         errors: list[BaseException] = []
         for task in asked:
@@ -100,21 +118,24 @@ class Layouts:
         for task in self._saying:
             task.cancel()
 
-    async def _say(self, shards: int, first: str, deadline: float) -> None:
-        tasks = [self._keep(self._say_at(keys, shards, first, deadline)) for keys in self._places]
-        failures: list[Exception] = []
+    async def _say(self, shards: int, claims: bool) -> None:
+        # Each copy is told as soon as it can be, however long that takes; the first that knows is enough to go on.
+        tasks = [self._keep(self._say_at(keys, shards, claims)) for keys in self._places]
+        failures: list[ScriptError] = []
         for answered in asyncio.as_completed(tasks):
             try:
                 await answered
-            except (RedisUnavailable, ScriptError) as error:
+            except ScriptError as error:
                 failures.append(error)
             else:
                 self._said[shards] = time.monotonic()
+                if claims:
+                    self._claimed.add(shards)
                 return
         raise failures[0]
 
-    async def _say_at(self, keys: QueueKeys, shards: int, first: str, deadline: float) -> None:
-        await self._client.persist(keys.slot, announce_layout(), (_key(keys), shards, first), deadline=deadline)
+    async def _say_at(self, keys: QueueKeys, shards: int, claims: bool) -> None:
+        await self._client.persist(keys.slot, announce_layout(), (_key(keys), shards, "1" if claims else ""))
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(coroutine)
@@ -139,5 +160,5 @@ def _read(answer: list[bytes]) -> Iterator[Layout]:
             layout = Layout(int(name), int(since), int(said))
         except ValueError:
             continue  # not written by us
-        if 1 < layout.shards <= MOST_SHARDS:
+        if 1 <= layout.shards <= MOST_SHARDS:
             yield layout

@@ -1,4 +1,4 @@
-"""One BullMQ queue: each method is one script, its keys and arguments as BullMQ 6 sends them."""
+"""One BullMQ queue: its scripts, with keys and arguments as BullMQ 6 sends them, and the few plain commands."""
 
 from __future__ import annotations
 
@@ -224,7 +224,8 @@ class BullQueue:
     async def orphans(self, tokens: set[str]) -> list[tuple[str, str]]:
         """The active jobs that hold one of our tokens: begun by a fetch whose answer was lost. (id, token) each."""
         k = self.keys
-        ids = [job_id.decode() for job_id in await self.client.call(k.slot, "LRANGE", k.active, 0, -1)]
+        active = await self.client.call(k.slot, "LRANGE", k.active, 0, -1)
+        ids = [job_id.decode("utf-8", "backslashreplace") for job_id in active]
         if not ids:
             return []
         holders = await self.client.call(k.slot, "MGET", *(f"{k.job(job_id)}:lock" for job_id in ids))

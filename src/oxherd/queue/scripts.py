@@ -101,7 +101,11 @@ return redis.call("HDEL", KEYS[1], ARGV[1])
 # In front of moveToActive, for a queue that is kept in order: nothing begins beside an event that runs, or before the
 # time of one that is to be tried again. The last ARGV is the key that says that time by running out.
 _IN_ORDER = b"""
-if redis.call("LLEN", KEYS[2]) > 0 then return {0, 0, 0, 0} end
+if redis.call("LLEN", KEYS[2]) > 0 then
+  local upcoming = redis.call("ZRANGE", KEYS[7], 0, 0, "WITHSCORES")
+  local due = upcoming[2] and tonumber(upcoming[2]) / 0x1000 or 0
+  return {0, 0, 0, due > tonumber(ARGV[2]) and due or 0}
+end
 do
   local held = redis.call("PTTL", ARGV[#ARGV])
   if held > 0 then return {0, 0, held, 0} end

@@ -17,7 +17,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
 from oxherd.redis.connection import read_reply
-from oxherd.redis.faults import lost, server_state
+from oxherd.redis.faults import lost, server_state, slot_moves
 from oxherd.redis.node import Node
 
 _GRACE_SECONDS = 2.0
@@ -58,7 +58,7 @@ class Waiter:
             RedisUnavailable: the server cannot be reached; the next call connects anew, spaced out.
             ScriptError: the key cannot be read (it is damaged), or the script failed.
 
-        After an error it is not known whether `then` ran.
+        After an error, and where a wait with `then` ends without an answer, it is not known whether `then` ran.
         """
         try:
             connection = await self._connected()
@@ -131,7 +131,7 @@ class Waiter:
         fault = server_state(error, name)
         if fault is None:
             return ScriptError(str(error))
-        if self._node is not None:
+        if self._node is not None and not slot_moves(error):
             self._node.report(fault.source, fault, _COMMAND)
         await self._refresh()
         return fault

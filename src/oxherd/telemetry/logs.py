@@ -76,6 +76,8 @@ def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogReco
     template = _TEMPLATES.get(level)
     if template is None or template["thread"] != threading.get_ident():
         template = _TEMPLATES[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
+        if "taskName" in template:  # from Python 3.12 on; it would be the first one's for ever
+            template["taskName"] = None
     now = time.time()
     values = template.copy()
     values["msg"] = message

@@ -169,6 +169,9 @@ class Fetcher:
             if error.maybe_applied:
                 self._doubtful.add(token)
             raise
+        except asyncio.CancelledError:
+            self._doubtful.add(token)
+            raise
         if fetched.job is None:
             self._spare.append(token)
         return fetched

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
@@ -17,7 +17,7 @@ from oxherd.worker.faults import QueueFaults
 
 # How often other numbers of shards are looked for, and how often while an ordered event waits for older ones to empty.
 _LOOK_SECONDS = 30.0
-_LOOK_AGAIN_SECONDS = 0.2
+_LOOK_AGAIN_SECONDS = 0.5
 _SAY_SECONDS = 10.0
 # A number that nobody has said for so long, and whose queues are empty, is in nobody's code any more.
 _UNSAID_MS = 24 * 3600 * 1000
@@ -70,14 +70,15 @@ class Follower:
     async def _look(self) -> bool:
         """Serve what is to be served now; whether that is everything."""
         own = self._declaration.shards
-        if own > 1:
-            await self._layouts.say(own, time.monotonic() + _SAY_SECONDS)
+        if self._declaration.says_shards:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAY_SECONDS):
+                    await self._layouts.say(own)
         known = await self._layouts.known(all_copies=own > 1)
-        numbers = [layout.shards for layout in known if layout.shards != own or own > 1]
-        if own > 1 and own not in numbers:
-            numbers.append(own)
-        # The event's own queue comes first where its events are from before it had shards, else last.
-        numbers = [1, *numbers] if own > 1 else [*numbers, 1]
+        numbers = [layout.shards for layout in known]
+        # The event's own queue was never said: its events are from before it had shards.
+        numbers = numbers if 1 in numbers else [1, *numbers]
+        numbers = numbers if own in numbers else [*numbers, own]
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
             self._serve_all(number)
             if (
@@ -87,7 +88,7 @@ class Follower:
             ):
                 return False
         for layout in known:
-            if layout.shards != own and now_ms() - layout.said_ms > _UNSAID_MS:
+            if layout.shards not in (1, own) and now_ms() - layout.said_ms > _UNSAID_MS:
                 await self._forget(layout)
         return True
 
@@ -98,10 +99,10 @@ class Follower:
                 self._serve(name)
 
     async def _holds(self, shards: int, states: tuple[str, ...] | None = None) -> bool:
-        """Whether any of these queues holds a job, in one of these states or in any but failed."""
+        """Whether any of these queues holds a job, in one of these states or in any."""
         queues = [self._queue(name) for name in shard_queues(self._declaration.name, shards)]
         for counts in await asyncio.gather(*(queue.counts() for queue in queues)):
-            if any(count for state, count in counts.items() if (state in states if states else state != "failed")):
+            if any(count for state, count in counts.items() if states is None or state in states):
                 return True
         return False
 

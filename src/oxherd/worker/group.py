@@ -142,10 +142,11 @@ class Group:
 
     async def _retire(self, name: str) -> None:
         """Leave a queue that is empty and used no more."""
-        worker = self._workers.pop(name, None)
+        worker = self._workers.get(name)
         if worker is not None:
             worker.drain()
             await worker.stop(asyncio.Event())
+            del self._workers[name]
 
     async def _lend(self) -> None:
         """Keep a server that does not answer from holding the places of queues on others."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import NOTHING, Fetched, fetched
@@ -54,8 +54,8 @@ class Idle:
     async def wait(self, delayed_until_ms: int) -> Fetched | None:
         """Wait for a marker, or until the next delayed job is due; what the fetch behind the wait brought.
 
-        None: it is to be fetched now. The server ends a blocking command up to 100 ms late; our own clock does not, so
-        a wait that is going on is left to go on while what has come due is fetched.
+        None: it is to be fetched now, or the worker stops. The server ends a blocking command up to 100 ms late; our
+        own clock does not, so a wait that is going on is left to go on while what has come due is fetched.
         """
         while not self._stopping:
             waiting = self._waiting or self._start()
@@ -71,6 +71,8 @@ class Idle:
             if found is not None:
                 if found.job is not None:
                     return found
+                if self._doubtful:
+                    return None  # what a lost answer began elsewhere is looked for before the next fetch
                 delayed_until_ms = now_ms() + found.limited_ms if found.limited_ms > 0 else found.delayed_until_ms
                 continue
             if waited.score is None or waited.score <= now_ms():
@@ -112,12 +114,9 @@ class Idle:
         if not waiting.done():
             waiting.cancel()
             await asyncio.wait([waiting])
-        if waiting.cancelled():
-            self._doubt()
-            await self._queue.wake()
-            return NOTHING
+        cancelled = waiting.cancelled()
         waited, found = self._result(waiting)
-        if waited.score is not None and found is None:
+        if cancelled or (waited.score is not None and found is None):
             await self._queue.wake()
         return found or NOTHING
 
@@ -130,6 +129,9 @@ class Idle:
     def _result(self, waiting: asyncio.Task[Waited]) -> tuple[Waited, Fetched | None]:
         """How the wait ended, and what the fetch behind it brought, if one was sent and answered."""
         self._waiting = None
+        if waiting.cancelled():
+            self._doubt()
+            return Waited(), None
         try:
             waited = waiting.result()
         except (RedisUnavailable, ScriptError):
@@ -150,7 +152,8 @@ class Idle:
 
     async def _unblock(self, waiting: asyncio.Task[Waited], within: float | None = None) -> None:
         # The server may hear of the end of a wait before it hears of the wait: say it until it is true.
-        deadline = None if within is None else time.monotonic() + within
-        while not waiting.done() and (deadline is None or time.monotonic() < deadline):
-            await self._waiter.unblock()
-            await asyncio.wait([waiting], timeout=_UNBLOCK_AGAIN_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not waiting.done():
+                    await self._waiter.unblock()
+                    await asyncio.wait([waiting], timeout=_UNBLOCK_AGAIN_SECONDS)

@@ -165,10 +165,14 @@ class Pipeline:
         async def hand_over() -> None:
             await route(payload).add(new, deadline=time.monotonic())
 
+        # Meanwhile others have its place: the server of that shard may be away, and those of others are not.
+        self._share.give()
         try:
             handed_over = await self._insist(hand_over)
         except (OxherdError, ScriptError) as error:
             return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
+        finally:
+            self._share.force()
         if not handed_over:
             return await self.requeue(running)
         return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.goes_on())

@@ -87,7 +87,7 @@ class Settler:
             failing = partial(self._fail, job, declaration, error, fields)
             step = self._completing(job, declaration, result) if write is Write.COMPLETE else failing
             settled = await self.persist(job, step, fetch_next=fetch_next)
-            if self._ordered and not fetch_next:
+            if self._ordered and not fetch_next and not isinstance(settled, Unsettled):
                 await self._wake()
             return settled
         delay = _retry_delay_ms(job, declaration) if write is Write.RETRY else 0
@@ -165,6 +165,9 @@ class Settler:
                     ambiguous = True
                     self.doubtful.add(job.token)
             except ScriptError as error:
+                # A script that fails may have done a part of its work, also for the others that went with it.
+                ambiguous = True
+                self.doubtful.add(job.token)
                 self._faults.lasting("finish", error, job)
                 longest = _DAMAGED_SECONDS
             except asyncio.CancelledError:
@@ -205,7 +208,7 @@ class Settler:
         if removes is None:
             if len(self._removed) >= _CACHED_OPTIONS:
                 self._removed.clear()
-            removes = self._removed[name, job.options.text] = _keep(job, declaration, "completed")["count"] == 0
+            removes = self._removed[name, job.options.text] = _keep(job, declaration, "completed").get("count") == 0
         return removes
 
     def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
