@@ -160,6 +160,25 @@ async def test_an_emit_that_cannot_be_acknowledged_says_so_and_whether_it_may_be
         server.start()
 
 
+async def test_an_emit_that_was_told_not_stored_is_not_stored_later(
+    server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(server.url, emit_timeout=0.5)
+    patient = make_herd(server.url)
+    event = herd.declare("order.placed", Order)
+    async with patient:
+        # It takes connections, and does not greet those who connect.
+        server.pause()
+        with pytest.raises(EmitError, match="is not stored") as caught:
+            await event.emit(Order(order_id=1))
+        assert not caught.value.maybe_stored
+        server.resume()
+        # Comes behind whatever was still on its way.
+        await event.emit(Order(order_id=2))
+        assert (await counts(herd, "order.placed"))["wait"] == 1
+        await herd.close()
+
+
 async def test_an_emit_outlives_a_blip(server: StandaloneServer, make_herd: Callable[..., Oxherd]) -> None:
     herd = make_herd(server.url)
     event = herd.declare("order.placed", Order)

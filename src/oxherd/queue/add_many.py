@@ -7,7 +7,7 @@ the same data behind, which a test proves on random histories.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from oxherd.queue.clock import now_ms
@@ -87,37 +87,40 @@ class AddMany:
         client = self._client
         begun = client.begin(self._slot, add_many(), arguments)
         if begun is None:
-            self._persist(arguments, None, waiting, sent)
+            self._start(self._send_connected(jobs, waiting, sent))
             return
         sent.maybe_applied = True
 
         def answered(future: asyncio.Future[Any]) -> None:
             if future.cancelled() or future.exception() is not None or client.outages.open:
-                self._persist(arguments, begun, waiting, sent)
+                self._start(self._script(arguments, begun, waiting, sent))
             else:
                 _deliver(waiting, None)
 
         begun.future.add_done_callback(answered)
 
-    def _persist(
-        self,
-        arguments: tuple[Argument, ...],
-        begun: Begun | None,
-        waiting: list[asyncio.Future[None]],
-        sent: Attempts,
-    ) -> None:
-        task = asyncio.ensure_future(self._script(arguments, begun, waiting, sent))
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
+    async def _send_connected(self, jobs: list[NewJob], waiting: list[asyncio.Future[None]], sent: Attempts) -> None:
+        """Send once there is a connection, unless nobody waits any more: whoever gave up was told: not stored."""
+        try:
+            await self._client.connected(self._slot)
+        except Exception as error:  # noqa: BLE001 - each of the callers gets it
+            _deliver(waiting, error)
+            return
+        if len(waiting) == len(jobs):
+            jobs = [job for job, future in zip(jobs, waiting, strict=True) if not future.done()]
+        waiting = [future for future in waiting if not future.done()]
+        if waiting:
+            self._send(jobs, waiting, sent)
+
     async def _script(
-        self,
-        arguments: tuple[Argument, ...],
-        begun: Begun | None,
-        waiting: list[asyncio.Future[None]],
-        sent: Attempts,
+        self, arguments: tuple[Argument, ...], begun: Begun, waiting: list[asyncio.Future[None]], sent: Attempts
     ) -> None:
-        attempts = Attempts() if begun is not None else sent
+        attempts = Attempts()
         try:
             await self._client.script(self._slot, add_many(), arguments, attempts=attempts, begun=begun)
         except Exception as error:  # noqa: BLE001 - each of the callers gets it

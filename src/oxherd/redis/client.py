@@ -103,6 +103,15 @@ class Client:
         """
         return await self._attempt(slot, _pack(command), None if quiet else str(command[0]))
 
+    async def connected(self, slot: int) -> None:
+        """Connect to the node that serves `slot`, unless that is done. Raises RedisUnavailable as `call`."""
+        node = await self.topology.node(slot)
+        try:
+            await node.wire()
+        except RedisUnavailable as error:
+            await self._look(error)
+            raise
+
     def begin(self, slot: int, script: Script, arguments: tuple[Argument, ...]) -> Begun | None:
         """Send a script at once, to be handed to `finish`; None while there is no connection."""
         node = self.topology.current(slot)
