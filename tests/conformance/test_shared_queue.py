@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd
+from oxherd.queue.clock import now_ms
 from oxherd.queue.job import NewJob
 from oxherd.queue.queue import BullQueue
 from tests.harness import Records, until
@@ -106,6 +108,54 @@ async def test_a_job_that_no_event_of_the_queue_is_named_after_goes_to_failed(he
         await records.wait("event.end", event_id=done.id, outcome="completed")
         assert (await (await herd.link()).queue(order_placed.declaration).counts())["failed"] == 2
     assert len(records.named("event.begin")) == 1
+
+
+async def test_an_event_that_only_newer_workers_know_waits_for_them(
+    url: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    older, newer = make_herd(url), make_herd(url)
+
+    @older.event("order.placed", queue="{orders}")
+    async def order_placed(order: Order) -> None: ...
+
+    @newer.event("order.refunded", queue="{orders}")
+    async def order_refunded(order: Order) -> None: ...
+
+    async with older, newer:
+        await older.start()
+        emitted = await order_refunded.emit_many([Order(order_id=i) for i in range(3)])
+        await records.wait("queue.error", source="data", event="order.refunded")
+        queue = (await older.link()).queue(order_placed.declaration)
+        await until(lambda: all_delayed(queue))
+        await newer.start()
+        await records.wait("event.end", count=3, event="order.refunded", outcome="completed")
+        assert {str(each.id) for each in emitted} == {r.event_id for r in records.named("event.begin")}
+        assert {r.attempt for r in records.named("event.begin")} == {1}
+    assert len(records.named("queue.error")) <= 2  # once for each worker that does not know the name
+
+
+async def all_delayed(queue: BullQueue) -> bool:
+    return (await queue.counts())["delayed"] == 3
+
+
+async def test_a_name_that_no_version_knows_goes_to_failed_once_a_deploy_would_be_over(
+    herd: Oxherd, records: Records
+) -> None:
+    @herd.event("order.placed", queue="{orders}")
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        job = NewJob("foreign", "order.gone", b"{}", {"attempts": 5}, delay_ms=1)
+        await add(herd, "order.placed", job)
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.job("foreign"), "timestamp", now_ms() - 601_000)
+        await herd.start()
+        await records.wait("queue.error", source="data", event="order.gone")
+        await until(lambda: failed(queue))
+
+
+async def failed(queue: BullQueue) -> bool:
+    return (await queue.counts())["failed"] == 1
 
 
 async def test_data_that_does_not_fit_goes_to_failed_at_once_and_shows_no_value(herd: Oxherd, records: Records) -> None:

@@ -122,6 +122,7 @@ class Group:
             self._signals,
             self._is_declared,
             events=self._events,
+            shared=not self._declaration.own_queue,
             share=self._places.share(),
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,

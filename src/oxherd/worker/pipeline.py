@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from oxherd.context import Context
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
+from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job, NewJob, event_id_text
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
@@ -30,6 +31,9 @@ from oxherd.worker.settle import Settler, Unsettled, attempts_of
 
 # How long a job of an event that is declared but not processed here waits until it is offered again.
 _ELSEWHERE_MS = 5_000
+# How long a name that no event has may be that of a newer version's event: a deploy is over by then.
+_NEWER_MS = 600_000
+_MOST_NAMES = 64
 # How long a job for which there is no place, and no room to wait, waits until it is offered again.
 _CROWDED_MS = 1_000
 _STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
@@ -41,9 +45,9 @@ Route = Callable[[Any], BullQueue]
 class Pipeline:
     """What is done with each job of a queue.
 
-    `events` are those that are processed here, `is_declared` knows the names of all that are declared for the
-    queue; `share` says whether there is a place for the job that follows a finished one. `route`, where there is one,
-    finds the queue that a schedule's tick belongs to by its payload.
+    `events` are those that are processed here, `is_declared` knows the names of all that are declared for the queue,
+    and `shared` says whether it is for several. `share` says whether there is a place for the job that follows a
+    finished one. `route`, where there is one, finds the queue that a schedule's tick belongs to by its payload.
     """
 
     def __init__(
@@ -56,10 +60,13 @@ class Pipeline:
         *,
         events: Events,
         is_declared: Callable[[str], bool],
+        shared: bool,
         share: Share,
         route: Route | None,
     ) -> None:
         self._queue = queue
+        self._shared = shared
+        self._unknown: set[str] = set()
         self._schedulers = schedulers
         self._signals = signals
         self._faults = faults
@@ -79,7 +86,7 @@ class Pipeline:
         processed = self._events.get(job.name)
         if job.scheduler is not None and not await self._advance(job):
             return await self.requeue(running)
-        if processed is None and self._is_declared(job.name) and job.damage is None:
+        if processed is None and job.damage is None and (self._is_declared(job.name) or self._may_be_newer(job)):
             return await self._settler.hold(job, _ELSEWHERE_MS)
         error = self._unfit(job, processed)
         payload: Any = None
@@ -130,6 +137,16 @@ class Pipeline:
         if job.deferred_failure is not None or job.stalled > processed.declaration.stalls:
             return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
         return None
+
+    def _may_be_newer(self, job: Job) -> bool:
+        """Whether another version's worker may know the job's name, while a deploy goes on; said once for each name."""
+        if not self._shared or now_ms() - job.timestamp_ms > _NEWER_MS:
+            return False
+        if job.name not in self._unknown and len(self._unknown) < _MOST_NAMES:
+            self._unknown.add(job.name)
+            message = "no event of the job's name is declared for this queue; it is offered to other workers meanwhile"
+            self._faults.of_job("data", ErrorInfo("UnknownEvent", message), job)
+        return True
 
     async def _refuse(
         self, job: Job, processed: Processed | None, source: str, error: ErrorInfo

@@ -36,9 +36,8 @@ class QueueWorker:
     """Processes the events of one queue.
 
     `events` are those that are processed, `is_declared` says whether an event of a name is declared for the queue at
-    all; `share` is the queue's share of the worker's places. `ordered`: one job at a
-    time, in order; `route` finds the queue that a schedule's tick belongs to,
-    where that is another.
+    all, `shared` whether that is for several events; `share` is the queue's share of the worker's places. `ordered`:
+    one job at a time, in order; `route` finds the queue that a schedule's tick belongs to, where that is another.
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class QueueWorker:
         is_declared: Callable[[str], bool],
         *,
         events: Events,
+        shared: bool,
         share: Share,
         ordered: bool,
         route: Route | None,
@@ -72,6 +72,7 @@ class QueueWorker:
             self._settler,
             events=events,
             is_declared=is_declared,
+            shared=shared,
             share=share,
             route=route,
         )
