@@ -110,7 +110,8 @@ class Context:
         plain call in a unit test) nothing is stored.
 
         Raises:
-            OxherdError: `value` cannot be written as JSON, or the server cannot be reached.
+            OxherdError: `value` cannot be written as JSON, the server cannot be reached, or the event was given to
+                another worker, whose progress counts.
         """
         if self._report is not None:
             await self._report(value)

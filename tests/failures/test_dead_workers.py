@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from oxherd import Context, Every, LockLost, Oxherd
+from oxherd import Context, Every, LockLost, Oxherd, OxherdError
+from oxherd.link import Link
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records, WorkerProcess, read_records, until_sync
+from tests.harness import Records, WorkerProcess, read_records, until, until_sync
 
 LOCK = 1.5
 
@@ -185,6 +186,41 @@ def test_a_thread_that_does_not_end_is_put_back_and_the_process_ends_at_once(
     assert next(r for r in second.records() if r["msg"] == "event.begin")["attempt"] == 1
     assert second.stop() == 0
     herd.close_sync()
+
+
+async def test_progress_of_an_event_that_was_given_away_is_not_stored(
+    standalone: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(standalone)
+    given_away = asyncio.Event()
+    reasons: list[object] = []
+
+    @herd.event("order.placed", lock=30)
+    async def order_placed(order: dict[str, int], ctx: Context) -> None:
+        await ctx.progress(1)
+        await given_away.wait()
+        with pytest.raises(OxherdError, match="another worker"):
+            await ctx.progress(2)
+        reasons.append(ctx.cancelled)
+
+    async with herd:
+        emitted = await order_placed.emit({"order_id": 1})
+        await herd.start()
+        link = await herd.link()
+        keys = link.queue(order_placed.declaration).keys
+        job = keys.job(str(emitted.id))
+        await until(lambda: stored(link, keys.slot, job))
+        # Its lock has run out, and another worker has begun it.
+        await link.client.call(keys.slot, "HINCRBY", job, "ats", 1)
+        await link.client.call(keys.slot, "DEL", job + ":lock")
+        given_away.set()
+        await records.wait("event.end", event_id=emitted.id, outcome="lost")
+        assert await link.client.call(keys.slot, "HGET", job, "progress") == b"1"
+    assert reasons == [LockLost()]
+
+
+async def stored(link: Link, slot: int, job: str) -> bool:
+    return bool(await link.client.call(slot, "HEXISTS", job, "progress"))
 
 
 async def test_a_worker_whose_event_was_given_away_learns_it_and_writes_nothing_more(

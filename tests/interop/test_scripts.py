@@ -290,6 +290,9 @@ CALLS: dict[str, Call] = {
     "updateProgress": Call(
         lambda queue, _: queue.progress(our_job(), b'{"percent":50}'),
         lambda theirs: theirs.updateProgress(JOB_ID, {"percent": 50}),
+        ours_ends=(TOKEN, 0),
+        reason="our prelude writes nothing for a job that is another worker's: the token and the fence tell",
+        sent_as="ownProgress",
     ),
     "addJobScheduler": Call(
         lambda _, schedulers: schedulers.upsert(

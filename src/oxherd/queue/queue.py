@@ -11,7 +11,15 @@ from oxherd.queue.finish_many import FinishMany
 from oxherd.queue.job import Job, NewJob
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
-from oxherd.queue.scripts import fetch_in_order, fetch_later, fresh_stalled_check, retake_locks, retry_in_order, script
+from oxherd.queue.scripts import (
+    fetch_in_order,
+    fetch_later,
+    fresh_stalled_check,
+    own_progress,
+    retake_locks,
+    retry_in_order,
+    script,
+)
 from oxherd.redis.client import Argument, Attempts, Client, insist, pack_script
 
 
@@ -232,10 +240,10 @@ class BullQueue:
         return [(i, h.decode()) for i, h in zip(ids, holders, strict=True) if h and h.decode() in tokens]
 
     async def progress(self, job: Job, value: bytes) -> int:
-        """Store a job's progress. Script: updateProgress."""
+        """Store a job's progress, unless the job is another worker's. Script: updateProgress."""
         k = self.keys
-        arguments = (k.job(job.id), k.events, k.meta, job.id, value)
-        return int(await self.client.script(k.slot, script("updateProgress"), arguments))
+        arguments = (k.job(job.id), k.events, k.meta, job.id, value, job.token, job.fence)
+        return int(await self.client.script(k.slot, own_progress(), arguments))
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state. Script: getCounts."""

@@ -53,8 +53,9 @@ for i = 3, #ARGV, 3 do
     ours = active[id] == true
   end
   if ours then
-    redis.call("SET", lock, token, "PX", ARGV[2])
+    -- First what a full server takes: it then takes the rest of the script as well.
     redis.call("SREM", KEYS[1], id)
+    redis.call("SET", lock, token, "PX", ARGV[2])
   end
   answers[#answers + 1] = ours and 1 or 0
 end
@@ -96,6 +97,16 @@ local clock = redis.call("TIME")
 local said = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", ":(%d+)$")
 if not said or clock[1] * 1000 - tonumber(said) < tonumber(ARGV[2]) then return 0 end
 return redis.call("HDEL", KEYS[1], ARGV[1])
+"""
+
+# In front of updateProgress: nothing is written for a job that was given to another worker, or is gone. The last two
+# ARGV are the worker's token and the job's fence, which says whether it was begun again since its lock ran out.
+_OWN_ONLY = b"""
+do
+  local holder = redis.call("GET", KEYS[1] .. ":lock")
+  local fence = not holder and redis.call("HGET", KEYS[1], "ats")
+  if holder ~= ARGV[#ARGV - 1] and fence ~= ARGV[#ARGV] then return -6 end
+end
 """
 
 # In front of moveToActive, for a queue that is kept in order: nothing begins beside an event that runs, or before the
@@ -163,6 +174,13 @@ def fetch_later() -> Script:
     """BullMQ's moveToActive, for a call that waits in the server before it runs."""
     found = script("moveToActive")
     return _script("fetchLater", _SERVER_TIME + found.text, found.keys)
+
+
+@cache
+def own_progress() -> Script:
+    """BullMQ's updateProgress, which writes nothing for a job that is another worker's."""
+    found = script("updateProgress")
+    return _script("ownProgress", _OWN_ONLY + found.text, found.keys)
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from oxherd.context import Context
+from oxherd.context import Context, LockLost
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
@@ -222,7 +222,7 @@ class Pipeline:
 
     async def _run(self, running: Running, processed: Processed, payload: Any) -> Fetched | Unsettled:
         job, declaration = running.job, processed.declaration
-        context = running.context = self._context(job)
+        context = running.context = self._context(running)
         shown = running.shown = processed.sanitizer.shown(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
@@ -254,19 +254,23 @@ class Pipeline:
         fields = processed.declaration.payload.field_names
         return describe_failure(run.error, reason, running.job.data, running.shown, fields)
 
-    def _context(self, job: Job) -> Context:
+    def _context(self, running: Running) -> Context:
+        job = running.job
         return Context(
             text=event_id_text(self._queue.keys.queue, job.id),
             event=job.name,
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
-            report=partial(self._progress, job),
+            report=partial(self._progress, running),
             loop=self._loop,
         )
 
-    async def _progress(self, job: Job, value: Any) -> None:
+    async def _progress(self, running: Running, value: Any) -> None:
         try:
-            await self._queue.progress(job, to_json(value, inf_nan_mode="null"))
+            answer = await self._queue.progress(running.job, to_json(value, inf_nan_mode="null"))
         except (ValueError, ScriptError) as error:
             raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
+        if answer < 0:
+            running.cancel(LockLost())
+            raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
