@@ -20,6 +20,7 @@ from oxherd.event import Emitted, Event
 from oxherd.masks import Mask
 from oxherd.policy import Keep, Retry
 from oxherd.schedule.cron import Cron, Every
+from oxherd.worker.stopped import StopReport
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "Retry",
     "ScheduleError",
     "ServerError",
+    "StopReport",
     "Stopping",
     "TimedOut",
     "UnknownEvent",

@@ -23,7 +23,7 @@ from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
 from oxherd.worker.events import Processed
 from oxherd.worker.group import Group
-from oxherd.worker.stopped import Stopped, total
+from oxherd.worker.stopped import StopReport, total
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -306,19 +306,22 @@ class Oxherd:
         """
         await self.start_events([event.name for event in self if event.handler is not None])
 
-    async def stop(self, timeout: Seconds | None = None) -> None:
+    async def stop(self, timeout: Seconds | None = None) -> StopReport:
         """Stop every event: nothing new is taken, what runs ends, completions are written, connections close.
 
         After `timeout` seconds (a number or timedelta; the herd's `stop_timeout` unless given) what still runs is
         cancelled and put back on the queue at once, without costing an attempt. Where a handler cannot be ended (a
         thread, or one that swallows its cancellation), its events are put back and the process ends at once, with
         status 0 where nothing is stranded, else 1: no old run may go on beside the new one.
+
+        Answers what became of the events that had begun: drained, requeued, cancelled and stranded, by their UUIDs.
         """
         time_over = asyncio.Event()
         limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
         timer = asyncio.get_running_loop().call_later(limit, time_over.set)
-        await self.stop_when(time_over)
+        report = await self.stop_when(time_over)
         timer.cancel()
+        return report
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
@@ -367,12 +370,12 @@ class Oxherd:
         event = self._events.get(name)
         return event is not None and event.declaration.queue == queue
 
-    async def stop_events(self, names: list[str], timeout: Seconds | None) -> None:
+    async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""
         time_over = asyncio.Event()
         limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
         timer = asyncio.get_running_loop().call_later(limit, time_over.set)
-        reports: list[Stopped] = []
+        reports: list[StopReport] = []
         for name in names:
             queue = self[name].declaration.queue
             group = self._groups.get(queue)
@@ -384,23 +387,23 @@ class Oxherd:
             else:
                 reports.append(await group.remove(name, time_over))
         timer.cancel()
-        await self._after_stop(names, reports)
+        return await self._after_stop(names, reports)
 
-    async def stop_when(self, time_over: asyncio.Event) -> Stopped:
+    async def stop_when(self, time_over: asyncio.Event) -> StopReport:
         """Stop every event; what still runs once `time_over` is set is put back."""
         groups, self._groups = self._groups, {}
         names = [name for group in groups.values() for name in group.events]
         reports = await asyncio.gather(*(group.stop(time_over) for group in groups.values()))
         return await self._after_stop(names, list(reports))
 
-    async def _after_stop(self, names: list[str], reports: list[Stopped]) -> Stopped:
+    async def _after_stop(self, names: list[str], reports: list[StopReport]) -> StopReport:
         whole = total(reports)
         if reports:
-            self.signals.emit(WorkerStopped(names, whole.drained, whole.requeued, whole.stranded))
+            self.signals.emit(WorkerStopped(names, *whole.ids, orphans=whole.orphans))
         if whole.stuck:
             # A thread cannot be ended: the process goes, so that no old run goes on beside the new one.
             logging.shutdown()
-            os._exit(1 if whole.stranded else 0)
+            os._exit(1 if whole.left_behind else 0)
         if not self._groups and not self._entered:
             await self.close()
         return whole

@@ -29,6 +29,7 @@ from oxherd.queue.job import NewJob
 from oxherd.sanitize import Sanitizer
 from oxherd.schedule.cron import Cron, Every, Schedule
 from oxherd.schedule.scheduler import ensure
+from oxherd.worker.stopped import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
     from oxherd.app import Oxherd
@@ -242,13 +243,14 @@ class Event(Generic[P, R]):
         """
         await self._herd.start_events([self.name])
 
-    async def stop(self, timeout: Seconds | None = None) -> None:
+    async def stop(self, timeout: Seconds | None = None) -> StopReport:
         """Take no more of this event, let what runs end, and put back what still runs after `timeout` seconds.
 
         The default is the herd's stop timeout, 25 seconds. Where a handler cannot be ended (a thread, or one that
-        swallows its cancellation), its events are put back and the process ends at once.
+        swallows its cancellation), its events are put back and the process ends at once. Answers what became of the
+        events that had begun.
         """
-        await self._herd.stop_events([self.name], timeout)
+        return await self._herd.stop_events([self.name], timeout)
 
     async def __call__(self, payload: P, ctx: Context | None = None, /) -> R:
         """Run the handler itself, for unit tests: no queue, no log, no retry.

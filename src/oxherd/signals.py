@@ -84,12 +84,17 @@ class WorkerStarted:
 
 @dataclass(slots=True)
 class WorkerStopped:
-    """No event is taken any more and none runs; the counts are of events, by what became of them at the stop."""
+    """No event is taken any more and none runs; the ids are of events, by what became of them at the stop.
+
+    `cancelled` ones were told to stop, and are among the others as well; of `orphans` only the number is known.
+    """
 
     events: list[str]
-    drained: int
-    requeued: int
-    stranded: int
+    drained: list[str]
+    requeued: list[str]
+    cancelled: list[str]
+    stranded: list[str]
+    orphans: int
 
 
 Signal = EventBegan | EventEnded | QueueFault | RedisFault | RedisRecovered | WorkerStarted | WorkerStopped

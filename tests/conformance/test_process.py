@@ -298,7 +298,8 @@ async def test_a_stop_lets_running_work_end_and_writes_its_completion(herd: Oxhe
         stopping = asyncio.create_task(herd.stop(timeout=10))
         await asyncio.sleep(0)
         go_on.set()
-        await stopping
+        report = await stopping
+        assert (report.drained, report.requeued, report.left_behind) == ([running.id], [], 0)
         assert records.named("event.end", event_id=running.id, outcome="completed")
         assert not records.named("event.begin", event_id=waiting.id)
         assert {str(waiting.id), "wait"} == await left(herd, "order.placed")
@@ -320,7 +321,10 @@ async def test_what_still_runs_when_the_time_is_over_is_put_back_without_costing
         emitted = [await order_placed.emit(Order(order_id=i), priority=i % 2) for i in range(4)]
         await herd.start()
         await records.wait("event.begin", count=4)
-        await herd.stop(timeout=0.05)
+        report = await herd.stop(timeout=0.05)
+        assert set(report.requeued) == set(report.cancelled) == {each.id for each in emitted}
+        assert not report.drained
+        assert not report.stranded
         requeued = records.named("event.end", outcome="requeued")
         assert {r.event_id for r in map(_any, requeued)} == {str(e.id) for e in emitted}
         block = False

@@ -60,6 +60,17 @@ async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
     return found
 
 
+async def stored_states(queue: BullQueue) -> dict[str, str]:
+    """The state of every job that is stored, by id. Commands: LRANGE, ZRANGE."""
+    k = queue.keys
+    found: dict[str, str] = {}
+    for state in ("completed", "failed", "delayed", "prioritized", "wait", "active"):
+        command = "LRANGE" if state in ("wait", "active") else "ZRANGE"
+        for job_id in await queue.client.call(k.slot, command, k.base + state, 0, -1):
+            found[job_id.decode("utf-8", "backslashreplace")] = state
+    return found
+
+
 async def stored_keys(queue: BullQueue) -> list[str]:
     """Every key of a queue, without its prefix, sorted. Command: SCAN, on the node that serves the queue."""
     base = queue.keys.base

@@ -12,7 +12,10 @@ _LEVEL_COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 _OUTCOME_COLOURS = {"completed": _GREEN, "requeued": _YELLOW, "retrying": _YELLOW}
 _NAME_WIDTH = 18
 # In the order in which they follow the message.
-_DETAILS = ("payload", "source", "queue", "node", "outage_ms", "events", "server", "drained", "requeued", "stranded")
+_DETAILS = (
+    "payload", "source", "queue", "node", "outage_ms", "events", "server",
+    "drained", "requeued", "cancelled", "stranded", "orphans", "requeued_ids", "stranded_ids",
+)  # fmt: skip
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -26,7 +29,7 @@ class ConsoleFormatter(logging.Formatter):
         extra = record.__dict__
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created)) + f".{int(record.msecs):03d}"
         parts = [self._paint(stamp, _GREY), self._subject(extra), self._message(record, extra)]
-        details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) is not None]
+        details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) not in (None, [])]
         error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
         if error is not None:
             details.append(self._paint(f"{error.get('type')}: {error.get('message')}", _RED))
@@ -61,6 +64,8 @@ class ConsoleFormatter(logging.Formatter):
             return json.dumps(value, ensure_ascii=False)
         if name == "outage_ms":
             return f"after {_duration(value)}"
+        if name.endswith("_ids"):
+            return f"\n{'':14}{name.removesuffix('_ids')}: {', '.join(value)}"
         if isinstance(value, list):
             return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         return f"{name}={value}"

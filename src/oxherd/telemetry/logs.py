@@ -157,8 +157,15 @@ def _started(signal: WorkerStarted) -> dict[str, Any]:
 
 
 def _stopped(signal: WorkerStopped) -> dict[str, Any]:
-    counts = {"drained": signal.drained, "requeued": signal.requeued, "stranded": signal.stranded}
-    return {"events": signal.events, **counts}
+    ids = {
+        "drained": signal.drained,
+        "requeued": signal.requeued,
+        "cancelled": signal.cancelled,
+        "stranded": signal.stranded,
+    }
+    counts = {name: len(each) for name, each in ids.items()}
+    by_name = {f"{name}_ids": each for name, each in ids.items()}
+    return {"events": signal.events, **counts, "orphans": signal.orphans, **by_name}
 
 
 def _error(error: ErrorInfo) -> dict[str, Any]:

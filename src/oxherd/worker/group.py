@@ -17,7 +17,7 @@ from oxherd.worker.faults import QueueFaults
 from oxherd.worker.follow import Follower
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
-from oxherd.worker.stopped import Stopped, total
+from oxherd.worker.stopped import StopReport, total
 
 # A server that has not answered for so long keeps no places from the queues on other servers.
 _LEND_SECONDS = 0.5
@@ -88,7 +88,7 @@ class Group:
         following = asyncio.get_running_loop().create_task(self._follower.run(), name=f"oxherd-follow-{self._home}")
         self._tasks.append(following)
 
-    async def stop(self, time_over: asyncio.Event) -> Stopped:
+    async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
         for task in self._tasks:
             task.cancel()
@@ -103,7 +103,7 @@ class Group:
         await asyncio.gather(*(processed.executor.close() for processed in self._events))
         return total(reports)
 
-    async def remove(self, event: str, time_over: asyncio.Event) -> Stopped:
+    async def remove(self, event: str, time_over: asyncio.Event) -> StopReport:
         """Stop one event of several; its jobs wait on the queue from now on."""
         processed = self._events.remove(event)
         self._places.resize(self._events.concurrency)

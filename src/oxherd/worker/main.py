@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from oxherd.worker.stopped import Stopped
+from oxherd.worker.stopped import StopReport
 
 
 class Herd(Protocol):
@@ -16,7 +16,7 @@ class Herd(Protocol):
 
     async def start(self) -> None: ...
     async def start_events(self, names: Iterable[str]) -> None: ...
-    async def stop_when(self, time_over: asyncio.Event) -> Stopped: ...
+    async def stop_when(self, time_over: asyncio.Event) -> StopReport: ...
 
 
 def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
@@ -59,4 +59,4 @@ async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> i
     await told.wait()
     loop.call_later(stop_timeout, time_over.set)
     stopped = await herd.stop_when(time_over)
-    return 1 if stopped.stranded else 0
+    return 1 if stopped.left_behind else 0

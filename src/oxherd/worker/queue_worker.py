@@ -25,7 +25,7 @@ from oxherd.worker.pipeline import Pipeline, Route
 from oxherd.worker.places import Share
 from oxherd.worker.running import Running, Stage
 from oxherd.worker.settle import Settler, Unsettled
-from oxherd.worker.stopped import Stopped, stopped
+from oxherd.worker.stopped import StopReport, stopped
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
@@ -106,7 +106,7 @@ class QueueWorker:
         self._draining = True
         self._held_at_stop = list(self._running.values())
 
-    async def stop(self, time_over: asyncio.Event) -> Stopped:
+    async def stop(self, time_over: asyncio.Event) -> StopReport:
         """After `drain`: let what runs end until `time_over`, then put back what still runs."""
         fetching, lease = self._tasks
         await self._fetcher.stop()
@@ -115,11 +115,11 @@ class QueueWorker:
         fetching.cancel()
         lease.cancel()
         await asyncio.wait([fetching, lease])
-        orphaned = await self._last_orphans()
+        orphans = await self._last_orphans()
         await self._waiter.close()
-        return stopped(self._held_at_stop, stuck=stuck, orphaned=orphaned)
+        return stopped(self._held_at_stop, stuck=stuck, orphans=orphans)
 
-    async def let_go(self, processed: Processed, time_over: asyncio.Event) -> Stopped:
+    async def let_go(self, processed: Processed, time_over: asyncio.Event) -> StopReport:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
         over = asyncio.create_task(time_over.wait())
@@ -127,7 +127,7 @@ class QueueWorker:
             await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
         stuck = await self._put_back([running for running in mine if not running.task.done()])
-        return stopped(mine, stuck=stuck, orphaned=0)
+        return stopped(mine, stuck=stuck, orphans=0)
 
     def lend_places(self, older: float) -> None:
         """Let other queues have the places of what has waited for Redis for more than `older` seconds."""
@@ -143,7 +143,7 @@ class QueueWorker:
 
     def _begin(self, job: Job) -> None:
         # A context of its own for each event: what a handler sets in it must not reach the next.
-        running = Running(job)
+        running = Running(job, self._queue.keys.queue)
         context = self._context_at_start.copy()
         task = running.task = asyncio.get_running_loop().create_task(self._process(running), context=context)
         self._running[task] = running
@@ -188,7 +188,7 @@ class QueueWorker:
         """Cancel what still runs; what cannot be ended is put back all the same, and makes this True."""
         for running in held:
             running.cancel(Stopping())
-        await _ended(held, _CLEAN_UP_SECONDS)
+        await self._cleaned_up(held)
         stuck = [running for running in held if running.stage is Stage.HANDLER]
         await asyncio.gather(*(self._abandon(running) for running in stuck))
         rest = [running for running in held if running.stage is not Stage.ABANDONED and not running.task.done()]
@@ -199,6 +199,21 @@ class QueueWorker:
                 running.task.cancel()  # in the middle of a call that gets no answer
             await _ended(rest, _CLEAN_UP_SECONDS)
         return bool(stuck)
+
+    async def _cleaned_up(self, held: list[Running]) -> None:
+        """Wait until what was cancelled has ended; while Redis is away, for the handlers only."""
+        until = time.monotonic() + _CLEAN_UP_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            away = self._away
+            tasks = [r.task for r in held if not r.task.done() and not (away and r.stage is Stage.SETTLING)]
+            if not tasks:
+                return
+            await asyncio.wait(tasks, timeout=min(left, _LAST_SECONDS))
+
+    @property
+    def _away(self) -> bool:
+        """Whether there is an outage of Redis."""
+        return self._queue.client.outages.open
 
     async def _abandon(self, running: Running) -> None:
         running.stage = Stage.ABANDONED
@@ -228,6 +243,8 @@ class QueueWorker:
 
     async def _last_orphans(self) -> int:
         """Put orphans back before the end; how many calls are left of which nobody knows what they began."""
+        if self._away:
+            return len(self._settler.doubtful)
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 await self._requeue_orphans()

@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
-from oxherd.queue.job import Job
+from oxherd.queue.job import Job, event_id_text
 from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import Ended, Outcome
 
@@ -46,7 +46,7 @@ class Run:
 
 
 class Running:
-    """An event that a worker holds; its task is set as soon as there is one.
+    """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
     `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place while its
     outcome waits for Redis.
@@ -62,6 +62,7 @@ class Running:
         "job",
         "outcome",
         "placeless",
+        "queue",
         "shown",
         "stage",
         "task",
@@ -70,8 +71,9 @@ class Running:
 
     task: asyncio.Task[None]
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, queue: str) -> None:
         self.job = job
+        self.queue = queue
         self.stage = Stage.STARTING
         self.began = 0.0
         self.ended = 0.0
@@ -83,6 +85,11 @@ class Running:
         self.outcome: Outcome | None = None
         self.unwritten = False
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def event_id(self) -> str:
+        """The event's UUID, as text."""
+        return self.context.text if self.context is not None else event_id_text(self.queue, self.job.id)
 
     def arm(self, timeout: float | None) -> None:
         """Give the handler `timeout` seconds from now, whatever it had before; None: no limit."""

@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
+from oxherd.context import Stopping
 from oxherd.worker.outcome import Outcome
 from oxherd.worker.running import Running
 
 
-@dataclass(slots=True)
-class Stopped:
-    """What became of the events that were held when a stop began.
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """What became of the events that had begun when a worker's stop did, each by its UUID.
 
-    `stranded` ones could not be put back or written; `stuck` says that a handler could not be ended.
+    Attributes:
+        drained: came to their end.
+        requeued: were put back on the queue, at no cost.
+        cancelled: were told to stop when the time was over; they are among the others as well, by what became of them.
+        stranded: could not be put back or written, as in an outage: their locks run out, another worker begins them.
+        orphans: how many calls to Redis are left of which nobody knows whether they began an event.
+        stuck: whether a handler could not be ended.
     """
 
-    drained: int = 0
-    requeued: int = 0
-    stranded: int = 0
+    drained: list[UUID] = field(default_factory=list[UUID])
+    requeued: list[UUID] = field(default_factory=list[UUID])
+    cancelled: list[UUID] = field(default_factory=list[UUID])
+    stranded: list[UUID] = field(default_factory=list[UUID])
+    orphans: int = 0
     stuck: bool = False
 
+    @property
+    def ids(self) -> tuple[list[str], list[str], list[str], list[str]]:
+        """The UUIDs as text: drained, requeued, cancelled, stranded."""
+        drained, requeued, cancelled, stranded = (
+            [str(event_id) for event_id in ids] for ids in (self.drained, self.requeued, self.cancelled, self.stranded)
+        )
+        return drained, requeued, cancelled, stranded
 
-def stopped(held: list[Running], *, stuck: bool, orphaned: int) -> Stopped:
-    """The report on what was held by one queue; `orphaned` calls may have begun what nobody runs."""
-    outcomes = [running.outcome for running in held if running.outcome is not None]
-    requeued = outcomes.count(Outcome.REQUEUED)
-    return Stopped(
-        drained=len(outcomes) - requeued - outcomes.count(Outcome.LOST),
-        requeued=requeued,
-        stranded=sum(running.unwritten for running in held) + orphaned,
-        stuck=stuck,
-    )
+    @property
+    def left_behind(self) -> int:
+        """How many events are left to their locks, as far as that is known; a worker that ends so has the status 1."""
+        return len(self.stranded) + self.orphans
 
 
-def total(reports: Iterable[Stopped]) -> Stopped:
+def stopped(held: list[Running], *, stuck: bool, orphans: int) -> StopReport:
+    """The report on what was held by one queue."""
+    report = StopReport(orphans=orphans, stuck=stuck)
+    for running in held:
+        event_id = UUID(running.event_id)
+        if running.unwritten:
+            report.stranded.append(event_id)
+        elif running.outcome is Outcome.REQUEUED:
+            report.requeued.append(event_id)
+        elif running.outcome not in (None, Outcome.LOST):
+            report.drained.append(event_id)
+        if running.context is not None and isinstance(running.context.cancelled, Stopping):
+            report.cancelled.append(event_id)
+    return report
+
+
+def total(reports: Iterable[StopReport]) -> StopReport:
     """Several reports in one."""
     each = list(reports)
-    return Stopped(
-        drained=sum(report.drained for report in each),
-        requeued=sum(report.requeued for report in each),
-        stranded=sum(report.stranded for report in each),
+    return StopReport(
+        drained=[event_id for report in each for event_id in report.drained],
+        requeued=[event_id for report in each for event_id in report.requeued],
+        cancelled=[event_id for report in each for event_id in report.cancelled],
+        stranded=[event_id for report in each for event_id in report.stranded],
+        orphans=sum(report.orphans for report in each),
         stuck=any(report.stuck for report in each),
     )
