@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from oxherd import EmitError, Oxherd
+from oxherd import EmitError, Oxherd, RedisUnavailable
+from oxherd.redis.node import Node
+from oxherd.redis.outage import Outages
+from oxherd.redis.url import Address, parse_url
+from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records
 
@@ -95,3 +99,37 @@ async def test_a_worker_has_one_connection_for_all_and_one_for_each_queue_that_w
         assert int(connected) <= 4  # ours, two that wait, and the test's own
         await asyncio.sleep(0)
         assert made < 20  # the test's own looks, and ours: none for an event
+
+
+async def dead_node() -> Node:
+    """A node that nobody listens at, and that was tried once: further attempts are spaced out."""
+    (port,) = free_ports(1)
+    address = Address("127.0.0.1", port)
+
+    async def resolve() -> Address:
+        return address
+
+    node = Node(str(address), parse_url(f"redis://127.0.0.1:{port}"), resolve, Outages(lambda _: None))
+    with pytest.raises(RedisUnavailable):
+        await node.wire()
+    return node
+
+
+async def test_a_node_that_is_closed_does_not_cancel_those_who_wait_for_it() -> None:
+    # As in a fail-over: the dead primary is no longer needed while calls wait for their turn to connect to it.
+    node = await dead_node()
+    waiting = [asyncio.create_task(node.wire()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await node.close()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error) for error in ended] == [RedisUnavailable] * 3
+
+
+async def test_whoever_waits_for_a_node_can_be_cancelled_alone() -> None:
+    node = await dead_node()
+    one, other = (asyncio.create_task(node.wire()) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    ended = await asyncio.gather(one, other, return_exceptions=True)
+    assert [type(error) for error in ended] == [asyncio.CancelledError, RedisUnavailable]
+    await node.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
@@ -15,6 +16,8 @@ from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import CONNECTION, Outages
 from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
+
+T = TypeVar("T")
 
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 1.0
@@ -56,7 +59,7 @@ class Node:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect(), name=f"oxherd-connect-{self.name}")
             self._connecting.add_done_callback(_retrieve)
-        return await asyncio.shield(self._connecting)
+        return await shared(self._connecting, self.name)
 
     async def open(self, cause: str = CONNECTION) -> AbstractConnection:
         """A connection of its own, ready for use, for a command that blocks; `cause` names it in an outage.
@@ -155,6 +158,22 @@ class Node:
 
     def _fault(self, error: BaseException) -> RedisUnavailable:
         return server_state(error, self.name) or lost(self.name, error, maybe_applied=False)
+
+
+async def shared(task: asyncio.Task[T], name: str) -> T:
+    """The result of a task that several wait for.
+
+    Raises:
+        RedisUnavailable: it was ended since the connection to `name` is closed; to those who wait, that is no
+            cancellation of their own.
+    """
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if not task.cancelled() or (current is not None and current.cancelling()):
+            raise
+    raise lost(name, "the connection is closed", maybe_applied=False)
 
 
 def _retrieve(task: asyncio.Task[Wire]) -> None:

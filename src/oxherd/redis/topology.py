@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import CONNECT_SECONDS, make_connection, read_reply
 from oxherd.redis.faults import describe, lost
-from oxherd.redis.node import Node
+from oxherd.redis.node import Node, shared
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.url import Address, RedisURL
 
@@ -137,7 +137,7 @@ class Cluster:
         return node
 
     async def refresh(self) -> None:
-        await asyncio.shield(self._start_refresh())
+        await shared(self._start_refresh(), CLUSTER)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
