@@ -122,8 +122,12 @@ class Idle:
 
     def _start(self) -> asyncio.Task[Waited]:
         token = self._token = self._new_token()
-        then = None if token is None else self._queue.fetch_later(token, self._lock_ms())
-        self._waiting = asyncio.create_task(self._waiter.wait(_DRAINED_SECONDS, then), name="oxherd-marker")
+        lock_ms = self._lock_ms()
+        then = None if token is None else self._queue.fetch_later(token, lock_ms)
+        # Over before the lock of anything that runs here can run out: where this process is stopped, the server would
+        # else give the very event that was taken from it to the fetch that still waits, and count a second stall.
+        most = _DRAINED_SECONDS if token is None else min(_DRAINED_SECONDS, lock_ms / 2000)
+        self._waiting = asyncio.create_task(self._waiter.wait(most, then), name="oxherd-marker")
         return self._waiting
 
     def _result(self, waiting: asyncio.Task[Waited]) -> tuple[Waited, Fetched | None]:
