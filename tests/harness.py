@@ -157,9 +157,12 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def cli(folder: Path, *arguments: str, url: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command of ours to its end."""
-    extra = {} if url is None else {"OXHERD_URL": url}
+def cli(
+    folder: Path, *arguments: str, url: str | None = None, drill: str | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours to its end, with a server for it, or for its drills."""
+    given = {"OXHERD_URL": url, "OXHERD_DRILL_URL": drill}
+    extra = {name: value for name, value in given.items() if value is not None}
     return subprocess.run(
         [sys.executable, "-m", "oxherd", *arguments],
         cwd=folder,

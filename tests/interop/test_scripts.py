@@ -290,7 +290,7 @@ CALLS: dict[str, Call] = {
     "updateProgress": Call(
         lambda queue, _: queue.progress(our_job(), b'{"percent":50}'),
         lambda theirs: theirs.updateProgress(JOB_ID, {"percent": 50}),
-        ours_ends=(TOKEN, 0),
+        ours_ends=(TOKEN, "0"),
         reason="our prelude writes nothing for a job that is another worker's: the token and the fence tell",
         sent_as="ownProgress",
     ),

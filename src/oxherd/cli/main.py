@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -90,6 +91,39 @@ def dev(cluster: Cluster = False) -> None:
     from oxherd.cli.dev import run
 
     run(cluster=cluster)
+
+
+@app.command()
+def drill(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="A drill, a family such as worker, or all.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="What is left to chance is decided by it.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", envvar="OXHERD_DRILL_URL", help="A server of yours, for drills that break workers only."),
+    ] = None,
+    breaks: Annotated[
+        str | None, typer.Option("--break", metavar="COMMAND", help="A drill of your own: breaks the server of --url.")
+    ] = None,
+    mends: Annotated[str, typer.Option("--mend", metavar="COMMAND", help="And mends it.", show_default=False)] = "",
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="How long it stays broken.")] = 10.0,
+    logs: Annotated[
+        Path | None, typer.Option("--logs", metavar="FOLDER", help="Keep the workers' logs there.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object for each drill.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show the drills and end.")] = False,
+) -> None:
+    """Break workers, servers or a cluster under load, and account for every event."""
+    from oxherd.cli.drill import Own, run, show_list
+
+    if show:
+        show_list()
+        return
+    own = None if breaks is None else Own(breaks, mends, seconds)
+    raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, own=own, logs=logs, json=json))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -115,6 +115,30 @@ class LocalCluster(Resharding):
         wait_until(lambda: replica.role() == "primary", seconds=timeout, what=f"{replica!r} became a primary")
         self.wait_stable(timeout)
 
+    def add_primary(self) -> Node:
+        """Start one more node, which has no slots yet, and wait until all that answer know it."""
+        port, bus_port = free_ports(2)
+        node = self._new_node(port, bus_port)
+        node.start()
+        node.command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
+        self.nodes.append(node)
+        self.wait_stable()
+        return node
+
+    def cut_off(self, node: Node) -> None:
+        """Cut a node off from the other nodes, though clients reach it still; needs `enable-debug-command local`."""
+        # It calls nobody, and does not hear those that call.
+        node.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+        node.command("DEBUG", "DISABLE-CLUSTER-RECONNECTION", 1)
+        for other in self.answering():
+            if other is not node:
+                node.command("DEBUG", "CLUSTERLINK", "KILL", "all", other.id)
+
+    def reconnect(self, node: Node) -> None:
+        """The end of a `cut_off`."""
+        node.command("DEBUG", "DISABLE-CLUSTER-RECONNECTION", 0)
+        node.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+
     def _start_nodes(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -131,19 +155,22 @@ class LocalCluster(Resharding):
         self.directory.mkdir(mode=0o700, parents=True)
         ports = free_ports(2 * self._primaries * (1 + self._replicas))
         for port, bus_port in zip(ports[::2], ports[1::2], strict=True):
-            node = Node(
-                self.directory / str(port),
-                port,
-                bus_port,
-                node_timeout=self._node_timeout,
-                appendonly=self._appendonly,
-                config=self._config,
-                password=self._password,
-            )
+            node = self._new_node(port, bus_port)
             self.nodes.append(node)
             node.begin()
         for node in self.nodes:
             node.wait_ready()
+
+    def _new_node(self, port: int, bus_port: int) -> Node:
+        return Node(
+            (self.directory or Path()) / str(port),
+            port,
+            bus_port,
+            node_timeout=self._node_timeout,
+            appendonly=self._appendonly,
+            config=self._config,
+            password=self._password,
+        )
 
     def _form(self) -> None:
         for epoch, node in enumerate(self.nodes, 1):

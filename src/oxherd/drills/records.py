@@ -1,0 +1,71 @@
+"""The log of a worker, read back: its records, and what in it is no documented record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+_ALWAYS = {"ts", "level", "logger", "msg"}
+_EVENT = {"event", "event_id", "attempt"}
+
+# The records of docs/reference.md, and the keys that each may have.
+DOCUMENTED: dict[str, set[str]] = {
+    "event.begin": _EVENT | {"fence", "payload"},
+    "event.end": _EVENT | {"fence", "outcome", "duration_ms", "error"},
+    "queue.error": _EVENT | {"source", "queue", "error"},
+    "redis.error": {"source", "node", "error"},
+    "redis.recovered": {"node", "outage_ms"},
+    "worker.start": {"events", "server"},
+    "worker.stop": {
+        "events",
+        *("drained", "requeued", "cancelled", "stranded", "orphans"),
+        *("drained_ids", "requeued_ids", "cancelled_ids", "stranded_ids"),
+    },
+}
+
+
+@dataclass(slots=True)
+class WorkerLog:
+    """What one worker has written, and what of it nobody has promised."""
+
+    records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    strange: list[str] = field(default_factory=list[str])
+
+
+def read_log(path: Path) -> WorkerLog:
+    """A worker's standard error; a last line that was cut off by its death is left out."""
+    log = WorkerLog()
+    for line in _lines(path):
+        try:
+            record: Any = json.loads(line)
+        except ValueError:
+            log.strange.append(_shown(line))
+            continue
+        if not isinstance(record, dict):
+            log.strange.append(_shown(line))
+            continue
+        fields = cast("dict[str, Any]", record)
+        allowed = DOCUMENTED.get(fields.get("msg", ""))
+        if allowed is None or set(fields) - _ALWAYS - allowed:
+            log.strange.append(_shown(line))
+        log.records.append(fields)
+    return log
+
+
+def seconds(record: dict[str, Any]) -> float:
+    """When a record was made, in seconds since the Unix epoch."""
+    return datetime.fromisoformat(record["ts"]).timestamp()
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield line
+
+
+def _shown(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace").strip()[:300]
