@@ -12,6 +12,9 @@ from oxherd.errors import DeclarationError
 
 Seconds = float | int | timedelta
 
+_LARGEST = 2**53 - 1
+_LONGEST_WAIT_MS = 100 * 366 * 86_400_000  # a century, before BullMQ's scores lose their last digits
+
 
 def seconds(value: Seconds, what: str, *, least: float = 0.0, most: float = math.inf) -> float:
     """`value` in seconds.
@@ -74,22 +77,34 @@ class Retry:
 def backoff_ms(backoff: Any, attempts_made: int, max_delay: float | None) -> int:
     """Milliseconds to wait after `attempts_made` failed attempts, by a job's `backoff` option (BullMQ's `Backoffs`).
 
-    `max_delay` is in seconds. An option of an unknown shape or type counts as no wait.
+    `max_delay` is in seconds. An option of an unknown shape or type counts as no wait; none is longer than a century.
     """
-    if isinstance(backoff, int | float) and math.isfinite(backoff):
-        return max(0, int(backoff))
+    plain = number(backoff)
+    if plain is not None:
+        return _wait_ms(plain)
     if not isinstance(backoff, dict):
         return 0
     option: dict[str, Any] = backoff  # pyright: ignore[reportUnknownVariableType]
-    delay, jitter = option.get("delay", 0), option.get("jitter") or 0
-    if not isinstance(delay, int | float) or not isinstance(jitter, int | float):
+    delay, jitter = number(option.get("delay", 0)), number(option.get("jitter") or 0)
+    if delay is None or jitter is None:
         return 0
     if option.get("type") == "exponential":
         delay *= 2.0 ** min(max(attempts_made, 1) - 1, 60)
     if max_delay is not None:
         delay = min(delay, max_delay * 1000)
     spread = random.random() * min(max(jitter, 0), 1)  # noqa: S311 - spreads retries, keeps no secret
-    return max(0, int(delay * (1 - spread)))
+    return _wait_ms(delay * (1 - spread))
+
+
+def _wait_ms(delay: float) -> int:
+    return int(min(max(delay, 0), _LONGEST_WAIT_MS))
+
+
+def number(value: Any) -> float | int | None:
+    """A number from JSON that another program wrote, within what Lua counts exactly; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN is none
+        return None
+    return min(max(value, -_LARGEST), _LARGEST)
 
 
 @dataclass(frozen=True)
@@ -136,14 +151,19 @@ def _bound(count: int | None, age: Any) -> dict[str, int]:
     return bound
 
 
-def kept(option: Any) -> dict[str, Any] | None:
+def kept(option: Any) -> dict[str, int] | None:
     """BullMQ's `keepJobs` for a `removeOnComplete` or `removeOnFail` option; None when the job brings none."""
     if option is None:
         return None
     if isinstance(option, bool):
         return {"count": 0 if option else -1}
-    if isinstance(option, int):
-        return {"count": option}
     if isinstance(option, dict):
-        return {key: option[key] for key in ("count", "age", "limit") if key in option}  # pyright: ignore[reportUnknownVariableType]
-    return None
+        bounds: dict[str, Any] = {key: option[key] for key in ("count", "age", "limit") if key in option}  # pyright: ignore[reportUnknownVariableType]
+    else:
+        bounds = {"count": option}
+    numbers = {key: number(value) for key, value in bounds.items()}
+    return (
+        {key: int(value) for key, value in numbers.items() if value is not None}
+        if None not in numbers.values()
+        else None
+    )

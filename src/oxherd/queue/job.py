@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from oxherd.policy import number
+
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
@@ -31,9 +33,9 @@ class JobOptions:
         return self.raw.get(name)
 
     @property
-    def parent_policies(self) -> dict[str, Any]:
+    def parent_policies(self) -> dict[str, bool]:
         """What BullMQ does to a job's parent when the job fails."""
-        return {key: self.raw.get(key, False) for key in _OPTION_KEYS}
+        return {key: self.raw.get(key) is True for key in _OPTION_KEYS}
 
 
 @lru_cache(maxsize=1024)
@@ -46,10 +48,9 @@ def parse_options(raw: bytes) -> JobOptions:
     if not isinstance(options, dict):
         return JobOptions(raw, damaged=True)
     parsed = cast("dict[str, Any]", options)
-    attempts = parsed.get("attempts")
+    attempts = number(parsed.get("attempts"))
     # Node stores 0 where no attempts were asked for.
-    usable = isinstance(attempts, int) and not isinstance(attempts, bool) and attempts > 0
-    return JobOptions(raw, parsed, attempts=attempts if usable else None)
+    return JobOptions(raw, parsed, attempts=int(attempts) if attempts is not None and attempts >= 1 else None)
 
 
 @dataclass(slots=True)

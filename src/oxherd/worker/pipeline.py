@@ -27,7 +27,8 @@ from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.places import Share
 from oxherd.worker.running import Run, Running, Stage, execute
-from oxherd.worker.settle import Settler, Unsettled, attempts_of
+from oxherd.worker.settle import Settler, Unsettled
+from oxherd.worker.terms import attempts_of
 
 # How long a job of an event that is declared but not processed here waits until it is offered again.
 _ELSEWHERE_MS = 5_000

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
-from oxherd.policy import backoff_ms, kept
 from oxherd.queue.answers import NOTHING, Fetched, Refusal
 from oxherd.queue.job import Job
 from oxherd.queue.queue import BullQueue, finish_options
@@ -20,8 +18,8 @@ from oxherd.signals import ErrorInfo
 from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.outcome import Write
+from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
 
-_MOST_STACKS = 10
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
 
@@ -82,7 +80,7 @@ class Settler:
             return await self.persist(job, self._completing(job, declaration, result), fetch_next=fetch_next)
         if write is Write.NOTHING:
             return Unsettled.LOST
-        fields = [] if error is None else _failure_fields(job, error)
+        fields = [] if error is None else failure_fields(job, error)
         if write is Write.COMPLETE or write is Write.FAIL:
             failing = partial(self._fail, job, declaration, error, fields)
             step = self._completing(job, declaration, result) if write is Write.COMPLETE else failing
@@ -90,7 +88,7 @@ class Settler:
             if self._ordered and not fetch_next and not isinstance(settled, Unsettled):
                 await self._wake()
             return settled
-        delay = _retry_delay_ms(job, declaration) if write is Write.RETRY else 0
+        delay = retry_delay_ms(job, declaration) if write is Write.RETRY else 0
         queue = self._queue
 
         def put_back(_: bool) -> Awaitable[Answer]:
@@ -208,7 +206,7 @@ class Settler:
         if removes is None:
             if len(self._removed) >= _CACHED_OPTIONS:
                 self._removed.clear()
-            removes = self._removed[name, job.options.text] = _keep(job, declaration, "completed").get("count") == 0
+            removes = self._removed[name, job.options.text] = keep_of(job, declaration, "completed").get("count") == 0
         return removes
 
     def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
@@ -227,45 +225,8 @@ class Settler:
                 self._options.clear()
             packed = self._options[key] = finish_options(
                 job,
-                keep=_keep(job, declaration, target),
+                keep=keep_of(job, declaration, target),
                 attempts=attempts_of(job, declaration),
                 lock_ms=self._events.lock_ms,
             )
         return packed
-
-
-def attempts_of(job: Job, declaration: Declaration | None) -> int:
-    """How often a job may be tried: its own option, else its event's."""
-    if job.options.attempts is not None:
-        return job.options.attempts
-    return declaration.retry.attempts if declaration is not None else 1
-
-
-def _keep(job: Job, declaration: Declaration | None, target: str) -> dict[str, Any]:
-    name = "removeOnComplete" if target == "completed" else "removeOnFail"
-    own = kept(job.options.get(name))
-    if own is not None:
-        return own
-    return kept(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
-
-
-def _retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
-    own = job.options.get("backoff")
-    declared = declaration.retry if declaration is not None else None
-    if declared is not None and own in (None, declared.options["backoff"]):
-        return backoff_ms(declared.options["backoff"], job.attempts_made + 1, float(declared.max_delay))  # pyright: ignore[reportArgumentType]
-    return backoff_ms(own, job.attempts_made + 1, None)
-
-
-def _failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
-    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the older traces before."""
-    try:
-        traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
-    except ValueError:
-        traces = []
-    known = cast("list[Any]", traces) if isinstance(traces, list) else []
-    trace = "\n".join([f"{error.type}: {error.message}", *(f"    at {frame}" for frame in reversed(error.stack))])
-    limit = job.options.get("stackTraceLimit")
-    most = limit if isinstance(limit, int) and limit >= 0 else _MOST_STACKS
-    stacks = [*known, trace][-most:] if most else []
-    return ["failedReason", error.message, "stacktrace", json.dumps(stacks)]
