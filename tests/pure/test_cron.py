@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -475,3 +476,17 @@ def test_an_interval_never_drifts(milliseconds: int, start: datetime) -> None:
     assert start < tick <= start + step
     assert (tick - utc("1970-01-01")) % step == timedelta(0)
     assert every.next(tick) == tick + step
+
+
+@pytest.mark.parametrize("tz", ["Europe/Paris" * 100_000, "x" * 1_000_000, "\ud800", "../" * 1_000, "Europe/Paris\n"])
+def test_a_time_zone_that_is_none_is_refused_at_once_however_long_it_is(tz: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ScheduleError, match="no time zone") as caught:
+        Cron("* * * * *", tz)
+    assert time.process_time() - began < 0.5
+    assert len(str(caught.value)) < 300
+
+
+def test_an_expression_has_an_end() -> None:
+    with pytest.raises(ScheduleError, match="2000009 char"):
+        Cron("0,0" + ",0" * 1_000_000 + " * * *")

@@ -33,6 +33,12 @@ class JobOptions:
         return self.raw.get(name)
 
     @property
+    def repeat(self) -> dict[str, Any]:
+        """What a schedule's tick says of its schedule."""
+        repeat = self.raw.get("repeat")
+        return cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
+
+    @property
     def parent_policies(self) -> dict[str, bool]:
         """What BullMQ does to a job's parent when the job fails."""
         return {key: self.raw.get(key) is True for key in _OPTION_KEYS}

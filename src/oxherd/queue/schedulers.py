@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from oxherd.errors import ScheduleError
+from oxherd.policy import number
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
 from oxherd.queue.keys import QueueKeys
@@ -103,17 +105,15 @@ class Schedulers:
         """Replace a tick that has begun by the next one; does nothing where that has happened. One attempt.
 
         Script: updateJobScheduler.
+
+        Raises:
+            ScheduleError: the tick's options, written by another program, cannot be the next one's.
         """
         k = self._keys
-        scheduler = job.scheduler or ""
-        options = dict(job.options.raw)
-        repeat = options.pop("repeat", None)
-        known = cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
-        count = known.get("count")
-        tick = _tick_options(scheduler, options, known, next_ms, (count if isinstance(count, int) else 0) + 1)
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc,
-            k.job(job.id), k.active, next_ms, scheduler, job.data, pack(tick), now_ms(), k.base, job.id,
+            k.job(job.id), k.active, next_ms, job.scheduler or "", job.data, packed_tick(job, next_ms), now_ms(),
+            k.base, job.id,
         )  # fmt: skip
         await self._client.script(k.slot, script("updateJobScheduler"), arguments)
 
@@ -134,6 +134,21 @@ def _stored(fields: dict[str, str], next_ms: bytes) -> Stored:
         options=json.loads(fields.get("opts", "{}")),
         next_ms=int(float(next_ms)),
     )
+
+
+def packed_tick(job: Job, next_ms: int) -> bytes:
+    """The options of the tick after `job`, as they are sent.
+
+    Raises:
+        ScheduleError: as `advance`.
+    """
+    options = {name: value for name, value in job.options.raw.items() if name != "repeat"}
+    count = int(number(job.options.repeat.get("count")) or 0) + 1
+    try:
+        return pack(_tick_options(job.scheduler or "", options, job.options.repeat, next_ms, count))
+    except (ValueError, OverflowError, RecursionError) as error:
+        why = type(error).__name__
+    raise ScheduleError(f"The options of a schedule's tick cannot be sent ({why}): schedule it again.")
 
 
 def _tick_options(

@@ -47,6 +47,8 @@ _ALLOWED: Final = {
     "month": "1 to 12 or JAN to DEC",
     "day-of-week": "0 to 7 or SUN to SAT, Sunday being 0 or 7",
 }
+_LONGEST_EXPRESSION: Final = 1_000
+_LONGEST_ZONE: Final = 64
 _NEVER: Final = "never matches a date"
 _REPEATING: Final = re.compile(r"\*|\d+/|0-(59|23)\b")
 _EXAMPLE: Final = "write for example '30 2 * * *' for 02:30 every day, or '*/15 * * * *' for every 15 minutes"
@@ -204,6 +206,9 @@ def _instant_of(after: datetime) -> datetime:
 
 @lru_cache(maxsize=1024)
 def _pattern(expression: str) -> _Pattern:
+    if len(expression) > _LONGEST_EXPRESSION:
+        size = f"cannot be read, at {len(expression)} characters"
+        raise ScheduleError(f"The cron expression {_quote(expression)} {size}: {_EXAMPLE}.")
     fields = _NAMED.get(expression.strip().lower(), expression)
     if fields.strip().startswith("@"):
         raise ScheduleError(
@@ -246,12 +251,14 @@ def _is_valid(fields: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _zone(tz: str) -> ZoneInfo:
+    near = ""
     try:
-        return ZoneInfo(tz)
+        if len(tz) <= _LONGEST_ZONE:
+            return ZoneInfo(tz)
     except (KeyError, ValueError, OSError):  # a folder's name and a file that is no zone raise the latter two
         near = " or ".join(map(repr, _near(tz)))
-        remedy = f"did you mean {near}?" if near else "use a name such as 'Europe/Paris' or 'UTC'."
-        raise ScheduleError(f"There is no time zone {_quote(tz)}: {remedy}") from None
+    remedy = f"did you mean {near}?" if near else "use a name such as 'Europe/Paris' or 'UTC'."
+    raise ScheduleError(f"There is no time zone {_quote(tz)}: {remedy}")
 
 
 def _near(tz: str) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
+from oxherd.policy import number
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
 from oxherd.queue.schedulers import Repeat, Schedulers
@@ -63,22 +64,21 @@ def next_tick_ms(job: Job) -> int | None:
     Never the tick's own time again, even where this machine's clock is behind the one that released it.
 
     Raises:
-        ScheduleError: the job's pattern or time zone, written by another program, is not one.
+        ScheduleError: the job's interval, pattern or time zone, written by another program, is not one.
     """
-    repeat = job.options.get("repeat")
-    known = cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
+    known = job.options.repeat
     now = now_ms()
     tick = job.id.rpartition(":")[2]
-    after = max(now, int(tick) if tick.isdigit() and len(tick) <= _DIGITS else 0)
-    count, limit, end = (known.get(name) for name in ("count", "limit", "endDate"))
-    if isinstance(limit, int) and isinstance(count, int) and count + 1 > limit:
+    after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _DIGITS else 0)
+    count, limit, end, every = (number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
+    if limit is not None and count is not None and count + 1 > limit:
         return None
-    if isinstance(end, int) and now > end:
+    if end is not None and now > end:
         return None
-    every = known.get("every")
-    schedule: Schedule = Every(every / 1000) if isinstance(every, int) else Cron(*_pattern(known))
+    schedule: Schedule = Every(int(every) / 1000) if every is not None else Cron(*_pattern(known))
     return next_ms(schedule, after)
 
 
 def _pattern(repeat: dict[str, Any]) -> tuple[str, str]:
-    return str(repeat.get("pattern") or ""), str(repeat.get("tz") or "UTC")
+    pattern, tz = repeat.get("pattern"), repeat.get("tz")
+    return pattern if isinstance(pattern, str) else "", tz if isinstance(tz, str) and tz else "UTC"
