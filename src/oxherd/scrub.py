@@ -263,7 +263,9 @@ def scrub_exception(exc: BaseException, scrubber: Scrubber) -> tuple[str, str]:
         text = str(exc)
     except Exception:  # noqa: BLE001  # an error's own __str__ may raise anything
         text = NO_TEXT
-    return type(exc).__name__, scrubber.scrub(text)[:LONGEST_MESSAGE]
+    # Lone surrogates, as in the name of a file that is not UTF-8, could not be sent to Redis.
+    message = scrubber.scrub(text).encode("utf-8", "backslashreplace").decode()
+    return type(exc).__name__, message[:LONGEST_MESSAGE]
 
 
 def stack(exc: BaseException) -> list[str]:

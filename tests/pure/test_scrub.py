@@ -256,3 +256,10 @@ class TestScrubException:
 
     def test_an_error_that_was_never_raised_has_no_stack(self) -> None:
         assert stack(ValueError()) == []
+
+
+def test_a_message_that_is_no_unicode_can_be_sent_all_the_same() -> None:
+    made = Scrubber(b'["se\\ud800cret"]', None, frozenset())
+    _, message = scrub_exception(OSError("no file caf\udce9, nor se\ud800cret"), made)
+    assert message == "no file caf\\udce9, nor ***"
+    message.encode()
