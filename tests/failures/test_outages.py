@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
@@ -219,6 +220,26 @@ async def test_a_damaged_key_is_a_bounded_number_of_records_and_other_events_go_
         server.command("DEL", keys.wait)
         emitted = await order_placed.emit(Order(order_id=1))
         await records.wait("event.end", event_id=emitted.id, outcome="completed")
+
+
+async def test_an_event_that_a_damaged_queue_refused_is_not_taken_for_stored(
+    server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(server.url)
+    event_id = uuid4()
+
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        keys = (await herd.link()).queue(order_placed.declaration).keys
+        server.command("SET", keys.wait, "damaged")
+        with pytest.raises(EmitError, match="is not stored"):
+            await order_placed.emit(Order(order_id=1), id=event_id)
+        server.command("DEL", keys.wait)
+        await order_placed.emit(Order(order_id=1), id=event_id)
+        await herd.start()
+        await records.wait("event.end", event_id=event_id, outcome="completed")
 
 
 async def test_a_full_server_is_one_outage(

@@ -27,10 +27,11 @@ for i = 5, #ARGV, 2 do
   if rcall("EXISTS", jobKey) == 1 then
     rcall("XADD", events, "MAXLEN", "~", maxEvents, "*", "event", "duplicated", "jobId", id)
   else
+    -- First, since it may fail (a damaged list): a hash that nobody waits for would count as stored.
+    rcall(options["lifo"] and "RPUSH" or "LPUSH", wait, id)
     rcall("HMSET", jobKey, "name", name, "data", ARGV[i + 1], "opts", written, "timestamp", timestamp, "delay", 0,
       "priority", 0)
     rcall("XADD", events, "*", "event", "added", "jobId", id, "name", name)
-    rcall(options["lifo"] and "RPUSH" or "LPUSH", wait, id)
     rcall("XADD", events, "MAXLEN", "~", maxEvents, "*", "event", "waiting", "jobId", id)
     added = true
   end
