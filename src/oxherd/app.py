@@ -9,12 +9,11 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
-from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
-from oxherd.event import Event
+from oxherd.event import Decorator, Event
 from oxherd.link import Link, Portal, Server
 from oxherd.policy import Keep, Retry, Seconds, seconds
 from oxherd.queue.keys import has_hash_tag
@@ -26,24 +25,10 @@ from oxherd.worker.group import Group
 from oxherd.worker.stopped import StopReport, total
 
 P = TypeVar("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 _RETRY: Retry = Retry()
 _KEEP = Keep()
-
-
-class _Decorator(Protocol):
-    """What `Oxherd.event(...)` returns: it makes an Event of a handler."""
-
-    @overload
-    def __call__(self, function: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[[P], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
 
 
 class Oxherd:
@@ -107,9 +92,10 @@ class Oxherd:
         shards: int = 1,
         key: Callable[[Any], object] | None = None,
         ordered: bool = False,
+        once: Seconds | None = None,
         sanitize: Callable[[Any], Any] | None = None,
         run_in: RunIn | None = None,
-    ) -> _Decorator:
+    ) -> Decorator:
         """Declare an event by its handler (a decorator); the payload's type is the handler's first annotation.
 
         Args:
@@ -127,6 +113,8 @@ class Oxherd:
                 Without it, or where it answers None, the shards are emitted to in turn.
             ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
                 in between: the next begins once the one before is completed or has failed for good.
+            once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
+                and removed; at least the herd's `emit_timeout`. See `Event.emit`.
             sanitize: what of a payload the log may show; see `Event.sanitize`.
             run_in: "thread" (the default of a `def`) or "process".
 
@@ -151,6 +139,7 @@ class Oxherd:
                 shards=shards,
                 key=key,
                 ordered=ordered,
+                once=once,
                 sanitize=sanitize,
             )
             event.set_handler(function, run_in, scope)
@@ -175,6 +164,7 @@ class Oxherd:
         shards: int = 1,
         key: Callable[[P], object] | None = None,
         ordered: bool = False,
+        once: Seconds | None = None,
         sanitize: Callable[[P], Any] | None = None,
     ) -> Event[P, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
@@ -192,6 +182,7 @@ class Oxherd:
             shards=shards,
             key=key,
             ordered=ordered,
+            once=once,
         )
         self._check_shards(declaration)
         if name in self._events:

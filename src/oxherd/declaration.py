@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from oxherd.policy import Keep, Retry, Seconds, seconds, whole
 RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+LONGEST = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits
 _HIGHEST_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
 MOST_SHARDS = 1024  # each is a queue with connections and look-ups of its own
 
@@ -50,6 +52,7 @@ class Declaration:
     shards: int
     key: Callable[[Any], object] | None
     ordered: bool
+    once_ms: int
     options: dict[str, Any] = field(repr=False)
 
     @property
@@ -83,6 +86,7 @@ def declare(
     shards: int,
     key: Callable[[Any], object] | None,
     ordered: bool,
+    once: Seconds | None,
 ) -> Declaration:
     """A declaration, or a DeclarationError that says which value cannot work."""
     check_name(name)
@@ -103,6 +107,7 @@ def declare(
         shards=shards,
         key=key,
         ordered=ordered,
+        once_ms=milliseconds_once(name, once),
         options={**retry.options, **keep.options},
     )
 
@@ -149,6 +154,15 @@ def key_of(declaration: Declaration, payload: Any) -> bytes | None:
             return None
         why = f"answered a {type(value).__name__}"
     raise UsageError(f"{declaration.name}: its key function {why}; let it answer a str, int, UUID or bytes.")
+
+
+def milliseconds_once(name: str, once: Seconds | None) -> int:
+    """`once` of an event or an emit in milliseconds; 0 for None and 0.
+
+    Raises:
+        DeclarationError: it is not a number or a timedelta of at most a century.
+    """
+    return 0 if once is None else math.ceil(seconds(once, f"{name}: once", most=LONGEST) * 1000)
 
 
 def check_priority(priority: int) -> int:

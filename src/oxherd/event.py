@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from oxherd.context import Context
 from oxherd.declaration import (
+    LONGEST,
     Declaration,
     Handler,
     RunIn,
@@ -20,6 +21,7 @@ from oxherd.declaration import (
     check_name,
     check_priority,
     inspect_handler,
+    milliseconds_once,
 )
 from oxherd.emitting import Emitter
 from oxherd.errors import DeclarationError, EmitError, OxherdError, UsageError
@@ -39,7 +41,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _AT_ONCE = 500
-_LONGEST_DELAY = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class Event(Generic[P, R]):
         delay: Seconds | None = None,
         priority: int = 0,
         id: UUID | None = None,  # noqa: A002
+        once: Seconds | None = None,
     ) -> Emitted[R]:
         """Put an event on its queue and wait until Redis has acknowledged it.
 
@@ -138,32 +140,40 @@ class Event(Generic[P, R]):
             priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
             id: the event's UUID; made (version 7) when not given. While an event with that id is stored, a second
                 emit makes no second event.
+            once: seconds, or a timedelta, for which the id makes no second event even if the first has been processed
+                and removed; this emit's own retries after a lost answer included. None: as the event says; 0: not.
 
         Raises:
             InvalidPayload: the payload does not fit the event's type; nothing is sent.
             PayloadTooLarge: its JSON is over `max_payload` bytes; nothing is sent.
-            UsageError: a delay, priority or id that is not one; nothing is sent.
+            UsageError: a delay, priority, id or once that is not one; nothing is sent.
             EmitError: Redis did not acknowledge it within the deadline (10 seconds unless the herd says otherwise).
             ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
 
         Redis: addMany, a script of ours that stands for BullMQ's addStandardJob and takes what is emitted at the same
         moment; addDelayedJob with a delay, addPrioritizedJob with a priority. Tried again through outages with the same
-        id until the deadline.
+        id until the deadline. `once` is BullMQ's deduplication by the event's own id: the key `de:<id>` of the queue.
         """
-        job, event_id = self._new_job(payload, delay, priority, id)
+        job, event_id = self._new_job(payload, delay, priority, id, once)
         link = await self._herd.link()
         await self._emitter.add(link, job, own_id=id is not None)
         return Emitted(event_id, self.name)
 
     async def emit_many(
-        self, payloads: Iterable[P], /, *, delay: Seconds | None = None, priority: int = 0
+        self,
+        payloads: Iterable[P],
+        /,
+        *,
+        delay: Seconds | None = None,
+        priority: int = 0,
+        once: Seconds | None = None,
     ) -> list[Emitted[R]]:
         """Put many events on their queue, in order; all are validated before the first is sent. As `emit`.
 
         Raises:
             EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged.
         """
-        jobs = [self._new_job(payload, delay, priority, None)[0] for payload in payloads]
+        jobs = [self._new_job(payload, delay, priority, None, once)[0] for payload in payloads]
         link = await self._herd.link()
         # Each one's queue is known before the first is sent: a key function may fail.
         routed = [(job, self._emitter.queue(link, job, own_id=False)) for job in jobs]
@@ -184,15 +194,22 @@ class Event(Generic[P, R]):
         delay: Seconds | None = None,
         priority: int = 0,
         id: UUID | None = None,  # noqa: A002
+        once: Seconds | None = None,
     ) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks until it is acknowledged."""
-        return self._herd.run_sync(self.emit(payload, delay=delay, priority=priority, id=id))
+        return self._herd.run_sync(self.emit(payload, delay=delay, priority=priority, id=id, once=once))
 
     def emit_many_sync(
-        self, payloads: Iterable[P], /, *, delay: Seconds | None = None, priority: int = 0
+        self,
+        payloads: Iterable[P],
+        /,
+        *,
+        delay: Seconds | None = None,
+        priority: int = 0,
+        once: Seconds | None = None,
     ) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
-        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority))
+        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority, once=once))
 
     # -- scheduling
 
@@ -270,25 +287,39 @@ class Event(Generic[P, R]):
     # -- inside
 
     def _new_job(
-        self, payload: Any, delay: Seconds | None, priority: int, event_id: UUID | None
+        self, payload: Any, delay: Seconds | None, priority: int, event_id: UUID | None, once: Seconds | None
     ) -> tuple[NewJob, UUID]:
         declaration = self.declaration
         if event_id is None:
             event_id = uuid7()
         elif not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: id must be a uuid.UUID.")
-        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay", most=_LONGEST_DELAY) * 1000)
+        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay", most=LONGEST) * 1000)
         if priority:
             check_priority(priority)
             if declaration.ordered:
                 raise UsageError(f"{self.name}: an ordered event has no priorities; leave priority out.")
+        once_ms = declaration.once_ms if once is None else milliseconds_once(self.name, once)
         data = declaration.payload.encode(payload)
-        return NewJob(str(event_id), declaration.name, data, declaration.options, delay_ms, priority), event_id
+        return NewJob(str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms), event_id
 
     def _scheduler(self, name: str) -> str:
         check_name(name, "schedule")
         # On a queue that several events share, each has its own names.
         return name if self.declaration.own_queue else f"{self.name}/{name}"
+
+
+class Decorator(Protocol):
+    """What `Oxherd.event(...)` returns: it makes an Event of a handler."""
+
+    @overload
+    def __call__(self, function: Callable[[P, Context], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
 
 
 def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: int) -> BaseException:

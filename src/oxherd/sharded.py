@@ -53,14 +53,15 @@ class Sharded:
         return self._queues[next(self._turns) if word is None else shard_of(word, len(self._queues))]
 
     async def holds(self, job: NewJob) -> bool:
-        """Whether a job of that id, which the caller has chosen, is stored since the event had other shards.
+        """Whether a job of that id, which the caller has chosen, is stored since the event had other shards; or was, if
+        it is to be added once.
 
         What does not answer within a second is taken for holding none.
         """
         word = self._word(job, own_id=True) or b""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                looks = [self._exists(number, word, job.id) for number in await self._numbers()]
+                looks = [self._exists(number, word, job) for number in await self._numbers()]
                 return True in await asyncio.gather(*looks, return_exceptions=True)
         except (RedisUnavailable, ScriptError, TimeoutError):  # reported as an outage, if it is one
             return False
@@ -78,7 +79,6 @@ class Sharded:
             self._looked_at = time.monotonic()
         return self._others
 
-    async def _exists(self, number: int, word: bytes, job_id: str) -> bool:
-        return await self._queue_named(shard_queues(self._declaration.name, number)[shard_of(word, number)]).holds(
-            job_id
-        )
+    async def _exists(self, number: int, word: bytes, job: NewJob) -> bool:
+        queue = self._queue_named(shard_queues(self._declaration.name, number)[shard_of(word, number)])
+        return await queue.holds(job.id, marked=job.once_ms > 0)

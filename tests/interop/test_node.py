@@ -122,6 +122,35 @@ async def test_jobs_that_node_adds_are_processed_in_its_order_and_leave_nothing_
     assert told_["due"] <= late.created * 1000 < told_["due"] + 1000
 
 
+async def test_a_mark_of_once_is_nodes_deduplication_and_the_other_way_round(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    ours, nodes = uuid.uuid4(), uuid.uuid4()
+    async with herd:
+        await herd.start()
+        await order_placed.emit(Order(order_id=1), id=ours, once=60)
+        await records.wait("event.end", outcome="completed", event_id=ours)
+        script = on_node(f"""
+            const add = (id) => queue.add("order.placed", {{ order_id: 2 }}, {{
+                deduplication: {{ id, ttl: 60000 }}, removeOnComplete: true }});
+            const answers = [(await add("{ours}")).id, await queue.getDeduplicationJobId("{ours}")];
+            const added = await add("{nodes}");
+            say({{ answers, added: added.id }});
+            await done();
+        """)
+        (told_,) = await script.wait()
+        assert told_["answers"] == [str(ours)] * 2
+        await records.wait("event.end", outcome="completed", event_id=derived(told_["added"]))
+        await order_placed.emit(Order(order_id=3), id=nodes, once=60)
+        await script.end()
+        last = await order_placed.emit(Order(order_id=4))
+        await records.wait("event.end", outcome="completed", event_id=last.id)
+    assert len(records.named("event.begin")) == 3
+
+
 async def test_the_options_that_a_job_brings_from_node_win(herd: Oxherd, on_node: OnNode, records: Records) -> None:
     @herd.event("order.placed", retry=Retry(attempts=3, delay=0, jitter=0))
     async def order_placed(order: Order, ctx: Context) -> str:

@@ -159,6 +159,7 @@ def our_job(**fields: str) -> Job:
 
 def their_job(options: dict[str, Any]) -> Any:
     """What BullMQ's `Scripts` reads of its `Job`."""
+    deduplication: dict[str, Any] = options.get("deduplication", {})
     return SimpleNamespace(
         id=JOB_ID,
         name="order.placed",
@@ -168,7 +169,7 @@ def their_job(options: dict[str, Any]) -> Any:
         parent=None,
         parentKey=None,
         repeatJobKey=None,
-        deduplication_id=None,
+        deduplication_id=deduplication.get("id"),
         attempts=3,
         attemptsMade=0,
         queue=SimpleNamespace(opts={"lockDuration": 30_000}),
@@ -191,8 +192,8 @@ class Call:
     sent_as: str = ""
 
 
-def add(delay_ms: int = 0, priority: int = 0) -> Ours:
-    job = NewJob(JOB_ID, "order.placed", b'{"order_id":1}', OPTIONS, delay_ms, priority)
+def add(delay_ms: int = 0, priority: int = 0, once_ms: int = 0) -> Ours:
+    job = NewJob(JOB_ID, "order.placed", b'{"order_id":1}', OPTIONS, delay_ms, priority, once_ms)
     return lambda queue, _: queue.add(job, deadline=time.monotonic() + 10)
 
 
@@ -223,6 +224,7 @@ TICK_JOB = our_job(
 )
 NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
 NO_NEXT = "we ask for no next job here: Node's says so by 0 and nil, Python's by '0'; the script asks for 1"
+ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
 STATES = ("wait", "active", "delayed", "prioritized", "completed", "failed")
 
 CALLS: dict[str, Call] = {
@@ -241,6 +243,24 @@ CALLS: dict[str, Call] = {
     "addPrioritizedJob": Call(
         add(priority=3),
         lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | {"delay": 0, "priority": 3}), 3),
+        theirs_ends=("3",),
+        reason=NO_TIMESTAMP,
+    ),
+    "addStandardJob, once": Call(
+        add(once_ms=60_000),
+        lambda theirs: theirs.addStandardJob(their_job(OPTIONS | ONCE), round(time.time() * 1000)),
+        theirs_ends=(_NOW,),
+        reason=NO_TIMESTAMP,
+    ),
+    "addDelayedJob, once": Call(
+        add(delay_ms=500, once_ms=60_000),
+        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | ONCE | {"delay": 500, "priority": 0}), 500),
+        theirs_ends=("500",),
+        reason=NO_TIMESTAMP,
+    ),
+    "addPrioritizedJob, once": Call(
+        add(priority=3, once_ms=60_000),
+        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | ONCE | {"delay": 0, "priority": 3}), 3),
         theirs_ends=("3",),
         reason=NO_TIMESTAMP,
     ),

@@ -83,7 +83,7 @@ class AddMany:
             each += (job.id, job.data)
         first = jobs[0]
         declared = (*self._keys, self._base + first.id)
-        arguments = (*declared, self._base, now_ms(), first.name, self._packed(first.options), *each)
+        arguments = (*declared, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)
         client = self._client
         begun = client.begin(self._slot, add_many(), arguments)
         if begun is None:
@@ -137,7 +137,7 @@ class AddMany:
 
 
 def _alike(one: NewJob, other: NewJob) -> bool:
-    return one.options is other.options and one.name == other.name
+    return one.options is other.options and one.name == other.name and one.once_ms == other.once_ms
 
 
 def batches(jobs: list[NewJob]) -> Iterator[list[NewJob]]:

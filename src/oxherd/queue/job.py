@@ -80,7 +80,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be added: `options` are BullMQ's, `data` is JSON."""
+    """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one."""
 
     id: str
     name: str
@@ -88,6 +88,7 @@ class NewJob:
     options: dict[str, Any]
     delay_ms: int = 0
     priority: int = 0
+    once_ms: int = 0
 
 
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.

@@ -34,6 +34,10 @@ class QueueKeys:
         """The hash of a job."""
         return self.base + job_id
 
+    def mark(self, job_id: str) -> str:
+        """BullMQ's deduplication key of a job's own id: that it was added, also once it is gone."""
+        return f"{self.base}de:{job_id}"
+
 
 def has_hash_tag(text: str) -> bool:
     """Whether Redis Cluster finds a hash tag in `text`: something between the first `{` and the next `}`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from oxherd.queue.add_many import AddMany, batches
@@ -43,7 +44,7 @@ class BullQueue:
         self._finish_keys = self._fetch_keys[:10]
 
     async def add(self, job: NewJob, *, deadline: float, attempts: Attempts | None = None) -> None:
-        """Add a job; the same id adds no second one while the first is stored.
+        """Add a job; the same id adds no second one while the first is stored, nor within the job's `once_ms`.
 
         Scripts: addStandardJob (or ours for several), addDelayedJob, addPrioritizedJob. Tried again through outages
         until `deadline` (monotonic seconds).
@@ -56,7 +57,11 @@ class BullQueue:
         options = job.options
         if job.delay_ms or job.priority:
             options = options | {"delay": job.delay_ms, "priority": job.priority}
-        packed = pack([k.base, job.id, job.name, now_ms(), None, None, None, None, None])
+        mark = None
+        if job.once_ms:
+            options = options | {"de": {"id": job.id, "ttl": job.once_ms}}
+            mark = k.mark(job.id)
+        packed = pack([k.base, job.id, job.name, now_ms(), None, None, None, None, mark])
         if job.delay_ms:
             name, keys = "addDelayedJob", (k.marker, k.meta, k.id, k.delayed, k.completed, k.events)
         elif job.priority:
@@ -186,9 +191,11 @@ class BullQueue:
             await self.wake()
         return answer
 
-    async def holds(self, job_id: str) -> bool:
-        """Whether a job of that id is stored, in whatever state. Command: EXISTS."""
-        return bool(await self.client.call(self.keys.slot, "EXISTS", self.keys.job(job_id)))
+    async def holds(self, job_id: str, *, marked: bool = False) -> bool:
+        """Whether a job of that id is stored, in whatever state, or, if `marked` is asked for, was. Command: EXISTS."""
+        keys = [self.keys.job(job_id), *([self.keys.mark(job_id)] if marked else [])]
+        # One by one: a slot that moves answers TRYAGAIN to several.
+        return any(await asyncio.gather(*(self.client.call(self.keys.slot, "EXISTS", key) for key in keys)))
 
     async def ping(self) -> None:
         """Ask the server that has the queue for a sign of life; raises as `Client.call`. Command: PING."""

@@ -178,7 +178,7 @@ class Pipeline:
         """Hand a tick to the shard of its key, where it takes its place among that key's events."""
         job, declaration = running.job, processed.declaration
         event_id = event_id_text(self._queue.keys.queue, job.id)
-        new = NewJob(event_id, declaration.name, job.data, declaration.options)
+        new = NewJob(event_id, declaration.name, job.data, declaration.options, once_ms=declaration.once_ms)
 
         async def hand_over() -> None:
             await route(payload).add(new, deadline=time.monotonic())

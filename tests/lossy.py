@@ -1,0 +1,63 @@
+"""A way to a real server on which answers can be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+
+class LossyWay:
+    """Passes on what a client and the server on `port` of 127.0.0.1 say, until it is told to lose the answers."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._losing = False
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    def lose_answers(self) -> None:
+        """From now on the server's answers reach nobody."""
+        self._losing = True
+
+    def cut(self) -> None:
+        """Cut the connections; new ones lose nothing."""
+        self._losing = False
+        for connection in self._connections:
+            connection.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._connections |= {writer, back}
+        for each in (self._pass_on(reader, back, answers=False), self._pass_on(there, writer, answers=True)):
+            task = asyncio.create_task(each)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not (answers and self._losing):
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks)
+        for connection in self._connections:
+            with suppress(OSError):
+                await connection.wait_closed()
