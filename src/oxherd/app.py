@@ -8,7 +8,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
@@ -21,8 +21,8 @@ from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
 from oxherd.worker.events import Processed
-from oxherd.worker.group import Group
-from oxherd.worker.stopped import StopReport, total
+from oxherd.worker.processing import Processing, time_limit
+from oxherd.worker.stopped import StopReport
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Oxherd:
         self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: Portal | None = None
-        self._groups: dict[str, Group] = {}
+        self._processing = Processing(self.signals, self._is_declared)
         self._entered = 0
         self._pid = os.getpid()
 
@@ -234,7 +234,7 @@ class Oxherd:
 
     async def __aexit__(self, *_: object) -> None:
         self._entered -= 1
-        if self._groups:
+        if self._processing.events:
             await self.stop()
         if not self._entered:
             await self.close()
@@ -307,12 +307,8 @@ class Oxherd:
 
         Answers what became of the events that had begun: drained, requeued, cancelled and stranded, by their UUIDs.
         """
-        time_over = asyncio.Event()
-        limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
-        timer = asyncio.get_running_loop().call_later(limit, time_over.set)
-        report = await self.stop_when(time_over)
-        timer.cancel()
-        return report
+        with self._time_limit(timeout) as time_over:
+            return await self.stop_when(time_over)
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
@@ -328,7 +324,7 @@ class Oxherd:
 
     async def start_events(self, names: Iterable[str]) -> None:
         """Begin to process the named events."""
-        events = [self[name] for name in names]
+        events = [self[name] for name in dict.fromkeys(names)]
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
@@ -337,25 +333,12 @@ class Oxherd:
         link = await self.link()
         for event in events:
             link.queue(event.declaration)  # refused before any of them starts
-        started = [event for event in events if self._start_event(event, link)]
-        if started:
-            self.signals.emit(WorkerStarted([event.name for event in started], str(link.client.url)))
-
-    def _start_event(self, event: Event[Any, Any], link: Link) -> bool:
-        declaration = event.declaration
-        group = self._groups.get(declaration.queue)
-        if group is not None and event.name in group.events:
-            return False
-        new = group is None
-        if group is None:
-            is_declared = partial(self._is_declared, declaration.queue)
-            group = Group(link, declaration, self.signals, is_declared)
-            self._groups[declaration.queue] = group
-        assert event.handler is not None  # noqa: S101 - checked by start_events
-        group.add(Processed(declaration, event.handler, event.sanitizer()))
+        new = [event for event in events if event.name not in self._processing]
+        self._processing.start(
+            link, [Processed(event.declaration, event.handler, event.sanitizer()) for event in new if event.handler]
+        )
         if new:
-            group.start()
-        return True
+            self.signals.emit(WorkerStarted([event.name for event in new], str(link.client.url)))
 
     def _is_declared(self, queue: str, name: str) -> bool:
         event = self._events.get(name)
@@ -363,39 +346,27 @@ class Oxherd:
 
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""
-        time_over = asyncio.Event()
-        limit = self.stop_timeout if timeout is None else seconds(timeout, "timeout")
-        timer = asyncio.get_running_loop().call_later(limit, time_over.set)
-        reports: list[StopReport] = []
-        for name in names:
-            queue = self[name].declaration.queue
-            group = self._groups.get(queue)
-            if group is None or name not in group.events:
-                continue
-            if group.events == [name]:
-                del self._groups[queue]
-                reports.append(await group.stop(time_over))
-            else:
-                reports.append(await group.remove(name, time_over))
-        timer.cancel()
-        return await self._after_stop(names, reports)
+        with self._time_limit(timeout) as time_over:
+            report = await self._processing.stop(names, time_over)
+        return await self._after_stop(names, report)
 
     async def stop_when(self, time_over: asyncio.Event) -> StopReport:
         """Stop every event; what still runs once `time_over` is set is put back."""
-        groups, self._groups = self._groups, {}
-        names = [name for group in groups.values() for name in group.events]
-        reports = await asyncio.gather(*(group.stop(time_over) for group in groups.values()))
-        return await self._after_stop(names, list(reports))
+        names = self._processing.events
+        return await self._after_stop(names, await self._processing.stop_all(time_over))
 
-    async def _after_stop(self, names: list[str], reports: list[StopReport]) -> StopReport:
-        whole = total(reports)
-        if reports:
+    def _time_limit(self, timeout: Seconds | None) -> AbstractContextManager[asyncio.Event]:
+        return time_limit(self.stop_timeout if timeout is None else seconds(timeout, "timeout"))
+
+    async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
+        whole = report or StopReport()
+        if report is not None:
             self.signals.emit(WorkerStopped(names, *whole.ids, orphans=whole.orphans))
         if whole.stuck:
             # A thread cannot be ended: the process goes, so that no old run goes on beside the new one.
             logging.shutdown()
             os._exit(1 if whole.left_behind else 0)
-        if not self._groups and not self._entered:
+        if not self._processing.events and not self._entered:
             await self.close()
         return whole
 

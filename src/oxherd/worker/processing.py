@@ -1,0 +1,79 @@
+"""All that a herd processes: the groups of its events, begun and ended together or one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from functools import partial
+
+from oxherd.signals import Signals
+from oxherd.worker.events import Processed
+from oxherd.worker.group import Group, Queues
+from oxherd.worker.stopped import StopReport, total
+
+
+class Processing:
+    """The groups that run.
+
+    `is_declared` says whether an event of a name (the second) is declared for a queue (the first).
+    """
+
+    def __init__(self, signals: Signals, is_declared: Callable[[str, str], bool]) -> None:
+        self._signals = signals
+        self._is_declared = is_declared
+        self._groups: dict[str, Group] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an event is processed."""
+        return any(name in group.events for group in self._groups.values())
+
+    @property
+    def events(self) -> list[str]:
+        """The names of the events that are processed."""
+        return [name for group in self._groups.values() for name in group.events]
+
+    def start(self, queues: Queues, started: Iterable[Processed]) -> None:
+        """Begin to process events that are not processed yet."""
+        for processed in started:
+            queue = processed.declaration.queue
+            group = self._groups.get(queue)
+            if group is not None:
+                group.add(processed)
+                continue
+            group = Group(queues, processed.declaration, self._signals, partial(self._is_declared, queue))
+            self._groups[queue] = group
+            group.add(processed)
+            group.start()
+
+    async def stop(self, names: Iterable[str], time_over: asyncio.Event) -> StopReport | None:
+        """Stop the named events, one after the other; the others go on. None where none of them was processed."""
+        reports: list[StopReport] = []
+        for name in names:
+            queue = next((queue for queue, group in self._groups.items() if name in group.events), None)
+            if queue is None:
+                continue
+            group = self._groups[queue]
+            if group.events == [name]:
+                del self._groups[queue]
+                reports.append(await group.stop(time_over))
+            else:
+                reports.append(await group.remove(name, time_over))
+        return total(reports) if reports else None
+
+    async def stop_all(self, time_over: asyncio.Event) -> StopReport | None:
+        """Stop every event, all at the same time; what still runs once `time_over` is set is put back."""
+        groups, self._groups = self._groups, {}
+        reports = await asyncio.gather(*(group.stop(time_over) for group in groups.values()))
+        return total(reports) if reports else None
+
+
+@contextmanager
+def time_limit(seconds: float) -> Generator[asyncio.Event]:
+    """An event that is set `seconds` from now, if it is still of use then."""
+    over = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(seconds, over.set)
+    try:
+        yield over
+    finally:
+        timer.cancel()
