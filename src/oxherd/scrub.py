@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from traceback import walk_tb
+from types import FrameType
 from typing import Any, Final, cast
 
 from oxherd.decoded import Reading, readings
@@ -29,6 +30,8 @@ MOST_FRAMES: Final = 50
 
 # Frames that say nothing of the user's code.
 _OWN_FRAMES: Final = ("oxherd/worker/running.py", "oxherd/worker/executors.py", "concurrent/futures/thread.py")
+# Frames of an event loop that calls what is to be done.
+_LOOP_FRAMES: Final = ("asyncio/events.py", "asyncio/base_events.py", "asyncio/runners.py")
 
 # Comparisons in one text: a payload made to be slow must not hold up the worker.
 _BUDGET: Final = 100_000
@@ -271,8 +274,23 @@ def scrub_exception(exc: BaseException, scrubber: Scrubber) -> tuple[str, str]:
 def stack(exc: BaseException) -> list[str]:
     """Where an exception passed, as `file:line function`, innermost last: no source text, no values, no folders."""
     frames = [
-        f"{PurePath(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+        _place(frame, line)
         for frame, line in walk_tb(exc.__traceback__)
         if not frame.f_code.co_filename.endswith(_OWN_FRAMES)
     ]
     return frames[-MOST_FRAMES:]
+
+
+def stack_in_loop(frame: FrameType | None) -> list[str]:
+    """Where an event loop's thread is, as `stack`: from the handler, or from what else the loop has called."""
+    frames: list[str] = []
+    while frame is not None and len(frames) < MOST_FRAMES:
+        if frames and frame.f_code.co_filename.endswith((*_OWN_FRAMES, *_LOOP_FRAMES)):
+            break
+        frames.append(_place(frame, frame.f_lineno))
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def _place(frame: FrameType, line: int | None) -> str:
+    return f"{PurePath(frame.f_code.co_filename).name}:{line or 0} {frame.f_code.co_name}"

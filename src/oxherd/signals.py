@@ -97,7 +97,49 @@ class WorkerStopped:
     orphans: int
 
 
-Signal = EventBegan | EventEnded | QueueFault | RedisFault | RedisRecovered | WorkerStarted | WorkerStopped
+@dataclass(frozen=True, slots=True)
+class EventAttempt:
+    """One attempt at an event."""
+
+    event: str
+    event_id: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class LoopBlocked:
+    """The event loop has not turned for more than a second, and still does not; sent from a thread of its own.
+
+    `stack` is where the loop's thread is, `whose` the event in whose task, where it is one's. `lock_held`: C code has
+    held the interpreter's lock all the time. Nothing could be seen before it let go, so that `stack` is where the loop
+    was then; the code may also be another thread's.
+    """
+
+    blocked_ms: float
+    stack: list[str]
+    whose: EventAttempt | None = None
+    lock_held: bool = False
+
+
+@dataclass(slots=True)
+class LoopUnblocked:
+    """The event loop turns again; `blocked_ms` is how long it did not, in milliseconds."""
+
+    blocked_ms: float
+    whose: EventAttempt | None = None
+
+
+Signal = (
+    EventBegan
+    | EventEnded
+    | QueueFault
+    | RedisFault
+    | RedisRecovered
+    | WorkerStarted
+    | WorkerStopped
+    | LoopBlocked
+    | LoopUnblocked
+)
 
 
 class Signals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 _GREY, _RED, _GREEN, _YELLOW, _BOLD, _OFF = "\033[90m", "\033[31m", "\033[32m", "\033[33m", "\033[1m", "\033[0m"
 _LEVEL_COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
@@ -13,7 +13,7 @@ _OUTCOME_COLOURS = {"completed": _GREEN, "requeued": _YELLOW, "retrying": _YELLO
 _NAME_WIDTH = 18
 # In the order in which they follow the message.
 _DETAILS = (
-    "payload", "source", "queue", "node", "outage_ms", "events", "server",
+    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
     "drained", "requeued", "cancelled", "stranded", "orphans", "requeued_ids", "stranded_ids",
 )  # fmt: skip
 
@@ -33,7 +33,9 @@ class ConsoleFormatter(logging.Formatter):
         error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
         if error is not None:
             details.append(self._paint(f"{error.get('type')}: {error.get('message')}", _RED))
-            details += [f"\n{'':14}at {frame}" for frame in reversed(error.get("stack", ()))]
+        stack = extra.get("stack") if error is None else error.get("stack")
+        if isinstance(stack, list):
+            details += [f"\n{'':14}at {frame}" for frame in reversed(cast("list[Any]", stack))]
         line = "  ".join(part for part in parts if part) + ("  " + " ".join(details) if details else "")
         trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
         if trace:
@@ -66,6 +68,10 @@ class ConsoleFormatter(logging.Formatter):
             return f"after {_duration(value)}"
         if name.endswith("_ids"):
             return f"\n{'':14}{name.removesuffix('_ids')}: {', '.join(value)}"
+        if name == "blocked_ms":
+            return f"for {_duration(value)}"
+        if name == "lock_held":
+            return "(the interpreter's lock was held)"
         if isinstance(value, list):
             return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         return f"{name}={value}"

@@ -11,8 +11,11 @@ from typing import Any
 
 from oxherd.signals import (
     ErrorInfo,
+    EventAttempt,
     EventBegan,
     EventEnded,
+    LoopBlocked,
+    LoopUnblocked,
     QueueFault,
     RedisFault,
     RedisRecovered,
@@ -49,6 +52,8 @@ class LogSubscriber:
             RedisRecovered: (_warning, "redis.recovered", _recovered),
             WorkerStarted: (_info, "worker.start", _started),
             WorkerStopped: (_info, "worker.stop", _stopped),
+            LoopBlocked: (_warning, "worker.blocked", _blocked),
+            LoopUnblocked: (_warning, "worker.unblocked", _unblocked),
         }
 
     def __call__(self, signal: Signal) -> None:
@@ -166,6 +171,25 @@ def _stopped(signal: WorkerStopped) -> dict[str, Any]:
     counts = {name: len(each) for name, each in ids.items()}
     by_name = {f"{name}_ids": each for name, each in ids.items()}
     return {"events": signal.events, **counts, "orphans": signal.orphans, **by_name}
+
+
+def _blocked(signal: LoopBlocked) -> dict[str, Any]:
+    fields: dict[str, Any] = {"blocked_ms": round(signal.blocked_ms, 3), **_whose(signal.whose)}
+    if signal.lock_held:
+        fields["lock_held"] = True
+    if signal.stack:
+        fields["stack"] = signal.stack
+    return fields
+
+
+def _unblocked(signal: LoopUnblocked) -> dict[str, Any]:
+    return {"blocked_ms": round(signal.blocked_ms, 3), **_whose(signal.whose)}
+
+
+def _whose(attempt: EventAttempt | None) -> dict[str, Any]:
+    if attempt is None:
+        return {}
+    return {"event": attempt.event, "event_id": attempt.event_id, "attempt": attempt.attempt}
 
 
 def _error(error: ErrorInfo) -> dict[str, Any]:

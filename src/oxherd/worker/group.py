@@ -11,7 +11,7 @@ from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.queue.shards import shard_of, shard_queues
-from oxherd.signals import Signals
+from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.follow import Follower
@@ -111,6 +111,11 @@ class Group:
         reports = [await worker.let_go(processed, time_over) for worker in self._workers.values()]
         await processed.executor.close()
         return total(reports)
+
+    def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
+        """The event that a task processes, where it is one of these; may be called from any thread."""
+        found = (worker.attempt_in(task) for worker in list(self._workers.values()))
+        return next((attempt for attempt in found if attempt is not None), None)
 
     def _serve(self, name: str) -> None:
         if name in self._workers:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
-from oxherd.signals import Signals
+from oxherd.signals import EventAttempt, Signals
+from oxherd.worker.blocked import LoopWatch
 from oxherd.worker.events import Processed
 from oxherd.worker.group import Group, Queues
 from oxherd.worker.stopped import StopReport, total
@@ -23,6 +25,8 @@ class Processing:
         self._signals = signals
         self._is_declared = is_declared
         self._groups: dict[str, Group] = {}
+        self._ending: list[Group] = []
+        self._loop_watch: LoopWatch | None = None
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
@@ -35,6 +39,9 @@ class Processing:
 
     def start(self, queues: Queues, started: Iterable[Processed]) -> None:
         """Begin to process events that are not processed yet."""
+        if self._loop_watch is None:
+            self._loop_watch = LoopWatch(self._signals.emit, self._attempt_in)
+            self._loop_watch.start()
         for processed in started:
             queue = processed.declaration.queue
             group = self._groups.get(queue)
@@ -55,17 +62,30 @@ class Processing:
                 continue
             group = self._groups[queue]
             if group.events == [name]:
-                del self._groups[queue]
-                reports.append(await group.stop(time_over))
+                reports += await self._end([queue], time_over)
             else:
                 reports.append(await group.remove(name, time_over))
         return total(reports) if reports else None
 
     async def stop_all(self, time_over: asyncio.Event) -> StopReport | None:
         """Stop every event, all at the same time; what still runs once `time_over` is set is put back."""
-        groups, self._groups = self._groups, {}
-        reports = await asyncio.gather(*(group.stop(time_over) for group in groups.values()))
+        reports = await self._end(list(self._groups), time_over)
         return total(reports) if reports else None
+
+    async def _end(self, queues: list[str], time_over: asyncio.Event) -> list[Stopped]:
+        ending = [self._groups.pop(queue) for queue in queues]
+        self._ending += ending
+        try:
+            return await asyncio.gather(*(group.stop(time_over) for group in ending))
+        finally:
+            self._ending = [group for group in self._ending if group not in ending]
+            if self._loop_watch is not None and not self._groups and not self._ending:
+                self._loop_watch.stop()
+                self._loop_watch = None
+
+    def _attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
+        found = (group.attempt_in(task) for group in [*self._groups.values(), *self._ending])
+        return next((attempt for attempt in found if attempt is not None), None)
 
 
 @contextmanager

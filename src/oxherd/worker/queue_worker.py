@@ -6,16 +6,17 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
+from typing import Any
 
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import Fetched
-from oxherd.queue.job import Job
+from oxherd.queue.job import Job, event_id_text
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError
 from oxherd.redis.waiter import Waiter
-from oxherd.signals import ErrorInfo, Signals
+from oxherd.signals import ErrorInfo, EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.fetch import Fetcher
@@ -138,6 +139,14 @@ class QueueWorker:
                 running.placeless = True
                 running.leave_gate()
                 self._share.give()
+
+    def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
+        """The event that a task processes, where it is one of this queue's; may be called from any thread."""
+        running = self._running.get(task)
+        if running is None:
+            return None
+        job = running.job
+        return EventAttempt(job.name, event_id_text(self._queue.keys.queue, job.id), job.attempts_made + 1)
 
     # -- beginning
 
