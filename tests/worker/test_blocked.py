@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oxherd import Oxherd
+from oxherd.redis.wire import SILENCE_SECONDS
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
 from tests.harness import DEADLINE, Records, WorkerProcess
@@ -158,6 +159,26 @@ def test_a_process_that_was_suspended_was_not_blocked(
     assert worker.stop() == 0
     assert worker.count("worker.blocked") == worker.count("worker.unblocked") == 0
     event.herd.close_sync()
+
+
+async def test_answers_that_came_while_the_loop_was_blocked_are_read_and_no_outage(
+    local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event("order.placed", concurrency=2)
+    async def order_placed(number: int) -> None: ...
+
+    async with local_herd:
+        await local_herd.start()
+        first = await order_placed.emit(1)
+        await records.wait("event.end", event_id=first.id)
+        emitting = asyncio.create_task(order_placed.emit(2))
+        for _ in range(3):
+            await asyncio.sleep(0)  # it is on its way; the worker waits on its other connection
+        # Longer than either connection may be silent.
+        time.sleep(SILENCE_SECONDS + 1)  # noqa: ASYNC251 - it is to block
+        second = await emitting
+        await records.wait("event.end", event_id=second.id, outcome="completed")
+    assert not records.named("redis.error")
 
 
 async def test_the_watching_thread_comes_with_the_first_event_and_goes_with_the_last(local_herd: Oxherd) -> None:

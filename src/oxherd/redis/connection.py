@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from oxherd.redis.url import Address, RedisURL, tls_arguments
 
 CONNECT_SECONDS = 5.0
+_HELD_UP_SECONDS = 0.5
 
 
 def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
@@ -39,6 +40,35 @@ def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) 
 
 async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:
     """The next reply; raises TimeoutError where none comes in time, and closes the connection then."""
-    async with asyncio.timeout(seconds):
-        # redis-py's own timeout answers None, as a nil reply does.
-        return await cast("Any", connection).read_response(timeout=math.inf)
+    async with asyncio.timeout(None) as limit:
+        deadline = _Deadline(limit, seconds)
+        try:
+            # redis-py's own timeout answers None, as a nil reply does.
+            return await cast("Any", connection).read_response(timeout=math.inf)
+        finally:
+            deadline.cancel()
+
+
+class _Deadline:
+    """Ends a wait after so many seconds; a moment later where the loop was held up then, so that what has come
+    meanwhile is read."""
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._arm(seconds)
+
+    def cancel(self) -> None:
+        """It is not needed any more."""
+        self._timer.cancel()
+
+    def _arm(self, seconds: float) -> None:
+        self._due = self._loop.time() + seconds
+        self._timer = self._loop.call_later(seconds, self._over)
+
+    def _over(self) -> None:
+        now = self._loop.time()
+        if now - self._due > _HELD_UP_SECONDS:
+            self._arm(_HELD_UP_SECONDS)
+        else:
+            self._limit.reschedule(now)

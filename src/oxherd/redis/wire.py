@@ -41,6 +41,7 @@ class Wire:
         self.alive = True
         self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
         self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
+        self._checked = self._loop.time()
         self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
 
     def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
@@ -153,7 +154,10 @@ class Wire:
     def _check(self) -> None:
         if not self.alive:
             return
-        if self._pending and self._loop.time() - self._waiting_since > SILENCE_SECONDS:
+        now = self._loop.time()
+        late, self._checked = now - self._checked > 2 * _CHECK_SECONDS, now
+        # After a time in which the loop was held up, what has come meanwhile is read before the next check.
+        if self._pending and not late and now - self._waiting_since > SILENCE_SECONDS:
             self._fail(TimeoutError(f"no answer for {SILENCE_SECONDS:.0f} seconds"))
             return
         self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
