@@ -19,6 +19,8 @@ DOCUMENTED: dict[str, set[str]] = {
     "queue.error": _EVENT | {"source", "queue", "error"},
     "redis.error": {"source", "node", "error"},
     "redis.recovered": {"node", "outage_ms"},
+    "worker.blocked": _EVENT | {"blocked_ms", "stack", "lock_held"},
+    "worker.unblocked": _EVENT | {"blocked_ms"},
     "worker.start": {"events", "server"},
     "worker.stop": {
         "events",
