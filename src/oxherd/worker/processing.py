@@ -72,7 +72,7 @@ class Processing:
         reports = await self._end(list(self._groups), time_over)
         return total(reports) if reports else None
 
-    async def _end(self, queues: list[str], time_over: asyncio.Event) -> list[Stopped]:
+    async def _end(self, queues: list[str], time_over: asyncio.Event) -> list[StopReport]:
         ending = [self._groups.pop(queue) for queue in queues]
         self._ending += ending
         try:
