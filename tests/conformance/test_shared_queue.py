@@ -126,9 +126,9 @@ async def test_an_event_that_only_newer_workers_know_waits_for_them(
         emitted = await order_refunded.emit_many([Order(order_id=i) for i in range(3)])
         await records.wait("queue.error", source="data", event="order.refunded")
         queue = (await older.link()).queue(order_placed.declaration)
-        await until(lambda: all_delayed(queue))
+        await until(lambda: all_delayed(queue), every=0.001)
         await newer.start()
-        await records.wait("event.end", count=3, event="order.refunded", outcome="completed")
+        await records.wait("event.end", count=3, event="order.refunded", outcome="completed", deadline=40)
         assert {str(each.id) for each in emitted} == {vars(r)["event_id"] for r in records.named("event.begin")}
         assert {vars(r)["attempt"] for r in records.named("event.begin")} == {1}
     assert len(records.named("queue.error")) <= 2  # once for each worker that does not know the name

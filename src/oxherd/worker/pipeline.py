@@ -30,8 +30,9 @@ from oxherd.worker.running import Run, Running, Stage, execute
 from oxherd.worker.settle import Settler, Unsettled
 from oxherd.worker.terms import attempts_of
 
-# How long a job of an event that is declared but not processed here waits until it is offered again.
-_ELSEWHERE_MS = 5_000
+# How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
+# longer.
+_ELSEWHERE_MS = (250, 500, 1_000, 2_000, 5_000)
 # How long a name that no event has may be that of a newer version's event: a deploy is over by then.
 _NEWER_MS = 600_000
 _MOST_NAMES = 64
@@ -88,7 +89,7 @@ class Pipeline:
         if job.scheduler is not None and not await self._advance(job):
             return await self.requeue(running)
         if processed is None and job.damage is None and (self._is_declared(job.name) or self._may_be_newer(job)):
-            return await self._settler.hold(job, _ELSEWHERE_MS)
+            return await self._settler.hold(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         error = self._unfit(job, processed)
         payload: Any = None
         if error is None and processed is not None:
