@@ -16,6 +16,7 @@ from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import Client
 from oxherd.redis.outage import Outages
+from oxherd.redis.tls import check_tls
 from oxherd.redis.url import RedisURL, parse_url
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.sharded import Sharded
@@ -101,12 +102,14 @@ class Server:
         """The URL; joins the embedded server where none is configured (this may take a moment).
 
         Raises:
-            ConfigError: the URL cannot be used.
+            ConfigError: the URL, or a certificate that it names, cannot be used.
             ServerError: the embedded server cannot be started.
         """
         text = self._given or os.environ.get("OXHERD_URL")
         if text:
-            return parse_url(text)
+            url = parse_url(text)
+            check_tls(url)
+            return url
         with self._lock:
             if self._pid != os.getpid():
                 # A forked child is a user of the server in its own right.

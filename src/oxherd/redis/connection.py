@@ -9,15 +9,35 @@ from typing import Any, cast
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
-from oxherd.redis.url import Address, RedisURL, tls_arguments
+from oxherd.redis.tls import explained, tls_arguments
+from oxherd.redis.url import Address, RedisURL
 
 CONNECT_SECONDS = 5.0
 _HELD_UP_SECONDS = 0.5
 
 
-def make_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
-    """A redis-py connection, not connected yet; RESP2, bytes, and no retry of its own."""
+async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
+    """A redis-py connection, greeted: RESP2, bytes, and no retry of its own.
+
+    Raises RedisError or OSError where it cannot be made within 5 seconds.
+    """
+    connection = _make(url, address, sentinel=sentinel)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            # A server that is stopped, not gone, takes the connection and never answers the greeting.
+            await connection.connect()
+    except (RedisError, OSError) as error:
+        await connection.disconnect(nowait=True)
+        raise (explained(error) if url.tls else error) from None
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
+def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnection:
     arguments: dict[str, object] = {
         "db": 0 if sentinel else url.db,
         "username": url.option("sentinel_username") if sentinel else url.username,

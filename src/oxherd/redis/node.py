@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.connection import CONNECT_SECONDS, make_connection, read_reply
+from oxherd.redis.connection import open_connection, read_reply
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import CONNECTION, Outages
 from oxherd.redis.url import Address, RedisURL
@@ -69,10 +69,7 @@ class Node:
         """
         connection: AbstractConnection | None = None
         try:
-            connection = make_connection(self._url, await self._resolve())
-            async with asyncio.timeout(CONNECT_SECONDS):
-                # A server that is stopped, not gone, takes the connection and never answers the greeting.
-                await connection.connect()
+            connection = await open_connection(self._url, await self._resolve())
             await self._assert_serving(connection)
         except (RedisError, OSError, RedisUnavailable) as error:
             if connection is not None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.connection import CONNECT_SECONDS, make_connection, read_reply
+from oxherd.redis.connection import open_connection, read_reply
 from oxherd.redis.faults import describe, lost
 from oxherd.redis.node import Node, shared
 from oxherd.redis.outage import CLUSTER, Outages
@@ -209,12 +209,10 @@ class Cluster:
 
 async def query(url: RedisURL, address: Address, *command: str, sentinel: bool = False) -> Any:
     """One command on a connection of its own, which is closed again; for finding the way, never for work."""
-    connection = make_connection(url, address, sentinel=sentinel)
+    connection = await open_connection(url, address, sentinel=sentinel)
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await connection.connect()
-            await connection.send_command(*command)
-            return await read_reply(connection)
+        await connection.send_command(*command)
+        return await read_reply(connection)
     finally:
         await connection.disconnect(nowait=True)
 

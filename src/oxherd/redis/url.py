@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
 from oxherd.errors import ConfigError
@@ -19,7 +19,14 @@ _SCHEMES: dict[str, tuple[Topology, bool]] = {
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),
 }
-_TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+# Each with the values that it takes; files are looked at where they are used.
+_TLS_OPTIONS: dict[str, frozenset[str] | None] = {
+    "ssl_ca_certs": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_cert_reqs": frozenset({"required", "optional", "none"}),
+    "ssl_check_hostname": frozenset({"true", "false", "yes", "no", "1", "0"}),
+}
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
 _DEFAULT_PORT: dict[Topology, int] = {"standalone": 6379, "cluster": 6379, "sentinel": 26379}
 
@@ -139,21 +146,14 @@ def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     known = {"db"}
     if tls:
-        known |= _TLS_OPTIONS
+        known |= _TLS_OPTIONS.keys()
     if topology == "sentinel":
         known |= _SENTINEL_OPTIONS
     for name in options:
         if name not in known:
             shown = name if name.isidentifier() and len(name) < 40 else "?"
             raise ConfigError(f"The Redis URL has an unknown option {shown!r}; known here: {', '.join(sorted(known))}.")
+        values = _TLS_OPTIONS.get(name)
+        if values is not None and options[name] not in values:
+            raise ConfigError(f"The Redis URL has a wrong {name}; it is one of {', '.join(sorted(values))}.")
     return options
-
-
-def tls_arguments(url: RedisURL) -> dict[str, Any]:
-    """redis-py's TLS arguments: certificates are verified unless the URL says otherwise."""
-    arguments: dict[str, Any] = {name: value for name, value in url.options if name in _TLS_OPTIONS}
-    if "ssl_check_hostname" in arguments:
-        arguments["ssl_check_hostname"] = arguments["ssl_check_hostname"].lower() not in {"0", "false", "no"}
-    if arguments.get("ssl_cert_reqs") == "none":
-        arguments["ssl_check_hostname"] = False
-    return arguments
