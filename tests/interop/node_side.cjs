@@ -1,6 +1,6 @@
 // What a test's script on Node's side gets: BullMQ's classes bound to the test's queue, and `say`, which prints a line
 // of JSON. A script is the body of an async function; `done()` resolves when the test closes standard input.
-const { Queue, Worker, QueueEvents, UnrecoverableError } = require("bullmq");
+const { FlowProducer, Queue, Worker, QueueEvents, UnrecoverableError } = require("bullmq");
 const { Cluster } = require("ioredis");
 
 const { script, nodes, prefix, queue: name } = JSON.parse(process.argv[2]);
@@ -21,9 +21,10 @@ const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const done = () => new Promise((resolve) => process.stdin.resume().on("end", resolve));
 const queue = open(new Queue(name, { connection: connect(), prefix }));
 const worker = (handler, options = {}) => open(new Worker(name, handler, { connection: connect(), prefix, ...options }));
+const flows = () => open(new FlowProducer({ connection: connect(), prefix }));
 const events = () => open(new QueueEvents(name, { connection: connect(), prefix }));
 // The body's own names: what it is given, in order.
-const given = { queue, worker, events, say, done, UnrecoverableError };
+const given = { queue, worker, flows, events, say, done, UnrecoverableError };
 
 const body = new (Object.getPrototypeOf(async () => {}).constructor)(...Object.keys(given), script);
 body(...Object.values(given))

@@ -46,6 +46,8 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_SECONDS,
         "client_name": "oxherd",
+        # No CLIENT SETINFO: Redis before 7.2 does not know it, and one right less has to be granted.
+        "driver_info": None,
         "retry": Retry(NoBackoff(), 0),
     }
     if sentinel:

@@ -1,0 +1,278 @@
+"""The whole range of the product, run with one URL: what a user with the documented rights must be able to do.
+
+What needs a right that nothing else needs belongs here, and that right into docs/operations.md: a new part is one more
+function in `PARTS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel
+
+from oxherd import Context, Cron, Discard, Every, Keep, Oxherd, Retry
+from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
+from tests.security import foreign
+from tests.security.rights import USER, Place
+
+LOCK = 0.5
+
+APP = f"""
+import os, signal
+from oxherd import Context, Oxherd
+
+herd = Oxherd()
+
+@herd.event("app.process", run_in="process")
+def process(order: dict[str, object], ctx: Context) -> None:
+    ctx.progress_sync({{"at": 1}})
+
+@herd.event("app.killed", lock={LOCK})
+async def killed(order: dict[str, object]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Order(BaseModel):
+    number: int = 0
+    customer: str = "a"
+
+
+@dataclass
+class Run:
+    """Where the product runs, and what it has logged."""
+
+    place: Place
+    records: Records
+    folder: Path
+    start_worker: Callable[..., WorkerProcess]
+
+    def herd(self, *, batched: bool = True) -> Oxherd:
+        return Oxherd(self.place.url, batched=batched)
+
+    async def ended(self, event: str, count: int, outcome: str | None = None) -> None:
+        """Wait until so many runs of an event have ended."""
+        fields = {} if outcome is None else {"outcome": outcome}
+        await self.records.wait("event.end", count=count, deadline=DEADLINE, event=event, **fields)
+
+
+async def emitting(run: Run) -> None:
+    """At once, alone and many; later; before others; with an id of one's own, twice; from code without a loop."""
+    for name, batched in (("emit.batched", True), ("emit.plain", False)):
+        herd = run.herd(batched=batched)
+
+        @herd.event(name)
+        async def placed(order: Order) -> None: ...
+
+        async with herd:
+            own = uuid4()
+            await placed.emit(Order(), id=own)
+            await placed.emit(Order(), id=own)
+            await placed.emit_many([Order(number=n) for n in range(5)])
+            await placed.emit(Order(), priority=3)
+            await placed.emit_many([Order(), Order()], priority=2)
+            await placed.emit(Order(), delay=timedelta(milliseconds=50))
+            await asyncio.to_thread(placed.emit_sync, Order())
+            await herd.start()
+            await run.ended(name, 11)
+            # While the worker is idle, and while what is delayed comes due under way.
+            await placed.emit(Order())
+            await placed.emit(Order(), delay=0.2)
+            await placed.emit(Order(), delay=0.2, id=own)
+            await run.ended(name, 14)
+
+
+async def outcomes(run: Run) -> None:
+    """Completed and kept, by number and age; retried; failed and kept; discarded; progress on the way."""
+    for batched in (True, False):
+        herd = run.herd(batched=batched)
+        name = f"outcome.{batched}".lower()
+        keep = Keep(completed=20, failed=2, completed_for=timedelta(seconds=1), failed_for=timedelta(hours=1))
+
+        @herd.event(name, keep=keep, retry=Retry(attempts=2, delay=0.05))
+        async def placed(order: Order, ctx: Context) -> str:
+            await ctx.progress({"at": order.number})
+            if order.number == 1 and ctx.attempt == 1:
+                raise ConnectionError("try again")
+            if order.number == 2:
+                raise ValueError("never")
+            if order.number == 3:
+                raise Discard("of no use")
+            return "receipt"
+
+        @herd.event(f"{name}.at-once", retry=Retry(attempts=2, delay=0))
+        async def at_once(order: Order, ctx: Context) -> None:
+            if ctx.attempt == 1:
+                raise ConnectionError("try again")
+
+        async with herd:
+            await placed.emit_many([Order(number=n % 5) for n in range(20)])
+            await at_once.emit(Order())
+            await herd.start()
+            await run.ended(name, 28)
+            await run.ended(at_once.name, 2)
+            # By now those that are kept are too old.
+            await asyncio.sleep(1.1)
+            await placed.emit(Order())
+            await run.ended(name, 29)
+
+
+async def schedules(run: Run) -> None:
+    """Set, changed, asked for again, run and removed."""
+    herd = run.herd()
+
+    @herd.event("report.write")
+    async def report_write(order: Order) -> None: ...
+
+    async with herd:
+        await report_write.schedule("changing", Cron("0 0 1 1 *"), Order())
+        await report_write.schedule("changing", Every(0.3), Order())
+        await report_write.schedule("changing", Every(0.3), Order())
+        await report_write.schedule("yearly", Cron("0 0 1 1 *", tz="Europe/Paris"), Order())
+        await herd.start()
+        await run.ended("report.write", 2)
+        await report_write.unschedule("changing")
+        assert await report_write.unschedule("yearly")
+
+
+async def shards(run: Run) -> None:
+    """Shards with keys, in order, with another number of them than before."""
+    for number in (2, 3):
+        herd = run.herd()
+
+        @herd.event("order.spread", shards=number, key=lambda order: order.customer, ordered=True)
+        async def spread(order: Order) -> None: ...
+
+        @herd.event("order.strict", shards=number, key=lambda order: order.customer, ordered=True, retry=Retry(2, 0.05))
+        async def strict(order: Order, ctx: Context) -> None:
+            if ctx.attempt == 1:
+                raise ConnectionError("try again")
+
+        async with herd:
+            await spread.emit(Order(), id=uuid4())
+            await spread.emit_many([Order(customer=str(n)) for n in range(9)])
+            await strict.emit_many([Order(customer=str(n)) for n in range(3)])
+            if number == 3:
+                await herd.start()
+                await run.ended("order.spread", 20)
+                await run.ended("order.strict", 12)
+
+
+async def stopping(run: Run) -> None:
+    """An idle stop, and one that puts back what runs, which another worker begins."""
+    begun = asyncio.Event()
+    herd = run.herd()
+
+    @herd.event("order.slow")
+    async def slow(order: Order, ctx: Context) -> None:
+        begun.set()
+        if ctx.fence == 1:
+            await asyncio.sleep(60)
+
+    async with herd:
+        await herd.start()
+        await asyncio.sleep(0.2)
+        await herd.stop()
+        await slow.emit(Order())
+        await herd.start()
+        await begun.wait()
+        await herd.stop(timeout=0)
+        await herd.start()
+        await run.ended("order.slow", 1, outcome="completed")
+
+
+async def commands(run: Run) -> None:
+    """`oxherd worker` with a handler in a process, killed over an event that another worker then puts back; `check`."""
+    (run.folder / "app.py").write_text(APP)
+    herd = run.herd()
+    process = herd.declare("app.process", Order)
+
+    @herd.event("app.killed", lock=LOCK)
+    async def killed(order: Order) -> None: ...
+
+    async with herd:
+        await killed.schedule("yearly", Cron("0 0 1 1 *"), Order())
+        await process.emit(Order())
+        worker = run.start_worker(url=run.place.url)
+        await asyncio.to_thread(worker.wait, "event.end", event="app.process", outcome="completed")
+        await killed.emit(Order())
+        assert await asyncio.to_thread(worker.exit) == -signal.SIGKILL
+        await killed.start()
+        await run.ended("app.killed", 1, outcome="completed")
+        assert run.records.named("queue.error", source="stalled")
+        done = await asyncio.to_thread(cli, run.folder, "check", "app:herd", url=run.place.url)
+        assert done.returncode == 0, done
+        assert "schedule app.killed yearly" in done.stdout
+        await killed.unschedule("yearly")
+
+
+async def shared(run: Run) -> None:
+    """Jobs of another program: with parents, with deduplication ids, under a limit; a marker of BullMQ 4."""
+    herd = run.herd()
+    held, hold = asyncio.Event(), asyncio.Event()
+
+    @herd.event(foreign.EVENT, concurrency=4)
+    async def placed(order: Order) -> None:
+        if order.number < 0:
+            raise ValueError("never")
+        if order.number == 99:
+            held.set()
+            await hold.wait()
+
+    key = f"bull:{foreign.QUEUE}:wait"
+    async with herd, foreign.foreign(run.place.admin_url(key)) as other:
+        with run.place.aside():
+            count = await other.add_families()
+            await other.add_once(1)
+            await other.add_once(2)
+            await other.limit()
+            run.place.at(key, "RPUSH", key, "0:0")
+        assert (await (await herd.link()).queue(placed.declaration).counts())["wait"]
+        await herd.start()
+        await run.ended(placed.name, count + 2)
+        with run.place.aside():
+            await other.unlimit()
+            await other.add_last(99)
+        await held.wait()
+        with run.place.aside():
+            await other.add_last(3)
+        hold.set()
+        await run.ended(placed.name, count + 4)
+
+
+async def lost_answers(run: Run) -> None:
+    """Connections that are cut while one event runs and another is waited for: the worker looks what has begun."""
+    herd = run.herd()
+    hold = asyncio.Event()
+
+    @herd.event("order.cut", concurrency=2)
+    async def cut(order: Order) -> None:
+        await hold.wait()
+
+    async with herd:
+        await herd.start()
+        await cut.emit(Order())
+        await run.records.wait("event.begin", event="order.cut")
+        await until(lambda: run.place.blocked())
+        run.place.all("CLIENT", "KILL", "USER", USER)
+        await until(lambda: run.place.called()["mget"])
+        hold.set()
+        await run.ended("order.cut", 1)
+
+
+PARTS: tuple[Callable[[Run], Awaitable[None]], ...] = (emitting, outcomes, schedules, shards, stopping, commands)
+# What disturbs the others, or is disturbed by them.
+PARTS_ALONE: tuple[Callable[[Run], Awaitable[None]], ...] = (shared, lost_answers)
+
+
+async def whole_range(run: Run) -> None:
+    """All parts: first those that may run at once."""
+    await asyncio.gather(*(part(run) for part in PARTS))
+    for part in PARTS_ALONE:
+        await part(run)
