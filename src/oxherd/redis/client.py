@@ -138,10 +138,10 @@ class Client:
         """
         packed = pack_script(script, arguments) if begun is None else begun.packed
         try:
-            return await self._attempt(slot, packed, script.name, attempts, begun)
+            return await self._attempt(slot, packed, script, attempts, begun)
         except NoScriptError:
             packed = _pack((b"EVAL", script.text, script.keys, *arguments))
-            return await self._attempt(slot, packed, script.name, attempts)
+            return await self._attempt(slot, packed, script, attempts)
 
     async def persist(
         self,
@@ -168,7 +168,7 @@ class Client:
         self,
         slot: int,
         packed: bytes,
-        cause: str | None,
+        called: Script | str | None,
         attempts: Attempts | None = None,
         begun: Begun | None = None,
     ) -> Any:
@@ -196,30 +196,30 @@ class Client:
             except NoScriptError:
                 raise
             except ResponseError as error:
-                raise await self._refused(node, slot, error, cause, attempts) from None
+                raise await self._refused(node, slot, error, called, attempts) from None
             except RedisUnavailable as error:
                 await self._look(error)
                 raise
-            if self.outages.open and cause is not None:
-                self.outages.up(node.name, cause)
+            if self.outages.open and called is not None:
+                self.outages.up(node.name, _cause(called))
                 self.outages.up(CLUSTER, f"slot {slot}")
             return reply
         raise lost(node.name, "the cluster sends us in circles", maybe_applied=False)
 
     async def _refused(
-        self, node: Node, slot: int, error: ResponseError, cause: str | None, attempts: Attempts | None
+        self, node: Node, slot: int, error: ResponseError, called: Script | str | None, attempts: Attempts | None
     ) -> Exception:
-        fault = server_state(error, node.name)
+        fault = server_state(error, node.name, called.text if isinstance(called, Script) else b"")
         if fault is None:
             return ScriptError(str(error))
         if attempts is not None and fault.maybe_applied:
             attempts.maybe_applied = True
-        if cause is None or slot_moves(error):
+        if called is None or slot_moves(error):
             return fault
         if fault.source == "cluster":
             self.outages.down(CLUSTER, "cluster", fault, f"slot {slot}")
         else:
-            self.outages.down(node.name, fault.source, fault, cause)
+            self.outages.down(node.name, fault.source, fault, _cause(called))
         if isinstance(error, ReadOnlyError | BusyLoadingError):
             # A demoted primary: another one serves now.
             await node.drop()
@@ -234,6 +234,10 @@ class Client:
         except RedisUnavailable:
             # The caller is told of its own failure; that the cluster cannot be asked is an outage already noted.
             return
+
+
+def _cause(called: Script | str) -> str:
+    return called if isinstance(called, str) else called.name
 
 
 def _address(error: AskError) -> Address:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import open_connection, read_reply
-from oxherd.redis.faults import describe, lost
+from oxherd.redis.faults import common_source, describe, lost
 from oxherd.redis.node import Node, shared
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.url import Address, RedisURL
@@ -163,20 +163,20 @@ class Cluster:
         serving = [node.name for node in self._nodes.values() if node.live is not None]
         addresses = [address for address in self._nodes if str(address) in serving]
         addresses += [seed for seed in (*self._nodes, *self._url.seeds) if seed not in addresses]
-        errors: list[str] = []
+        errors: dict[Address, Exception] = {}
         for address in dict.fromkeys(addresses):
             try:
                 self._apply(await query(self._url, address, "CLUSTER", "SLOTS"), address)
             except (RedisError, OSError) as error:
-                errors.append(f"{address}: {describe(error)}")
+                errors[address] = error
             else:
                 return
         fault = RedisUnavailable(
-            f"No node of the cluster can be reached ({'; '.join(errors)}); check the nodes and OXHERD_URL.",
-            source="connect",
+            f"No node of the cluster can be reached ({_all(errors)}); check the nodes and OXHERD_URL.",
+            source=common_source(errors.values()),
             node=",".join(map(str, self._url.seeds)),
         )
-        self._outages.down(CLUSTER, "connect", fault)
+        self._outages.down(CLUSTER, fault.source, fault)
         raise fault
 
     def _apply(self, ranges: list[Any], asked: Address) -> None:
@@ -222,19 +222,24 @@ def _resolver(url: RedisURL) -> Callable[[], Awaitable[Address]]:
         return _constant(url.seeds[0])
 
     async def primary() -> Address:
-        errors: list[str] = []
+        errors: dict[Address, Exception] = {}
         for seed in url.seeds:
             try:
                 reply = await query(url, seed, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.service, sentinel=True)
             except (RedisError, OSError) as error:
-                errors.append(f"{seed}: {describe(error)}")
+                errors[seed] = error
                 continue
             if reply is not None:
                 return Address(reply[0].decode(), int(reply[1]))
-            errors.append(f"{seed}: it does not know the service")
-        raise lost(url.service, f"no Sentinel names a primary ({'; '.join(errors)})", maybe_applied=False)
+            errors[seed] = LookupError("it does not know the service")
+        told = f"no Sentinel names a primary ({_all(errors)})"
+        raise lost(url.service, told, maybe_applied=False, source=common_source(errors.values()))
 
     return primary
+
+
+def _all(errors: Mapping[Address, Exception]) -> str:
+    return "; ".join(f"{address}: {describe(error)}" for address, error in errors.items())
 
 
 def _constant(address: Address) -> Callable[[], Awaitable[Address]]:

@@ -1,0 +1,63 @@
+"""What is not granted, and a password that is wrong: one error that says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from oxherd import EmitError, Oxherd
+from tests.harness import Records
+from tests.security.rights import USER, Place
+
+
+@pytest.mark.parametrize("missing", ["evalsha", "xadd", "bzpopmin", "client|setname", "ping"])
+async def test_a_right_that_is_missing_is_one_error_that_names_the_command(
+    missing: str, standalone: Place, records: Records
+) -> None:
+    standalone.all("ACL", "SETUSER", USER, f"-{missing}")
+    herd = Oxherd(standalone.url, emit_timeout=0.5)
+
+    @herd.event("order.placed")
+    async def order_placed(order: dict[str, str]) -> None: ...
+
+    async with herd:
+        await herd.start()
+        if missing != "bzpopmin":  # a producer does not wait
+            with pytest.raises(EmitError, match=missing.replace("|", r"\|")) as caught:
+                await order_placed.emit({"card": "4111-1111"})
+            assert "Access rights" in str(caught.value)
+            # What a script wrote before it was refused stays written.
+            assert caught.value.maybe_stored == (missing == "xadd")
+        await records.wait("redis.error")
+        standalone.all("ACL", "SETUSER", USER, f"+{missing}")
+        await order_placed.emit({})
+        await records.wait("redis.recovered")
+    [error] = records.named("redis.error", source="auth")
+    assert records.named("redis.error") == [error]
+    assert f"'{missing}'" in vars(error)["error"]["message"]
+    assert "4111-1111" not in str([vars(record) for record in records.all])
+
+
+async def test_keys_that_are_not_granted_are_one_error(standalone: Place, records: Records) -> None:
+    herd = Oxherd(standalone.url, prefix="other", emit_timeout=0.5)
+    event = herd.declare("order.placed", dict[str, str])
+    async with herd:
+        with pytest.raises(EmitError, match=r"access .* key") as caught:
+            await event.emit({"card": "4111-1111"})
+    [error] = records.named("redis.error", source="auth")
+    assert "4111-1111" not in str(caught.value) + str(vars(error))
+
+
+@pytest.mark.parametrize("topology", ["cluster", "sentinel"])
+async def test_a_wrong_password_is_an_error_of_source_auth_where_the_way_is_asked_for(
+    topology: str, standalone: Place, records: Records
+) -> None:
+    """Neither the nodes of a cluster nor Sentinels answer a stranger; any server refuses the same way."""
+    [port] = standalone.ports
+    path = "/mymaster?sentinel_username=oxherd&sentinel_password=wrong" if topology == "sentinel" else ""
+    herd = Oxherd(f"redis+{topology}://oxherd:wrong@127.0.0.1:{port}{path}", emit_timeout=0.5)
+    event = herd.declare("order.placed", dict[str, str])
+    async with herd:
+        with pytest.raises(EmitError, match="invalid username-password pair"):
+            await event.emit({})
+    [error] = records.named("redis.error")
+    assert vars(error)["source"] == "auth"
