@@ -99,7 +99,7 @@ async def test_a_stopped_primary_holds_up_its_own_shards_only(
             stopped.resume()
         await waiting
         await records.wait("event.end", count=360, outcome="completed", deadline=40)
-    assert took < 4, "the others need not wait until the silence is noticed"
+    assert took < 6, "the others need not wait until the silence is noticed"
     assert runs == Counter(range(360))
     outages = [vars(record)["node"] for record in records.named("redis.error")]
     assert set(outages) <= {f"127.0.0.1:{stopped.port}"}

@@ -80,7 +80,7 @@ async def refused(herd: Oxherd, records: Records, *words: str) -> None:
 async def test_certificates_are_verified_by_default(
     server: TLSServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
-    herd = make_herd(f"rediss://127.0.0.1:{server.tls_port}", emit_timeout=0.3)
+    herd = make_herd(f"rediss://127.0.0.1:{server.tls_port}", emit_timeout=1.0)
     await refused(herd, records, "nobody whom we trust has signed its certificate", "ssl_ca_certs")
 
 
@@ -97,7 +97,7 @@ async def test_another_ca_than_the_servers_is_not_enough(
 ) -> None:
     other = Authority(tmp_path, "other-ca")
     url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={other.certificate}"
-    await refused(make_herd(url, emit_timeout=0.3), records, "nobody whom we trust")
+    await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
 
 
 async def test_verification_is_off_only_where_it_is_asked_for(
@@ -112,7 +112,7 @@ async def test_the_host_name_must_be_the_certificates(
     certificate = authority.issue("elsewhere", addresses=(), hosts=("redis.example",))
     with TLSServer(redis7_binary, authority, certificate) as server:
         url = f"rediss://localhost:{server.tls_port}?ssl_ca_certs={authority.certificate}"
-        await refused(make_herd(url, emit_timeout=0.3), records, "its certificate is for another name", "localhost")
+        await refused(make_herd(url, emit_timeout=1.0), records, "its certificate is for another name", "localhost")
         await emits(make_herd(f"{url}&ssl_check_hostname=false"), records)
 
 
@@ -122,7 +122,7 @@ async def test_an_expired_certificate_is_said_to_be(
     expired = authority.issue("expired", ends=-dt.timedelta(hours=1))
     with TLSServer(redis7_binary, authority, expired) as server:
         url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}"
-        await refused(make_herd(url, emit_timeout=0.3), records, "certificate has expired")
+        await refused(make_herd(url, emit_timeout=1.0), records, "certificate has expired")
 
 
 async def test_a_server_that_wants_a_client_certificate_is_given_one(
@@ -137,7 +137,7 @@ async def test_a_server_that_wants_a_client_certificate_is_given_one(
     with TLSServer(redis7_binary, authority, certificate, tls_auth_clients="yes") as server:
         url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}"
         for missing in (url, f"{url}&ssl_certfile={strangers.certificate}&ssl_keyfile={strangers.key}"):
-            await refused(make_herd(missing, emit_timeout=0.3), records, "ssl_certfile and ssl_keyfile")
+            await refused(make_herd(missing, emit_timeout=1.0), records, "ssl_certfile and ssl_keyfile")
         await emits(make_herd(f"{url}&ssl_certfile={ours.certificate}&ssl_keyfile={ours.key}"), records)
 
 
@@ -153,7 +153,7 @@ async def test_tls_older_than_1_2_is_not_spoken(
     with TLSServer(redis7_binary, authority, certificate, **old) as server:
         assert await asyncio.to_thread(_speaks_old_tls, server.tls_port), "the server does speak it"
         url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}"
-        await refused(make_herd(url, emit_timeout=0.3), records, "let it speak TLS 1.2 or later")
+        await refused(make_herd(url, emit_timeout=1.0), records, "let it speak TLS 1.2 or later")
 
 
 async def test_a_port_without_tls_is_said_to_be_one(
@@ -202,7 +202,7 @@ async def test_each_node_of_a_cluster_is_verified(
 ) -> None:
     with _cluster(redis7_binary, authority, certificate) as port:
         url = f"rediss+cluster://127.0.0.1:{port}"
-        await refused(make_herd(url, emit_timeout=0.3), records, "nobody whom we trust")
+        await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
         records.all.clear()
         herd = make_herd(f"{url}?ssl_ca_certs={authority.certificate}")
         spread = herd.declare("order.spread", dict[str, int], shards=8)
@@ -225,7 +225,7 @@ async def test_sentinels_are_verified_and_so_is_the_primary_that_they_name(
     try:
         wait_until(lambda: sentinel.primary_port() == server.tls_port, seconds=DEADLINE, what="the sentinel is ready")
         url = f"rediss+sentinel://127.0.0.1:{sentinel.tls_port}/mymaster"
-        await refused(make_herd(url, emit_timeout=0.3), records, "nobody whom we trust")
+        await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
         records.all.clear()
         await emits(make_herd(f"{url}?ssl_ca_certs={authority.certificate}"), records)
     finally:
