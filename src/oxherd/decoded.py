@@ -1,4 +1,4 @@
-r"""A text as it reads with its disguises undone: `\u00e9`, `%C3%A9`, `+`, `1,234` and base64, one inside another.
+r"""A text as it reads with its disguises undone: `\u00e9`, `%C3%A9`, `+`, `1,234`, `4111 1111`, base64, one in another.
 
 Each reading remembers where in the text its characters came from, so that what is found in it can be cut out there.
 """
@@ -33,7 +33,8 @@ _BYTES_CHARACTER: Final = re.compile(_utf8(r"\\x"))
 _PERCENT_FORMS: Final = f"{_utf8('%')}|%{_HEX}{{2}}"
 _PERCENT: Final = re.compile(_PERCENT_FORMS)
 _PERCENT_OR_PLUS: Final = re.compile(rf"\+|{_PERCENT_FORMS}")
-_GROUPING: Final = re.compile(r"(?<=\d)[,_](?=\d{3})")
+# A number in thousands, and a card's or an account's in groups.
+_GROUPING: Final = re.compile(r"(?<=\d)[,_.\s\-\u2010-\u2015](?=\d{3})")
 # Four characters, the shortest text to find, are six of base64.
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{6,}")
 

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+import re
 from collections.abc import Callable
-from typing import Any, Final
+from inspect import iscoroutinefunction
+from typing import Any, Final, cast
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import GetCoreSchemaHandler, Secret, SecretBytes, SecretStr
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
-from oxherd.errors import DeclarationError
+from oxherd.errors import ConfigError, DeclarationError
 
 HIDDEN: Final = "***"
 MASK_KEY: Final = "oxherd.mask"
+
+SHOWN_END: Final = 4
+SHORTEST_WITH_END: Final = 8
+# What stands between the groups of a card, an account or a telephone number.
+SEPARATORS: Final = re.compile(r"[\s._/\-\u2010-\u2015]+")
+
+_SHORTEST_KEY: Final = 16
+_HASH_DIGITS: Final = 16
+
+Key = bytes | str | Callable[[], bytes | str]
+
+
+def word(value: object) -> str | None:
+    """A value as one word of JSON, the one within a secret included; None for what has parts or is none."""
+    if isinstance(value, SecretStr | SecretBytes | Secret):
+        value = cast("Secret[object]", value).get_secret_value()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    plain = to_jsonable_python(value, fallback=lambda _: None)
+    if isinstance(plain, str):
+        return plain
+    return json.dumps(plain) if isinstance(plain, int | float) else None
 
 
 def _hidden(value: object) -> str:
@@ -20,22 +46,64 @@ def _hidden(value: object) -> str:
 
 
 def _email(value: object) -> str:
-    if not isinstance(value, str):
-        return HIDDEN
-    local, _, domain = value.partition("@")
+    local, _, domain = (word(value) or "").partition("@")
     if not local[:1].isalnum() or not domain or "@" in domain:
         return HIDDEN
     return f"{local[0]}***@***"
 
 
-# A kind makes, from the mask's options, the function that writes a value as it may be shown.
-_KINDS: Final[dict[str, Callable[[object], object]]] = {"hidden": _hidden, "email": _email}
+def _last4(value: object) -> str:
+    compact = SEPARATORS.sub("", word(value) or "")
+    return HIDDEN + compact[-SHOWN_END:] if len(compact) >= SHORTEST_WITH_END else HIDDEN
+
+
+class _Hash:
+    """Shows a value as its HMAC-SHA256, the same wherever the key is the same."""
+
+    __slots__ = ("_key", "_source")
+
+    def __init__(self, source: Key) -> None:
+        self._source = source
+        self._key = None if callable(source) else _checked(source, DeclarationError)
+
+    def __call__(self, value: object) -> str:
+        text = word(value)
+        if text is None:
+            return HIDDEN
+        if self._key is None:
+            self._key = _checked(cast("Callable[[], object]", self._source)(), ConfigError)
+        digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
+        return f"hmac:{digest.hex()[:_HASH_DIGITS]}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hash) and self._source == other._source
+
+    def __hash__(self) -> int:
+        return hash(_Hash)
+
+
+def _checked(key: object, kind: type[ValueError]) -> bytes:
+    raw = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
+    if not isinstance(raw, bytes) or len(raw) < _SHORTEST_KEY:
+        raise kind(f'The key of Mask("hash") must be bytes or a str of at least {_SHORTEST_KEY} bytes.')
+    return raw
+
+
+_KINDS: Final[dict[str, Callable[[object], object]]] = {"hidden": _hidden, "email": _email, "last4": _last4}
+_KEYED: Final = "hash"
 
 
 class Mask:
-    """Says in an annotation how the log shows a field: `Mask()` as `***`, `Mask("email")` as `a***@***`.
+    """Says in an annotation how the log shows a field.
 
-    Raises `DeclarationError` for a kind that is not known.
+    `Mask()` shows `***`; `Mask("email")` the first letter, `a***@***`; `Mask("last4")` the last four characters of
+    eight or more, `***1111`; `Mask("hash", key=...)` an HMAC-SHA256 of the value under the key, `hmac:` and 16 hex
+    digits: equal values look alike, and tell nobody without the key what they are. What a kind does not fit is `***`.
+
+    `key` is bytes or a str of at least 16 bytes, or a function without arguments that answers one, called at the first
+    use; where that raises, the payload is withheld.
+
+    Raises `DeclarationError` for a kind that is not known, and for a key that is missing, too short or of no use.
     """
 
     __slots__ = ("kind", "show")
@@ -43,19 +111,26 @@ class Mask:
     kind: str
     show: Callable[[object], object]
 
-    def __init__(self, kind: str = "hidden") -> None:
+    def __init__(self, kind: str = "hidden", *, key: Key | None = None) -> None:
+        self.kind = kind
+        if kind == _KEYED:
+            self.show = _Hash(_key_source(key))
+            return
         show = _KINDS.get(kind)
         if show is None:
-            known = ", ".join(repr(name) for name in sorted(_KINDS))
+            known = ", ".join(repr(name) for name in sorted((*_KINDS, _KEYED)))
             raise DeclarationError(f"Mask({kind!r}) is not a kind of mask: use one of {known}.")
-        self.kind = kind
+        if key is not None:
+            raise DeclarationError(f'Mask({kind!r}) takes no key: leave it out, or use Mask("hash", key=...).')
         self.show = show
 
     def __repr__(self) -> str:
+        if self.kind == _KEYED:
+            return "Mask('hash', key=...)"
         return "Mask()" if self.kind == "hidden" else f"Mask({self.kind!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mask) and self.kind == other.kind
+        return isinstance(other, Mask) and self.kind == other.kind and self.show == other.show
 
     def __hash__(self) -> int:
         return hash((Mask, self.kind))
@@ -68,3 +143,11 @@ class Mask:
             schema = core_schema.chain_schema([schema])
         # A copy, since pydantic may hand out the same schema twice.
         return {**schema, "metadata": {**schema.get("metadata", {}), MASK_KEY: self}}  # pyright: ignore[reportReturnType]  # a copy of a TypedDict union
+
+
+def _key_source(key: Key | None) -> Key:
+    if key is None:
+        raise DeclarationError('Mask("hash") needs key=: bytes or a str of at least 16 bytes, or a function of none.')
+    if iscoroutinefunction(key):
+        raise DeclarationError('Mask("hash"): its key is an async function: make it a plain def or lambda.')
+    return key

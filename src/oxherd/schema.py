@@ -40,6 +40,7 @@ _PYTHON_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "int": int,
     "str": str,
 }
+_SECRETS: Final = (SecretStr, SecretBytes, Secret)
 
 
 def _parts(value: object) -> Iterator[Node]:
@@ -165,7 +166,7 @@ def _constants(config: Mapping[str, Any]) -> Node:
 
 
 def _reveal(value: Any) -> Any:
-    if not isinstance(value, SecretStr | SecretBytes | Secret):
+    if not isinstance(value, _SECRETS):
         # Tells a union to try its next member.
         raise PydanticSerializationUnexpectedValue("not a secret")
     return cast("Any", value).get_secret_value()
@@ -245,9 +246,9 @@ def masked_serializer(schema: Node, infer: Callable[[Any], Any]) -> SchemaSerial
 def _shown_by(node: Node) -> Callable[[Any], Any] | None:
     mask = _mask_of(node)
     if mask is not None:
-        return _guarded(mask.show, _PYTHON_TYPES.get(node["type"], object))
+        return _guarded(mask.show, _SECRETS if _is_revealed(node) else _PYTHON_TYPES.get(node["type"], object))
     if _is_revealed(node):
-        return _guarded(lambda _: HIDDEN, (SecretStr, SecretBytes, Secret))
+        return _guarded(lambda _: HIDDEN, _SECRETS)
     held = node["type"] == "definition-ref" or any(_sensitive(part) for part in _children(node, serialization=False))
     if node["type"] == "chain" and held:
         marks = [found for step in node["steps"] if (found := _shown_by(step)) is not None]

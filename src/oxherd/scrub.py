@@ -6,6 +6,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import PurePath
 from traceback import walk_tb
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import Any, Final, cast
 
 from oxherd.decoded import Reading, readings
 from oxherd.masks import HIDDEN
+from oxherd.partly import parts, without_separators
 
 UNREADABLE: Final = "<withheld: the payload could not be read>"
 TOO_COSTLY: Final = "<withheld: the text could not be scrubbed in time>"
@@ -35,6 +37,8 @@ _LOOP_FRAMES: Final = ("asyncio/events.py", "asyncio/base_events.py", "asyncio/r
 
 # Comparisons in one text: a payload made to be slow must not hold up the worker.
 _BUDGET: Final = 100_000
+# Parts of partly shown values: as many as a thousand cards have.
+_MOST_PARTS: Final = 30_000
 # Characters of the shown JSON gone through to tell whether a value is part of it.
 _SHOWN_BUDGET: Final = 10_000_000
 
@@ -93,10 +97,19 @@ class _Withheld:
         self._integers -= self._shown
         self._decimals = {number for number in numbers if not number.isdigit()}
         strings -= self._shown
+        strings |= self._parts(strings, numbers - self._shown, shown_strings)
         self._strings = {part if len(part := string.strip()) >= SHORTEST_STRING else string for string in strings}
         for string in strings:
             if "\n" in string:
                 self._strings.update(line for part in string.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
+
+    @staticmethod
+    def _parts(strings: set[str], numbers: set[str], shown: set[str]) -> set[str]:
+        """Further texts that tell of withheld values."""
+        found = list(islice(parts(strings | numbers, shown), _MOST_PARTS + 1))
+        if len(found) > _MOST_PARTS:
+            raise _TooCostly
+        return set(found).union(filter(None, map(without_separators, strings)))
 
     def spans(self, text: str, *, cut: bool) -> list[tuple[int, int]]:
         """Where in the text withheld values stand, as they are or encoded."""
