@@ -105,9 +105,8 @@ class Server:
             ConfigError: the URL, or a certificate that it names, cannot be used.
             ServerError: the embedded server cannot be started.
         """
-        text = self._given or os.environ.get("OXHERD_URL")
-        if text:
-            url = parse_url(text)
+        if self._given or os.environ.get("OXHERD_URL"):
+            url = self._parsed()
             check_tls(url)
             return url
         with self._lock:
@@ -117,6 +116,14 @@ class Server:
             if self._embedded is None:
                 self._embedded = EmbeddedServer.join()
             return parse_url(self._embedded.url)
+
+    def _parsed(self) -> RedisURL:
+        try:
+            return parse_url(self._given or os.environ["OXHERD_URL"])
+        except ConfigError as error:
+            # Without the frames that hold the password: some tools show the variables of each frame.
+            refused = error.with_traceback(None)
+        raise refused
 
     def leave(self) -> None:
         """Leave the embedded server; the last to leave stops it."""

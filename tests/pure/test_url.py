@@ -53,6 +53,11 @@ def test_credentials_may_hold_any_character() -> None:
         "redis+cluster://user:secret@a,b/1",
         "redis+sentinel://user:secret@a:1",
         "unix://",
+        "unix://run/redis.sock",
+        "unix://user:se/secret@/run/redis.sock",
+        "redis://user:se/secret@host",
+        "redis://user:se?secret=1@host",
+        "redis+sentinel://user:se/secret@a:1/main",
     ],
 )
 def test_a_wrong_url_is_refused_in_one_sentence_without_its_password(url: str) -> None:

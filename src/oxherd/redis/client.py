@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.faults import lost, server_state, slot_moves
+from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.topology import Topology, make_topology
@@ -211,7 +211,7 @@ class Client:
     ) -> Exception:
         fault = server_state(error, node.name, called.text if isinstance(called, Script) else b"")
         if fault is None:
-            return ScriptError(str(error))
+            return ScriptError(describe(error))
         if attempts is not None and fault.maybe_applied:
             attempts.maybe_applied = True
         if called is None or slot_moves(error):

@@ -9,8 +9,9 @@ from typing import Any, cast
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from oxherd.redis.faults import describe
 from oxherd.redis.tls import explained, tls_arguments
 from oxherd.redis.url import Address, RedisURL
 
@@ -30,6 +31,9 @@ async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = F
             await connection.connect()
     except (RedisError, OSError) as error:
         await connection.disconnect(nowait=True)
+        if isinstance(error, ResponseError):
+            # The password may be in its own words, also where it is the context of ours.
+            error.args = (describe(error),)
         raise (explained(error) if url.tls else error) from None
     except BaseException:
         await connection.disconnect(nowait=True)

@@ -33,6 +33,7 @@ _SERVER_STATES: tuple[tuple[type[BaseException], str], ...] = (
 )
 # Redis before 7.2 says of a right that a script lacks neither its own code nor the command's name, but the line.
 _DENIED_IN_SCRIPT = "The user executing the script "
+_REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
 _WHERE = re.compile(r" script: [^:]*@user_script:\d+$")
 _LINE = re.compile(r"user_script:(\d+)")
 _COMMAND = re.compile(rb"""call\(\s*["'](\w+)["']""")
@@ -110,4 +111,6 @@ def _command_denied(text: str, script: bytes) -> str:
 def describe(error: BaseException | str) -> str:
     """The error's own words, or its type where it has none; one line, at most 200 characters."""
     text = error if isinstance(error, str) else (str(error) or type(error).__name__)
+    # A server repeats the arguments of a command that it does not know: of AUTH the password, of a script the payload.
+    text = _REPEATED.sub("", text)
     return " ".join(text.split())[:200].rstrip(".")

@@ -81,12 +81,16 @@ def parse_url(url: str) -> RedisURL:
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
+    if "@" in query or ("@" in path and not at and (authority or scheme != "unix")):
+        raise ConfigError("The Redis URL has an @ behind its first / or ?; percent-encode the user and the password.")
     username, password = _credentials(credentials) if at else (None, None)
     options = _options(query, topology, tls)
     db = options.pop("db", "")
     if scheme == "unix":
         if not slash or not path:
             raise ConfigError("The unix:// URL names no socket; write unix:///path/to/redis.sock.")
+        if hosts:
+            raise ConfigError("The unix:// URL names a host; write unix:///path/to/redis.sock, with three slashes.")
         seeds: tuple[Address, ...] = (Address(path="/" + unquote(path)),)
         path = ""
     else:

@@ -17,7 +17,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
 from oxherd.redis.connection import read_reply
-from oxherd.redis.faults import lost, server_state, slot_moves
+from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 
 _GRACE_SECONDS = 2.0
@@ -130,7 +130,7 @@ class Waiter:
         name = self._node.name if self._node else self._key
         fault = server_state(error, name)
         if fault is None:
-            return ScriptError(str(error))
+            return ScriptError(describe(error))
         if self._node is not None and not slot_moves(error):
             self._node.report(fault.source, fault, _COMMAND)
         await self._refresh()
