@@ -20,13 +20,15 @@ import oxherd
 from oxherd import ConfigError, EmitError, Every, Oxherd
 from oxherd.queue.keys import QueueKeys
 from oxherd.redis.connection import open_connection
+from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
+from oxherd.servers.resp import RespClient
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
 from tests.cli.support import start
 from tests.harness import Records, WorkerProcess, cli, until
-from tests.servers.conftest import parent_of
+from tests.servers.conftest import eventually, parent_of, running_in, server_pid
 
 USER, PASSWORD = "us:er-name", "s3cr3t/p@ss:w%rd-ü"
 CREDENTIALS = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@"
@@ -265,6 +267,21 @@ def test_the_process_list_of_workers_and_the_processes_of_handlers(
     assert all(bool(shown(environment)) is not in_code for environment in environments)
     assert all(Path(f"/proc/{pid}/environ").stat().st_mode & 0o077 == 0 for pid in family)
     assert supervisor.stop() == 0
+
+
+def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OXHERD_URL", _filled("redis://CREDENTIALShost"))
+    (tmp_path / "pyproject.toml").touch()
+    embedded = EmbeddedServer.join(tmp_path)
+    with LocalCluster(primaries=1, replicas=0, password=PASSWORD) as cluster:
+        pids = [server_pid(embedded), parent_of(server_pid(embedded)), *(node.pid for node in cluster.nodes)]
+        assert len(pids) == 3
+        assert shown(*(_read(pid, file) for pid in pids for file in ("cmdline", "environ"))) == set()
+        assert cluster.nodes[0].command("PING") == "PONG"
+        with RespClient(cluster.nodes[0].address) as stranger, pytest.raises(oxherd.OxherdError, match="NOAUTH"):
+            stranger.command("PING")
+    embedded.leave()
+    eventually(lambda: not running_in(tmp_path), "the server ends")
 
 
 def _filled(url: str, port: int = 0) -> str:

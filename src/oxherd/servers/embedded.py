@@ -21,6 +21,7 @@ from urllib.parse import quote
 from oxherd.errors import ServerError
 from oxherd.servers.binary import server_binary
 from oxherd.servers.config import complaint, log_since, log_size, write_config
+from oxherd.servers.environment import server_environment
 from oxherd.servers.locks import exclusive, shared, try_exclusive
 from oxherd.servers.project import data_dir, project_dir, socket_path
 from oxherd.servers.resp import RespClient, ping
@@ -143,6 +144,7 @@ def _start_keeper(data: Path, keeper: int, server: int) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=(keeper, server),
+        env=server_environment(),
         start_new_session=True,
         timeout=_START,
         check=False,

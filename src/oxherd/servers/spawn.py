@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeAlias
 
+from oxherd.servers.environment import server_environment
+
 _Job: TypeAlias = "tuple[Sequence[str], Path, Future[subprocess.Popen[bytes]]]"
 
 
@@ -56,6 +58,7 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
+            env=server_environment(),
             # Control-C in a terminal is for the worker, which needs its server to stop gracefully.
             start_new_session=True,
         )
