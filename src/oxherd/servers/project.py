@@ -28,10 +28,11 @@ def project_dir(start: Path | None = None) -> Path:
 
 
 def data_dir(project: Path) -> Path:
-    """`<project>/.oxherd`, made if it is missing, for this user alone (0700)."""
+    """`<project>/.oxherd`, made if it is missing, for this user alone (0700), with nothing of another user in it."""
     data = project / ".oxherd"
     try:
         _private(data, strict=False)
+        _assert_own(data)
         ignore = data / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
@@ -105,6 +106,19 @@ def _private(folder: Path, *, strict: bool) -> None:
         if strict:
             raise ServerError(f"{folder} is open to other users: remove it, or give it mode 0700 if it is yours.")
         folder.chmod(0o700)
+
+
+def _assert_own(folder: Path) -> None:
+    # As long as the folder was open to others, they may have laid a log of commands into it, or a link.
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            try:
+                owner = path.lstat().st_uid
+            except FileNotFoundError:
+                continue  # gone meanwhile: the server replaces its files
+            if owner != os.getuid():
+                raise ServerError(f"{path} belongs to another user: remove it or {_REMEDY}.")
 
 
 def _link(link: Path, target: Path) -> None:
