@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oxherd.errors import ScheduleError
+from oxherd.queue.clock import now_ms
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import Client, ScriptError
 from oxherd.schedule.cron import Cron
@@ -69,6 +70,22 @@ async def stored_states(queue: BullQueue) -> dict[str, str]:
         for job_id in await queue.client.call(k.slot, command, k.base + state, 0, -1):
             found[job_id.decode("utf-8", "backslashreplace")] = state
     return found
+
+
+async def has_due(queue: BullQueue) -> bool:
+    """Whether a job waits, or is delayed and should not be any more. Script: getCounts; command: ZRANGE.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.call`.
+    """
+    counts = await queue.counts()
+    if counts["wait"] or counts["prioritized"]:
+        return True
+    if not counts["delayed"]:
+        return False
+    first: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, 0, "WITHSCORES")
+    # BullMQ keeps the time in the score's upper bits.
+    return bool(first) and float(first[1]) / 0x1000 < now_ms()
 
 
 async def stored_keys(queue: BullQueue) -> list[str]:

@@ -160,6 +160,19 @@ class Client:
             lambda: self.script(slot, script, arguments, attempts=attempts), deadline=deadline, attempts=attempts
         )
 
+    def away(self, slot: int) -> bool:
+        """Whether the node of a slot, or the cluster, has an outage."""
+        if not self.outages.open:
+            return False
+        node = self.topology.current(slot)
+        return any(name in (CLUSTER, None if node is None else node.name) for name in self.outages.nodes())
+
+    async def reconnect(self, slot: int) -> None:
+        """Leave the connection to the node of a slot; the next call makes another."""
+        node = self.topology.current(slot)
+        if node is not None:
+            await node.drop()
+
     async def close(self) -> None:
         """Close every connection."""
         await self.topology.close()

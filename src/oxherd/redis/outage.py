@@ -60,6 +60,11 @@ class Outages:
             since = self._close(node)
         self._emit(RedisRecovered(node=node, outage_ms=(now - since) * 1000))
 
+    def nodes(self) -> list[str]:
+        """The nodes (or `cluster`) that have an outage now."""
+        with self._lock:
+            return list(self._since)
+
     def forget(self, node: str) -> None:
         """The node is needed no more: whatever ailed it is over."""
         now = time.monotonic()

@@ -110,6 +110,7 @@ class Waiter:
     async def close(self) -> None:
         """Close the connection."""
         self._forget_change()
+        self._forget_change = lambda: None
         await self._disconnect()
 
     async def _connected(self) -> AbstractConnection:

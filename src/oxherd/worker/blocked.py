@@ -75,6 +75,8 @@ class LoopWatch:
     def _watch(self) -> None:
         while not self._over.wait(_BEAT_SECONDS) and not self._loop.is_closed():
             self._look()
+        if self._over.is_set():
+            self._end(time.monotonic())  # it was told so by the loop, which turns
 
     def _look(self) -> None:
         now, used, beat = time.monotonic(), time.process_time(), self._beat

@@ -59,6 +59,13 @@ class Fetcher:
         # The places that are held for calls that are under way, and since when (seconds, monotonic).
         self._reserved = 0
         self._reserved_at = 0.0
+        self._asked = 0
+
+    @property
+    def asked(self) -> int:
+        """How often the server has said what there is to begin: while there are places, this grows every few seconds,
+        also where there is nothing."""
+        return self._asked + self._idle.asked
 
     def freed(self, token: str) -> None:
         """The token may be used for another job."""
@@ -77,6 +84,15 @@ class Fetcher:
         self._share.close()
         await self._idle.stop()
 
+    async def abandon(self) -> None:
+        """After a loop that did not go on has ended: end its wait; its share is kept.
+
+        Raises:
+            RedisUnavailable, ScriptError: as `Idle.end`.
+        """
+        self._stopping.set()
+        self._arrived(await self._idle.abandon())
+
     async def run(self) -> None:
         """Fetch until stopped."""
         failures = 0
@@ -93,6 +109,7 @@ class Fetcher:
                 await self._pause(retry_delay(failures))
             except ScriptError as error:
                 failures += 1
+                self._asked += 1
                 self._faults.lasting("fetch", error)
                 await self._pause(min(_DAMAGED_SECONDS, 0.1 * 2 ** min(failures, 10)))
         try:
@@ -123,6 +140,7 @@ class Fetcher:
         if not places:
             return at_once
         empty, at_once = await self._fetch(places)
+        self._asked += 1
         self._faults.mended("fetch")
         if empty and not self._stopping.is_set():
             due, self._delayed_until_ms = self._delayed_until_ms, 0
@@ -135,8 +153,9 @@ class Fetcher:
         jobs: list[Job] = []
         errors: list[BaseException] = []
         empty = False
+        tokens = [self._token() for _ in range(count)]
         try:
-            calls = [self._fetch_one(self._token()) for _ in range(count)]
+            calls = [self._fetch_one(token) for token in tokens]
             # One alone needs no task, and is what a new event waits for.
             results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)
             for result in results:
@@ -148,6 +167,10 @@ class Fetcher:
                     empty = True
                     limited = now_ms() + result.limited_ms if result.limited_ms > 0 else 0
                     self._delayed_until_ms = limited or result.delayed_until_ms
+        except BaseException:
+            # Cancelled: also of those calls that were answered, nobody begins the jobs.
+            self._doubtful.update(tokens)
+            raise
         finally:
             reserved, self._reserved = self._reserved, 0
             if reserved:
@@ -169,7 +192,9 @@ class Fetcher:
             if error.maybe_applied:
                 self._doubtful.add(token)
             raise
-        except asyncio.CancelledError:
+        except ScriptError:
+            raise
+        except BaseException:  # cancelled, or an error of ours
             self._doubtful.add(token)
             raise
         if fetched.job is None:

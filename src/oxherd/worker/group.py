@@ -18,6 +18,7 @@ from oxherd.worker.follow import Follower
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
 from oxherd.worker.stopped import StopReport, total
+from oxherd.worker.watchdog import Watchdog
 
 # A server that has not answered for so long keeps no places from the queues on other servers.
 _LEND_SECONDS = 0.5
@@ -58,6 +59,7 @@ class Group:
         self._workers: dict[str, QueueWorker] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lending = False
+        self._watchdog = Watchdog(lambda: list(self._workers.values()), lambda: self._events.concurrency)
         self._follower: Follower | None = None
         if declaration.own_queue:
             self._follower = Follower(
@@ -81,12 +83,13 @@ class Group:
 
     def start(self) -> None:
         """Begin to take events."""
+        create = asyncio.get_running_loop().create_task
+        self._tasks.append(create(self._watchdog.run(), name=f"oxherd-watch-{self._home}"))
         if self._follower is None:
             self._serve(self._home)
             return
         self._follower.start()
-        following = asyncio.get_running_loop().create_task(self._follower.run(), name=f"oxherd-follow-{self._home}")
-        self._tasks.append(following)
+        self._tasks.append(create(self._follower.run(), name=f"oxherd-follow-{self._home}"))
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Take nothing new, let what runs end until `time_over`, then put back what still runs."""

@@ -45,6 +45,8 @@ class Idle:
         self._stopping = False
         # Whether the server does not know the script that goes along with a wait; the next fetch makes it known.
         self.unknown = False
+        # How often the server has said, to the fetch behind a wait, what there is to begin.
+        self.asked = 0
 
     @property
     def waits(self) -> bool:
@@ -102,6 +104,11 @@ class Idle:
             if not waiting.done():
                 waiting.cancel()
 
+    async def abandon(self) -> Fetched:
+        """`stop` and `end` at once, for a loop that does not go on by itself."""
+        self._stopping = True
+        return await self.end()
+
     async def end(self) -> Fetched:
         """After `stop`: a marker that was taken at the last moment is put back; a job that was begun is answered.
 
@@ -148,6 +155,7 @@ class Idle:
         if waited.answer is None:
             self._doubt()
             return waited, None
+        self.asked += 1
         return waited, fetched(waited.answer, token)
 
     def _doubt(self) -> None:

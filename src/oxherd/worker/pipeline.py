@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,7 @@ class Pipeline:
         if not gate.try_enter():
             if gate.crowded:
                 return await self._settler.hold(job, _CROWDED_MS)
-            if not await self._wait_at(gate):
+            if not await self._wait_at(gate, running):
                 return await self.requeue(running)
         running.gate = gate
         return await self._run(running, processed, payload)
@@ -184,14 +185,12 @@ class Pipeline:
         async def hand_over() -> None:
             await route(payload).add(new, deadline=time.monotonic())
 
-        # Meanwhile others have its place: the server of that shard may be away, and those of others are not.
-        self._share.give()
         try:
-            handed_over = await self._insist(hand_over)
+            # Meanwhile others have its place: the server of that shard may be away, and those of others are not.
+            with self._without_place(running):
+                handed_over = await self._insist(hand_over)
         except (OxherdError, ScriptError) as error:
             return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
-        finally:
-            self._share.force()
         if not handed_over:
             return await self.requeue(running)
         return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.goes_on())
@@ -209,16 +208,22 @@ class Pipeline:
             else:
                 return True
 
-    async def _wait_at(self, gate: Gate) -> bool:
+    async def _wait_at(self, gate: Gate, running: Running) -> bool:
         """Wait for a place of the event; meanwhile the other events of the queue, if any, have the worker's."""
-        shared = len(self._events) > 1
-        if shared:
-            self._share.give()
-        try:
+        if len(self._events) == 1:
             return await gate.wait()
+        with self._without_place(running):
+            return await gate.wait()
+
+    @contextmanager
+    def _without_place(self, running: Running) -> Generator[None]:
+        running.placeless = True
+        self._share.give()
+        try:
+            yield
         finally:
-            if shared:
-                self._share.force()
+            self._share.force()
+            running.placeless = False
 
     # -- the handler, and after it
 

@@ -134,10 +134,14 @@ class Share:
             self._since = time.monotonic()
             places.hold(self, count)
             return count
-        self._turn = asyncio.get_running_loop().create_future()
+        turn = self._turn = asyncio.get_running_loop().create_future()
         places.wait(self)
         try:
-            return 1 if await self._turn else 0
+            return 1 if await turn else 0
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.give()  # it was granted at the same moment
+            raise
         finally:
             self._turn = None
             places.leave(self)
@@ -158,6 +162,13 @@ class Share:
         """Take places whether there are any or not, for events that are here already."""
         if count:
             self._places.hold(self, count)
+
+    def correct(self, count: int) -> None:
+        """Hold so many places from now on, whatever was counted before."""
+        if count > self.held:
+            self._places.hold(self, count - self.held)
+        else:
+            self.give(self.held - count)
 
     def goes_on(self) -> bool:
         """Whether an event that ends hands its place to the next of the same queue."""

@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import Fetched
+from oxherd.queue.inspect import has_due
 from oxherd.queue.job import Job, event_id_text
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
@@ -55,7 +57,9 @@ class QueueWorker:
         route: Route | None,
     ) -> None:
         self._queue = queue
+        self._events = events
         self._share = share
+        self._ordered = ordered
         self._running: dict[asyncio.Task[None], Running] = {}
         self._held_at_stop: list[Running] = []
         self._idle = asyncio.Event()
@@ -63,13 +67,13 @@ class QueueWorker:
         self._draining = False
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
-        self._faults = QueueFaults(name, signals)
-        self._settler = Settler(queue, self._faults, events, running=self._running.__len__, ordered=ordered)
+        self.faults = QueueFaults(name, signals)
+        self._settler = Settler(queue, self.faults, events, running=self._running.__len__, ordered=ordered)
         self._pipeline = Pipeline(
             queue,
             schedulers,
             signals,
-            self._faults,
+            self.faults,
             self._settler,
             events=events,
             is_declared=is_declared,
@@ -77,30 +81,36 @@ class QueueWorker:
             share=share,
             route=route,
         )
-        self._waiter = Waiter(queue.client, queue.keys.slot, queue.keys.marker)
+        self._make_fetcher()
+        self._lease = Lease(queue, self.faults, self._running.values, events)
+
+    def _make_fetcher(self) -> None:
+        self._waiter = Waiter(self._queue.client, self._queue.keys.slot, self._queue.keys.marker)
         self._fetcher = Fetcher(
-            queue,
+            self._queue,
             self._waiter,
-            self._faults,
-            share=share,
-            ordered=ordered,
+            self.faults,
+            share=self._share,
+            ordered=self._ordered,
             begin=self._begin,
             recover=self._requeue_orphans,
             doubtful=self._settler.doubtful,
-            events=events,
+            events=self._events,
         )
-        self._lease = Lease(queue, self._faults, self._running.values, events)
-        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to take events."""
         self._context_at_start = contextvars.copy_context()
-        create = asyncio.get_running_loop().create_task
-        name = self._queue.keys.queue
-        self._tasks = [
-            create(self._fetcher.run(), name=f"oxherd-fetch-{name}"),
-            create(self._lease.run(), name=f"oxherd-lease-{name}"),
-        ]
+        self._start_fetching()
+        self._start_lease()
+
+    def _start_fetching(self) -> None:
+        name = f"oxherd-fetch-{self._queue.keys.queue}"
+        self._fetching = asyncio.get_running_loop().create_task(self._fetcher.run(), name=name)
+
+    def _start_lease(self) -> None:
+        name = f"oxherd-lease-{self._queue.keys.queue}"
+        self._leasing = asyncio.get_running_loop().create_task(self._lease.run(), name=name)
 
     def drain(self) -> None:
         """Begin nothing more; what is held now is what the stop reports on."""
@@ -109,13 +119,14 @@ class QueueWorker:
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """After `drain`: let what runs end until `time_over`, then put back what still runs."""
-        fetching, lease = self._tasks
         await self._fetcher.stop()
-        await _until(time_over, fetching, self._idle)
+        if self._fetching.done():
+            self._start_fetching()  # it had fallen: what its wait brings is still to be taken care of
+        await _until(time_over, self._fetching, self._idle)
         stuck = await self._put_back(list(self._running.values())) if self._running else False
-        fetching.cancel()
-        lease.cancel()
-        await asyncio.wait([fetching, lease])
+        self._fetching.cancel()
+        self._leasing.cancel()
+        await asyncio.wait([self._fetching, self._leasing])
         orphans = await self._last_orphans()
         await self._waiter.close()
         return stopped(self._held_at_stop, stuck=stuck, orphans=orphans)
@@ -147,6 +158,56 @@ class QueueWorker:
             return None
         job = running.job
         return EventAttempt(job.name, event_id_text(self._queue.keys.queue, job.id), job.attempts_made + 1)
+
+    # -- being watched
+
+    @property
+    def asked(self) -> int:
+        """How often the server has said what there is to begin, since the fetching was begun (anew)."""
+        return self._fetcher.asked
+
+    @property
+    def holding(self) -> list[Running]:
+        """The events that hold a place of the worker."""
+        return [running for running in self._running.values() if not running.placeless]
+
+    @property
+    def excused(self) -> bool:
+        """Whether nothing can be expected to begin: the worker stops, or its server has an outage."""
+        return self._draining or self._queue.client.away(self._queue.keys.slot)
+
+    async def has_due(self) -> bool:
+        """Whether events wait that are due; raises as `Client.call`."""
+        return await has_due(self._queue)
+
+    def fallen(self) -> str | None:
+        """What has ended the fetch loop, which nobody stopped."""
+        return None if self._draining else _how_ended(self._fetching)
+
+    def uphold_lease(self) -> None:
+        """Begin the loop that keeps the locks anew, where something has ended it."""
+        error = None if self._draining else _how_ended(self._leasing)
+        if error is not None:
+            message = "the loop that renews the locks had ended; it was begun anew"
+            self.faults.of_job("lock", ErrorInfo(error, message), None)
+            self._start_lease()
+
+    async def fetch_anew(self) -> None:
+        """Begin the fetch loop anew, on new connections; what the old one may have begun is looked for first."""
+        old, waiter, task = self._fetcher, self._waiter, self._fetching
+        task.cancel()
+        await asyncio.wait([task], timeout=_CLEAN_UP_SECONDS)
+        with suppress(RedisUnavailable, ScriptError, TimeoutError):
+            async with asyncio.timeout(_CLEAN_UP_SECONDS):
+                await old.abandon()
+        await waiter.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLEAN_UP_SECONDS):
+                await self._queue.client.reconnect(self._queue.keys.slot)
+        if not self._draining:
+            self._share.correct(len(self.holding))
+            self._make_fetcher()
+            self._start_fetching()
 
     # -- beginning
 
@@ -185,7 +246,7 @@ class QueueWorker:
         abandoned = running.stage is Stage.ABANDONED
         if not task.cancelled() and (error := task.exception()) is not None:
             abandoned = running.unwritten = True
-            self._faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
+            self.faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
         if not abandoned:
             self._fetcher.freed(running.job.token)
         if not running.placeless:
@@ -259,8 +320,16 @@ class QueueWorker:
                 await self._requeue_orphans()
         except (RedisUnavailable, ScriptError, TimeoutError) as error:
             # Their locks run out, and another worker begins them.
-            self._faults.lasting("fetch", error)
+            self.faults.lasting("fetch", error)
         return len(self._settler.doubtful)
+
+
+def _how_ended(task: asyncio.Task[None]) -> str | None:
+    """The name of what has ended a task; None while it goes on."""
+    if not task.done():
+        return None
+    error = None if task.cancelled() else task.exception()
+    return "CancelledError" if error is None else type(error).__name__
 
 
 async def _ended(held: list[Running], seconds: float) -> None:

@@ -48,8 +48,8 @@ class Run:
 class Running:
     """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
-    `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place while its
-    outcome waits for Redis.
+    `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place of the worker
+    while it waits for something else than its handler.
     """
 
     __slots__ = (

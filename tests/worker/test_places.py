@@ -1,0 +1,31 @@
+"""The places of a worker: none is lost, whatever happens while one waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from oxherd.worker.places import Places
+
+
+async def test_a_place_that_is_granted_to_one_that_was_cancelled_is_free_again() -> None:
+    places = Places(1)
+    holds, waits = places.share(), places.share()
+    assert await holds.take(1) == 1
+    waiting = asyncio.create_task(waits.take(1))
+    await asyncio.sleep(0)
+    holds.give()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    assert (places.free, waits.held) == (1, 0)
+    assert await holds.take(1) == 1
+
+
+async def test_what_a_share_holds_can_be_corrected_in_both_directions() -> None:
+    places = Places(3)
+    share = places.share()
+    share.force(5)
+    share.correct(1)
+    assert (places.free, share.held) == (2, 1)
+    share.correct(2)
+    assert (places.free, share.held) == (1, 2)
