@@ -20,6 +20,7 @@ from oxherd.event import Emitted, Event
 from oxherd.masks import Mask
 from oxherd.policy import Keep, Retry
 from oxherd.schedule.cron import Cron, Every
+from oxherd.worker.health import Health
 from oxherd.worker.stopped import StopReport
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "Emitted",
     "Event",
     "Every",
+    "Health",
     "InvalidPayload",
     "Keep",
     "LockLost",

@@ -21,6 +21,7 @@ from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs import LogSubscriber
 from oxherd.worker.events import Processed
+from oxherd.worker.health import Health
 from oxherd.worker.processing import Processing, time_limit
 from oxherd.worker.stopped import StopReport
 
@@ -71,7 +72,7 @@ class Oxherd:
         self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: Portal | None = None
-        self._processing = Processing(self.signals, self._is_declared)
+        self._processing = Processing(self.signals, self._outages, self._is_declared)
         self._entered = 0
         self._pid = os.getpid()
 
@@ -309,6 +310,11 @@ class Oxherd:
         """
         with self._time_limit(timeout) as time_over:
             return await self.stop_when(time_over)
+
+    def health(self) -> Health:
+        """How the processing goes: live, ready, and why not. Asks nobody, and may be called from any thread, also while
+        the event loop is blocked."""
+        return self._processing.health()
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.

@@ -134,12 +134,21 @@ async def test_code_that_holds_the_interpreters_lock_is_named_once_it_lets_go(
 
 
 APP = """
+import threading
+from pathlib import Path
 from oxherd import Oxherd
 
 herd = Oxherd(prefix={prefix!r})
 
 @herd.event("order.placed")
 async def order_placed(number: int) -> None: ...
+
+def look():
+    while True:  # at every moment: also right after the suspension, before anything else
+        if herd.health().blocked_seconds:
+            Path("blocked").touch()
+
+threading.Thread(target=look, daemon=True).start()
 """
 
 
@@ -158,6 +167,7 @@ def test_a_process_that_was_suspended_was_not_blocked(
     worker.wait("event.end", count=2)
     assert worker.stop() == 0
     assert worker.count("worker.blocked") == worker.count("worker.unblocked") == 0
+    assert not (tmp_path / "blocked").exists(), "nor did its health say so"
     event.herd.close_sync()
 
 

@@ -15,6 +15,7 @@ from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.follow import Follower
+from oxherd.worker.health import GroupFacts
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
 from oxherd.worker.stopped import StopReport, total
@@ -114,6 +115,12 @@ class Group:
         reports = [await worker.let_go(processed, time_over) for worker in self._workers.values()]
         await processed.executor.close()
         return total(reports)
+
+    @property
+    def facts(self) -> GroupFacts:
+        """How it goes; may be asked from any thread."""
+        reached = any(worker.asked for worker in list(self._workers.values()))
+        return GroupFacts(self.events, reached, self._watchdog.stuck_seconds, self._watchdog.hanging)
 
     def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
         """The event that a task processes, where it is one of these; may be called from any thread."""

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from oxherd.redis.outage import Outages
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.blocked import LoopWatch
 from oxherd.worker.events import Processed
 from oxherd.worker.group import Group, Queues
+from oxherd.worker.health import Facts, Health, judge
 from oxherd.worker.stopped import StopReport, total
 
 
@@ -21,8 +23,9 @@ class Processing:
     `is_declared` says whether an event of a name (the second) is declared for a queue (the first).
     """
 
-    def __init__(self, signals: Signals, is_declared: Callable[[str, str], bool]) -> None:
+    def __init__(self, signals: Signals, outages: Outages, is_declared: Callable[[str, str], bool]) -> None:
         self._signals = signals
+        self._outages = outages
         self._is_declared = is_declared
         self._groups: dict[str, Group] = {}
         self._ending: list[Group] = []
@@ -52,6 +55,19 @@ class Processing:
             self._groups[queue] = group
             group.add(processed)
             group.start()
+
+    def health(self) -> Health:
+        """How it goes; may be asked from any thread."""
+        watch, ending = self._loop_watch, list(self._ending)
+        groups = list(self._groups.values())
+        return judge(
+            Facts(
+                groups=[group.facts for group in groups or ending],
+                blocked_seconds=watch.blocked_seconds if watch is not None else 0.0,
+                outages=self._outages.nodes(),
+                stopping=bool(ending) and not groups,
+            )
+        )
 
     async def stop(self, names: Iterable[str], time_over: asyncio.Event) -> StopReport | None:
         """Stop the named events, one after the other; the others go on. None where none of them was processed."""

@@ -65,6 +65,7 @@ class QueueWorker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        self._asked_before = 0  # by fetch loops that were begun anew since
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self.faults = QueueFaults(name, signals)
@@ -163,8 +164,8 @@ class QueueWorker:
 
     @property
     def asked(self) -> int:
-        """How often the server has said what there is to begin, since the fetching was begun (anew)."""
-        return self._fetcher.asked
+        """How often the server has said what there is to begin."""
+        return self._asked_before + self._fetcher.asked
 
     @property
     def holding(self) -> list[Running]:
@@ -192,8 +193,9 @@ class QueueWorker:
             self.faults.of_job("lock", ErrorInfo(error, message), None)
             self._start_lease()
 
-    async def fetch_anew(self) -> None:
-        """Begin the fetch loop anew, on new connections; what the old one may have begun is looked for first."""
+    async def fetch_anew(self, *, reconnect: bool) -> None:
+        """Begin the fetch loop anew, with a new connection to wait on, and a new one for all calls if `reconnect`; what
+        the old loop may have begun is looked for first."""
         old, waiter, task = self._fetcher, self._waiter, self._fetching
         task.cancel()
         await asyncio.wait([task], timeout=_CLEAN_UP_SECONDS)
@@ -201,10 +203,12 @@ class QueueWorker:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 await old.abandon()
         await waiter.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLEAN_UP_SECONDS):
-                await self._queue.client.reconnect(self._queue.keys.slot)
+        if reconnect:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLEAN_UP_SECONDS):
+                    await self._queue.client.reconnect(self._queue.keys.slot)
         if not self._draining:
+            self._asked_before += old.asked
             self._share.correct(len(self.holding))
             self._make_fetcher()
             self._start_fetching()

@@ -74,27 +74,32 @@ class Watchdog:
             if fallen is not None:
                 await self._begin_anew(watched, f"the loop that begins events had ended ({fallen}); it is begun anew")
                 return
-            if worker.asked != watched.asked:
+            if worker.asked != watched.asked or not expected or worker.excused:
                 watched.asked, watched.asked_at, watched.anew_since = worker.asked, now, None
-            elif not expected or worker.excused:
-                watched.asked_at = now
-            elif now - watched.asked_at >= STUCK_SECONDS and await worker.has_due():
+            elif now - watched.asked_at < STUCK_SECONDS:
+                return
+            elif not await worker.has_due():
+                watched.anew_since = None
+            else:
                 message = (
                     f"events wait, places are free, and nothing was fetched for {STUCK_SECONDS:.0f} s; "
                     "the fetching is begun anew, on new connections"
                 )
                 await self._begin_anew(watched, message)
         except (RedisUnavailable, ScriptError):  # an outage, or a damaged key, which is reported by whoever fetches
-            watched.asked_at = now
+            watched.asked_at, watched.anew_since = now, None
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the last one that looks
             worker.faults.lasting("fetch", error)
 
     async def _begin_anew(self, watched: _Watched, message: str) -> None:
         watched.worker.faults.lasting("fetch", NoProgress(message))
-        if watched.anew_since is None:
+        first = watched.anew_since is None
+        if first:
             watched.anew_since = time.monotonic()
-        await watched.worker.fetch_anew()
-        watched.asked, watched.asked_at = 0, time.monotonic()
+        # Where the first new connections did not help, further ones would only disturb the other queues of the node.
+        before = watched.worker.asked
+        await watched.worker.fetch_anew(reconnect=first)
+        watched.asked, watched.asked_at = before, time.monotonic()
 
     async def _look_for_hanging(self, holding: list[Running], *, room: bool) -> None:
         """Say once, until there is room again, that every place is taken by a handler that does not end."""
