@@ -257,7 +257,9 @@ def test_the_process_list_of_workers_and_the_processes_of_handlers(
     in_code = given == "in code"
     (tmp_path / "app.py").write_text(APP.replace("URL", repr(url) if in_code else "None"))
     supervisor = start_worker("--processes", "2", url="" if in_code else url)
-    Oxherd(url).declare("order.placed", dict[str, int]).emit_sync({})
+    herd = Oxherd(url)
+    herd.declare("order.placed", dict[str, int]).emit_sync({})
+    herd.close_sync()
     supervisor.wait("event.end", outcome="completed")
     family = [supervisor.process.pid, *_descendants(supervisor.process.pid)]
     assert len(family) == 4
