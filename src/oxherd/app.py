@@ -94,6 +94,7 @@ class Oxherd:
         key: Callable[[Any], object] | None = None,
         ordered: bool = False,
         once: Seconds | None = None,
+        durable: bool = False,
         sanitize: Callable[[Any], Any] | None = None,
         run_in: RunIn | None = None,
     ) -> Decorator:
@@ -116,6 +117,7 @@ class Oxherd:
                 in between: the next begins once the one before is completed or has failed for good.
             once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
                 and removed; at least the herd's `emit_timeout`. See `Event.emit`.
+            durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
             sanitize: what of a payload the log may show; see `Event.sanitize`.
             run_in: "thread" (the default of a `def`) or "process".
 
@@ -141,6 +143,7 @@ class Oxherd:
                 key=key,
                 ordered=ordered,
                 once=once,
+                durable=durable,
                 sanitize=sanitize,
             )
             event.set_handler(function, run_in, scope)
@@ -166,6 +169,7 @@ class Oxherd:
         key: Callable[[P], object] | None = None,
         ordered: bool = False,
         once: Seconds | None = None,
+        durable: bool = False,
         sanitize: Callable[[P], Any] | None = None,
     ) -> Event[P, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
@@ -184,6 +188,7 @@ class Oxherd:
             key=key,
             ordered=ordered,
             once=once,
+            durable=durable,
         )
         self._check_shards(declaration)
         if name in self._events:

@@ -53,6 +53,7 @@ class Declaration:
     key: Callable[[Any], object] | None
     ordered: bool
     once_ms: int
+    durable: bool
     options: dict[str, Any] = field(repr=False)
 
     @property
@@ -87,6 +88,7 @@ def declare(
     key: Callable[[Any], object] | None,
     ordered: bool,
     once: Seconds | None,
+    durable: bool,
 ) -> Declaration:
     """A declaration, or a DeclarationError that says which value cannot work."""
     check_name(name)
@@ -108,6 +110,7 @@ def declare(
         key=key,
         ordered=ordered,
         once_ms=milliseconds_once(name, once),
+        durable=check_durable(name, durable),
         options={**retry.options, **keep.options},
     )
 
@@ -163,6 +166,13 @@ def milliseconds_once(name: str, once: Seconds | None) -> int:
         DeclarationError: it is not a number or a timedelta of at most a century.
     """
     return 0 if once is None else math.ceil(seconds(once, f"{name}: once", most=LONGEST) * 1000)
+
+
+def check_durable(name: str, durable: bool) -> bool:
+    """`durable` of an event or an emit, or a DeclarationError."""
+    if not isinstance(durable, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{name}: durable must be True or False.")
+    return durable
 
 
 def check_priority(priority: int) -> int:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from oxherd.declaration import Declaration
-from oxherd.errors import EmitError, RedisUnavailable
+from oxherd.errors import EmitError, NotDurable, RedisUnavailable
 from oxherd.link import Link
 from oxherd.queue.job import NewJob
 from oxherd.queue.queue import BullQueue
-from oxherd.redis.client import Attempts, ScriptError
+from oxherd.redis.attempts import Attempts, Unconfirmed
+from oxherd.redis.client import ScriptError
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
@@ -38,8 +39,12 @@ class Emitter:
             if self._declaration.says_shards:
                 await link.sharded(self._declaration).ready()
             # The id may be stored since the event had other shards.
-            if own_id and self._declaration.own_queue and await link.sharded(self._declaration).holds(job):
-                return
+            if own_id and self._declaration.own_queue:
+                holder = await link.sharded(self._declaration).holder(job)
+                if holder is not None and not job.durable:
+                    return
+                # Stored is not confirmed: where it is, it adds no second one, and is waited for.
+                queue = holder or queue
             await queue.add(job, deadline=deadline, attempts=attempts)
 
         await self._acknowledge(job, add)
@@ -96,7 +101,11 @@ class Emitter:
         try:
             async with asyncio.timeout(limit):
                 await send(time.monotonic() + limit, attempts)
+        except Unconfirmed as error:
+            raise self._not_durable(error, attempts.maybe_applied) from None
         except (RedisUnavailable, TimeoutError) as error:
+            if attempts.unconfirmed is not None:
+                raise self._not_durable(attempts.unconfirmed, attempts.maybe_applied) from None
             cause = error
         except ScriptError as error:
             cause = error
@@ -113,6 +122,24 @@ class Emitter:
         return EmitError(
             f"{self._declaration.name} was not acknowledged ({why.rstrip('.')}); {hint}.", maybe_stored=maybe_stored
         )
+
+    def _not_durable(self, error: Unconfirmed, maybe_stored: bool) -> NotDurable:
+        name = self._declaration.name
+        where = "is stored on the primary" if error.stored else "may be stored" if maybe_stored else "is not stored"
+        if error.why:
+            text = f"{name} cannot be made durable, and {where}: {error.why}."
+        elif error.missing == "replicas":
+            text = (
+                f"{name} {where}, but {error.confirmed} of {error.wanted} replicas confirmed in time that they have "
+                "what was written; see to the replicas, and emit it again with the same id."
+            )
+        else:
+            text = (
+                f"{name} {where}, but its disk did not confirm in time that it has what was written; "
+                "see to the disk and appendfsync, and emit it again with the same id."
+            )
+        replicas = (error.confirmed, error.wanted) if error.missing == "replicas" else (0, 0)
+        return NotDurable(text, missing=error.missing, replicas=replicas, maybe_stored=maybe_stored)
 
     def _fault(self, source: str, error: BaseException, job: NewJob | None = None) -> None:
         self._signals.emit(

@@ -9,6 +9,7 @@
     │   ├── PayloadTooLarge   the payload is over the event's limit
     │   └── ConfigError       a URL, module or option that cannot be used
     ├── EmitError             the queue did not acknowledge an event
+    │   └── NotDurable        the replicas, or the disk, did not confirm a durable one
     ├── RedisUnavailable      the server could not be reached, or does not serve us
     ├── ServerError           the embedded server or the local cluster could not be started
     └── Discard               raised by a handler: this event fails now, without another attempt
@@ -19,7 +20,7 @@ A message is one sentence with the remedy. None holds a payload, a password or a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 
 class OxherdError(Exception):
@@ -66,6 +67,28 @@ class EmitError(OxherdError):
         super().__init__(message)
         self.emitted = list(emitted)
         self.maybe_stored = maybe_stored
+
+
+class NotDurable(EmitError):
+    """A durable event was not confirmed within the deadline, or the server has nothing that could confirm it.
+
+    `missing` is who did not: `replicas` or `disk`; `replicas` are how many confirmed it and how many were asked,
+    (0, 0) where the disk was. With `maybe_stored` the primary has it, or may have: it may be processed, and be lost
+    with that server. Emitting again with the same `id` asks for the confirmation again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Literal["replicas", "disk"],
+        replicas: tuple[int, int] = (0, 0),
+        emitted: Sequence[Any] = (),
+        maybe_stored: bool = False,
+    ) -> None:
+        super().__init__(message, emitted=emitted, maybe_stored=maybe_stored)
+        self.missing: Literal["replicas", "disk"] = missing
+        self.replicas = replicas
 
 
 class RedisUnavailable(OxherdError):

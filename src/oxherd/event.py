@@ -18,13 +18,14 @@ from oxherd.declaration import (
     Handler,
     RunIn,
     caller_scope,
+    check_durable,
     check_name,
     check_priority,
     inspect_handler,
     milliseconds_once,
 )
 from oxherd.emitting import Emitter
-from oxherd.errors import DeclarationError, EmitError, OxherdError, UsageError
+from oxherd.errors import DeclarationError, EmitError, NotDurable, OxherdError, UsageError
 from oxherd.policy import Seconds, seconds
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import NewJob
@@ -41,6 +42,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _AT_ONCE = 500
+_DURABLE_AT_ONCE = 5000  # each time, a disk may take a second to confirm them
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Event(Generic[P, R]):
         priority: int = 0,
         id: UUID | None = None,  # noqa: A002
         once: Seconds | None = None,
+        durable: bool | None = None,
     ) -> Emitted[R]:
         """Put an event on its queue and wait until Redis has acknowledged it.
 
@@ -142,19 +145,23 @@ class Event(Generic[P, R]):
                 emit makes no second event.
             once: seconds, or a timedelta, for which the id makes no second event even if the first has been processed
                 and removed; this emit's own retries after a lost answer included. None: as the event says; 0: not.
+            durable: wait until the server's replicas have it (WAIT) or, where there are none, its disk (WAITAOF). None:
+                as the event says.
 
         Raises:
             InvalidPayload: the payload does not fit the event's type; nothing is sent.
             PayloadTooLarge: its JSON is over `max_payload` bytes; nothing is sent.
             UsageError: a delay, priority, id or once that is not one; nothing is sent.
             EmitError: Redis did not acknowledge it within the deadline (10 seconds unless the herd says otherwise).
+            NotDurable: a durable one was not confirmed within the deadline; or, at once, the server has neither a
+                replica nor a disk that could confirm it. Says which, and whether it may be stored.
             ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
 
         Redis: addMany, a script of ours that stands for BullMQ's addStandardJob and takes what is emitted at the same
         moment; addDelayedJob with a delay, addPrioritizedJob with a priority. Tried again through outages with the same
         id until the deadline. `once` is BullMQ's deduplication by the event's own id: the key `de:<id>` of the queue.
         """
-        job, event_id = self._new_job(payload, delay, priority, id, once)
+        job, event_id = self._new_job(payload, delay, priority, id, once, durable)
         link = await self._herd.link()
         await self._emitter.add(link, job, own_id=id is not None)
         return Emitted(event_id, self.name)
@@ -167,19 +174,22 @@ class Event(Generic[P, R]):
         delay: Seconds | None = None,
         priority: int = 0,
         once: Seconds | None = None,
+        durable: bool | None = None,
     ) -> list[Emitted[R]]:
         """Put many events on their queue, in order; all are validated before the first is sent. As `emit`.
 
         Raises:
-            EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged.
+            EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged (and confirmed, where
+                it is durable).
         """
-        jobs = [self._new_job(payload, delay, priority, None, once)[0] for payload in payloads]
+        jobs = [self._new_job(payload, delay, priority, None, once, durable)[0] for payload in payloads]
         link = await self._herd.link()
         # Each one's queue is known before the first is sent: a key function may fail.
         routed = [(job, self._emitter.queue(link, job, own_id=False)) for job in jobs]
         emitted: list[Emitted[R]] = []
-        for start in range(0, len(jobs), _AT_ONCE):
-            chunk = routed[start : start + _AT_ONCE]
+        at_once = _DURABLE_AT_ONCE if jobs and jobs[0].durable else _AT_ONCE
+        for start in range(0, len(jobs), at_once):
+            chunk = routed[start : start + at_once]
             failures = await self._emitter.add_many(link, chunk)
             emitted += [Emitted(UUID(job.id), self.name) for job, _ in chunk if job.id not in failures]
             if failures:
@@ -195,9 +205,12 @@ class Event(Generic[P, R]):
         priority: int = 0,
         id: UUID | None = None,  # noqa: A002
         once: Seconds | None = None,
+        durable: bool | None = None,
     ) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks until it is acknowledged."""
-        return self._herd.run_sync(self.emit(payload, delay=delay, priority=priority, id=id, once=once))
+        return self._herd.run_sync(
+            self.emit(payload, delay=delay, priority=priority, id=id, once=once, durable=durable)
+        )
 
     def emit_many_sync(
         self,
@@ -207,9 +220,10 @@ class Event(Generic[P, R]):
         delay: Seconds | None = None,
         priority: int = 0,
         once: Seconds | None = None,
+        durable: bool | None = None,
     ) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
-        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority, once=once))
+        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority, once=once, durable=durable))
 
     # -- scheduling
 
@@ -287,7 +301,13 @@ class Event(Generic[P, R]):
     # -- inside
 
     def _new_job(
-        self, payload: Any, delay: Seconds | None, priority: int, event_id: UUID | None, once: Seconds | None
+        self,
+        payload: Any,
+        delay: Seconds | None,
+        priority: int,
+        event_id: UUID | None,
+        once: Seconds | None,
+        durable: bool | None,
     ) -> tuple[NewJob, UUID]:
         declaration = self.declaration
         if event_id is None:
@@ -300,8 +320,10 @@ class Event(Generic[P, R]):
             if declaration.ordered:
                 raise UsageError(f"{self.name}: an ordered event has no priorities; leave priority out.")
         once_ms = declaration.once_ms if once is None else milliseconds_once(self.name, once)
+        durable = declaration.durable if durable is None else check_durable(self.name, durable)
         data = declaration.payload.encode(payload)
-        return NewJob(str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms), event_id
+        job = NewJob(str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms, durable)
+        return job, event_id
 
     def _scheduler(self, name: str) -> str:
         check_name(name, "schedule")
@@ -327,4 +349,7 @@ def _midway(errors: list[BaseException], emitted: list[Emitted[Any]], wanted: in
     if not isinstance(first, OxherdError) or wanted == 1:
         return first
     maybe = any(isinstance(error, EmitError) and error.maybe_stored for error in errors)
-    return EmitError(f"{len(emitted)} of {wanted} were acknowledged: {first}", emitted=emitted, maybe_stored=maybe)
+    text = f"{len(emitted)} of {wanted} were acknowledged: {first}"
+    if isinstance(first, NotDurable):
+        return NotDurable(text, missing=first.missing, replicas=first.replicas, emitted=emitted, maybe_stored=maybe)
+    return EmitError(text, emitted=emitted, maybe_stored=maybe)

@@ -52,19 +52,21 @@ class Sharded:
         word = self._word(job, own_id=own_id)
         return self._queues[next(self._turns) if word is None else shard_of(word, len(self._queues))]
 
-    async def holds(self, job: NewJob) -> bool:
-        """Whether a job of that id, which the caller has chosen, is stored since the event had other shards; or was, if
-        it is to be added once.
+    async def holder(self, job: NewJob) -> BullQueue | None:
+        """Which queue holds a job of that id, which the caller has chosen, since the event had other shards; or has
+        held it, if it is to be added once.
 
         What does not answer within a second is taken for holding none.
         """
         word = self._word(job, own_id=True) or b""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                looks = [self._exists(number, word, job) for number in await self._numbers()]
-                return True in await asyncio.gather(*looks, return_exceptions=True)
+                queues = [self._place(number, word) for number in await self._numbers()]
+                looks = [queue.holds(job.id, marked=job.once_ms > 0) for queue in queues]
+                answers = await asyncio.gather(*looks, return_exceptions=True)
         except (RedisUnavailable, ScriptError, TimeoutError):  # reported as an outage, if it is one
-            return False
+            return None
+        return next((queue for queue, answer in zip(queues, answers, strict=True) if answer is True), None)
 
     def _word(self, job: NewJob, *, own_id: bool) -> bytes | None:
         declaration = self._declaration
@@ -79,6 +81,5 @@ class Sharded:
             self._looked_at = time.monotonic()
         return self._others
 
-    async def _exists(self, number: int, word: bytes, job: NewJob) -> bool:
-        queue = self._queue_named(shard_queues(self._declaration.name, number)[shard_of(word, number)])
-        return await queue.holds(job.id, marked=job.once_ms > 0)
+    def _place(self, number: int, word: bytes) -> BullQueue:
+        return self._queue_named(shard_queues(self._declaration.name, number)[shard_of(word, number)])

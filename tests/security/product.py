@@ -266,6 +266,24 @@ async def lost_answers(run: Run) -> None:
         await run.ended("order.cut", 1)
 
 
+async def durable(run: Run) -> None:
+    """Events that replicas or the disk confirm, of each kind; the mark of an id that makes one event only."""
+    herd = run.herd()
+
+    @herd.event("order.durable", durable=True, once=60)
+    async def kept(order: Order) -> None: ...
+
+    async with herd:
+        own = uuid4()
+        await kept.emit(Order(), id=own)
+        await kept.emit(Order(), id=own)
+        await kept.emit_many([Order(number=n) for n in range(5)])
+        await kept.emit(Order(), delay=0.05)
+        await kept.emit(Order(), priority=1)
+        await kept.start()
+        await run.ended("order.durable", 8)
+
+
 PARTS: tuple[Callable[[Run], Awaitable[None]], ...] = (emitting, outcomes, schedules, shards, stopping, commands)
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Callable[[Run], Awaitable[None]], ...] = (shared, lost_answers)

@@ -15,15 +15,16 @@ from oxherd.queue import scripts
 from oxherd.queue.keys import QueueKeys
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.sentinel import LocalSentinel
+from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess, until
 from tests.interop.node_script import NodeScript
 from tests.node import node_packages, require_node
-from tests.security.product import Order, Run, whole_range
+from tests.security.product import Order, Run, durable, whole_range
 from tests.security.rights import ADMIN, ADMIN_PASSWORD, EVERYTHING, PASSWORD, USER, Place, documented, granted, guarded
 
 # What stands in BullMQ's scripts, on ways that nothing of ours takes.
 NOT_REACHED = {
-    "lpos": "for a job that is added with a deduplication id; ours have none",
+    "lpos": "for a job that replaces the next one of its deduplication id; ours do not",
     "persist": "the same",
     "ltrim": "for the numbers that a worker collects where it is asked to; ours never is",
 }
@@ -72,11 +73,12 @@ async def test_the_documented_rights_are_enough_on_a_cluster(run: Callable[[Plac
         for node in cluster.nodes:
             node.command("ACL", "SETUSER", ADMIN, *EVERYTHING)
         addresses = [("127.0.0.1", node.port) for node in cluster.nodes]
-        with guarded(cluster.url, addresses, "", "cluster") as place:
+        with guarded(cluster.url, addresses, "", "cluster", "replicas") as place:
             await whole_range(run(place))
+            await durable(run(place))
             await _move_and_fail_over(cluster, run(place))
             assert place.refusals() == []
-            assert granted("", "cluster") <= set(place.called()) | {"select"}
+            assert granted("", "cluster", "replicas") <= set(place.called()) | {"select"}
     finally:
         await asyncio.to_thread(cluster.stop)
 
@@ -121,14 +123,24 @@ async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[
         for server in sentinel.servers:
             server.command("ACL", "SETUSER", "default", "off")
         url = f"{sentinel.url}?sentinel_username={USER}&sentinel_password={PASSWORD}"
-        with guarded(url, [("127.0.0.1", sentinel.servers[0].port)], "", "sentinel") as place:
+        with guarded(url, [("127.0.0.1", sentinel.servers[0].port)], "", "sentinel", "replicas") as place:
             await whole_range(run(place))
+            await durable(run(place))
             assert place.refusals() == []
-            assert granted("sentinel") <= set(place.called())
+            assert granted("sentinel", "replicas") <= set(place.called())
             for each in sentinel.sentinels:
                 assert each.command("ACL", "LOG") == []
     finally:
         await asyncio.to_thread(sentinel.stop)
+
+
+async def test_the_documented_rights_are_enough_where_the_disk_confirms(run: Callable[[Place], Run]) -> None:
+    with StandaloneServer(settings={"appendonly": "yes"}) as server:
+        server.command("ACL", "SETUSER", ADMIN, *EVERYTHING)
+        with guarded(server.url, [("127.0.0.1", server.port)], "", "disk") as place:
+            await durable(run(place))
+            assert place.refusals() == []
+            assert granted("disk") <= set(place.called())
 
 
 @pytest.mark.node

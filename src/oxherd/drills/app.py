@@ -42,7 +42,6 @@ class Setup:
     memory: int = 0
     shared: bool = False
     extra: bool = False
-    durable: bool = False
 
     def json(self) -> str:
         """As the environment carries it."""

@@ -62,7 +62,6 @@ class Scene:
             prefix=f"drill{uuid4().hex[:10]}",
             effects=str(folder / "effects"),
             concurrency=self.rng.randint(3, 8),
-            durable=drill.durable,
         )
         if drill.app:
             self.setup = replace(self.setup, **drill.app)
@@ -76,6 +75,9 @@ class Scene:
             rate=self.rng.uniform(60, 140),
             extra=0.3 if self.setup.shared else 0.0,
         )
+        if drill.durable:
+            # Without the mark, an emit that is tried again after its event has run would make another.
+            self.load.options = {"durable": True, "once": 60}
         self.mended_at = 0.0
         self.quiet_at = 0.0
         self.erased_at: float | None = None

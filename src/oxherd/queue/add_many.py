@@ -34,27 +34,30 @@ class AddMany:
         self._waiting: list[asyncio.Future[None]] = []
         self._sent = Attempts()
         self._bytes = 0
+        self._until = 0.0
         self._options: tuple[dict[str, Any], bytes] = ({}, pack({}))
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def add(self, job: NewJob, attempts: Attempts | None) -> None:
+    async def add(self, job: NewJob, attempts: Attempts | None, until: float) -> None:
         """Add a job, together with others that are added in the same turn; one attempt.
 
+        A durable one has `until` (monotonic seconds) to be confirmed.
+
         Raises:
-            RedisUnavailable, ScriptError: as `Client.script`; `attempts` notes whether it may be stored.
+            RedisUnavailable, ScriptError, Unconfirmed: as `Client.script`; `attempts` notes what is known of it.
         """
-        future, sent = self._gather(job)
+        future, sent = self._gather(job, until)
         await _noted(future, sent, attempts)
 
-    async def add_all(self, jobs: list[NewJob], attempts: Attempts | None) -> None:
-        """Add one of `batches`, in order, with one script; one attempt. Raises as `add`, for all of them."""
+    async def add_all(self, jobs: list[NewJob], attempts: Attempts | None, until: float) -> None:
+        """Add one of `batches`, in order, with one script; one attempt. As `add`, for all of them."""
         self._send_gathered()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sent = Attempts()
-        self._send(jobs, [future], sent)
+        self._send(jobs, [future], sent, until)
         await _noted(future, sent, attempts)
 
-    def _gather(self, job: NewJob) -> tuple[asyncio.Future[None], Attempts]:
+    def _gather(self, job: NewJob, until: float) -> tuple[asyncio.Future[None], Attempts]:
         loop = asyncio.get_running_loop()
         if self._gathered and not _alike(self._gathered[0], job):
             self._send_gathered()
@@ -65,6 +68,7 @@ class AddMany:
         self._gathered.append(job)
         self._waiting.append(future)
         self._bytes += len(job.data)
+        self._until = max(self._until, until)
         if len(self._gathered) >= _MOST_AT_ONCE or self._bytes > _MOST_BYTES:
             self._send_gathered()
         return future, sent
@@ -73,11 +77,12 @@ class AddMany:
         jobs, self._gathered = self._gathered, []
         waiting, self._waiting = self._waiting, []
         sent, self._sent = self._sent, Attempts()
+        until, self._until = self._until, 0.0
         self._bytes = 0
         if jobs:
-            self._send(jobs, waiting, sent)
+            self._send(jobs, waiting, sent, until)
 
-    def _send(self, jobs: list[NewJob], waiting: list[asyncio.Future[None]], sent: Attempts) -> None:
+    def _send(self, jobs: list[NewJob], waiting: list[asyncio.Future[None]], sent: Attempts, until: float) -> None:
         each: list[Argument] = []
         for job in jobs:
             each += (job.id, job.data)
@@ -85,6 +90,9 @@ class AddMany:
         declared = (*self._keys, self._base + first.id)
         arguments = (*declared, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)
         client = self._client
+        if first.durable:
+            self._start_for(waiting, self._script(arguments, None, waiting, sent, until))
+            return
         begun = client.begin(self._slot, add_many(), arguments)
         if begun is None:
             self._start(self._send_connected(jobs, waiting, sent))
@@ -99,10 +107,25 @@ class AddMany:
 
         begun.future.add_done_callback(answered)
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(coroutine)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+        return task
+
+    def _start_for(self, waiting: list[asyncio.Future[None]], coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start what is to end once nobody waits for it: whoever gave up was told what is known by then."""
+        task = self._start(coroutine)
+        left = len(waiting)
+
+        def leave(_: asyncio.Future[None]) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                task.cancel()
+
+        for future in waiting:
+            future.add_done_callback(leave)
 
     async def _send_connected(self, jobs: list[NewJob], waiting: list[asyncio.Future[None]], sent: Attempts) -> None:
         """Send once there is a connection, unless nobody waits any more: whoever gave up was told: not stored."""
@@ -115,14 +138,19 @@ class AddMany:
             jobs = [job for job, future in zip(jobs, waiting, strict=True) if not future.done()]
         waiting = [future for future in waiting if not future.done()]
         if waiting:
-            self._send(jobs, waiting, sent)
+            self._send(jobs, waiting, sent, 0.0)
 
     async def _script(
-        self, arguments: tuple[Argument, ...], begun: Begun, waiting: list[asyncio.Future[None]], sent: Attempts
+        self,
+        arguments: tuple[Argument, ...],
+        begun: Begun | None,
+        waiting: list[asyncio.Future[None]],
+        sent: Attempts,
+        until: float | None = None,
     ) -> None:
-        attempts = Attempts()
+        attempts = Attempts() if begun is not None else sent
         try:
-            await self._client.script(self._slot, add_many(), arguments, attempts=attempts, begun=begun)
+            await self._client.script(self._slot, add_many(), arguments, attempts=attempts, begun=begun, until=until)
         except Exception as error:  # noqa: BLE001 - each of the callers gets it
             sent.maybe_applied = attempts.maybe_applied
             _deliver(waiting, error)
@@ -137,7 +165,12 @@ class AddMany:
 
 
 def _alike(one: NewJob, other: NewJob) -> bool:
-    return one.options is other.options and one.name == other.name and one.once_ms == other.once_ms
+    return (
+        one.options is other.options
+        and one.name == other.name
+        and one.once_ms == other.once_ms
+        and one.durable == other.durable
+    )
 
 
 def batches(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
@@ -155,12 +188,13 @@ def batches(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
 
 
 async def _noted(future: asyncio.Future[None], sent: Attempts, attempts: Attempts | None) -> None:
-    """Wait for the answer; `attempts` knows, also when this is cancelled, whether the script may have run."""
+    """Wait for the answer; `attempts` knows, also when this is cancelled, what is known of the script."""
     try:
         await future
     except BaseException:
         if attempts is not None:
             attempts.maybe_applied = attempts.maybe_applied or sent.maybe_applied
+            attempts.unconfirmed = sent.unconfirmed or attempts.unconfirmed
         raise
 
 

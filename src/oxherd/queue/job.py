@@ -80,7 +80,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one."""
+    """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one.
+
+    `durable`: it is added once the replicas, or the disk, have it.
+    """
 
     id: str
     name: str
@@ -89,6 +92,7 @@ class NewJob:
     delay_ms: int = 0
     priority: int = 0
     once_ms: int = 0
+    durable: bool = False
 
 
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.

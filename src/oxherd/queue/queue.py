@@ -47,11 +47,11 @@ class BullQueue:
         """Add a job; the same id adds no second one while the first is stored, nor within the job's `once_ms`.
 
         Scripts: addStandardJob (or ours for several), addDelayedJob, addPrioritizedJob. Tried again through outages
-        until `deadline` (monotonic seconds).
+        until `deadline` (monotonic seconds); a durable one raises `Unconfirmed` where it is not confirmed by then.
         """
         many = self._add_many
         if many is not None and not job.delay_ms and not job.priority:
-            await insist(lambda: many.add(job, attempts), deadline=deadline, attempts=attempts)
+            await insist(lambda: many.add(job, attempts, deadline), deadline=deadline, attempts=attempts)
             return
         k = self.keys
         options = job.options
@@ -71,7 +71,8 @@ class BullQueue:
             name = "addStandardJob"
             keys = (k.wait, k.paused, k.meta, k.id, k.completed, k.delayed, k.active, k.events, k.marker)
         arguments = (*keys, packed, job.data, pack(options))
-        await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts)
+        until = deadline if job.durable else None
+        await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts, until=until)
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Jobs in pieces for `add_all`, each of which is added whole or not at all."""
@@ -85,7 +86,7 @@ class BullQueue:
         if many is None or len(jobs) == 1:
             await self.add(jobs[0], deadline=deadline, attempts=attempts)
         else:
-            await insist(lambda: many.add_all(jobs, attempts), deadline=deadline, attempts=attempts)
+            await insist(lambda: many.add_all(jobs, attempts, deadline), deadline=deadline, attempts=attempts)
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""

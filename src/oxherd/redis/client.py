@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import hiredis
 from redis.crc import key_slot as _key_slot
 from redis.exceptions import (
     AskError,
@@ -21,12 +20,13 @@ from redis.exceptions import (
 )
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.attempts import Attempts
 from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.topology import Topology, make_topology
 from oxherd.redis.url import Address, RedisURL
-from oxherd.redis.wire import Wire
+from oxherd.redis.wire import Wire, pack
 
 Argument = str | bytes | int | float
 T = TypeVar("T")
@@ -34,8 +34,7 @@ T = TypeVar("T")
 _REDIRECTIONS = 16
 _FIRST_RETRY_SECONDS = 0.02
 _LAST_RETRY_SECONDS = 0.5
-_pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", hiredis).pack_command  # its stub takes one word only
-_ASKING = _pack(("ASKING",))
+_ASKING = pack(("ASKING",))
 
 
 class ScriptError(Exception):
@@ -52,16 +51,6 @@ class Script:
     keys: int
 
 
-@dataclass(slots=True)
-class Attempts:
-    """What is known of a call that may be sent more than once."""
-
-    maybe_applied: bool = False
-    """An attempt was sent, and its answer is not known (or not yet)."""
-    last: RedisUnavailable | None = None
-    """Why the last attempt failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A command that is on its way already."""
@@ -73,12 +62,12 @@ class Begun:
 
 def pack_command(*command: Argument) -> bytes:
     """A command as it is sent."""
-    return _pack(command)
+    return pack(command)
 
 
 def pack_script(script: Script, arguments: tuple[Argument, ...]) -> bytes:
     """A script's call as it is sent; the server must know the script."""
-    return _pack((b"EVALSHA", script.sha, script.keys, *arguments))
+    return pack((b"EVALSHA", script.sha, script.keys, *arguments))
 
 
 def key_slot(key: str) -> int:
@@ -101,7 +90,7 @@ class Client:
             RedisUnavailable: the server cannot be reached or does not serve us now.
             ScriptError: the server answered with an error of the command itself.
         """
-        return await self._attempt(slot, _pack(command), None if quiet else str(command[0]))
+        return await self._attempt(slot, pack(command), None if quiet else str(command[0]))
 
     async def connected(self, slot: int) -> None:
         """Connect to the node that serves `slot`, unless that is done. Raises RedisUnavailable as `call`."""
@@ -131,17 +120,19 @@ class Client:
         *,
         attempts: Attempts | None = None,
         begun: Begun | None = None,
+        until: float | None = None,
     ) -> Any:
         """One attempt at a script; `arguments` are its keys, then its arguments. Raises as `call` does.
 
-        `begun` is what `begin` answered for the same script and arguments.
+        `begun` is what `begin` answered for the same script and arguments. With `until` (monotonic seconds) it is
+        answered once the replicas, or the disk, have what it wrote; raises `Unconfirmed` where they do not.
         """
         packed = pack_script(script, arguments) if begun is None else begun.packed
         try:
-            return await self._attempt(slot, packed, script, attempts, begun)
+            return await self._attempt(slot, packed, script, attempts, begun, until)
         except NoScriptError:
-            packed = _pack((b"EVAL", script.text, script.keys, *arguments))
-            return await self._attempt(slot, packed, script, attempts)
+            packed = pack((b"EVAL", script.text, script.keys, *arguments))
+            return await self._attempt(slot, packed, script, attempts, until=until)
 
     async def persist(
         self,
@@ -151,13 +142,16 @@ class Client:
         *,
         deadline: float | None = None,
         attempts: Attempts | None = None,
+        until: float | None = None,
     ) -> Any:
         """A script that must succeed: tried again through outages until `deadline` (monotonic seconds, None: for ever).
 
-        `attempts` tells, also when this is cancelled, whether one of the attempts may have run.
+        `attempts` tells, also when this is cancelled, whether one of the attempts may have run. `until` as `script`.
         """
         return await insist(
-            lambda: self.script(slot, script, arguments, attempts=attempts), deadline=deadline, attempts=attempts
+            lambda: self.script(slot, script, arguments, attempts=attempts, until=until),
+            deadline=deadline,
+            attempts=attempts,
         )
 
     def away(self, slot: int) -> bool:
@@ -184,6 +178,7 @@ class Client:
         called: Script | str | None,
         attempts: Attempts | None = None,
         begun: Begun | None = None,
+        until: float | None = None,
     ) -> Any:
         topology = self.topology
         node = topology.current(slot) or await topology.node(slot) if begun is None else begun.node
@@ -192,10 +187,12 @@ class Client:
             try:
                 if begun is not None:
                     future, begun = begun.future, None
+                elif until is not None:
+                    future = _confirmed(node, packed, asking, until, attempts)
                 else:
                     wire: Wire = node.live or await node.wire()
                     future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
-                if attempts is None:
+                if attempts is None or until is not None:
                     reply = await future
                 else:
                     reply = await _noting(future, attempts)
@@ -206,8 +203,6 @@ class Client:
             except AskError as error:
                 node, asking = topology.at(_address(error)), True
                 continue
-            except NoScriptError:
-                raise
             except ResponseError as error:
                 raise await self._refused(node, slot, error, called, attempts) from None
             except RedisUnavailable as error:
@@ -222,6 +217,8 @@ class Client:
     async def _refused(
         self, node: Node, slot: int, error: ResponseError, called: Script | str | None, attempts: Attempts | None
     ) -> Exception:
+        if isinstance(error, NoScriptError):
+            return error
         fault = server_state(error, node.name, called.text if isinstance(called, Script) else b"")
         if fault is None:
             return ScriptError(describe(error))
@@ -251,6 +248,11 @@ class Client:
 
 def _cause(called: Script | str) -> str:
     return called if isinstance(called, str) else called.name
+
+
+def _confirmed(node: Node, packed: bytes, asking: bool, until: float, attempts: Attempts | None) -> asyncio.Future[Any]:
+    attempts = attempts or Attempts()
+    return node.confirm.send(_ASKING + packed if asking else packed, 2 if asking else 1, until, attempts)
 
 
 def _address(error: AskError) -> Address:

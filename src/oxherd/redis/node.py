@@ -11,6 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.confirm import Confirm
 from oxherd.redis.connection import open_connection, read_reply
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import CONNECTION, Outages
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 _FIRST_RETRY_SECONDS = 0.05
 _LAST_RETRY_SECONDS = 1.0
+_CONFIRMING = "the confirming connection"  # what an outage's cause is called
 
 
 class Node:
@@ -38,6 +40,15 @@ class Node:
         self._connecting: asyncio.Task[Wire] | None = None
         self._failures = 0
         self._closed = False
+        self._confirm: Confirm | None = None
+
+    @property
+    def confirm(self) -> Confirm:
+        """For writes that are answered once they are confirmed."""
+        if self._confirm is None:
+            on_one_server = self._url.topology == "standalone"
+            self._confirm = Confirm(self.name, self._open_confirming, needs_replica=not on_one_server)
+        return self._confirm
 
     @property
     def live(self) -> Wire | None:
@@ -99,6 +110,8 @@ class Node:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.close()
+        if self._confirm is not None:
+            await self._confirm.drop()
 
     async def close(self) -> None:
         """Close for good; an open outage of this node is over, since nobody needs it any more."""
@@ -106,11 +119,18 @@ class Node:
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
+        if self._confirm is not None:
+            await self._confirm.close()
         await self.drop()
 
     def forget(self) -> None:
         """The node is needed no more."""
         self._outages.forget(self.name)
+
+    async def _open_confirming(self) -> AbstractConnection:
+        # The shared one first: it spaces the attempts out, and notes the outage and its end.
+        await self.wire()
+        return await self.open(_CONFIRMING)
 
     async def _connect(self) -> Wire:
         if self._failures:
