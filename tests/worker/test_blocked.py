@@ -126,11 +126,11 @@ async def test_code_that_holds_the_interpreters_lock_is_named_once_it_lets_go(
     async with local_herd:
         await local_herd.start()
         emitted = await order_placed.emit(1)
-        (unblocked,) = await records.wait("worker.unblocked", deadline=60)
+        (unblocked,) = await records.wait("worker.unblocked", deadline=60, event_id=emitted.id)
     (blocked,) = records.named("worker.blocked", event_id=emitted.id)
     assert vars(blocked)["lock_held"] is True
     assert vars(blocked)["stack"][0].split()[1] == "order_placed"
-    assert unblocked.blocked_ms > 1500
+    assert unblocked.blocked_ms > 1000
 
 
 APP = """

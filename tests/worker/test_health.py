@@ -32,8 +32,8 @@ def facts(*, reached: bool = True, stuck_seconds: float | None = None, hanging: 
         (facts(stopping=True), True, False, "The worker is stopping."),
         (facts(blocked_seconds=9.9), True, True, "The event loop has been blocked for 9.9 s; see worker.blocked"),
         (facts(blocked_seconds=10.1), False, False, "The event loop has been blocked for 10.1 s; see worker.blocked"),
-        (facts(stuck_seconds=29.0), True, True, "order.placed: nothing was fetched for 29 s, although"),
-        (facts(stuck_seconds=31.0), False, False, "order.placed: nothing was fetched for 31 s, although"),
+        (facts(stuck_seconds=29.0), True, True, "order.placed: the fetching was begun anew 29 s ago, and"),
+        (facts(stuck_seconds=31.0), False, False, "order.placed: the fetching was begun anew 31 s ago, and"),
         (facts(hanging=True), True, True, "order.placed: events wait, and every place is taken by a handler that"),
     ],
 )

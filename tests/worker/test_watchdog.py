@@ -71,11 +71,12 @@ async def test_a_fetch_loop_that_ended_is_begun_anew_on_new_connections(
     assert not records.named("redis.error")
 
 
-async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(local_herd: Oxherd, records: Records) -> None:
+@pytest.mark.parametrize("url", ["standalone", "cluster"], indirect=True)
+async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(herd: Oxherd, records: Records) -> None:
     runs: Counter[tuple[str, int]] = Counter()
 
     def declare(name: str) -> None:
-        @local_herd.event(name, concurrency=20)
+        @herd.event(name, concurrency=20)
         async def handler(number: int) -> None:
             await asyncio.sleep(0.002)
             runs[name, number] += 1
@@ -86,19 +87,19 @@ async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(local_herd:
         declare(name)
 
     async def end_after(name: str, turns: int) -> None:
-        await local_herd[name].start()
+        await herd[name].start()
         for _ in range(turns):
             await asyncio.sleep(0)
         named(f"oxherd-fetch-{{{name}}}").cancel()
 
-    async with local_herd:
+    async with herd:
         for name in moments:
-            await local_herd[name].emit_many(range(50))
+            await herd[name].emit_many(range(50))
         await asyncio.gather(*(end_after(name, turns) for name, turns in moments.items()))
         await until(lambda: len(runs) == 50 * len(moments))
         await records.wait("queue.error", count=len(moments))
         await records.wait("event.end", count=50 * len(moments), outcome="completed")
-        counts = [await (await local_herd.link()).queue(event.declaration).counts() for event in local_herd]
+        counts = [await (await herd.link()).queue(event.declaration).counts() for event in herd]
         assert not any(any(count.values()) for count in counts)
     assert set(runs.values()) == {1}
     assert {vars(record)["fence"] for record in records.named("event.end")} <= {1, 2}

@@ -16,10 +16,8 @@ BLOCKED_SECONDS = 1.0
 # How often the loop beats, and the thread looks: a block is known to a tenth of its least length.
 _BEAT_SECONDS = 0.1
 _JOIN_SECONDS = 0.5
-# Who oversleeps while the process was suspended has seen it use next to nothing; on a machine that is short of
-# processor time, code that holds the interpreter's lock does not get all of it either.
+# Who oversleeps while the process was suspended has seen it use next to no processor time, however long that was.
 _LEAST_USED_SECONDS = 0.5
-_LEAST_USED_SHARE = 0.1
 
 
 class LoopWatch:
@@ -82,7 +80,7 @@ class LoopWatch:
         now, used, beat = time.monotonic(), time.process_time(), self._beat
         slept = now - self._looked
         overslept = slept > BLOCKED_SECONDS
-        lock_held = overslept and used - self._used > max(_LEAST_USED_SECONDS, slept * _LEAST_USED_SHARE)
+        lock_held = overslept and used - self._used > _LEAST_USED_SECONDS
         self._looked, self._used = now, used
         if (overslept and not lock_held) or not self._loop.is_running():
             self._awake = now

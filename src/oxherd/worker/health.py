@@ -92,6 +92,7 @@ def _reasons(facts: Facts) -> Iterator[str]:
     for group in facts.groups:
         names = ", ".join(group.events)
         if group.stuck_seconds is not None:
-            yield f"{names}: nothing was fetched for {group.stuck_seconds:.0f} s, although the fetching was begun anew."
+            ago = f"{group.stuck_seconds:.0f} s ago"
+            yield f"{names}: the fetching was begun anew {ago}, and nothing was fetched since."
         if group.hanging:
             yield f"{names}: events wait, and every place is taken by a handler that hangs; give the event a timeout."

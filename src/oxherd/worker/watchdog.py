@@ -47,9 +47,9 @@ class Watchdog:
 
     @property
     def stuck_seconds(self) -> float | None:
-        """For how long nothing was asked for although the fetching was begun anew; None where all is well."""
-        since = [watched.anew_since for watched in list(self._watched.values()) if watched.anew_since is not None]
-        return time.monotonic() - min(since) if since else None
+        """For how long nothing was fetched since the fetching was begun anew; None where all is well."""
+        since = [each.anew_since for each in list(self._watched.values()) if each.worker.asked == each.asked]
+        return max((time.monotonic() - at for at in since if at is not None), default=None)
 
     async def run(self) -> None:
         """Look until cancelled."""
