@@ -1,5 +1,6 @@
 """Event queues for Python on Redis Cluster: typed events, BullMQ's queue logic, logs that can be trusted."""
 
+from oxherd.allow import Allow
 from oxherd.app import Oxherd
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
 from oxherd.errors import (
@@ -27,6 +28,7 @@ from oxherd.worker.stopped import StopReport
 __version__ = "0.1.0"
 
 __all__ = [
+    "Allow",
     "Cancelled",
     "ConfigError",
     "Context",

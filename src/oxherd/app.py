@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
+from oxherd.allow import Allow
 from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
@@ -95,7 +96,7 @@ class Oxherd:
         ordered: bool = False,
         once: Seconds | None = None,
         durable: bool = False,
-        sanitize: Callable[[Any], Any] | None = None,
+        sanitize: Callable[[Any], Any] | Allow | None = None,
         run_in: RunIn | None = None,
     ) -> Decorator:
         """Declare an event by its handler (a decorator); the payload's type is the handler's first annotation.
@@ -118,7 +119,7 @@ class Oxherd:
             once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
                 and removed; at least the herd's `emit_timeout`. See `Event.emit`.
             durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
-            sanitize: what of a payload the log may show; see `Event.sanitize`.
+            sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
             run_in: "thread" (the default of a `def`) or "process".
 
         Raises:
@@ -170,7 +171,7 @@ class Oxherd:
         ordered: bool = False,
         once: Seconds | None = None,
         durable: bool = False,
-        sanitize: Callable[[P], Any] | None = None,
+        sanitize: Callable[[P], Any] | Allow | None = None,
     ) -> Event[P, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
         declaration = declare(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from oxherd.allow import Allow
 from oxherd.context import Context
 from oxherd.declaration import (
     LONGEST,
@@ -61,7 +62,7 @@ class Event(Generic[P, R]):
         self.declaration = declaration
         self._emitter = Emitter(declaration, herd.signals, herd.emit_timeout)
         self._handler: Handler | None = None
-        self._sanitize: Callable[[Any], Any] | None = None
+        self._sanitize: Callable[[Any], Any] | Allow | None = None
 
     @property
     def name(self) -> str:
@@ -106,11 +107,16 @@ class Event(Generic[P, R]):
             raise DeclarationError(f"{self.name}: it has a handler already; an event is processed in one way.")
         self._handler = inspect_handler(self.name, function, run_in, scope)
 
-    def sanitize(self, function: Callable[[P], Any], /) -> Callable[[P], Any]:
-        """Say what of a payload the log may show (a decorator): a function of the payload that returns JSON.
+    @overload
+    def sanitize(self, function: Callable[[P], Any], /) -> Callable[[P], Any]: ...
+    @overload
+    def sanitize(self, function: Allow, /) -> Allow: ...
+    def sanitize(self, function: Callable[[P], Any] | Allow, /) -> Callable[[P], Any] | Allow:
+        """Say what of a payload the log may show: a function of it that returns JSON (a decorator), or an Allow.
 
         Raises:
-            DeclarationError: the event has a sanitiser already, or the function is `async def`.
+            DeclarationError: the event has a sanitiser already, the function is `async def`, or the Allow names a field
+                that the payload's type does not have.
         """
         if self._sanitize is not None:
             raise DeclarationError(f"{self.name}: it has a sanitiser already.")

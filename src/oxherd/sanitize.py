@@ -12,8 +12,10 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import from_json, to_json, to_jsonable_python
 
+from oxherd.allow import Allow, only
 from oxherd.errors import DeclarationError
 from oxherd.masks import HIDDEN, Mask
+from oxherd.paths import Branch, branch
 from oxherd.payload import PayloadType
 from oxherd.schema import Node, core_schema_of, has_masks, masked_serializer
 
@@ -52,32 +54,49 @@ NOTHING_SHOWN: Final = Shown()
 
 
 class Sanitizer(Generic[T]):
-    """Says what the log shows of an event's payloads, by the user's function or by the masks of the type.
+    """Says what the log shows of an event's payloads, by the user's function or Allow, or by the masks of the type.
 
-    Raises `DeclarationError` if the function is `async def`.
+    Raises `DeclarationError` if the function is `async def`, or if an Allow names a field that the type does not have.
     """
 
-    def __init__(self, payload_type: PayloadType[T], function: Callable[[T], Any] | None = None) -> None:
+    def __init__(self, payload_type: PayloadType[T], function: Callable[[T], Any] | Allow | None = None) -> None:
         # An object whose __call__ is async is no coroutine function itself.
         if function is not None and (iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)):
             raise DeclarationError(f"{payload_type.event}: the sanitiser is async: write it as a plain def or lambda.")
-        self._function = function
+        if function is not None and not callable(function) and not isinstance(function, Allow):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all type-checked
+            raise DeclarationError(
+                f"{payload_type.event}: sanitize must be a function of the payload, or an Allow(...)."
+            )
         schema = payload_type.schema
-        self._masks = has_masks(schema)
-        self._masked = masked_serializer(schema, jsonable) if self._masks or function is not None else None
+        self._function = None if isinstance(function, Allow) else function
+        self._allowed: Branch | None = None
+        if isinstance(function, Allow):
+            self._allowed = branch(schema, function.paths, f"{payload_type.event}: {function!r}", by_alias=False)
+        shows = function is not None or has_masks(schema)
+        self._masked = masked_serializer(schema, jsonable) if shows else None
 
     def shown(self, payload: T) -> Shown:
         """Show one payload; whatever goes wrong withholds it, and nothing is raised."""
-        function = self._function
-        if function is None and not self._masks:
+        if self._masked is None:
             return NOTHING_SHOWN
         try:
-            raw = self._mask(payload) if function is None else self._returned(function(payload), payload)
+            raw = self._written(payload)
             if b"NaN" in raw or b"Infinity" in raw:
                 from_json(raw, allow_inf_nan=False)
         except Exception as error:  # noqa: BLE001  # a payload in doubt is not shown
             return Shown(withheld=type(error).__name__)
         return Shown(raw)
+
+    def _written(self, payload: T) -> bytes:
+        if self._allowed is not None:
+            return self._only(payload, self._allowed)
+        return self._mask(payload) if self._function is None else self._returned(self._function(payload), payload)
+
+    def _only(self, payload: T, allowed: Branch) -> bytes:
+        assert self._masked is not None  # noqa: S101  # built whenever there is something to show
+        # By the fields' names: an alias may be the name of another field.
+        whole = self._masked.to_python(payload, mode="json", by_alias=False, warnings="error")
+        return to_json(only(whole, allowed), inf_nan_mode="constants")
 
     def _mask(self, payload: T) -> bytes:
         assert self._masked is not None  # noqa: S101  # built whenever there is something to show

@@ -21,7 +21,7 @@ _OPAQUE: Final = frozenset({"cls", "config", "custom_error_context", "default", 
 _SKIPPED: Final = _OPAQUE | {"metadata", "serialization"}
 
 # Types that pydantic writes by looking at the value: what they hold is not in the schema.
-_INFERRED: Final = frozenset({"any", "call", "function-plain", "is-instance"})
+INFERRED: Final = frozenset({"any", "call", "function-plain", "is-instance"})
 
 # Types whose serializer follows the schema of what they hold. Any other with a mask inside is hidden whole.
 _FAITHFUL: Final = frozenset(
@@ -57,7 +57,8 @@ def _parts(value: object) -> Iterator[Node]:
             yield from _parts(part)
 
 
-def _children(node: Node, *, serialization: bool = True) -> Iterator[Node]:
+def children(node: Node, *, serialization: bool = True) -> Iterator[Node]:
+    """The schemas directly within a schema; with `serialization` those of its serializer, too."""
     for key, value in node.items():
         if key not in _SKIPPED:
             yield from _parts(value)
@@ -68,7 +69,7 @@ def _children(node: Node, *, serialization: bool = True) -> Iterator[Node]:
 
 def _nodes(node: Node) -> Iterator[Node]:
     yield node
-    for child in _children(node):
+    for child in children(node):
         yield from _nodes(child)
 
 
@@ -228,7 +229,7 @@ def masked_serializer(schema: Node, infer: Callable[[Any], Any]) -> SchemaSerial
         if shown is not None:
             return _plain(node, shown)
         own: Node | None = node.get("serialization")
-        if (own is None and node["type"] in _INFERRED) or (own is not None and own["type"] == "any"):
+        if (own is None and node["type"] in INFERRED) or (own is not None and own["type"] == "any"):
             return _plain(node, infer)
         if own is not None and _sensitive(node):
             # The user's own serializer could write what the masks hide.
@@ -249,7 +250,7 @@ def _shown_by(node: Node) -> Callable[[Any], Any] | None:
         return _guarded(mask.show, _SECRETS if _is_revealed(node) else _PYTHON_TYPES.get(node["type"], object))
     if _is_revealed(node):
         return _guarded(lambda _: HIDDEN, _SECRETS)
-    held = node["type"] == "definition-ref" or any(_sensitive(part) for part in _children(node, serialization=False))
+    held = node["type"] == "definition-ref" or any(_sensitive(part) for part in children(node, serialization=False))
     if node["type"] == "chain" and held:
         marks = [found for step in node["steps"] if (found := _shown_by(step)) is not None]
         return marks[0] if marks else lambda _: HIDDEN
