@@ -23,6 +23,7 @@ SHORTEST_WITH_END: Final = 8
 SEPARATORS: Final = re.compile(r"[\s._/\-\u2010-\u2015]+")
 
 _SHORTEST_KEY: Final = 16
+_KEY: Final = f"bytes or a str of at least {_SHORTEST_KEY} bytes"
 _HASH_DIGITS: Final = 16
 
 Key = bytes | str | Callable[[], bytes | str]
@@ -64,14 +65,16 @@ class _Hash:
 
     def __init__(self, source: Key) -> None:
         self._source = source
-        self._key = None if callable(source) else _checked(source, DeclarationError)
+        self._key = None if callable(source) else _key_bytes(source)
 
     def __call__(self, value: object) -> str:
         text = word(value)
         if text is None:
             return HIDDEN
         if self._key is None:
-            self._key = _checked(cast("Callable[[], object]", self._source)(), ConfigError)
+            self._key = _key_bytes(cast("Callable[[], object]", self._source)())
+        if self._key is None:
+            raise ConfigError(f'The key of Mask("hash") must be {_KEY}.')
         digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
         return f"hmac:{digest.hex()[:_HASH_DIGITS]}"
 
@@ -82,11 +85,9 @@ class _Hash:
         return hash(_Hash)
 
 
-def _checked(key: object, kind: type[ValueError]) -> bytes:
+def _key_bytes(key: object) -> bytes | None:
     raw = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
-    if not isinstance(raw, bytes) or len(raw) < _SHORTEST_KEY:
-        raise kind(f'The key of Mask("hash") must be bytes or a str of at least {_SHORTEST_KEY} bytes.')
-    return raw
+    return raw if isinstance(raw, bytes) and len(raw) >= _SHORTEST_KEY else None
 
 
 _KINDS: Final[dict[str, Callable[[object], object]]] = {"hidden": _hidden, "email": _email, "last4": _last4}
@@ -113,15 +114,11 @@ class Mask:
 
     def __init__(self, kind: str = "hidden", *, key: Key | None = None) -> None:
         self.kind = kind
-        if kind == _KEYED:
-            self.show = _Hash(_key_source(key))
-            return
-        show = _KINDS.get(kind)
+        show, why = _of_kind(kind, key)
+        # Tools that show the variables of an error's frames must not find the key in this one.
+        del key
         if show is None:
-            known = ", ".join(repr(name) for name in sorted((*_KINDS, _KEYED)))
-            raise DeclarationError(f"Mask({kind!r}) is not a kind of mask: use one of {known}.")
-        if key is not None:
-            raise DeclarationError(f'Mask({kind!r}) takes no key: leave it out, or use Mask("hash", key=...).')
+            raise DeclarationError(why)
         self.show = show
 
     def __repr__(self) -> str:
@@ -145,9 +142,17 @@ class Mask:
         return {**schema, "metadata": {**schema.get("metadata", {}), MASK_KEY: self}}  # pyright: ignore[reportReturnType]  # a copy of a TypedDict union
 
 
-def _key_source(key: Key | None) -> Key:
-    if key is None:
-        raise DeclarationError('Mask("hash") needs key=: bytes or a str of at least 16 bytes, or a function of none.')
-    if iscoroutinefunction(key):
-        raise DeclarationError('Mask("hash"): its key is an async function: make it a plain def or lambda.')
-    return key
+def _of_kind(kind: str, key: Key | None) -> tuple[Callable[[object], object] | None, str]:
+    """What shows a value, or else why there is none."""
+    if kind == _KEYED:
+        if iscoroutinefunction(key):
+            return None, 'The key of Mask("hash") is an async function: make it a plain def or lambda.'
+        if key is None or not (callable(key) or _key_bytes(key)):
+            return None, f'The key of Mask("hash") must be {_KEY}, or a function that answers one.'
+        return _Hash(key), ""
+    if kind not in _KINDS:
+        known = ", ".join(repr(name) for name in sorted((*_KINDS, _KEYED)))
+        return None, f"Mask({kind!r}) is not a kind of mask: use one of {known}."
+    if key is not None:
+        return None, f'Mask({kind!r}) takes no key: leave it out, or use Mask("hash", key=...).'
+    return _KINDS[kind], ""
