@@ -14,11 +14,13 @@ from oxherd.errors import (
     PayloadTooLarge,
     RedisUnavailable,
     ScheduleError,
+    SealError,
     ServerError,
     UnknownEvent,
     UsageError,
 )
 from oxherd.event import Emitted, Event
+from oxherd.keyring import Keyring
 from oxherd.masks import Mask
 from oxherd.policy import Keep, Retry
 from oxherd.schedule.cron import Cron, Every
@@ -43,6 +45,7 @@ __all__ = [
     "Health",
     "InvalidPayload",
     "Keep",
+    "Keyring",
     "LockLost",
     "Mask",
     "NotDurable",
@@ -52,6 +55,7 @@ __all__ = [
     "RedisUnavailable",
     "Retry",
     "ScheduleError",
+    "SealError",
     "ServerError",
     "StopReport",
     "Stopping",

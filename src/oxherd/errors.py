@@ -6,6 +6,7 @@
     │   │   └── ScheduleError     a cron expression or a time zone that is not one
     │   ├── UnknownEvent      no event of that name is declared
     │   ├── InvalidPayload    the payload does not fit the event's type
+    │   │   └── SealError         what is sealed of it does not open here
     │   ├── PayloadTooLarge   the payload is over the event's limit
     │   └── ConfigError       a URL, module or option that cannot be used
     ├── EmitError             the queue did not acknowledge an event
@@ -45,6 +46,10 @@ class UnknownEvent(UsageError, LookupError):
 
 class InvalidPayload(UsageError, ValueError):
     """A payload does not fit its event's type; the message names the fields and shows no value."""
+
+
+class SealError(InvalidPayload):
+    """What is sealed of a payload does not open: its key is missing or another one, or the text is damaged or moved."""
 
 
 class PayloadTooLarge(UsageError, ValueError):
