@@ -128,12 +128,17 @@ def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any],
 
 def check_name(name: str, what: str = "event") -> str:
     """`name`, or a DeclarationError that says what a name may be."""
-    if not isinstance(name, str) or not _NAME.match(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(name, str) or not is_name(name):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(
             f"{str(name)[:140]!r} is no {what} name: "
             "it is a letter or digit, then up to 127 of letters, digits, '.', '_', '-'."
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether an event may be called that."""
+    return _NAME.match(text) is not None
 
 
 def key_of(declaration: Declaration, payload: Any) -> bytes | None:

@@ -51,14 +51,16 @@ local function promoteDelayed()
   rcall("ZREM", delayed, unpack(due))
   for _, id in ipairs(due) do
     local jobKey = prefix .. id
-    local priority = tonumber(rcall("HGET", jobKey, "priority")) or 0
+    -- The others must not be lost where one's key holds no hash; that one is set aside when it is begun.
+    local stored = redis.pcall("HGET", jobKey, "priority")
+    local priority = type(stored) == "string" and tonumber(stored) or 0
     if priority == 0 then
       rcall("LPUSH", wait, id)
     else
       rcall("ZADD", prioritized, priority * 0x100000000 + rcall("INCR", pc) % 0x100000000, id)
     end
     rcall("XADD", events, "*", "event", "waiting", "jobId", id, "prev", "delayed")
-    rcall("HSET", jobKey, "delay", 0)
+    redis.pcall("HSET", jobKey, "delay", 0)
   end
   rcall("ZADD", marker, 0, "0")
 end
@@ -85,15 +87,17 @@ local function fetch(token)
     local jobKey = prefix .. id
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
-    local fields = rcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
-    local begun = tonumber(fields[6] or 0)
-    if begun and begun == math.floor(begun) and begun < 1e9 then
-      fields[6] = string.format("%d", begun + 1)
+    local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
+    if fields.err then
+      -- Its key holds no hash: the worker sets it aside, without a value.
+      fields = {}
+    elseif #(fields[6] or "0") <= 9 and string.match(fields[6] or "0", "^%d+$") then
+      fields[6] = string.format("%d", tonumber(fields[6] or 0) + 1)
       rcall("HSET", jobKey, "processedOn", timestamp, "ats", fields[6])
     else
-      -- A damaged counter: said as BullMQ's script says it.
       rcall("HSET", jobKey, "processedOn", timestamp)
-      rcall("HINCRBY", jobKey, "ats", 1)
+      local begun = redis.pcall("HINCRBY", jobKey, "ats", 1)
+      if type(begun) == "number" then fields[6] = string.format("%.0f", begun) end
     end
     began = true
     return {fields, id, 0, 0}

@@ -116,5 +116,6 @@ def _answer(token: str, code: int, following: Any) -> Answer:
         return None if code == _LEFT_TO_BULLMQ else Refusal(code)
     if type(following) is list:
         values, job_id, _, delayed_until_ms = cast("list[Any]", following)
-        return Fetched(job_of(job_id, values, token)) if values else Fetched(None, 0, int(delayed_until_ms))
+        # No job is a 0; a job without any value is one whose key holds no hash.
+        return Fetched(job_of(job_id, values, token)) if values != 0 else Fetched(None, 0, int(delayed_until_ms))
     return NOTHING

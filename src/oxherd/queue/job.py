@@ -13,6 +13,11 @@ from oxherd.policy import number
 
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# As HINCRBY reads it; far more than a job is ever tried.
+_COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
+_COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
+# Bytes of options that are remembered with what they say: most jobs of an event bring the same.
+LONGEST_CACHED = 4096
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -44,9 +49,12 @@ class JobOptions:
         return {key: self.raw.get(key) is True for key in _OPTION_KEYS}
 
 
-@lru_cache(maxsize=1024)
 def parse_options(raw: bytes) -> JobOptions:
     """The options from a job's hash; never raises."""
+    return _parsed(raw) if len(raw) <= LONGEST_CACHED else _parse(raw)
+
+
+def _parse(raw: bytes) -> JobOptions:
     try:
         options: Any = json.loads(raw) if raw else {}
     except (ValueError, RecursionError):
@@ -59,9 +67,15 @@ def parse_options(raw: bytes) -> JobOptions:
     return JobOptions(raw, parsed, attempts=int(attempts) if attempts is not None and attempts >= 1 else None)
 
 
+_parsed = lru_cache(maxsize=1024)(_parse)
+
+
 @dataclass(slots=True)
 class Job:
-    """One job, begun: its fields as Redis had them, and the token that holds its lock."""
+    """One job, begun: its fields as Redis had them, and the token that holds its lock.
+
+    `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
+    """
 
     id: str
     token: str
@@ -76,6 +90,8 @@ class Job:
     scheduler: str | None
     stacktrace: bytes = b""
     damage: str | None = None
+    unusable: bool = False
+    raw_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,7 @@ class NewJob:
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.
 FIELDS = ("name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
 _FIELDS = tuple(name.encode() for name in FIELDS)
+_NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
 
 
 def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
@@ -107,31 +124,51 @@ def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
 
 
 def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
-    """A job from the values of its FIELDS; what is missing or wrong is named in `damage`."""
-    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace = values
+    """A job from the values of its FIELDS; what is missing or wrong is named in `damage`.
+
+    No values at all mean that its key holds no hash.
+    """
+    unusable = None if values else "its key holds no hash"
+    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace = values or _NO_VALUES
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
         emitted_ms = int(timestamp or 0)
-        counts = int(made or 0), int(fence or 0), int(stalled or 0)
     except ValueError:
-        emitted_ms, counts = 0, (0, 0, 0)
-        damage = damage or "a counter is not a number"
-    if emitted_ms < 0 or emitted_ms > _LATEST_MS or min(counts) < 0:
-        emitted_ms = min(max(0, emitted_ms), _LATEST_MS)
-        counts = max(0, counts[0]), max(0, counts[1]), max(0, counts[2])
+        emitted_ms = 0
+        damage = damage or "its timestamp is not a number"
+    counts = _count(made), _count(fence), _count(stalled)
+    if None in counts:
+        unusable = unusable or "a counter is not a number"
+    try:
+        text = job_id.decode()
+    except UnicodeDecodeError:
+        text = _text(job_id)
+        unusable = unusable or "its id is not UTF-8"
     return Job(
-        _text(job_id),
+        text,
         token,
         _text(name or b""),
         data or b"",
         parse_options(options or b""),
-        emitted_ms,
-        *counts,
+        emitted_ms if 0 <= emitted_ms <= _LATEST_MS else min(max(0, emitted_ms), _LATEST_MS),
+        counts[0] or 0,
+        counts[1] or 0,
+        counts[2] or 0,
         _text(deferred) if deferred else None,
         _text(scheduler) if scheduler else None,
         stacktrace or b"",
-        damage,
+        unusable or damage,
+        unusable is not None,
+        job_id,
     )
+
+
+def _count(raw: bytes | None) -> int | None:
+    """A counter, 0 where it is missing or below; None where it is none."""
+    known = _COUNTS.get(raw)
+    if known is not None or raw is None:
+        return known
+    return max(0, int(raw)) if _COUNTER.fullmatch(raw) else None
 
 
 def _text(raw: bytes) -> str:

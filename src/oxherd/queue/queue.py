@@ -20,6 +20,7 @@ from oxherd.queue.scripts import (
     retake_locks,
     retry_in_order,
     script,
+    set_aside,
 )
 from oxherd.redis.client import Argument, Attempts, Client, insist, pack_script
 
@@ -179,12 +180,12 @@ class BullQueue:
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("moveToDelayed"), arguments))
 
-    async def requeue(self, job_id: str, token: str) -> int:
+    async def requeue(self, job_id: str | bytes, token: str) -> int:
         """Put a job back at the head of the queue, without costing an attempt. Script: moveJobFromActiveToWait."""
         k = self.keys
         arguments = (
             k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
-            job_id, token, k.job(job_id),
+            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id,
         )  # fmt: skip
         answer = int(await self.client.script(k.slot, script("moveJobFromActiveToWait"), arguments))
         if answer >= 0:
@@ -223,29 +224,39 @@ class BullQueue:
         clock = await self.client.call(self.keys.slot, "TIME")
         return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
-    async def check_stalled(self, stalls: int, every_ms: int, server_ms: int) -> list[str]:
-        """Put back the jobs whose worker fell silent; answers their ids. Script: moveStalledJobsToWait.
+    async def check_stalled(self, stalls: int, every_ms: int, server_ms: int) -> tuple[list[str], list[str]]:
+        """Put back the jobs whose worker fell silent; answers their ids, and those of damaged ones that were set aside.
 
-        The script itself spaces the checks of all workers by `every_ms`, and does nothing where it arrives later than
-        a second after `server_ms`.
+        Script: moveStalledJobsToWait. It spaces the checks of all workers by `every_ms`, and does nothing where it
+        arrives later than a second after `server_ms`.
         """
         k = self.keys
         arguments = (
             k.stalled, k.wait, k.active, k.stalled_check, k.meta, k.paused, k.marker, k.events, k.repeat,
             stalls, k.base, now_ms(), every_ms, server_ms,
         )  # fmt: skip
-        answer = await self.client.script(k.slot, fresh_stalled_check(), arguments)
-        return [job_id.decode("utf-8", "backslashreplace") for job_id in answer]
+        stalled, aside = await self.client.script(k.slot, fresh_stalled_check(), arguments)
+        return [_text(job_id) for job_id in stalled], [_text(job_id) for job_id in aside]
 
-    async def orphans(self, tokens: set[str]) -> list[tuple[str, str]]:
+    async def set_aside(self, job_id: bytes, token: str, damage: str = "") -> str | None:
+        """Take a job that `token` began, and on which BullMQ's scripts fail, off the queue, to failed if it is a hash.
+
+        `damage` is what is wrong with it; without, the script looks. Answers what was wrong, None where nothing is.
+        """
+        k = self.keys
+        arguments = (k.active, k.base, now_ms(), job_id, token, damage)
+        answer = await self.client.script(k.slot, set_aside(), arguments)
+        return None if isinstance(answer, int) else answer.decode()
+
+    async def orphans(self, tokens: set[str]) -> list[tuple[bytes, str]]:
         """The active jobs that hold one of our tokens: begun by a fetch whose answer was lost. (id, token) each."""
         k = self.keys
-        active = await self.client.call(k.slot, "LRANGE", k.active, 0, -1)
-        ids = [job_id.decode("utf-8", "backslashreplace") for job_id in active]
-        if not ids:
+        active: list[bytes] = await self.client.call(k.slot, "LRANGE", k.active, 0, -1)
+        if not active:
             return []
-        holders = await self.client.call(k.slot, "MGET", *(f"{k.job(job_id)}:lock" for job_id in ids))
-        return [(i, h.decode()) for i, h in zip(ids, holders, strict=True) if h and h.decode() in tokens]
+        base = k.base.encode()
+        holders = await self.client.call(k.slot, "MGET", *(b"%b%b:lock" % (base, job_id) for job_id in active))
+        return [(i, token) for i, h in zip(active, holders, strict=True) if h and (token := _text(h)) in tokens]
 
     async def progress(self, job: Job, value: bytes) -> int:
         """Store a job's progress, unless the job is another worker's. Script: updateProgress."""
@@ -274,3 +285,7 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
             **job.options.parent_policies,
         }
     )
+
+
+def _text(job_id: bytes) -> str:
+    return job_id.decode("utf-8", "backslashreplace")

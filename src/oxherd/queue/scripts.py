@@ -62,13 +62,39 @@ end
 return answers
 """
 
+# Sets a job aside that we hold, or that nobody does. KEYS[1] the active list; ARGV[1] key prefix, ARGV[2] now, then id,
+# token, and what is wrong with it, "" to look whether anything is. Answers what is wrong, or 0.
+_SET_ASIDE = b"""
+local holder = redis.pcall("GET", ARGV[1] .. ARGV[3] .. ":lock")
+if type(holder) == "string" and holder ~= ARGV[4] then return 0 end
+local found = ARGV[5] ~= "" and ARGV[5] or damage(ARGV[1] .. ARGV[3])
+if not found then return 0 end
+setAside(ARGV[1], ARGV[3], ARGV[2], "the job cannot be read: " .. found)
+return found
+"""
+# In front of the check for stalled jobs: where one of them is damaged, it would end in the middle, each time.
+_SOUND_ONLY = b"""
+local aside = {}
+if redis.call("EXISTS", KEYS[4]) == 0 then
+  for _, id in ipairs(redis.call("SMEMBERS", KEYS[1])) do
+    local jobKey = ARGV[2] .. id
+    local found = redis.call("EXISTS", jobKey .. ":lock") == 0 and damage(jobKey)
+    if found then
+      setAside(ARGV[2], id, ARGV[3], "the job cannot be read: " .. found)
+      aside[#aside + 1] = id
+    end
+  end
+end
+"""
+# Around the check: answers the ids of those that it put back, and of those that were set aside.
+_CHECKING = (b"local function check()\n", b"\nend\nreturn {check(), aside}\n")
 # A check for stalled jobs that was sent before an outage and reaches the server after it would give away every job
 # whose lock ran out meanwhile, before its worker can take it back. This prelude lets such a late check do nothing.
 # The last ARGV is the server's own time in milliseconds, asked for just before.
 _FRESH_ONLY = b"""
 do
   local now = redis.call("TIME")
-  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[#ARGV]) > 1000 then return {} end
+  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[#ARGV]) > 1000 then return {{}, {}} end
 end
 """
 
@@ -205,22 +231,31 @@ def forget_layout() -> Script:
 @cache
 def finish_many() -> Script:
     """Our own script that completes several jobs and begins as many next ones."""
-    text = Path(__file__).with_name("finish_many.lua").read_bytes()
-    return _script("finishMany", text, 9)
+    return _script("finishMany", _lua("finish_many"), 9)
 
 
 @cache
 def add_many() -> Script:
     """Our own script that adds several jobs."""
-    text = Path(__file__).with_name("add_many.lua").read_bytes()
-    return _script("addMany", text, 7)
+    return _script("addMany", _lua("add_many"), 7)
 
 
 @cache
 def fresh_stalled_check() -> Script:
     """BullMQ's moveStalledJobsToWait, which does nothing when it arrives late."""
     checked = script("moveStalledJobsToWait")
-    return _script("freshStalledCheck", _FRESH_ONLY + checked.text, checked.keys)
+    text = _FRESH_ONLY + _lua("set_aside") + _SOUND_ONLY + checked.text.join(_CHECKING)
+    return _script("freshStalledCheck", text, checked.keys)
+
+
+@cache
+def set_aside() -> Script:
+    """Our own script that takes a damaged job off the queue."""
+    return _script("setAside", _lua("set_aside") + _SET_ASIDE, 1)
+
+
+def _lua(name: str) -> bytes:
+    return Path(__file__).with_name(f"{name}.lua").read_bytes()
 
 
 def folder() -> Path:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from oxherd.declaration import is_name
 from oxherd.queue.job import Job, event_id_text
 from oxherd.redis.faults import describe
 from oxherd.signals import ErrorInfo, QueueFault, Signals
+
+DAMAGED_JOB = ErrorInfo("DamagedJob", "the job cannot be read; it was taken off the queue")
+
+
+def damaged_job(damage: str) -> ErrorInfo:
+    """What is said of a job that cannot be read."""
+    return ErrorInfo("DamagedJob", f"the job cannot be read: {damage}")
 
 
 class QueueFaults:
@@ -38,7 +46,8 @@ class QueueFaults:
                 source=source,
                 queue=self._queue,
                 error=error,
-                event=job.name,
+                # What is no event's name is not repeated: it may be anything.
+                event=job.name if is_name(job.name) else None,
                 event_id=event_id_text(self._queue, job.id),
                 attempt=job.attempts_made + 1,
             )

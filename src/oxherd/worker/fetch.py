@@ -36,7 +36,7 @@ class Fetcher:
         share: Share,
         ordered: bool,
         begin: Callable[[Job], None],
-        recover: Callable[[], Awaitable[None]],
+        recover: Callable[[], Awaitable[int]],
         doubtful: set[str],
         events: Events,
     ) -> None:
@@ -108,8 +108,10 @@ class Fetcher:
                 failures += 1
                 await self._pause(retry_delay(failures))
             except ScriptError as error:
-                failures += 1
                 self._asked += 1
+                if await self._set_aside():
+                    continue
+                failures += 1
                 self._faults.lasting("fetch", error)
                 await self._pause(min(_DAMAGED_SECONDS, 0.1 * 2 ** min(failures, 10)))
         try:
@@ -118,6 +120,13 @@ class Fetcher:
             return
         except ScriptError as error:
             self._faults.lasting("fetch", error)
+
+    async def _set_aside(self) -> bool:
+        """Whether a fetch failed on a damaged job, which is off the queue now."""
+        try:
+            return bool(self._doubtful) and await self._recover() > 0
+        except (RedisUnavailable, ScriptError):
+            return False
 
     def _arrived(self, found: Fetched) -> None:
         """Begin what a wait has brought."""
@@ -192,9 +201,7 @@ class Fetcher:
             if error.maybe_applied:
                 self._doubtful.add(token)
             raise
-        except ScriptError:
-            raise
-        except BaseException:  # cancelled, or an error of ours
+        except BaseException:  # cancelled, an error of ours, or a script that has begun a job and failed on its hash
             self._doubtful.add(token)
             raise
         if fetched.job is None:

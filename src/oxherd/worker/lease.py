@@ -12,7 +12,7 @@ from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.events import Events
-from oxherd.worker.faults import QueueFaults
+from oxherd.worker.faults import DAMAGED_JOB, QueueFaults
 from oxherd.worker.running import Running, Stage
 
 # After an outage every worker needs a moment to take its run-out locks back before anybody looks for stalled jobs.
@@ -88,7 +88,7 @@ class Lease:
         try:
             # The key that spaces the checks of all workers must be gone when our next look is due.
             every_ms = max(1, int(self._interval * 900))
-            stalled = await self._queue.check_stalled(self._events.stalls, every_ms, server_ms)
+            stalled, aside = await self._queue.check_stalled(self._events.stalls, every_ms, server_ms)
         except ScriptError as error:
             self._faults.lasting("stalled", error)
             return
@@ -96,6 +96,8 @@ class Lease:
         for job_id in stalled:
             message = "its worker died or fell silent; it was put back on the queue"
             self._faults.of_id("stalled", ErrorInfo("Stalled", message), job_id)
+        for job_id in aside:
+            self._faults.of_id("data", DAMAGED_JOB, job_id)
 
     def _wait_for_others(self) -> None:
         self._look_at = max(self._look_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))

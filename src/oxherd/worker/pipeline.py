@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from oxherd.context import Context, LockLost
+from oxherd.declaration import is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
@@ -23,7 +25,7 @@ from oxherd.schedule.scheduler import next_tick_ms
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.failure import describe_failure
-from oxherd.worker.faults import QueueFaults
+from oxherd.worker.faults import QueueFaults, damaged_job
 from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.places import Share
@@ -39,6 +41,9 @@ _NEWER_MS = 600_000
 _MOST_NAMES = 64
 # How long a job for which there is no place, and no room to wait, waits until it is offered again.
 _CROWDED_MS = 1_000
+# What BullMQ itself writes; other words stay in Redis.
+_CHILD_FAILED = re.compile(r"child \S{1,300} failed")
+_DEFERRED = "another program lets it fail"
 _STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
 
 
@@ -132,18 +137,19 @@ class Pipeline:
     def _unfit(self, job: Job, processed: Processed | None) -> tuple[str, ErrorInfo] | None:
         """Why a job is not given to a handler, with the fault's source."""
         if job.damage is not None or job.options.damaged:
-            return "data", ErrorInfo("DamagedJob", f"the job cannot be read: {job.damage or 'its options are damaged'}")
+            return "data", damaged_job(job.damage or "its options are damaged")
         if processed is None:
             return "data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue")
         if job.deferred_failure not in (None, _STALLED_REASON):
-            return "finish", ErrorInfo("DeferredFailure", job.deferred_failure or "")
+            known = job.deferred_failure if _CHILD_FAILED.fullmatch(job.deferred_failure or "") else None
+            return "finish", ErrorInfo("DeferredFailure", known or _DEFERRED)
         if job.deferred_failure is not None or job.stalled > processed.declaration.stalls:
             return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
         return None
 
     def _may_be_newer(self, job: Job) -> bool:
         """Whether another version's worker may know the job's name, while a deploy goes on; said once for each name."""
-        if not self._shared or now_ms() - job.timestamp_ms > _NEWER_MS:
+        if not self._shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _NEWER_MS:
             return False
         if job.name not in self._unknown and len(self._unknown) < _MOST_NAMES:
             self._unknown.add(job.name)
@@ -156,7 +162,11 @@ class Pipeline:
     ) -> Fetched | Unsettled:
         """Send a job to failed without running it."""
         self._faults.of_job(source, error, job)
+        if job.unusable:
+            return await self._settler.set_aside(job, job.damage or "")
         declaration = processed.declaration if processed is not None else None
+        if error.message is _DEFERRED:
+            error = ErrorInfo(error.type, job.deferred_failure or "")
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._share.goes_on())
 
     async def _advance(self, job: Job) -> bool:

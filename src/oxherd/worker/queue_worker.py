@@ -20,7 +20,7 @@ from oxherd.redis.client import ScriptError
 from oxherd.redis.waiter import Waiter
 from oxherd.signals import ErrorInfo, EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
-from oxherd.worker.faults import QueueFaults
+from oxherd.worker.faults import QueueFaults, damaged_job
 from oxherd.worker.fetch import Fetcher
 from oxherd.worker.lease import Lease
 from oxherd.worker.outcome import Outcome, Write
@@ -301,16 +301,25 @@ class QueueWorker:
         became = Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
         self._pipeline.end(running, became, duration, None)
 
-    async def _requeue_orphans(self) -> None:
+    async def _requeue_orphans(self) -> int:
         """Put back the jobs that were begun by calls whose answers were lost; nobody runs them.
 
-        A lane whose own call is still tried again is left alone: the job that it begins is not an orphan.
+        A lane whose own call is still tried again is left alone: the job that it begins is not an orphan. A damaged
+        one, on which such a call has failed, is set aside; answers how many were.
         """
         tokens = self._settler.doubtful - self._tokens()
+        aside = 0
         for job_id, token in await self._queue.orphans(tokens) if tokens else ():
-            if token not in self._tokens() and job_id not in {running.job.id for running in self._running.values()}:
+            if token in self._tokens() or job_id in {running.job.raw_id for running in self._running.values()}:
+                continue
+            damage = await self._queue.set_aside(job_id, token)
+            if damage is None:
                 await self._queue.requeue(job_id, token)
+            else:
+                aside += 1
+                self.faults.of_id("data", damaged_job(damage), job_id.decode("utf-8", "backslashreplace"))
         self._settler.doubtful -= tokens
+        return aside
 
     def _tokens(self) -> set[str]:
         return {running.job.token for running in self._running.values()}

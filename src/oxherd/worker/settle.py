@@ -6,22 +6,25 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import NOTHING, Fetched, Refusal
-from oxherd.queue.job import Job
+from oxherd.queue.job import LONGEST_CACHED, Job
 from oxherd.queue.queue import BullQueue, finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.events import Events
-from oxherd.worker.faults import QueueFaults
+from oxherd.worker.faults import QueueFaults, damaged_job
 from oxherd.worker.outcome import Write
 from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
 
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # None: the step is to be done in another way.
 Answer = Fetched | Refusal | int | None
@@ -139,6 +142,25 @@ class Settler:
             job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
         )
 
+    async def set_aside(self, job: Job, damage: str) -> Fetched | Unsettled:
+        """Send a job to failed on which BullMQ's scripts would fail."""
+
+        async def step(_: bool) -> Answer:
+            await self._queue.set_aside(job.raw_id, job.token, damage)
+            return 0
+
+        return await self.persist(job, step)
+
+    async def _is_damaged(self, job: Job) -> bool:
+        """Whether a script failed because the job's own hash is damaged; such a job is set aside."""
+        try:
+            damage = await self._queue.set_aside(job.raw_id, job.token)
+        except (RedisUnavailable, ScriptError, asyncio.CancelledError):
+            return False  # tried again with the step itself, or given up there
+        if damage is not None:
+            self._faults.of_job("data", damaged_job(damage), job)
+        return damage is not None
+
     async def persist(
         self, job: Job, step: Step, *, fetch_next: bool = False, leaves_running: bool = False
     ) -> Fetched | Unsettled:
@@ -149,7 +171,7 @@ class Settler:
         ambiguous = False
         failures = 0
         while True:
-            longest = None
+            refused: ScriptError | None = None
             try:
                 # Once an answer was lost, a job may have been begun that nobody knows of: no further one in its lane.
                 answer = await step(fetch_next and not ambiguous)
@@ -158,23 +180,34 @@ class Settler:
                 settled = await self._judge(job, answer, ambiguous=ambiguous, leaves_running=leaves_running)
                 if settled is not None:
                     return settled
-            except RedisUnavailable as error:
-                if error.maybe_applied:
+            except (RedisUnavailable, ScriptError) as error:
+                # A script that fails may have done a part of its work, also for the others that went with it.
+                if isinstance(error, ScriptError) or error.maybe_applied:
                     ambiguous = True
                     self.doubtful.add(job.token)
-            except ScriptError as error:
-                # A script that fails may have done a part of its work, also for the others that went with it.
-                ambiguous = True
-                self.doubtful.add(job.token)
-                self._faults.lasting("finish", error, job)
-                longest = _DAMAGED_SECONDS
+                refused = error if isinstance(error, ScriptError) else None
             except asyncio.CancelledError:
                 if self.abandoned.is_set():
                     return Unsettled.UNWRITTEN
                 raise
+            if refused is not None and fetch_next:
+                # What is wrong may be the job that it was to begin: once more, without.
+                fetch_next = False
+                continue
             failures += 1
-            if await self.over(longest or retry_delay(failures)):
-                return Unsettled.UNWRITTEN
+            over = await self._pause(job, failures, refused)
+            if over is not None:
+                return over
+
+    async def _pause(self, job: Job, failures: int, refused: ScriptError | None) -> Unsettled | None:
+        """Wait before a step is done again; answers why it is not, if it is not."""
+        delay = retry_delay(failures)
+        if refused is not None:
+            if await self._is_damaged(job):
+                return Unsettled.LOST
+            self._faults.lasting("finish", refused, job)
+            delay = _DAMAGED_SECONDS
+        return Unsettled.UNWRITTEN if await self.over(delay) else None
 
     async def _judge(
         self, job: Job, answer: Fetched | int, *, ambiguous: bool, leaves_running: bool
@@ -201,12 +234,11 @@ class Settler:
 
     def _removes(self, job: Job, declaration: Declaration | None) -> bool:
         """Whether the completed job is not kept."""
-        name = declaration.name if declaration is not None else ""
-        removes = self._removed.get((name, job.options.text))
+        key = (declaration.name if declaration is not None else "", job.options.text)
+        removes = self._removed.get(key)
         if removes is None:
-            if len(self._removed) >= _CACHED_OPTIONS:
-                self._removed.clear()
-            removes = self._removed[name, job.options.text] = keep_of(job, declaration, "completed").get("count") == 0
+            removes = keep_of(job, declaration, "completed").get("count") == 0
+            _remember(self._removed, key, removes, job)
         return removes
 
     def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
@@ -221,12 +253,20 @@ class Settler:
         key = (job.token, job.options.text, job.attempts_made, target)
         packed = self._options.get(key)
         if packed is None:
-            if len(self._options) >= _CACHED_OPTIONS:
-                self._options.clear()
-            packed = self._options[key] = finish_options(
+            packed = finish_options(
                 job,
                 keep=keep_of(job, declaration, target),
                 attempts=attempts_of(job, declaration),
                 lock_ms=self._events.lock_ms,
             )
+            _remember(self._options, key, packed, job)
         return packed
+
+
+def _remember(known: dict[K, V], key: K, value: V, job: Job) -> None:
+    """Keep what a job's options say for the next one that brings the same."""
+    if len(job.options.text) > LONGEST_CACHED:
+        return
+    if len(known) >= _CACHED_OPTIONS:
+        known.clear()
+    known[key] = value

@@ -1,0 +1,197 @@
+"""Jobs that BullMQ's own scripts cannot begin or end: they are set aside, once, and the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from oxherd import Oxherd, Retry
+from oxherd.queue.queue import BullQueue
+from oxherd.redis.client import Argument
+from tests.harness import Records, until
+
+EVENT = "order.placed"
+
+
+class Order(BaseModel):
+    order_id: int = 0
+
+
+@pytest.fixture(params=[True, False], ids=["batched", "bullmq"])
+def herd(request: pytest.FixtureRequest, standalone: str, make_herd: Callable[..., Oxherd]) -> Oxherd:
+    return make_herd(standalone, batched=request.param)
+
+
+async def put(queue: BullQueue, job_id: bytes, **fields: Argument) -> bytes:
+    """A job as another program may add it; answers the key of its hash."""
+    key = queue.keys.base.encode() + job_id
+    right: dict[str, Argument] = {"name": EVENT, "data": b"{}", "opts": b"{}", "timestamp": 1700000000000}
+    pairs = [part for pair in (right | fields).items() for part in pair]
+    await queue.client.call(queue.keys.slot, "HSET", key, *pairs)
+    await queue.client.call(queue.keys.slot, "LPUSH", queue.keys.wait, job_id)
+    return key
+
+
+async def left(queue: BullQueue) -> int:
+    counts = await queue.counts()
+    return counts["wait"] + counts["active"] + counts["delayed"]
+
+
+async def quiet(queue: BullQueue) -> bool:
+    return not await left(queue)
+
+
+async def failed(queue: BullQueue) -> list[bytes]:
+    return await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.failed, 0, -1)
+
+
+DAMAGED: dict[str, dict[str, Any]] = {
+    "attempts": {"atm": "x"},
+    "attempts beyond what HINCRBY takes": {"atm": "9223372036854775807"},
+    "attempts as Python reads them": {"atm": "1_0"},
+    "begins": {"ats": "1.5"},
+    "stalls": {"stc": " 1"},
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+async def test_a_damaged_counter_sends_a_job_to_failed_and_no_other(what: str, herd: Oxherd, records: Records) -> None:
+    done: list[int] = []
+
+    @herd.event(EVENT, concurrency=2)
+    async def order_placed(order: Order) -> None:
+        done.append(order.order_id)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        for number in range(6):
+            await put(queue, b"good-%d" % number, data=f'{{"order_id": {number}}}')
+            await put(queue, b"bad-%d" % number, **DAMAGED[what])
+        await herd.start()
+        faults = await records.wait("queue.error", count=6, source="data")
+        await until(lambda: len(done) == 6)
+        await until(lambda: quiet(queue))
+        assert sorted(await failed(queue)) == [b"bad-%d" % number for number in range(6)]
+        reason = await queue.client.call(queue.keys.slot, "HGET", queue.keys.job("bad-0"), "failedReason")
+        assert reason == b"the job cannot be read: a counter is not a number"
+    assert {fault.error["message"] for fault in faults} == {reason.decode()}
+    assert not records.named("queue.error", source="finish")
+
+
+@pytest.mark.parametrize("job_id", [b"caf\xe9", b"\xff\xfe", b""])
+async def test_an_id_of_any_bytes_leaves_the_queue(job_id: bytes, herd: Oxherd, records: Records) -> None:
+    @herd.event(EVENT)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await put(queue, job_id)
+        await herd.start()
+        await until(lambda: quiet(queue))
+        if job_id:
+            (fault,) = await records.wait("queue.error", source="data")
+            assert "its id is not UTF-8" in fault.error["message"]
+            assert await failed(queue) == [job_id]
+        else:
+            await records.wait("event.end", outcome="completed")
+
+
+async def test_what_is_no_hash_is_taken_off_the_queue_and_left_as_it_is(herd: Oxherd, records: Records) -> None:
+    done: list[int] = []
+
+    @herd.event(EVENT, concurrency=1)
+    async def order_placed(order: Order) -> None:
+        done.append(order.order_id)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        call, slot, base = queue.client.call, queue.keys.slot, queue.keys.base
+        for kind, command in (("string", "SET"), ("list", "RPUSH"), ("set", "SADD")):
+            await call(slot, command, base + kind, "somebody else's")
+            await call(slot, "LPUSH", queue.keys.wait, kind)
+            await put(queue, b"good-" + kind.encode())
+        await herd.start()
+        faults = await records.wait("queue.error", count=3, source="data")
+        await until(lambda: len(done) == 3)
+        await until(lambda: quiet(queue))
+        assert await failed(queue) == []
+        assert await call(slot, "GET", f"{base}string") == b"somebody else's"
+        assert await call(slot, "LLEN", f"{base}list") == await call(slot, "SCARD", f"{base}set") == 1
+        assert await call(slot, "KEYS", base.replace("{", "\\{") + "*:lock") == []
+    assert all("its key holds no hash" in fault.error["message"] for fault in faults)
+
+
+@pytest.mark.parametrize("how", ["a parent", "children"])
+async def test_a_job_that_cannot_be_completed_goes_to_failed_and_counts_as_lost(
+    how: str, herd: Oxherd, records: Records
+) -> None:
+    @herd.event(EVENT)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        key = await put(queue, b"1", **({"parent": "{no JSON"} if how == "a parent" else {}))
+        if how == "children":
+            await queue.client.call(queue.keys.slot, "SET", key + b":dependencies", "x")
+        await herd.start()
+        await records.wait("event.end", outcome="lost")
+        assert await failed(queue) == [b"1"]
+        assert not await left(queue)
+    (fault,) = records.named("queue.error")
+    assert vars(fault)["source"] == "data"
+
+
+async def test_a_damaged_job_of_a_dead_worker_keeps_no_other_from_being_put_back(
+    herd: Oxherd, records: Records
+) -> None:
+    done: list[int] = []
+
+    @herd.event(EVENT, lock=0.3)
+    async def order_placed(order: Order) -> None:
+        done.append(order.order_id)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        for number in range(20):
+            job_id = b"%d" % number
+            await put(queue, job_id, **({"stc": "x"} if number % 2 else {"data": f'{{"order_id": {number}}}'}))
+            await queue.client.call(queue.keys.slot, "LREM", queue.keys.wait, 0, job_id)
+            await queue.client.call(queue.keys.slot, "LPUSH", queue.keys.active, job_id)
+        await herd.start()
+        await until(lambda: len(done) == 10)
+        await records.wait("queue.error", count=10, source="data")
+        assert len(await failed(queue)) == 10
+    assert sorted(done) == list(range(0, 20, 2))
+
+
+async def test_an_error_whose_text_is_no_unicode_ends_its_event(herd: Oxherd, records: Records) -> None:
+    @herd.event(EVENT, retry=Retry(attempts=2, delay=0))
+    async def order_placed(order: Order) -> None:
+        raise OSError("no file caf\udce9")
+
+    async with herd:
+        await order_placed.emit(Order())
+        await herd.start()
+        ended = await records.wait("event.end", outcome="failed")
+    assert ended[0].error["message"] == "no file caf\\udce9"
+
+
+async def test_more_damaged_jobs_than_are_kept_leave_the_newest(herd: Oxherd, records: Records) -> None:
+    @herd.event(EVENT)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        call, keys = queue.client.call, queue.keys
+        await asyncio.gather(*(call(keys.slot, "ZADD", keys.failed, n, f"old-{n}") for n in range(10_000)))
+        await call(keys.slot, "HSET", keys.job("old-0"), "name", EVENT)
+        await put(queue, b"bad", ats="x")
+        await herd.start()
+        await records.wait("queue.error", source="data")
+        await until(lambda: quiet(queue))
+        assert (await queue.counts())["failed"] == 10_000
+        assert not await queue.holds("old-0")
