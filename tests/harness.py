@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from oxherd.telemetry.reader import read_records
 
 DEADLINE = 20.0
 
@@ -148,13 +149,6 @@ class WorkerProcess:
             self.process.wait()
         self._file.close()
         self._output.close()
-
-
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a log; an unfinished last line is left out."""
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n") and line.startswith(b"{"):
-            yield json.loads(line)
 
 
 def cli(

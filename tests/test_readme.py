@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import environment, read_records, until_sync
+from oxherd.telemetry.reader import read_records
+from tests.harness import environment, until_sync
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -15,7 +15,8 @@ import pytest
 from oxherd import Context, Every, LockLost, Oxherd, OxherdError
 from oxherd.link import Link
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records, WorkerProcess, read_records, until, until_sync
+from oxherd.telemetry.reader import read_records
+from tests.harness import Records, WorkerProcess, until, until_sync
 
 LOCK = 1.5
 

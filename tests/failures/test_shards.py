@@ -17,7 +17,8 @@ from oxherd import Oxherd
 from oxherd.queue.shards import shard_of, shard_queues
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.node import Node
-from tests.harness import Records, WorkerProcess, read_records
+from oxherd.telemetry.reader import read_records
+from tests.harness import Records, WorkerProcess
 
 SHARDS = 12
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from oxherd.telemetry.reader import read_records
 
 _ALWAYS = {"ts", "level", "logger", "msg"}
 _EVENT = {"event", "event_id", "attempt"}
@@ -41,19 +42,10 @@ class WorkerLog:
 def read_log(path: Path) -> WorkerLog:
     """A worker's standard error; a last line that was cut off by its death is left out."""
     log = WorkerLog()
-    for line in _lines(path):
-        try:
-            record: Any = json.loads(line)
-        except ValueError:
-            log.strange.append(_shown(line))
-            continue
-        if not isinstance(record, dict):
-            log.strange.append(_shown(line))
-            continue
-        fields = cast("dict[str, Any]", record)
-        allowed = DOCUMENTED.get(fields.get("msg", ""))
+    for fields in read_records(path, lambda line: log.strange.append(_shown(line))):
+        allowed = DOCUMENTED.get(str(fields.get("msg")))
         if allowed is None or set(fields) - _ALWAYS - allowed:
-            log.strange.append(_shown(line))
+            log.strange.append(_shown(json.dumps(fields).encode()))
         log.records.append(fields)
     return log
 
@@ -61,12 +53,6 @@ def read_log(path: Path) -> WorkerLog:
 def seconds(record: dict[str, Any]) -> float:
     """When a record was made, in seconds since the Unix epoch."""
     return datetime.fromisoformat(record["ts"]).timestamp()
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            yield line
 
 
 def _shown(line: bytes) -> str:
