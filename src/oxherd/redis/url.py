@@ -28,6 +28,7 @@ _TLS_OPTIONS: dict[str, frozenset[str] | None] = {
     "ssl_check_hostname": frozenset({"true", "false", "yes", "no", "1", "0"}),
 }
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
+_MOST_DIGITS = 9
 _DEFAULT_PORT: dict[Topology, int] = {"standalone": 6379, "cluster": 6379, "sentinel": 26379}
 
 
@@ -72,6 +73,8 @@ def parse_url(url: str) -> RedisURL:
     Raises:
         ConfigError: an unknown scheme, a missing host or service, a port, database or option that is not one.
     """
+    if not _is_unicode(url):
+        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"
@@ -91,7 +94,7 @@ def parse_url(url: str) -> RedisURL:
             raise ConfigError("The unix:// URL names no socket; write unix:///path/to/redis.sock.")
         if hosts:
             raise ConfigError("The unix:// URL names a host; write unix:///path/to/redis.sock, with three slashes.")
-        seeds: tuple[Address, ...] = (Address(path="/" + unquote(path)),)
+        seeds: tuple[Address, ...] = (Address(path="/" + _name(path)),)
         path = ""
     else:
         seeds = tuple(_address(host, _DEFAULT_PORT[topology]) for host in hosts.split(","))
@@ -105,7 +108,7 @@ def parse_url(url: str) -> RedisURL:
         seeds=seeds,
         tls=tls,
         db=_database(path.rstrip("/") or db, topology),
-        service=unquote(service),
+        service=_name(service),
         username=username,
         password=password,
         options=tuple(sorted(options.items())),
@@ -130,16 +133,37 @@ def _address(text: str, default_port: int) -> Address:
             "The Redis URL has an empty host; write host:port, separated by commas where there are several."
         )
     if not port:
-        return Address(unquote(host), default_port)
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(f"The Redis URL has a wrong port for host {host!r}; a port is a number from 1 to 65535.")
-    return Address(unquote(host), int(port))
+        return Address(_name(host), default_port)
+    if not (_is_number(port) and 0 < int(port) < 65536):
+        # Where the host was forgotten, what stands in its place is a user.
+        raise ConfigError("The Redis URL has a wrong port; a port is a number from 1 to 65535.")
+    return Address(_name(host), int(port))
+
+
+def _name(text: str) -> str:
+    """A host, a path or a service, as it is shown, too."""
+    name = unquote(text)
+    if not name.isprintable():
+        raise ConfigError("The Redis URL has a control character in a host, path or service; take it out.")
+    return name
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _database(text: str, topology: Topology) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()):
+    if not _is_number(text):
         raise ConfigError("The Redis URL has a database that is not a number; write /0 at its end.")
     if topology == "cluster" and int(text):
         raise ConfigError("A Redis Cluster has database 0 only; take the database out of the URL.")
