@@ -6,13 +6,18 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import uvloop
 
 from oxherd import EmitError, Oxherd, RedisUnavailable
+from oxherd.redis.client import pack_command
+from oxherd.redis.connection import open_connection
 from oxherd.redis.node import Node
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import Address, parse_url
+from oxherd.redis.wire import Wire
 from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records
@@ -133,3 +138,28 @@ async def test_whoever_waits_for_a_node_can_be_cancelled_alone() -> None:
     ended = await asyncio.gather(one, other, return_exceptions=True)
     assert [type(error) for error in ended] == [asyncio.CancelledError, RedisUnavailable]
     await node.close()
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable[[], Any], standalone: str) -> None:
+    # As far as the loop knows the connection is gone, and our reader has not been told yet.
+    async def call_after(turns: int) -> None:
+        url = parse_url(standalone)
+        connection = await open_connection(url, url.seeds[0])
+        lost: list[BaseException] = []
+        wire = Wire(connection, "node", lost.append)
+        await wire.send(pack_command("PING"))
+        cast("Any", connection)._writer.transport.abort()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if wire.alive:
+            future = wire.send(pack_command("PING"))
+            wire.flush()
+            with pytest.raises(RedisUnavailable):
+                await asyncio.wait_for(future, 5)
+        assert len(lost) == 1
+        assert not wire.alive
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        for turns in range(4):
+            runner.run(call_after(turns))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
@@ -28,7 +30,8 @@ async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = F
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             # A server that is stopped, not gone, takes the connection and never answers the greeting.
-            await connection.connect()
+            with _resets():
+                await connection.connect()
     except (RedisError, OSError) as error:
         await connection.disconnect(nowait=True)
         if isinstance(error, ResponseError):
@@ -62,6 +65,27 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
     if url.tls:
         return SSLConnection(**arguments, **tls_arguments(url))  # pyright: ignore[reportArgumentType]
     return Connection(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+async def send(connection: AbstractConnection, packed: bytes) -> None:
+    """Send what is packed; raises RedisError or OSError where the connection is lost."""
+    with _resets():
+        await connection.send_packed_command(packed, check_health=False)
+
+
+async def ask(connection: AbstractConnection, *command: str) -> Any:
+    """A command's reply, within 5 seconds; raises as `send` and `read_reply`."""
+    await send(connection, b"".join(cast("Any", connection).pack_command(*command)))
+    return await read_reply(connection)
+
+
+@contextmanager
+def _resets() -> Generator[None]:
+    try:
+        yield
+    except RuntimeError:
+        # What uvloop says of a connection that was reset, as long as nobody has read that.
+        raise ConnectionResetError("connection lost") from None
 
 
 async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.confirm import Confirm
-from oxherd.redis.connection import open_connection, read_reply
+from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import CONNECTION, Outages
 from oxherd.redis.url import Address, RedisURL
@@ -161,13 +161,11 @@ class Node:
 
     async def _assert_serving(self, connection: AbstractConnection) -> None:
         # A server that loads its data, or that Sentinel has demoted, accepts connections but does not serve.
-        await connection.send_command("PING")
-        await read_reply(connection)
+        await ask(connection, "PING")
         if self._url.topology != "sentinel":
             return
-        await connection.send_command("ROLE")
         try:
-            role = await read_reply(connection)
+            role = await ask(connection, "ROLE")
         except ResponseError:  # ROLE may not be granted; READONLY then tells us at the first write
             return
         if role is None or bytes(role[0]) != b"master":

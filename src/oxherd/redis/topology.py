@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.connection import open_connection, read_reply
+from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.faults import common_source, describe, lost
 from oxherd.redis.node import Node, shared
 from oxherd.redis.outage import CLUSTER, Outages
@@ -211,8 +211,7 @@ async def query(url: RedisURL, address: Address, *command: str, sentinel: bool =
     """One command on a connection of its own, which is closed again; for finding the way, never for work."""
     connection = await open_connection(url, address, sentinel=sentinel)
     try:
-        await connection.send_command(*command)
-        return await read_reply(connection)
+        return await ask(connection, *command)
     finally:
         await connection.disconnect(nowait=True)
 

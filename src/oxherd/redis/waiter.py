@@ -16,7 +16,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
-from oxherd.redis.connection import read_reply
+from oxherd.redis.connection import ask, read_reply, send
 from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 
@@ -64,7 +64,7 @@ class Waiter:
             connection = await self._connected()
             self._blocked = True
             packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
-            await connection.send_packed_command(packed if then is None else packed + then)
+            await send(connection, packed if then is None else packed + then)
             reply = await read_reply(connection, seconds + _GRACE_SECONDS)
             self._blocked = False
             waited = Waited(None if reply is None else float(reply[2]))
@@ -121,8 +121,7 @@ class Waiter:
         self._stale = False
         self._node = await self._client.topology.node(self._slot)
         self._connection = await self._node.open(_CONNECTION)
-        await self._connection.send_command("CLIENT", "ID")
-        self._client_id = int(await read_reply(self._connection))
+        self._client_id = int(await ask(self._connection, "CLIENT", "ID"))
         return self._connection
 
     async def _refused(self, error: ResponseError) -> Exception:

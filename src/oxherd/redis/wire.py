@@ -18,6 +18,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
+from oxherd.redis.connection import send
 from oxherd.redis.faults import lost
 
 pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast(
@@ -88,7 +89,7 @@ class Wire:
             return
         data = b"".join(self._buffer)
         self._buffer.clear()
-        sending = self._connection.send_packed_command(data, check_health=False)
+        sending = send(self._connection, data)
         try:
             paused_on = sending.send(None)
         except StopIteration:
@@ -117,7 +118,7 @@ class Wire:
 
     async def _write(self) -> None:
         buffer = self._buffer
-        send = self._connection.send_packed_command
+        connection = self._connection
         try:
             while self.alive:
                 if not buffer or self._writing is not None:
@@ -127,9 +128,9 @@ class Wire:
                 data = b"".join(buffer)
                 buffer.clear()
                 # redis-py would connect again by itself, and the answers would no longer match the questions.
-                if not self._connection.is_connected:
+                if not connection.is_connected:
                     break
-                await send(data, check_health=False)
+                await send(connection, data)
         except (RedisError, OSError) as error:
             self._fail(error)
 
