@@ -304,7 +304,7 @@ async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_r
         low = await event.emit(Order(order_id=3), priority=5)
         high = await event.emit(Order(order_id=2), priority=1)
         none = await event.emit(Order(order_id=1))
-        late = await event.emit(Order(order_id=4), delay=1.2)
+        late = await event.emit(Order(order_id=4), delay=4)
         failing = await event.emit(Order(order_id=13), priority=9)
         script = on_node("""
             worker(async (job) => {

@@ -75,9 +75,8 @@ class Scene:
             rate=self.rng.uniform(60, 140),
             extra=0.3 if self.setup.shared else 0.0,
         )
-        if drill.durable:
-            # Without the mark, an emit that is tried again after its event has run would make another.
-            self.load.options = {"durable": True, "once": 60}
+        # Without the mark, an emit that is tried again after its event has run would make another.
+        self.load.options = {"once": 60, "durable": drill.durable}
         self.mended_at = 0.0
         self.quiet_at = 0.0
         self.erased_at: float | None = None
