@@ -334,7 +334,7 @@ async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_r
     assert [run["data"] for run in runs[:3]] == [{"order_id": 1}, {"order_id": 2}, {"order_id": 3}]
     assert all(begun - 1000 < run["emitted"] < begun + 5000 for run in runs)
     (delayed,) = [run for run in runs if run["run"] == str(late.id)]
-    assert delayed["at"] >= delayed["emitted"] + 1200
+    assert delayed["at"] >= delayed["emitted"] + 4000
     assert [run["made"] for run in runs_of_failing] == [0, 1, 2]
     assert all(b["at"] - a["at"] >= 290 for a, b in pairwise(runs_of_failing))
     assert said[-2] == {"failed": str(failing.id), "reason": "as always", "made": 3}
