@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -275,6 +276,28 @@ def test_an_unquoted_json_is_refused_without_being_shown(app: Path, standalone: 
 )
 def test_a_payload_in_the_wrong_place_is_not_shown(words: list[str], app: Path, standalone: str) -> None:
     assert "hunter22" not in refused(app, "emit", *words, url=standalone)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ['{"card": "hunter22"}'],
+        ["check", "app:herd", '{"card": "hunter22"}'],
+        ["worker", "app:herd", "--processes", '{"card": "hunter22"}'],
+        ["worker", "app:herd", "--log-format", '{"card": "hunter22"}'],
+        ["worker", "app:herd", '--{"card": "hunter22"}'],
+        ["worker", "app:herd", '--event={"card": "hunter22"}', "--bogus"],
+        ["dev", "it's {hunter22}\n"],
+    ],
+)
+def test_a_payload_where_no_payload_belongs_is_not_shown(words: list[str], app: Path, standalone: str) -> None:
+    assert "hunter22" not in refused(app, *words, url=standalone)
+
+
+def test_a_payload_that_is_not_utf8_is_refused_as_any_that_is_no_json(app: Path, standalone: str) -> None:
+    payload = os.fsdecode(b'{"order_id": 1, "email": "caf\xe9"}')
+    error = refused(app, "emit", "app:herd", "order.placed", payload, url=standalone)
+    assert "it is not valid JSON" in error
 
 
 def test_an_emit_prints_the_uuid_and_nothing_else(write_app: WriteApp, standalone: str, prefix: str) -> None:

@@ -24,7 +24,7 @@ def run(target: str, name: str, text: str) -> None:
     if text == "-":
         payloads = [_decode(event, line, number) for number, line in enumerate(sys.stdin.buffer, 1) if line.strip()]
     else:
-        payloads = [_decode(event, text.encode(), None)]
+        payloads = [_decode(event, text.encode("utf-8", "surrogateescape"), None)]
     asyncio.run(_emit(event, payloads))
 
 

@@ -21,6 +21,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+# Empty, or a name, a number, an option, a path.
+_PLAIN = re.compile(r"[-\w.:/]{0,80}")
+_LONGEST = 400
+_PIECES = re.compile(r"\w{4,}")
 _UNEXPECTED = re.compile(r"extra argument|No such option|does not take a value")
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:HERD", help="The herd, such as app:herd.", show_default=False)]
@@ -135,7 +139,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except OxherdError as error:
         fail(str(error), 1)
     except typer.TyperException as error:
-        fail(_usage(error), error.exit_code)
+        fail(_usage(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", 130)
     except BrokenPipeError:
@@ -151,11 +155,21 @@ def fail(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _usage(error: typer.TyperException) -> str:
+def _usage(error: typer.TyperException, words: list[str]) -> str:
     context: Any = getattr(error, "ctx", None)
-    if context is None:
-        return error.format_message()
-    if context.command.name == "emit" and _UNEXPECTED.search(error.format_message()):
+    message = error.format_message().rstrip(".")
+    if context is not None and context.command.name == "emit" and _UNEXPECTED.search(message):
         # The words that are too many may be parts of a payload: they are not repeated.
         return "Too many words; write the JSON as one, in single quotes (after -- where it begins with a dash)."
-    return f"{error.format_message().rstrip('.')}; see {context.command_path} --help."
+    if _repeats(message, words):
+        options = getattr(getattr(error, "param", None), "opts", None)
+        what = f"The value of {options[0]}" if options else "A word of the command line"
+        message = f"{what} does not belong there; it is not repeated, since it may be a payload"
+    return message if context is None else f"{message}; see {context.command_path} --help."
+
+
+def _repeats(message: str, words: list[str]) -> bool:
+    """Whether a message shows a part of a word that is no name, and may be a payload where words have changed places."""
+    parts = [part for word in words for part in word.split("=", 1) if not _PLAIN.fullmatch(part)]
+    pieces = (piece for part in parts for piece in (part, *_PIECES.findall(part)))
+    return len(message) > _LONGEST or any(piece in message for piece in pieces)
