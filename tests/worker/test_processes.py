@@ -19,7 +19,7 @@ from oxherd.servers.resp import Reply, RespClient
 from tests.harness import WorkerProcess, cli, environment, until_sync
 
 APP = """
-import logging, os, signal, sys, threading, time
+import logging, os, signal, stat, sys, threading, time
 from pydantic import BaseModel
 from oxherd import Context, Discard, Keep, Oxherd, Retry
 
@@ -78,6 +78,15 @@ def trouble(ctx, order):
         1 / 0
     except ZeroDivisionError:
         log.exception("in trouble")
+
+def garble(ctx, order):
+    for descriptor in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"hello, this is no frame")
+        except OSError:
+            pass
+    time.sleep(60)
 
 def signalled(ctx, order):
     os.kill(os.getpid(), signal.SIGINT)
@@ -185,6 +194,19 @@ def test_one_process_serves_many_events_and_never_more_run_than_the_concurrency(
     shop.emit(*["fine"] * 30)
     worker.wait("event.end", 30, outcome="completed")
     assert 1 <= len({record["pid"] for record in found(worker, "at work")}) <= 2
+    assert worker.stop() == 0
+
+
+def test_a_handler_that_writes_to_the_connection_of_its_process_fails_at_once_and_the_worker_goes_on(
+    shop: Shop,
+) -> None:
+    worker = shop.worker()
+    garbled, fine = shop.emit("garble", "fine")
+    (failed,) = found(worker, "event.end", event_id=garbled, outcome="failed")
+    assert failed["error"]["type"] == "HandlerDied"
+    assert "wrote to its connection" in failed["error"]["message"]
+    assert failed["duration_ms"] < 10_000
+    found(worker, "event.end", event_id=fine, outcome="completed")
     assert worker.stop() == 0
 
 

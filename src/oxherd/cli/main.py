@@ -169,7 +169,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> str:
 
 
 def _repeats(message: str, words: list[str]) -> bool:
-    """Whether a message shows a part of a word that is no name, and may be a payload where words have changed places."""
+    """Whether a message shows a part of a word that is no name: where words have changed places it may be a payload."""
     parts = [part for word in words for part in word.split("=", 1) if not _PLAIN.fullmatch(part)]
     pieces = (piece for part in parts for piece in (part, *_PIECES.findall(part)))
     return len(message) > _LONGEST or any(piece in message for piece in pieces)

@@ -25,7 +25,10 @@ class DiscardedElsewhere(RaisedElsewhere, Discard):
 def raised_elsewhere(kind: str, message: str, frames: list[str], *, discard: bool) -> RaisedElsewhere:
     """An error whose type bears the name that it had where it was raised."""
     base = DiscardedElsewhere if discard else RaisedElsewhere
-    named = cast("type[RaisedElsewhere]", type(kind, (base,), {"frames": frames}))
+    try:
+        named = cast("type[RaisedElsewhere]", type(kind, (base,), {"frames": frames}))
+    except ValueError:  # no name of a type: the other process has said what is not so
+        named = cast("type[RaisedElsewhere]", type(base.__name__, (base,), {"frames": frames}))
     return named(message)
 
 

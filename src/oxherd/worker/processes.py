@@ -17,7 +17,7 @@ from oxherd.declaration import Declaration, Handler
 from oxherd.errors import OxherdError
 from oxherd.worker import records
 from oxherd.worker.failure import RaisedElsewhere, raised_elsewhere
-from oxherd.worker.frames import Frame, pack, read
+from oxherd.worker.frames import Frame, NoFrame, pack, read
 from oxherd.worker.origin import where_declared
 from oxherd.worker.running import JSONResult, Running
 
@@ -28,6 +28,7 @@ _GONE_SECONDS = 0.2
 # How long a process may take to import the user's modules, and to leave when it is told to.
 _START_SECONDS = 60.0
 _LEAVE_SECONDS = 1.0
+_UNEXPECTED = "the process of the handler gave an answer that nobody asked for"
 # A child blocks them from its first moment on, until it has handlers for them.
 _FOR_THE_WORKER = (signal.SIGINT, signal.SIGTERM)
 
@@ -91,6 +92,7 @@ class _Child:
         self._process = process
         self._writer = writer
         self._killed = False
+        self._garbled = False
         self._context: Context | None = None
         self._answer: asyncio.Future[Frame] | None = None
         self._storing: set[asyncio.Task[None]] = set()
@@ -115,7 +117,7 @@ class _Child:
             raise
         if answer["kind"] != "ready":
             await child.leave()
-            raise raised_elsewhere("ConfigError", answer["message"], [], discard=False)
+            raise raised_elsewhere("ConfigError", answer.get("message", _UNEXPECTED), [], discard=False)
         return child
 
     @property
@@ -137,7 +139,7 @@ class _Child:
                     self.kill()
                     await asyncio.wait([self._listening], timeout=_GONE_SECONDS)
                     raise
-            return _outcome(answer.result())
+            return result_of(answer.result())
         finally:
             self._context = self._answer = None
             for task in self._storing:
@@ -185,6 +187,8 @@ class _Child:
             while (frame := await read(reader)) is not None:
                 self._receive(frame)
             await self._gone()
+        except NoFrame:
+            self._garbled = True
         finally:
             if self._process.poll() is None:
                 # Only where the loop itself ends, or the process has sent what is no frame.
@@ -206,7 +210,7 @@ class _Child:
     def _receive(self, frame: Frame) -> None:
         kind = frame["kind"]
         if kind == "log":
-            _log(frame)
+            write_record(frame)
         elif kind == "progress":
             task = asyncio.get_running_loop().create_task(self._store(frame))
             self._storing.add(task)
@@ -229,6 +233,8 @@ class _Child:
             self._send({"kind": "stored", "error": refusal})
 
     def _death(self) -> str:
+        if self._garbled:
+            return "the process of the handler wrote to its connection with the worker, and was killed"
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
         return f"the process of the handler died ({how})"
@@ -265,9 +271,12 @@ def _request(running: Running, context: Context) -> Frame:
     }
 
 
-def _outcome(answer: Frame) -> JSONResult:
+def result_of(answer: Frame) -> JSONResult:
+    """What a handler returned; raises what it raised, or HandlerDied where its process has answered something else."""
     if answer["kind"] == "returned":
-        return JSONResult(answer["result"].encode())
+        return JSONResult(answer["result"].encode("utf-8", "replace"))
+    if answer["kind"] != "raised":
+        raise HandlerDied(_UNEXPECTED)
     if answer["cancelled"]:
         raise asyncio.CancelledError
     raise raised_elsewhere(answer["type"], answer["message"], answer["frames"], discard=answer["discard"])
@@ -278,7 +287,8 @@ def _reason(reason: Reason | None) -> Frame:
     return {"reason": type(reason or Cancelled()).__name__} | timeout
 
 
-def _log(frame: Frame) -> None:
+def write_record(frame: Frame) -> None:
+    """Give a record of the process to this process's logging; whatever goes wrong with it is told there."""
     try:
         records.handle(frame)
     except Exception as error:  # noqa: BLE001 - a filter of the user's that raises must not end the process it speaks of

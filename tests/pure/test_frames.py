@@ -1,0 +1,76 @@
+"""What the process of a handler sends to its worker: frames, and whatever else its code may write."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import pytest
+
+from oxherd.worker.failure import RaisedElsewhere
+from oxherd.worker.frames import NoFrame, pack, read
+from oxherd.worker.processes import HandlerDied, result_of
+
+RAISED: dict[str, Any] = {
+    "kind": "raised", "type": "ValueError", "message": "no", "frames": [], "discard": False, "cancelled": False,
+}  # fmt: skip
+FRAMES: list[dict[str, Any]] = [
+    {"kind": "ready"},
+    {"kind": "returned", "result": "null"},
+    RAISED,
+    {"kind": "log", "record": {}, "process": 1, "extra": {}},
+    {"kind": "progress", "id": "1", "fence": 1, "value": None},
+]
+
+
+async def received(sent: bytes) -> list[dict[str, Any]]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(sent)
+    reader.feed_eof()
+    found: list[dict[str, Any]] = []
+    while (frame := await read(reader)) is not None:
+        found.append(frame)
+    return found
+
+
+async def test_frames_are_read_as_they_were_sent_up_to_one_that_is_not_whole() -> None:
+    sent = b"".join(map(pack, FRAMES))
+    assert await received(sent) == FRAMES
+    assert await received(sent + pack(FRAMES[0])[:-1]) == FRAMES
+
+
+def framed(body: bytes) -> bytes:
+    return struct.pack(">4sI", b"oxh\n", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello, world, this is text",
+        b"\0" * 100,
+        framed(b""),
+        framed(b"\xff"),
+        framed(b"[" * 100_000),
+        framed(b"[]"),
+        framed(b"{}"),
+        pack({"kind": ["ready"]}),
+        pack({"kind": "run"}),
+        *(pack(frame | {name: ()}) for frame in FRAMES for name in frame if name not in ("value", "frames")),
+    ],
+)
+async def test_what_is_no_frame_is_told_from_one(sent: bytes) -> None:
+    with pytest.raises(NoFrame):
+        await received(pack(FRAMES[0]) + sent)
+
+
+@pytest.mark.parametrize("kind", ["a\0b", "\ud800", "", "ValueError"])
+def test_an_error_keeps_the_name_of_its_type_where_it_is_one(kind: str) -> None:
+    with pytest.raises(RaisedElsewhere, match="no"):
+        result_of(RAISED | {"type": kind})
+
+
+def test_an_answer_that_nobody_asked_for_is_no_result() -> None:
+    with pytest.raises(HandlerDied, match="nobody asked for"):
+        result_of({"kind": "ready"})
+    assert result_of({"kind": "returned", "result": '"\ud800"'}).json == b'"?"'
