@@ -134,6 +134,19 @@ class Fetcher:
             self._share.force()
             self._begin(found.job)
 
+    async def _pass_on(self, found: Fetched) -> None:
+        """Begin what a wait has brought all the same, or leave it to others where there is still no place for it."""
+        job = found.job
+        if job is None or not self._share.full:
+            self._arrived(found)
+            return
+        try:
+            await self._queue.requeue(job.raw_id, job.token)
+        except (RedisUnavailable, ScriptError):
+            self._doubtful.add(job.token)  # looked for before the next fetch
+            raise
+        self._spare.append(job.token)
+
     def _early_token(self) -> str | None:
         """The token of a fetch that goes along with the wait: none where places are shared, or an order kept."""
         return self._token() if self._share.only and not self._ordered else None
@@ -144,7 +157,7 @@ class Fetcher:
             await self._recover()
         if self._idle.waits and self._share.full:
             # What the wait's own fetch brings would wait here, while another worker may be free.
-            self._arrived(await self._idle.recall())
+            await self._pass_on(await self._idle.recall())
         places = await self._share.take(at_once)
         if not places:
             return at_once
