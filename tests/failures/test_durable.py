@@ -135,7 +135,7 @@ async def test_a_disk_that_does_not_confirm_in_time_is_named(
         begun = time.monotonic()
         with pytest.raises(NotDurable, match="is stored on the primary, but its disk did not confirm") as caught:
             await event.emit(Order(), id=event_id)
-        assert 1.2 < time.monotonic() - begun < 2.5
+        assert 1.2 < time.monotonic() - begun < 4
         assert (caught.value.missing, caught.value.replicas, caught.value.maybe_stored) == ("disk", (0, 0), True)
         on_disk.command("CONFIG", "SET", "appendfsync", "always")
         await event.emit(Order(), id=event_id)
@@ -184,7 +184,7 @@ async def test_all_replicas_are_asked_that_are_there(
 async def test_a_replica_that_is_paused_is_named_holds_up_nothing_else_and_may_come_back(
     batched: bool, own_cluster: LocalCluster, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
-    herd = make_herd(own_cluster.url, emit_timeout=2, batched=batched)
+    herd = make_herd(own_cluster.url, emit_timeout=3, batched=batched)
 
     @herd.event("order.placed", concurrency=5)
     async def order_placed(order: Order) -> None: ...
@@ -203,11 +203,11 @@ async def test_a_replica_that_is_paused_is_named_holds_up_nothing_else_and_may_c
         # Neither the worker nor another emit waits with them.
         others = await order_placed.emit_many([Order()] * 200)
         await records.wait("event.end", count=202, outcome="completed")
-        assert time.monotonic() - begun < 1.5
+        assert not emitting.done()
         assert len(others) == 200
         with pytest.raises(NotDurable, match="is stored on the primary, but 0 of 1 replicas confirmed") as caught:
             await emitting
-        assert 1.9 < time.monotonic() - begun < 3
+        assert 2.9 < time.monotonic() - begun < 6
         assert (caught.value.missing, caught.value.replicas, caught.value.maybe_stored) == ("replicas", (0, 1), True)
         with pytest.raises(NotDurable, match=r"0 of 120 were acknowledged: .* 0 of 1 replicas") as caught:
             await behind
