@@ -53,7 +53,7 @@ async def test_each_of_three_primaries_does_a_third_of_the_work(
         before = [commands(node) for node in own_cluster.nodes]
         for _ in range(10):
             await order_placed.emit_many([Order(number=n) for n in range(600)])
-        await records.wait("event.end", count=6000, outcome="completed")
+        await records.wait("event.end", count=6000, outcome="completed", deadline=90)
         done = [commands(node) - count for node, count in zip(own_cluster.nodes, before, strict=True)]
     for count in done:
         assert count == pytest.approx(sum(done) / 3, rel=0.1)
