@@ -33,9 +33,13 @@ class Records(logging.Handler):
 
     def named(self, message: str, **fields: Any) -> list[logging.LogRecord]:
         """The records with that message whose attributes have these values."""
+        return self._matching(self.all, message, fields)
+
+    @staticmethod
+    def _matching(records: list[logging.LogRecord], message: str, fields: dict[str, Any]) -> list[logging.LogRecord]:
         return [
             record
-            for record in self.all
+            for record in records
             if record.getMessage() == message
             and all(str(getattr(record, name, None)) == str(value) for name, value in fields.items())
         ]
@@ -47,10 +51,17 @@ class Records(logging.Handler):
         self._waiting.append(entry)
         try:
             async with asyncio.timeout(deadline):
-                while len(found := self.named(message, **fields)) < count:
+                found: list[logging.LogRecord] = []
+                looked_at = 0  # each record is looked at once, since a test may wait for thousands
+                while True:
+                    new = self.all[looked_at:]
+                    looked_at += len(new)
+                    found += self._matching(new, message, fields)
+                    if len(found) >= count:
+                        return found
                     event.clear()
-                    await event.wait()
-                return found
+                    if len(self.all) == looked_at:
+                        await event.wait()
         except TimeoutError:
             seen = [
                 (record.getMessage(), getattr(record, "outcome", None), getattr(record, "error", None))

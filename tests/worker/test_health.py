@@ -106,6 +106,7 @@ async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is
 ) -> None:
     seen: list[Health] = []
     clogged = Clogged()
+    acknowledged = asyncio.Event()
     logging.getLogger("oxherd").addHandler(clogged)
 
     def look() -> None:
@@ -117,6 +118,7 @@ async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is
 
     @local_herd.event("order.placed")
     async def order_placed(number: int) -> None:
+        await acknowledged.wait()  # the loop is blocked for as long as an emit waits
         looking = threading.Thread(target=look)
         looking.start()
         looking.join()
@@ -126,7 +128,8 @@ async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is
             await local_herd.start()
             await until(lambda: local_herd.health().ready)
             await order_placed.emit(1)
-            await records.wait("event.end")
+            acknowledged.set()
+            await records.wait("event.end", deadline=30)
             await until(lambda: local_herd.health().live)
             assert local_herd.health().reasons == []
     finally:
