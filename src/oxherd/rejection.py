@@ -12,6 +12,10 @@ from pydantic_core.core_schema import ErrorType
 
 NAMED_FIELDS: Final = 5
 
+# A longer place, of a type that holds itself, is named by its two ends.
+_NAMED_PARTS: Final = 12
+_NAMED_LAST: Final = 4
+
 # From six digits on a number is a value that may not be shown, also where it stands as a key of a mapping.
 _LARGEST_INDEX: Final = 99_999
 
@@ -40,9 +44,12 @@ _POSITION: Final = re.compile(r"at line (\d+) column (\d+)$")
 
 def location(loc: Sequence[str | int], names: frozenset[str]) -> str:
     """A field's place, in declared names and small indexes only; anything else, a mapping's key say, is `*`."""
-    return ".".join(
+    parts = [
         str(part) if (part in names if isinstance(part, str) else 0 <= part <= _LARGEST_INDEX) else "*" for part in loc
-    )
+    ]
+    if len(parts) > _NAMED_PARTS:
+        return ".".join(parts[: _NAMED_PARTS - _NAMED_LAST]) + " ... " + ".".join(parts[-_NAMED_LAST:])
+    return ".".join(parts)
 
 
 def _declared(context: dict[str, Any], declaration: str) -> dict[str, Any]:

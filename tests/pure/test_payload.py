@@ -488,3 +488,11 @@ class TestNothingIsShown:
             why = refusal_if_any(lambda payload=payload: payload.decode(json.dumps(value)))
             assert CANARY not in why
             assert not re.search(r"\d{6}", why)
+
+    def test_a_deep_place_is_named_by_its_two_ends(self) -> None:
+        value: Any = "wrong"
+        for _ in range(60):
+            value = {"secret": CANARY, "children": [value]}
+        why = refusal(lambda: typed(Node).decode(json.dumps(value)))
+        assert " children.0.children.0.children.0.children.0 ... children.0.children.0: " in why
+        assert CANARY not in why
