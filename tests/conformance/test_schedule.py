@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Cron, Event, Every, Oxherd
@@ -96,6 +97,30 @@ async def test_a_changed_schedule_replaces_the_old_one(herd: Oxherd, records: Re
         assert set(seen) == {"new"}
         stored = await (await schedulers_of(herd, report_write)).get("changing")
         assert stored is None
+
+
+@pytest.mark.parametrize(("old", "new", "kept"), [(1.0, 0.3, True), (0.5, 86_400.0, False)])
+async def test_a_changed_interval_goes_on_at_its_own_multiples_also_where_a_tick_is_due(
+    herd: Oxherd, records: Records, old: float, new: float, kept: bool
+) -> None:
+    @herd.event("report.write")
+    async def report_write(report: Report) -> None: ...
+
+    async with herd:
+        await report_write.schedule("changing", Every(old), Report())
+        schedulers = await schedulers_of(herd, report_write)
+        due = (await schedulers.get("changing")).next_ms
+        await asyncio.sleep(max(0.0, due / 1000 - time.time()) + 0.35)
+        await report_write.schedule("changing", Every(new), Report())
+        changed = (await schedulers.get("changing")).next_ms
+        assert changed % round(new * 1000) == 0
+        # A tick of the new interval that is not older stands for the one that is due.
+        assert (due <= changed < time.time() * 1000) == kept
+        if kept:
+            await herd.start()
+            await records.wait("event.end", count=3, outcome="completed")
+            assert (await schedulers.get("changing")).next_ms % round(new * 1000) == 0
+        await report_write.unschedule("changing")
 
 
 async def test_schedules_of_events_that_share_a_queue_do_not_meet(herd: Oxherd, records: Records) -> None:

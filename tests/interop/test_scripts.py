@@ -316,15 +316,15 @@ CALLS: dict[str, Call] = {
     ),
     "addJobScheduler": Call(
         lambda _, schedulers: schedulers.upsert(
-            "nightly", "order.placed", Repeat(every=1000), b'{"order_id":1}', OPTIONS, TICK, deadline=0
+            "nightly", "order.placed", Repeat("0 2 * * *", "Europe/Paris"), b'{"order_id":1}', OPTIONS, TICK, deadline=0
         ),
         lambda theirs: theirs.addJobScheduler(
             "nightly",
             TICK,
             '{"order_id":1}',
             OPTIONS,
-            {"name": "order.placed", "every": 1000, "startDate": TICK},
-            tick_options(TICK, 1),
+            {"name": "order.placed", "pattern": "0 2 * * *", "tz": "Europe/Paris"},
+            tick_options(TICK, 1) | {"repeat": {"pattern": "0 2 * * *", "tz": "Europe/Paris", "count": 1}},
         ),
     ),
     "updateJobScheduler": Call(

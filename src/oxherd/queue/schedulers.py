@@ -83,18 +83,22 @@ class Schedulers:
         *,
         deadline: float,
     ) -> bool:
-        """Store a scheduler and the job of its next tick. Script: addJobScheduler.
+        """Store a scheduler and the job of its next tick, which may be due already. Script: addJobScheduler.
 
         Answers False when a job of that very tick is stored already and cannot be replaced.
         """
         k = self._keys
         record: dict[str, Any] = {"name": name, **repeat.options}
+        now = now_ms()
         if repeat.every is not None:
-            record["startDate"] = next_ms  # else the script starts an interval at once
+            # The script begins an interval that is new or changed at its start date or now, whichever is later, and
+            # goes on from there: the ticks stay multiples of the interval only from a start that is to come.
+            record |= {"startDate": next_ms, "offset": 0}
+            now = min(now, next_ms - 1)
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc, k.active,
             next_ms, pack(record), scheduler, data, pack(options),
-            pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now_ms(), k.base, "",
+            pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now, k.base, "",
         )  # fmt: skip
         answer = await self._client.persist(k.slot, script("addJobScheduler"), arguments, deadline=deadline)
         if isinstance(answer, int) and answer != _ID_COLLISION:

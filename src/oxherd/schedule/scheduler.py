@@ -8,7 +8,7 @@ from typing import Any
 from oxherd.policy import number
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
-from oxherd.queue.schedulers import Repeat, Schedulers
+from oxherd.queue.schedulers import Repeat, Schedulers, Stored
 from oxherd.schedule.cron import Cron, Every, Schedule
 
 _DIGITS = 13  # of a time in milliseconds, until the year 2286; a longer one is not a tick of ours
@@ -40,7 +40,8 @@ async def ensure(
     """Store a schedule; one that is stored already is left alone, with its due tick.
 
     BullMQ's upsert removes the pending tick: asked for at each start, it would drop a tick that came due while no
-    worker ran. A changed schedule keeps a tick that is due, with the new payload.
+    worker ran. A changed schedule keeps a tick that is due, with the new payload; where its interval is changed, in the
+    shape of the new interval's last tick, if that came after it.
     """
     repeat = repeat_of(schedule)
     stored = await schedulers.get(scheduler, deadline)
@@ -52,10 +53,19 @@ async def ensure(
         if pending and stored.same(event, repeat, data, options):
             return
         if pending and stored.next_ms <= now:
-            due = stored.next_ms
+            due = _kept(schedule, stored, now, upcoming)
     if not await schedulers.upsert(scheduler, event, repeat, data, options, due, deadline=deadline) and due != upcoming:
         # That tick runs now, and cannot be replaced: go on with the one after it.
         await schedulers.upsert(scheduler, event, repeat, data, options, upcoming, deadline=deadline)
+
+
+def _kept(schedule: Schedule, stored: Stored, now: int, upcoming: int) -> int:
+    """The tick that stands for one that is due while its schedule is changed."""
+    if isinstance(schedule, Every) and schedule.milliseconds != stored.repeat.every:
+        # BullMQ counts an interval on from its last tick, so that has to be one of this interval's.
+        last = now - now % schedule.milliseconds
+        return last if last >= stored.next_ms else upcoming
+    return stored.next_ms
 
 
 def next_tick_ms(job: Job) -> int | None:
