@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from oxherd.drills.scene import Scene
 
 # What is due so close to a change may be made, or not.
-_MARGIN_MS = 300
+_MARGIN_MS = 500
 
 
 @drill("deploy.rolling", "four workers are replaced, one after the other", Needs.WORKERS, workers=4, seconds=15)
