@@ -15,6 +15,7 @@ from oxherd.allow import Allow
 from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
+from oxherd.keyring import Keyring, Sealing
 from oxherd.link import Link, Portal, Server
 from oxherd.policy import Keep, Retry, Seconds, seconds
 from oxherd.queue.keys import has_hash_tag
@@ -96,6 +97,7 @@ class Oxherd:
         ordered: bool = False,
         once: Seconds | None = None,
         durable: bool = False,
+        seal: Keyring | Sealing | None = None,
         sanitize: Callable[[Any], Any] | Allow | None = None,
         run_in: RunIn | None = None,
     ) -> Decorator:
@@ -119,6 +121,7 @@ class Oxherd:
             once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
                 and removed; at least the herd's `emit_timeout`. See `Event.emit`.
             durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
+            seal: a Keyring that encrypts payloads for their time in Redis, or fields of them: `keyring.fields("card")`.
             sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
             run_in: "thread" (the default of a `def`) or "process".
 
@@ -145,6 +148,7 @@ class Oxherd:
                 ordered=ordered,
                 once=once,
                 durable=durable,
+                seal=seal,
                 sanitize=sanitize,
             )
             event.set_handler(function, run_in, scope)
@@ -171,6 +175,7 @@ class Oxherd:
         ordered: bool = False,
         once: Seconds | None = None,
         durable: bool = False,
+        seal: Keyring | Sealing | None = None,
         sanitize: Callable[[P], Any] | Allow | None = None,
     ) -> Event[P, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
@@ -190,6 +195,7 @@ class Oxherd:
             ordered=ordered,
             once=once,
             durable=durable,
+            seal=seal,
         )
         self._check_shards(declaration)
         if name in self._events:
@@ -300,7 +306,7 @@ class Oxherd:
 
         Raises:
             DeclarationError: no event has a handler.
-            ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
+            ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server not be started.
         """
         await self.start_events([event.name for event in self if event.handler is not None])
 
@@ -340,6 +346,7 @@ class Oxherd:
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
+            event.declaration.payload.sealer.ready()
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
         link = await self.link()

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from oxherd.context import Context
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.keyring import Keyring, Sealing
 from oxherd.payload import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole
 
@@ -89,6 +90,7 @@ def declare(
     ordered: bool,
     once: Seconds | None,
     durable: bool,
+    seal: Keyring | Sealing | None,
 ) -> Declaration:
     """A declaration, or a DeclarationError that says which value cannot work."""
     check_name(name)
@@ -98,7 +100,7 @@ def declare(
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
-        payload=PayloadType(payload, name, max_payload),
+        payload=PayloadType(payload, name, max_payload, seal),
         concurrency=whole(concurrency, f"{name}: concurrency", least=1),
         retry=_instance(name, "retry", retry, Retry),
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),

@@ -250,12 +250,12 @@ class Event(Generic[P, R]):
             raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
         scheduler = self._scheduler(name)
         declaration = self.declaration
-        data = declaration.payload.encode(payload)
+        data, same = declaration.payload.encode(payload), declaration.payload.sealer.same
         link = await self._herd.link()
         schedulers = link.schedulers(link.queue(declaration))
         deadline = time.monotonic() + self._herd.emit_timeout
         await self._emitter.scheduled(
-            ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, deadline=deadline)
+            ensure(schedulers, scheduler, self.name, schedule, data, declaration.options, same, deadline=deadline)
         )
 
     async def unschedule(self, name: str, /) -> bool:

@@ -49,10 +49,10 @@ class Keyring:
         DeclarationError: a key or a name that is none, no key at all, or the package `cryptography` is missing.
     """
 
-    __slots__ = ("_aes", "_current", "_opened", "_sources", "strict")
+    __slots__ = ("_aes", "_current", "_opened", "_refusal", "_sources", "strict")
 
     def __init__(self, *keys: Key | Mapping[str, Key], current: str | None = None, strict: bool = False) -> None:
-        self._aes, missing = _aes()
+        self._aes, self._refusal, missing = _cipher()
         self._sources, why = _sources(keys)
         self._current = current
         self._opened: dict[str, AESGCM] | None = None
@@ -116,12 +116,10 @@ class Keyring:
         key = self._keys().get(name)
         if key is None:
             raise NotOpened(name)
-        from cryptography.exceptions import InvalidTag
-
         try:
             raw = _unbase64(text.rpartition(".")[2])
             return key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context)
-        except (InvalidTag, ValueError):
+        except (self._refusal, ValueError):
             pass
         raise NotOpened(name, known=True)
 
@@ -152,13 +150,14 @@ def key_name(text: str) -> str | None:
     return name if version == _VERSION and dot and _NAME.match(name) else None
 
 
-def _aes() -> tuple[Any, str]:
-    """The cipher, and what is wrong where there is none."""
+def _cipher() -> tuple[Any, type[Exception], str]:
+    """The cipher, the error that says that a text does not open, and what is wrong where there is none."""
     try:
+        from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError:
-        return None, "it needs the package cryptography; install oxherd[seal]"
-    return AESGCM, ""
+        return None, Exception, "it needs the package cryptography; install oxherd[seal]"
+    return AESGCM, InvalidTag, ""
 
 
 _Sources = tuple[tuple[str | None, bytes | Callable[[], object]], ...]

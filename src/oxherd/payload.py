@@ -15,8 +15,10 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, Val
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge
+from oxherd.keyring import Keyring, Sealing
 from oxherd.rejection import location, reasons
-from oxherd.schema import Node, core_schema_of, declared_names, wire_serializer
+from oxherd.schema import Node, core_schema_of, declared_names, serializer, wire_schema
+from oxherd.sealing import Sealer
 
 T = TypeVar("T")
 
@@ -26,7 +28,7 @@ _UNREADABLE: Final = "its JSON cannot be read again by its own type"
 class PayloadType(Generic[T]):
     """The type of an event's payload: what `emit` accepts, the queue stores and the handler is given.
 
-    Raises `DeclarationError` if pydantic cannot build a validator for the type.
+    Raises `DeclarationError` if pydantic cannot build a validator for the type, or if `seal` does not fit it.
     """
 
     event: str
@@ -35,14 +37,17 @@ class PayloadType(Generic[T]):
     """Every field name and alias that the type declares."""
     schema: Node
     """pydantic's core schema of the type."""
+    sealer: Sealer
+    """What seals it for the queue, and opens it."""
 
-    def __init__(self, tp: type[T] | Any, event: str, max_payload: int) -> None:
+    def __init__(self, tp: type[T] | Any, event: str, max_payload: int, seal: Keyring | Sealing | None = None) -> None:
         self.event = event
         self.max_payload = max_payload
         try:
             adapter: TypeAdapter[T] = TypeAdapter(tp)
             self.schema = core_schema_of(adapter)
-            wire = wire_serializer(self.schema)
+            stored = wire_schema(self.schema)
+            wire = serializer(stored)
         except PydanticUndefinedAnnotation as error:
             raise DeclarationError(
                 f"{event}: {error.name} is not defined where the payload's type is read: define it at the top of a "
@@ -55,6 +60,7 @@ class PayloadType(Generic[T]):
                 "pydantic model, a dataclass, a TypedDict or another type that pydantic can validate."
             ) from error
         self.field_names = declared_names(self.schema)
+        self.sealer = Sealer(event, seal, stored, self.field_names)
         self._declaration = repr(self.schema)
         self._validate: Callable[[Any], T] = adapter.validator.validate_python
         self._read: Callable[[str | bytes], T] = adapter.validator.validate_json
@@ -62,20 +68,25 @@ class PayloadType(Generic[T]):
         self._to_python = wire.to_python
 
     def encode(self, value: Any) -> bytes:
-        """Validate a payload and write it as compact JSON, secrets intact.
+        """Validate a payload and write it as compact JSON, secrets intact, and sealed where the event is.
 
-        Raises `InvalidPayload` if it does not fit the type, and `PayloadTooLarge` if its JSON is over the limit.
+        Raises `InvalidPayload` if it does not fit the type, `PayloadTooLarge` if its JSON is over the limit, and
+        `ConfigError` if a key cannot be read.
         """
         try:
             valid = self._validate(value)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
         else:
-            return self._written(valid)
+            return self._fitting(self.sealer.seal(self._written(valid)))
         raise self._refused(why)
 
+    def open(self, raw: bytes) -> bytes:
+        """The JSON that was sealed, or that came unsealed; raises `SealError` if it does not open."""
+        return self.sealer.open(raw)
+
     def decode(self, raw: bytes | str) -> T:
-        """Read and validate a payload from JSON; raises `InvalidPayload` if it does not fit the type."""
+        """Read and validate a payload from opened JSON; raises `InvalidPayload` if it does not fit the type."""
         try:
             return self._read(raw)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
@@ -92,11 +103,7 @@ class PayloadType(Generic[T]):
             why = ""
         if why:
             raise self._refused(why)
-        if len(raw) > self.max_payload:
-            raise PayloadTooLarge(
-                f"{self.event}: the payload is {len(raw)} bytes of JSON and the limit is {self.max_payload} bytes: "
-                "store the data elsewhere and send a reference, or raise max_payload."
-            )
+        self._fitting(raw)
         if b"NaN" in raw or b"Infinity" in raw:
             self._refuse_constants(raw)
         if b"***" in raw:
@@ -108,6 +115,14 @@ class PayloadType(Generic[T]):
         else:
             return raw
         raise self._refused(why)
+
+    def _fitting(self, raw: bytes) -> bytes:
+        if len(raw) > self.max_payload:
+            raise PayloadTooLarge(
+                f"{self.event}: the payload is {len(raw)} bytes of JSON and the limit is {self.max_payload} bytes: "
+                "store the data elsewhere and send a reference, or raise max_payload."
+            )
+        return raw
 
     def _refused(self, why: str) -> InvalidPayload:
         return InvalidPayload(f"{self.event}: the payload does not fit: {why}")

@@ -152,10 +152,10 @@ def _strings(alias: object) -> Iterator[str]:
             yield from _strings(part)
 
 
-def serializer(schema: Node, config: Mapping[str, Any] | None = None) -> SchemaSerializer:
+def serializer(schema: Node) -> SchemaSerializer:
     """Build a serializer that follows this schema throughout, nested models included."""
     # Without _use_prebuilt=False a nested model would be written by its own serializer, not by its rewritten schema.
-    return SchemaSerializer(schema, config, _use_prebuilt=False)  # pyright: ignore[reportArgumentType]  # plain dicts
+    return SchemaSerializer(schema, _constants({}), _use_prebuilt=False)  # pyright: ignore[reportArgumentType]  # plain dicts
 
 
 def _constants(config: Mapping[str, Any]) -> Node:
@@ -173,9 +173,9 @@ def _reveal(value: Any) -> Any:
     return cast("Any", value).get_secret_value()
 
 
-def wire_serializer(schema: Node) -> SchemaSerializer:
-    """The serializer for the queue: secrets intact, every field under a name that validation reads again."""
-    return serializer(_wire(schema, {}), _constants({}))
+def wire_schema(schema: Node) -> Node:
+    """The schema for the queue: secrets intact, every field under a name that validation reads again."""
+    return _wire(schema, {})
 
 
 def _wire(node: Node, config: Mapping[str, Any]) -> Node:
@@ -241,7 +241,7 @@ def masked_serializer(schema: Node, infer: Callable[[Any], Any]) -> SchemaSerial
             copy["config"] = _constants(node["config"])
         return copy
 
-    return serializer(_mapped(_wire(schema, {}), visit), _constants({}))
+    return serializer(_mapped(_wire(schema, {}), visit))
 
 
 def _shown_by(node: Node) -> Callable[[Any], Any] | None:

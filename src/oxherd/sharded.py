@@ -70,7 +70,8 @@ class Sharded:
 
     def _word(self, job: NewJob, *, own_id: bool) -> bytes | None:
         declaration = self._declaration
-        key = None if declaration.key is None else key_of(declaration, declaration.payload.decode(job.data))
+        payload = declaration.payload
+        key = None if declaration.key is None else key_of(declaration, payload.decode(payload.open(job.data)))
         return job.id.encode() if key is None and own_id else key
 
     async def _numbers(self) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Every, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Every, Keep, Keyring, Oxherd, Retry
 from oxherd.queue.inspect import stored_keys
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until
@@ -255,6 +255,44 @@ async def test_a_failed_event_is_seen_by_node_and_its_retry_runs_here(
     assert (seen["counts"]["failed"], seen["counts"]["waiting"], seen["counts"]["active"]) == (1, 0, 0)
     (again,) = records.named("event.begin", event_id=emitted.id, attempt=3)
     assert vars(again)["fence"] == 3
+
+
+async def test_sealed_events_are_json_to_node_which_can_move_and_retry_them(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    mended, seen = False, list[int]()
+
+    @herd.event("order.placed", seal=Keyring({"2026-11": Keyring.generate()}), retry=Retry(attempts=1))
+    async def order_placed(order: Order) -> None:
+        seen.append(order.order_id)
+        if not mended and order.order_id == 1:
+            raise ValueError("no money")
+
+    async with herd:
+        failing = await order_placed.emit(Order(order_id=1))
+        later = await order_placed.emit(Order(order_id=2), delay=600)
+        await herd.start()
+        await records.wait("event.end", outcome="failed", event_id=failing.id)
+        mended = True
+        script = on_node("""
+            const [failed] = await queue.getFailed();
+            const [delayed] = await queue.getDelayed();
+            say({ ids: [failed.id, delayed.id], data: [failed.data, delayed.data] });
+            await failed.retry();
+            await delayed.promote();
+            await queue.add("order.placed", failed.data, { jobId: "copied", removeOnComplete: true });
+            await queue.add("order.placed", { order_id: 3 }, { jobId: "unsealed", removeOnComplete: true });
+            await done();
+        """)
+        (said,) = await script.wait()
+        for event_id in (failing.id, later.id, derived("copied"), derived("unsealed")):
+            await records.wait("event.end", outcome="completed", event_id=event_id)
+        assert await left(herd) == set()
+    await script.end()
+    assert said["ids"] == [str(failing.id), str(later.id)]
+    assert [list(data) for data in said["data"]] == [["oxherd:sealed"]] * 2
+    assert all(data["oxherd:sealed"].startswith("v1.2026-11.") for data in said["data"])
+    assert sorted(seen) == [1, 1, 1, 2, 3]
 
 
 async def test_a_queue_that_node_has_paused_is_processed_once_it_is_resumed(

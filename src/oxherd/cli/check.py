@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from oxherd.app import Oxherd
 from oxherd.cli.load import load_herd
-from oxherd.errors import OxherdError, ServerError
+from oxherd.errors import ConfigError, OxherdError, ServerError
 from oxherd.queue.inspect import server_facts, stored_schedules
 from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import ScriptError
@@ -36,7 +36,7 @@ def run(target: str) -> int:
 
 
 async def _look(herd: Oxherd) -> list[Finding]:
-    findings = [_declared(herd)]
+    findings = [_declared(herd), *_keyrings(herd)]
     looks: list[Callable[[Oxherd], Awaitable[list[Finding]]]] = [_server, _events, _schedules]
     try:
         for look in looks:
@@ -55,6 +55,20 @@ def _declared(herd: Oxherd) -> Finding:
     without = [event.name for event in events if event.handler is None]
     note = f"; without a handler here: {', '.join(without)}" if without else ""
     return Finding("events", "ok", f"{len(events)} declared: {', '.join(event.name for event in events)}{note}")
+
+
+def _keyrings(herd: Oxherd) -> Iterator[Finding]:
+    for event in herd:
+        keyring = event.declaration.payload.sealer.keyring
+        if keyring is None:
+            continue
+        try:
+            current, *others = keyring.names
+        except ConfigError as error:
+            yield Finding(f"seal {event.name}", "wrong", str(error))
+        else:
+            found = f"{current} seals" + (f"; opened by {', '.join(others)} too" if others else "")
+            yield Finding(f"seal {event.name}", "ok", found)
 
 
 async def _server(herd: Oxherd) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,10 +35,13 @@ async def ensure(
     schedule: Schedule,
     data: bytes,
     options: dict[str, Any],
+    same_data: Callable[[Any, bytes], bool],
     *,
     deadline: float,
 ) -> None:
     """Store a schedule; one that is stored already is left alone, with its due tick.
+
+    `same_data` compares the stored payload with `data`: sealed anew, it is never the same text.
 
     BullMQ's upsert removes the pending tick: asked for at each start, it would drop a tick that came due while no
     worker ran. A changed schedule keeps a tick that is due, with the new payload; where its interval is changed, in the
@@ -50,7 +54,7 @@ async def ensure(
     due = upcoming
     if stored is not None:
         pending = await schedulers.pending(scheduler, stored.next_ms)
-        if pending and stored.same(event, repeat, data, options):
+        if pending and stored.same(event, repeat, options) and same_data(stored.data, data):
             return
         if pending and stored.next_ms <= now:
             due = _kept(schedule, stored, now, upcoming)

@@ -100,9 +100,10 @@ class Pipeline:
         payload: Any = None
         if error is None and processed is not None:
             try:
-                payload = processed.declaration.payload.decode(job.data)
+                running.data = processed.declaration.payload.open(job.data)
+                payload = processed.declaration.payload.decode(running.data)
             except InvalidPayload as invalid:
-                error = ("data", ErrorInfo("InvalidPayload", str(invalid)))
+                error = ("data", ErrorInfo(type(invalid).__name__, str(invalid)))
         if error is not None or processed is None:
             return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
         if job.scheduler is not None and self._route is not None:
@@ -269,7 +270,7 @@ class Pipeline:
     def _error(self, running: Running, run: Run, processed: Processed) -> ErrorInfo:
         reason = running.context.cancelled if running.context is not None else None
         fields = processed.declaration.payload.field_names
-        return describe_failure(run.error, reason, running.job.data, running.shown, fields)
+        return describe_failure(run.error, reason, running.data, running.shown, fields)
 
     def _context(self, running: Running) -> Context:
         job = running.job

@@ -48,6 +48,7 @@ class Run:
 class Running:
     """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
+    `data` is the job's, opened where it came sealed.
     `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place of the worker
     while it waits for something else than its handler.
     """
@@ -56,6 +57,7 @@ class Running:
         "_timer",
         "began",
         "context",
+        "data",
         "declaration",
         "ended",
         "gate",
@@ -73,6 +75,7 @@ class Running:
 
     def __init__(self, job: Job, queue: str) -> None:
         self.job = job
+        self.data = job.data
         self.queue = queue
         self.stage = Stage.STARTING
         self.began = 0.0
