@@ -18,6 +18,7 @@ from oxherd.event import Decorator, Event
 from oxherd.keyring import Keyring, Sealing
 from oxherd.link import Link, Portal, Server
 from oxherd.policy import Keep, Retry, Seconds, seconds
+from oxherd.queue.inspect import Backlog
 from oxherd.queue.keys import has_hash_tag
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
@@ -327,6 +328,17 @@ class Oxherd:
         """How the processing goes: live, ready, and why not. Asks nobody, and may be called from any thread, also while
         the event loop is blocked."""
         return self._processing.health()
+
+    def nodes(self) -> dict[str, bool]:
+        """The nodes of Redis, as `redis.error` names them, and whether each serves us; from any thread."""
+        return self._outages.states()
+
+    async def backlogs(self) -> list[tuple[list[str], Backlog | None]]:
+        """What there is to be done by the events that are processed; None where Redis does not tell within a second.
+
+        Events that share a queue are counted together. Script getCounts, commands LINDEX and HMGET, for each queue.
+        """
+        return await self._processing.backlogs()
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.

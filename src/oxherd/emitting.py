@@ -48,6 +48,7 @@ class Emitter:
             await queue.add(job, deadline=deadline, attempts=attempts)
 
         await self._acknowledge(job, add)
+        self._signals.emitted(self._declaration.name)
 
     async def add_many(self, link: Link, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
         """Add jobs to their queues, in order; answers the failures by the job's id."""
@@ -80,6 +81,7 @@ class Emitter:
             await asyncio.gather(*(add_in_order(queue, batches) for queue, batches in each))
         else:
             await asyncio.gather(*(add(queue, batch) for queue, batches in each for batch in batches))
+        self._signals.emitted(self._declaration.name, len(routed) - len(failures))
         return failures
 
     def queue(self, link: Link, job: NewJob, *, own_id: bool) -> BullQueue:

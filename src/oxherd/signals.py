@@ -12,6 +12,14 @@ from typing import Any
 
 
 @dataclass(slots=True)
+class EventsEmitted:
+    """So many emits of an event were acknowledged together."""
+
+    event: str
+    count: int
+
+
+@dataclass(slots=True)
 class EventBegan:
     """A handler is about to run."""
 
@@ -20,6 +28,7 @@ class EventBegan:
     attempt: int
     fence: int
     shown: Any  # sanitize.Shown: what of the payload may be logged
+    due_ms: int = 0  # when it could have begun first, in milliseconds since the Unix epoch
 
 
 @dataclass(slots=True)
@@ -148,10 +157,23 @@ class Signals:
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._on_error = on_error
         self._subscribers: list[Callable[[Signal], None]] = []
+        self._emit_subscribers: list[Callable[[EventsEmitted], None]] = []
 
     def subscribe(self, subscriber: Callable[[Signal], None]) -> None:
         """Call `subscriber` with every signal from now on, in the thread that sends it."""
         self._subscribers.append(subscriber)
+
+    def subscribe_to_emits(self, subscriber: Callable[[EventsEmitted], None]) -> None:
+        """Call `subscriber` also with what is emitted, from now on, in the thread that emits; few want to know."""
+        self._emit_subscribers.append(subscriber)
+
+    def emitted(self, event: str, count: int = 1) -> None:
+        """Say that emits were acknowledged, where somebody wants to know; never raises."""
+        for subscriber in self._emit_subscribers:
+            try:
+                subscriber(EventsEmitted(event, count))
+            except Exception as error:  # noqa: BLE001 - as in `emit`
+                self._on_error(error)
 
     def emit(self, signal: Signal) -> None:
         """Send a signal; never raises."""

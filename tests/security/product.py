@@ -14,9 +14,11 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
 from oxherd import Context, Cron, Discard, Every, Keep, Oxherd, Retry
+from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
 from tests.security.rights import USER, Place
@@ -212,6 +214,29 @@ async def commands(run: Run) -> None:
         await killed.unschedule("yearly")
 
 
+async def metrics(run: Run) -> None:
+    """A scrape, while events wait and are delayed."""
+    herd = run.herd()
+    hold = asyncio.Event()
+    registry = CollectorRegistry()
+    Metrics(herd, registry)
+
+    @herd.event("order.seen", concurrency=1)
+    async def seen(order: Order) -> None:
+        await hold.wait()
+
+    async with herd:
+        await seen.emit_many([Order()] * 3)
+        await seen.emit(Order(), delay=60)
+        await herd.start()
+        await run.records.wait("event.begin", event="order.seen")
+        text = await asyncio.to_thread(generate_latest, registry)
+        assert b"oxherd_up 1.0" in text
+        assert b'oxherd_oldest_waiting_seconds{event="order.seen"} ' in text
+        hold.set()
+        await run.ended("order.seen", 3)
+
+
 async def shared(run: Run) -> None:
     """Jobs of another program: with parents, with deduplication ids, under a limit; a marker of BullMQ 4."""
     herd = run.herd()
@@ -284,9 +309,10 @@ async def durable(run: Run) -> None:
         await run.ended("order.durable", 8)
 
 
-PARTS: tuple[Callable[[Run], Awaitable[None]], ...] = (emitting, outcomes, schedules, shards, stopping, commands)
+Part = Callable[[Run], Awaitable[None]]
+PARTS: tuple[Part, ...] = (emitting, outcomes, schedules, shards, stopping, commands, metrics)
 # What disturbs the others, or is disturbed by them.
-PARTS_ALONE: tuple[Callable[[Run], Awaitable[None]], ...] = (shared, lost_answers)
+PARTS_ALONE: tuple[Part, ...] = (shared, lost_answers)
 
 
 async def whole_range(run: Run) -> None:

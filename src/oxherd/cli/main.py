@@ -58,13 +58,24 @@ def worker(
     stop_timeout: Annotated[
         float | None, typer.Option("--stop-timeout", min=0, help="Seconds that running events get at a stop.")
     ] = None,
+    health: Annotated[
+        str | None,
+        typer.Option("--health", metavar="HOST:PORT", help="Answer /live, /ready and /metrics there."),
+    ] = None,
 ) -> None:
     """Process events until SIGTERM or SIGINT; the first drains, the second ends at once."""
     from oxherd.cli.worker import run
 
-    raise typer.Exit(
-        run(target, event, processes=processes, reload=reload, log_format=log_format.value, stop_timeout=stop_timeout)
+    status = run(
+        target,
+        event,
+        processes=processes,
+        reload=reload,
+        log_format=log_format.value,
+        stop_timeout=stop_timeout,
+        health=health,
     )
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -11,6 +11,8 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 
+from oxherd.cli.channel import Channel
+from oxherd.cli.fleet import Fleet
 from oxherd.cli.reload import Files, look, watch
 from oxherd.cli.supervised import environment
 
@@ -23,19 +25,20 @@ _HEALTHY_SECONDS = 10.0
 logger = logging.getLogger("oxherd")
 
 
-def supervise(arguments: list[str], *, processes: int, reload: bool) -> int:
+def supervise(arguments: list[str], *, processes: int, reload: bool, fleet: Fleet | None = None) -> int:
     """Run `oxherd worker ARGUMENTS` in so many processes until SIGTERM or SIGINT; the exit status.
 
     0 when all have ended with 0 at the stop, 2 when one says wrong usage (unless `reload`: it is started again at the
-    next change of a Python file below the current folder), else 1.
+    next change of a Python file below the current folder), else 1. `fleet` is told of the workers.
     """
-    return asyncio.run(_Supervisor(arguments, reload=reload).run(processes))
+    return asyncio.run(_Supervisor(arguments, reload=reload, fleet=fleet).run(processes))
 
 
 class _Supervisor:
-    def __init__(self, arguments: list[str], *, reload: bool) -> None:
+    def __init__(self, arguments: list[str], *, reload: bool, fleet: Fleet | None) -> None:
         self._command = [sys.executable, "-m", "oxherd", "worker", *arguments]
         self._reload = reload
+        self._fleet = fleet
         self._alive: set[Process] = set()
         self._replaced: set[Process] = set()
         self._stopping = asyncio.Event()
@@ -89,9 +92,21 @@ class _Supervisor:
 
     async def _start(self) -> Process:
         # In a session of its own: a terminal's Ctrl-C reaches the supervisor, which passes it on once.
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=DEVNULL, env=environment(), start_new_session=True
-        )
+        channel = Channel() if self._fleet is not None else None
+        questions = () if channel is None else (channel.theirs.fileno(),)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=DEVNULL,
+                env=environment(*questions or (None,)),
+                start_new_session=True,
+                pass_fds=questions,
+            )
+        finally:
+            if channel is not None:
+                channel.theirs.close()
+        if self._fleet is not None and channel is not None:
+            self._fleet.began(process.pid, channel)
         self._alive.add(process)
         if self._stopping.is_set():
             _terminate(process)
@@ -100,6 +115,8 @@ class _Supervisor:
     async def _ended(self, process: Process) -> int:
         status = await process.wait()
         self._alive.discard(process)
+        if self._fleet is not None:
+            self._fleet.ended(process.pid)
         # It was told to stop before it had begun to listen, and so before it had begun to work.
         early = status == -signal.SIGTERM and (self._stopping.is_set() or process in self._replaced)
         return 0 if early else status
@@ -113,6 +130,8 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._stopping.set()
+        if self._fleet is not None:
+            self._fleet.stopping = True
         for process in self._alive:
             _terminate(process)
 

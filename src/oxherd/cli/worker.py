@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import NoReturn
 
+from oxherd.cli.channel import answer
+from oxherd.cli.fleet import Fleet
 from oxherd.cli.load import load_herd
 from oxherd.cli.supervised import follow_supervisor
 from oxherd.context import ContextFilter
 from oxherd.telemetry.console import ConsoleFormatter
+from oxherd.telemetry.endpoint import Address, Source, parse_address, serving
 from oxherd.telemetry.format import JSONFormatter
 from oxherd.telemetry.handler import LineHandler
+from oxherd.telemetry.sources import ProcessSource
 from oxherd.worker.main import run as run_worker
 
 
@@ -24,11 +30,13 @@ def run(
     reload: bool,
     log_format: str,
     stop_timeout: float | None,
+    health: str | None = None,
 ) -> int:
     """The worker's exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_runs_yet)
     set_up_logging(log_format)
+    address = None if health is None else parse_address(health)
     if processes > 1 or reload:
         from oxherd.cli.supervisor import supervise
 
@@ -41,12 +49,29 @@ def run(
         herd = load_herd(target)
         for event in events or ():
             herd[event]
-        return supervise(arguments, processes=processes, reload=reload)
-    follow_supervisor()
+        if address is None:
+            return supervise(arguments, processes=processes, reload=reload)
+        fleet = Fleet(processes)
+        with _endpoint(address, fleet):
+            return supervise(arguments, processes=processes, reload=reload, fleet=fleet)
+    questions = follow_supervisor()
     herd = load_herd(target)
     for event in events or ():
         herd[event]
-    return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
+    timeout = herd.stop_timeout if stop_timeout is None else stop_timeout
+    if questions is not None:
+        answer(questions, ProcessSource(herd))
+    if address is None:
+        return run_worker(herd, events or None, timeout)
+    with _endpoint(address, ProcessSource(herd)):
+        return run_worker(herd, events or None, timeout)
+
+
+@contextmanager
+def _endpoint(address: Address, source: Source) -> Generator[None]:
+    with serving(address, source) as bound:
+        logging.getLogger("oxherd").info("health endpoint at http://%s", bound)
+        yield
 
 
 def _nothing_runs_yet(*_: object) -> NoReturn:

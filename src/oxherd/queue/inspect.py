@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from oxherd.errors import ScheduleError
 from oxherd.queue.clock import now_ms
+from oxherd.queue.job import parse_options
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import Client, ScriptError
 from oxherd.schedule.cron import Cron
@@ -70,6 +72,42 @@ async def stored_states(queue: BullQueue) -> dict[str, str]:
         for job_id in await queue.client.call(k.slot, command, k.base + state, 0, -1):
             found[job_id.decode("utf-8", "backslashreplace")] = state
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many events wait and are delayed, and when the oldest that waits could have begun first, in milliseconds
+    since the Unix epoch; None where none waits, or its time is not known."""
+
+    waiting: int
+    delayed: int
+    oldest_ms: int | None
+
+
+async def backlog(queue: BullQueue) -> Backlog:
+    """What a queue has to be done. Script: getCounts; commands: LINDEX, HMGET.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.call`.
+    """
+    counts = await queue.counts()
+    oldest = None
+    if counts["wait"]:
+        k, client = queue.keys, queue.client
+        # New ones are put at the head.
+        job_id: bytes | None = await client.call(k.slot, "LINDEX", k.wait, -1)
+        if job_id is not None:
+            emitted, options = await client.call(k.slot, "HMGET", k.base.encode() + job_id, "timestamp", "opts")
+            if emitted is not None and emitted.isdigit():
+                oldest = int(emitted) + parse_options(options or b"").delay_ms
+    return Backlog(counts["wait"] + counts["prioritized"] + counts["paused"], counts["delayed"], oldest)
+
+
+def total(backlogs: Iterable[Backlog]) -> Backlog:
+    """Several queues' together."""
+    each = list(backlogs)
+    oldest = [backlog.oldest_ms for backlog in each if backlog.oldest_ms is not None]
+    return Backlog(sum(b.waiting for b in each), sum(b.delayed for b in each), min(oldest, default=None))
 
 
 async def has_due(queue: BullQueue) -> bool:

@@ -32,6 +32,7 @@ class JobOptions:
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
     attempts: int | None = None
     damaged: bool = False
+    delay_ms: int = 0
 
     def get(self, name: str) -> Any:
         """An option by BullMQ's name, or None."""
@@ -64,7 +65,13 @@ def _parse(raw: bytes) -> JobOptions:
     parsed = cast("dict[str, Any]", options)
     attempts = number(parsed.get("attempts"))
     # Node stores 0 where no attempts were asked for.
-    return JobOptions(raw, parsed, attempts=int(attempts) if attempts is not None and attempts >= 1 else None)
+    delay = number(parsed.get("delay"))
+    return JobOptions(
+        raw,
+        parsed,
+        attempts=int(attempts) if attempts is not None and attempts >= 1 else None,
+        delay_ms=int(delay) if delay is not None and 0 < delay < _LATEST_MS else 0,
+    )
 
 
 _parsed = lru_cache(maxsize=1024)(_parse)
@@ -92,6 +99,11 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
+
+    @property
+    def due_ms(self) -> int:
+        """When it could have begun first, in milliseconds since the Unix epoch, by its producer's clock."""
+        return self.timestamp_ms + self.options.delay_ms
 
 
 @dataclass(frozen=True, slots=True)

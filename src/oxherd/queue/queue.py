@@ -266,7 +266,7 @@ class BullQueue:
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state. Script: getCounts."""
-        states = ("wait", "active", "delayed", "prioritized", "completed", "failed")
+        states = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
         answer = await self.client.script(self.keys.slot, script("getCounts"), (self.keys.base, *states))
         return dict(zip(states, map(int, answer), strict=True))
 

@@ -116,6 +116,7 @@ class Node:
     async def close(self) -> None:
         """Close for good; an open outage of this node is over, since nobody needs it any more."""
         self._closed = True
+        self._outages.left(self.name)
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
@@ -143,6 +144,7 @@ class Node:
             raise
         self._failures = 0
         self._wire = Wire(connection, self.name, self._on_lost)
+        self._outages.connected(self.name)
         return self._wire
 
     def _on_lost(self, error: BaseException) -> None:

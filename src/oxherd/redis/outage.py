@@ -29,6 +29,7 @@ class Outages:
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
         self._causes: dict[str, dict[str, float]] = {}
+        self._connected: set[str] = set()
         self.open = False
 
     def down(self, node: str, source: str, error: BaseException, cause: str = CONNECTION) -> None:
@@ -64,6 +65,21 @@ class Outages:
         """The nodes (or `cluster`) that have an outage now."""
         with self._lock:
             return list(self._since)
+
+    def connected(self, node: str) -> None:
+        """Note a node that we have connected to."""
+        with self._lock:
+            self._connected.add(node)
+
+    def left(self, node: str) -> None:
+        """Note a node whose connections are closed for good."""
+        with self._lock:
+            self._connected.discard(node)
+
+    def states(self) -> dict[str, bool]:
+        """The nodes that we have connected to or have an outage, and whether they serve us."""
+        with self._lock:
+            return dict.fromkeys(sorted(self._connected), True) | dict.fromkeys(self._since, False)
 
     def forget(self, node: str) -> None:
         """The node is needed no more: whatever ailed it is over."""

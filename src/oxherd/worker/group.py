@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from oxherd.declaration import Declaration, key_of
+from oxherd.queue.inspect import Backlog
+from oxherd.queue.inspect import total as total_backlog
 from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
@@ -121,6 +123,10 @@ class Group:
         """How it goes; may be asked from any thread."""
         reached = any(worker.asked for worker in list(self._workers.values()))
         return GroupFacts(self.events, reached, self._watchdog.stuck_seconds, self._watchdog.hanging)
+
+    async def backlog(self) -> Backlog:
+        """What there is to be done, on all of its queues. Raises RedisUnavailable, ScriptError."""
+        return total_backlog(await asyncio.gather(*(worker.backlog() for worker in self._workers.values())))
 
     def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
         """The event that a task processes, where it is one of these; may be called from any thread."""

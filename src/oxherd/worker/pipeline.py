@@ -244,7 +244,9 @@ class Pipeline:
         shown = running.shown = processed.sanitizer.shown(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        self._signals.emit(EventBegan(declaration.name, context.text, context.attempt, context.fence, shown))
+        self._signals.emit(
+            EventBegan(declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
+        )
         running.began = time.perf_counter()
         run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from oxherd.errors import RedisUnavailable
+from oxherd.queue.inspect import Backlog
+from oxherd.redis.client import ScriptError
 from oxherd.redis.outage import Outages
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.blocked import LoopWatch
@@ -15,6 +18,8 @@ from oxherd.worker.events import Processed
 from oxherd.worker.group import Group, Queues
 from oxherd.worker.health import Facts, Health, judge
 from oxherd.worker.stopped import StopReport, total
+
+_ANSWER_SECONDS = 1.0
 
 
 class Processing:
@@ -69,6 +74,12 @@ class Processing:
             )
         )
 
+    async def backlogs(self) -> list[tuple[list[str], Backlog | None]]:
+        """What there is to be done, by the names of the events that share it; None where Redis does not tell within
+        a second."""
+        groups = list(self._groups.values())
+        return list(zip([group.events for group in groups], await asyncio.gather(*map(_backlog, groups)), strict=True))
+
     async def stop(self, names: Iterable[str], time_over: asyncio.Event) -> StopReport | None:
         """Stop the named events, one after the other; the others go on. None where none of them was processed."""
         reports: list[StopReport] = []
@@ -102,6 +113,14 @@ class Processing:
     def _attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
         found = (group.attempt_in(task) for group in [*self._groups.values(), *self._ending])
         return next((attempt for attempt in found if attempt is not None), None)
+
+
+async def _backlog(group: Group) -> Backlog | None:
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await group.backlog()
+    except (TimeoutError, RedisUnavailable, ScriptError):  # reported as an outage, if it is one
+        return None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import Fetched
-from oxherd.queue.inspect import has_due
+from oxherd.queue.inspect import Backlog, backlog, has_due
 from oxherd.queue.job import Job, event_id_text
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
@@ -176,6 +176,10 @@ class QueueWorker:
     def excused(self) -> bool:
         """Whether nothing can be expected to begin: the worker stops, or its server has an outage."""
         return self._draining or self._queue.client.away(self._queue.keys.slot)
+
+    async def backlog(self) -> Backlog:
+        """What there is to be done. Raises RedisUnavailable, ScriptError."""
+        return await backlog(self._queue)
 
     async def has_due(self) -> bool:
         """Whether events wait that are due; raises as `Client.call`."""

@@ -1,0 +1,137 @@
+"""Counts the lifecycle signals in plain numbers, which an exporter reads when it is asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from oxherd.signals import (
+    EventBegan,
+    EventEnded,
+    EventsEmitted,
+    LoopBlocked,
+    LoopUnblocked,
+    QueueFault,
+    RedisFault,
+    RedisRecovered,
+    Signal,
+    WorkerStarted,
+)
+
+# Upper bounds in seconds: a millisecond to ten minutes.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
+SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
+
+
+def _buckets() -> list[int]:
+    return [0] * (len(BOUNDS) + 1)
+
+
+@dataclass(slots=True)
+class EventTotals:
+    """What has happened to one event's; `durations` and `lags` count by the BOUNDS, the last what is above them."""
+
+    emitted: int = 0
+    begun: int = 0
+    ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    durations: list[int] = field(default_factory=_buckets)
+    duration_seconds: float = 0.0
+    lags: list[int] = field(default_factory=_buckets)
+    lag_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Totals:
+    """What has happened since the start of a process, or of several together; none of it ever falls."""
+
+    events: dict[str, EventTotals] = field(default_factory=dict[str, EventTotals])
+    queue_errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
+    stalled: dict[str, int] = field(default_factory=dict[str, int])
+    outages: dict[str, int] = field(default_factory=dict[str, int])
+    outage_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    blocks: int = 0
+    blocked_seconds: float = 0.0
+
+
+class Counts:
+    """Subscribes to the signals; from whatever threads they come."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals = Totals()
+        self._takers: dict[type[Any], Callable[[Any], None]] = {
+            EventBegan: self._began,
+            EventEnded: self._ended,
+            EventsEmitted: self._emitted,
+            QueueFault: self._queue_fault,
+            RedisFault: self._redis_fault,
+            RedisRecovered: self._recovered,
+            WorkerStarted: self._started,
+            LoopBlocked: self._blocked,
+            LoopUnblocked: self._unblocked,
+        }
+
+    def __call__(self, signal: Signal | EventsEmitted) -> None:
+        taker = self._takers.get(type(signal))
+        if taker is not None:
+            with self._lock:
+                taker(signal)
+
+    def read(self, copy: Callable[[Totals], Any]) -> Any:
+        """What `copy` makes of the totals, none of which changes meanwhile."""
+        with self._lock:
+            return copy(self._totals)
+
+    def _event(self, name: str) -> EventTotals:
+        event = self._totals.events.get(name)
+        if event is None:
+            event = self._totals.events[name] = EventTotals()
+        return event
+
+    def _began(self, signal: EventBegan) -> None:
+        event = self._event(signal.event)
+        event.begun += 1
+        if signal.attempt == 1:
+            # By two clocks: the producer's may be ahead.
+            lag = max(0.0, time.time() - signal.due_ms / 1000)
+            event.lags[bisect_left(BOUNDS, lag)] += 1
+            event.lag_seconds += lag
+
+    def _ended(self, signal: EventEnded) -> None:
+        event = self._event(signal.event)
+        event.ended[signal.outcome] += 1
+        seconds = signal.duration_ms / 1000
+        event.durations[bisect_left(BOUNDS, seconds)] += 1
+        event.duration_seconds += seconds
+
+    def _emitted(self, signal: EventsEmitted) -> None:
+        self._event(signal.event).emitted += signal.count
+
+    def _queue_fault(self, signal: QueueFault) -> None:
+        totals = self._totals
+        totals.queue_errors[signal.source] = totals.queue_errors.get(signal.source, 0) + 1
+        if signal.source == "stalled":
+            totals.stalled[signal.queue] = totals.stalled.get(signal.queue, 0) + 1
+
+    def _redis_fault(self, signal: RedisFault) -> None:
+        self._totals.outages[signal.node] = self._totals.outages.get(signal.node, 0) + 1
+        self._totals.outage_seconds.setdefault(signal.node, 0.0)
+
+    def _recovered(self, signal: RedisRecovered) -> None:
+        seconds = self._totals.outage_seconds
+        seconds[signal.node] = seconds.get(signal.node, 0.0) + signal.outage_ms / 1000
+
+    def _started(self, signal: WorkerStarted) -> None:
+        for name in signal.events:
+            self._event(name)
+
+    def _blocked(self, _: LoopBlocked) -> None:
+        self._totals.blocks += 1
+
+    def _unblocked(self, signal: LoopUnblocked) -> None:
+        self._totals.blocked_seconds += signal.blocked_ms / 1000
