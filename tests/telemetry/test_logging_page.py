@@ -1,0 +1,67 @@
+"""The programs of docs/logging.md log what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.harness import environment
+from tests.telemetry.support import ROOT
+
+PAGE = (ROOT / "docs" / "logging.md").read_text()
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What runs the page's herd, which processes one event and ends.
+RUN = """
+async def main() -> None:
+    async with herd:
+        print((await order_placed.emit(7)).id)
+        await herd.start()
+        while not done:
+            await asyncio.sleep(0.01)
+
+
+done = []
+herd.signals.subscribe(lambda signal: done.append(1) if type(signal).__name__ == "EventEnded" else None)
+asyncio.run(main())
+"""
+
+
+def run(section: str, folder: Path, url: str, prefix: str) -> tuple[str, list[str], list[str]]:
+    """The event's id, what its program has logged of the event, and what the page says that it does."""
+    text = PAGE.split(f"## {section}\n")[1].split("\n## ")[0]
+    program, shown = re.findall(r"^```(?:python)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    program = program.replace("Oxherd()", f"Oxherd(prefix={prefix!r})") + RUN
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=folder,
+        env=environment(OXHERD_URL=url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    event_id = done.stdout.strip()
+    return event_id, [line for line in done.stderr.splitlines() if event_id in line], shown.splitlines()
+
+
+def test_standard_logging_carries_the_id_also_from_a_thread(standalone: str, tmp_path: Path, prefix: str) -> None:
+    event_id, logged, shown = run("Standard logging", tmp_path, standalone, prefix)
+    assert logged == [UUID.sub(event_id, line) for line in shown]
+
+
+def test_structlog_renders_its_own_lines_and_ours_alike(standalone: str, tmp_path: Path, prefix: str) -> None:
+    event_id, logged, shown = run("structlog", tmp_path, standalone, prefix)
+    found: list[dict[str, Any]] = [json.loads(line) for line in logged]
+    assert [line["event"] for line in found] == ["event.begin", "charging", "event.end"]
+    for wanted, line in zip(shown, found, strict=False):
+        told = json.loads(UUID.sub(event_id, wanted))
+        assert list(told) == list(line)
+        assert told | {"timestamp": 0} == line | {"timestamp": 0}
+    assert found[-1]["outcome"] == "completed"
+    assert found[-1]["duration_ms"] >= 0
