@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from bisect import bisect_left
@@ -24,6 +25,7 @@ from oxherd.signals import (
 
 # Upper bounds in seconds: a millisecond to ten minutes.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+_BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
 SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
 
@@ -45,11 +47,17 @@ class EventTotals:
     lag_seconds: float = 0.0
 
 
+class _Events(dict[str, EventTotals]):
+    def __missing__(self, name: str) -> EventTotals:
+        event = self[name] = EventTotals()
+        return event
+
+
 @dataclass(slots=True)
 class Totals:
     """What has happened since the start of a process, or of several together; none of it ever falls."""
 
-    events: dict[str, EventTotals] = field(default_factory=dict[str, EventTotals])
+    events: dict[str, EventTotals] = field(default_factory=lambda: _Events())
     queue_errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
     stalled: dict[str, int] = field(default_factory=dict[str, int])
     outages: dict[str, int] = field(default_factory=dict[str, int])
@@ -59,14 +67,14 @@ class Totals:
 
 
 class Counts:
-    """Subscribes to the signals; from whatever threads they come."""
+    """Subscribes to the signals, from whatever threads they come. `loop` is the one that processes, once one does."""
 
     def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._totals = Totals()
+        self._events = self._totals.events
         self._takers: dict[type[Any], Callable[[Any], None]] = {
-            EventBegan: self._began,
-            EventEnded: self._ended,
             EventsEmitted: self._emitted,
             QueueFault: self._queue_fault,
             RedisFault: self._redis_fault,
@@ -77,40 +85,38 @@ class Counts:
         }
 
     def __call__(self, signal: Signal | EventsEmitted) -> None:
-        taker = self._takers.get(type(signal))
-        if taker is not None:
+        # The two that come with each event first, and without another call: all the rest is rare.
+        if type(signal) is EventEnded:
+            milliseconds = signal.duration_ms
+            bucket = bisect_left(_BOUNDS_MS, milliseconds)
             with self._lock:
-                taker(signal)
+                event = self._events[signal.event]
+                event.ended[signal.outcome] += 1
+                event.durations[bucket] += 1
+                event.duration_seconds += milliseconds / 1000
+        elif type(signal) is EventBegan:
+            # By two clocks: the producer's may be ahead.
+            milliseconds = time.time() * 1000 - signal.due_ms if signal.attempt == 1 else None
+            with self._lock:
+                event = self._events[signal.event]
+                event.begun += 1
+                if milliseconds is not None:
+                    event.lags[bisect_left(_BOUNDS_MS, milliseconds)] += 1
+                    if milliseconds > 0:
+                        event.lag_seconds += milliseconds / 1000
+        else:
+            taker = self._takers.get(type(signal))
+            if taker is not None:
+                with self._lock:
+                    taker(signal)
 
     def read(self, copy: Callable[[Totals], Any]) -> Any:
         """What `copy` makes of the totals, none of which changes meanwhile."""
         with self._lock:
             return copy(self._totals)
 
-    def _event(self, name: str) -> EventTotals:
-        event = self._totals.events.get(name)
-        if event is None:
-            event = self._totals.events[name] = EventTotals()
-        return event
-
-    def _began(self, signal: EventBegan) -> None:
-        event = self._event(signal.event)
-        event.begun += 1
-        if signal.attempt == 1:
-            # By two clocks: the producer's may be ahead.
-            lag = max(0.0, time.time() - signal.due_ms / 1000)
-            event.lags[bisect_left(BOUNDS, lag)] += 1
-            event.lag_seconds += lag
-
-    def _ended(self, signal: EventEnded) -> None:
-        event = self._event(signal.event)
-        event.ended[signal.outcome] += 1
-        seconds = signal.duration_ms / 1000
-        event.durations[bisect_left(BOUNDS, seconds)] += 1
-        event.duration_seconds += seconds
-
     def _emitted(self, signal: EventsEmitted) -> None:
-        self._event(signal.event).emitted += signal.count
+        self._events[signal.event].emitted += signal.count
 
     def _queue_fault(self, signal: QueueFault) -> None:
         totals = self._totals
@@ -127,8 +133,9 @@ class Counts:
         seconds[signal.node] = seconds.get(signal.node, 0.0) + signal.outage_ms / 1000
 
     def _started(self, signal: WorkerStarted) -> None:
+        self.loop = asyncio.get_running_loop()
         for name in signal.events:
-            self._event(name)
+            self._events[name]  # from now on it is shown, with zeros
 
     def _blocked(self, _: LoopBlocked) -> None:
         self._totals.blocks += 1

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
 from oxherd.queue.inspect import Backlog
-from oxherd.signals import Signal, Signals, WorkerStarted
+from oxherd.signals import Signals
 from oxherd.telemetry.counts import Counts
 from oxherd.worker.health import Health
 
@@ -50,14 +50,8 @@ class Observer:
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
         self._counts = Counts()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        herd.signals.subscribe(self._take)
+        herd.signals.subscribe(self._counts)
         herd.signals.subscribe_to_emits(self._counts)
-
-    def _take(self, signal: Signal) -> None:
-        if type(signal) is WorkerStarted:
-            self._loop = asyncio.get_running_loop()
-        self._counts(signal)
 
     def snapshot(self) -> Snapshot:
         """Everything; takes at most 1.5 seconds, since what Redis has not told by then is left out."""
@@ -77,7 +71,7 @@ class Observer:
         )
 
     def _told(self) -> list[tuple[list[str], Backlog | None]] | None:
-        loop = self._loop
+        loop = self._counts.loop
         if loop is None or not loop.is_running() or asyncio._get_running_loop() is loop:  # pyright: ignore[reportPrivateUsage]
             return None
         asked: Future[list[tuple[list[str], Backlog | None]]] = asyncio.run_coroutine_threadsafe(
