@@ -220,7 +220,7 @@ async def test_both_formats_show_how_long_and_where(local_herd: Oxherd, records:
         (unblocked,) = await records.wait("worker.unblocked")
     (blocked,) = records.named("worker.blocked")
     first, place = ConsoleFormatter(colour=False).format(blocked).split("\n")
-    assert f"#1 {emitted.id}  worker.blocked  for 1." in first
+    assert f"#1  {str(emitted.id)[-12:]}  worker.blocked  for 1." in first
     assert place.strip().startswith("at test_blocked.py:")
     assert re.search(r"worker\.unblocked  for [1-9]\d*\.\d s$", ConsoleFormatter(colour=False).format(unblocked))
     line = JSONFormatter().format(blocked)

@@ -1,0 +1,67 @@
+"""The console log: aligned, in colour where it is asked for, with ids that can be copied and times for people."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import pytest
+
+from oxherd.telemetry.console import ConsoleFormatter
+from oxherd.telemetry.format import JSONFormatter
+
+UUID = "01a20cdd-4493-70c3-9fca-7d0646652bab"
+COLOUR = re.compile(r"\033\[\d+m")
+
+
+def record(message: str, **fields: Any) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": "oxherd", "levelname": "INFO", "levelno": logging.INFO, "msg": message})
+    made.__dict__.update({"event": "order.placed", "event_id": UUID, "attempt": 1, **fields})
+    return made
+
+
+def line(message: str, *, colour: bool = False, **fields: Any) -> str:
+    return ConsoleFormatter(colour=colour).format(record(message, **fields))
+
+
+def test_an_id_is_one_word_of_the_uuid_that_finds_the_event_in_a_json_log() -> None:
+    [word] = [word for word in line("event.begin").split() if word in UUID and len(word) > 4]
+    assert re.fullmatch(r"[0-9a-f]{12}", word)
+    assert word in JSONFormatter().format(record("event.begin"))
+    assert UUID not in line("event.begin")
+
+
+def test_lines_are_aligned_whatever_the_attempt_and_the_words() -> None:
+    lines = [
+        line("event.begin"),
+        line("event.begin", attempt=12),
+        line("event.end", event="a", outcome="completed", duration_ms=1.5),
+        line("charged"),
+    ]
+    assert len({each.index("7d0646652bab") for each in lines}) == 1
+    words = ("begin", "begin", "completed", "charged")
+    assert len({each.index(word, 20) for each, word in zip(lines, words, strict=True)}) == 1
+
+
+def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
+    fields: dict[str, Any] = {"outcome": "failed", "duration_ms": 2.0, "error": {"type": "ValueError", "message": "no"}}
+    plain, painted = line("event.end", **fields), line("event.end", colour=True, **fields)
+    assert "\033" not in plain
+    assert COLOUR.search(painted)
+    assert COLOUR.sub("", painted) == plain
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [
+        (0.023, "23 µs"),
+        (1.54, "1.5 ms"),
+        (999.0, "999.0 ms"),
+        (2503.0, "2.5 s"),
+        (90_000, "1.5 min"),
+        (5_400_000, "1.5 h"),
+    ],
+)
+def test_a_time_is_in_a_unit_for_people(milliseconds: float, said: str) -> None:
+    assert line("event.end", outcome="completed", duration_ms=milliseconds).endswith(f"in {said}")
