@@ -117,6 +117,7 @@ def test_a_worker_whose_loop_is_blocked_is_not_live_and_says_so(standalone: str,
     assert refused["reasons"][0].startswith("The event loop has been blocked for 1")
     assert ask(port, "/ready").status == 503
     worker.wait("event.end")
+    worker.wait("worker.unblocked")
     until_sync(lambda: ask(port, "/live").status == 200)
     assert (value(ask(port, "/metrics").body, "oxherd_loop_blocked_seconds_total") or 0) > 12
 
