@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from oxherd.carrier import NOTHING, Carrier, Trace
+
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
@@ -57,11 +59,25 @@ class Context:
         event: the event's name.
         attempt: from 1; grows with each attempt that is spent.
         fence: from 1; grows each time the event is begun, for whatever reason, so that a store can refuse an older run.
+        caused_by: the UUID of the event whose handler emitted this one; None where none did.
+        root: the UUID of the first event of that story: this one's own where no event caused it.
         emitted_at: when the event was emitted, as an aware datetime.
         cancelled: None, or why the handler must stop: a TimedOut, Stopping, LockLost or Cancelled.
     """
 
-    __slots__ = ("_emitted_ms", "_log", "_loop", "_report", "attempt", "cancelled", "event", "fence", "text")
+    __slots__ = (
+        "_emitted_ms",
+        "_log",
+        "_loop",
+        "_onward",
+        "_report",
+        "attempt",
+        "cancelled",
+        "carrier",
+        "event",
+        "fence",
+        "text",
+    )
 
     def __init__(
         self,
@@ -73,12 +89,15 @@ class Context:
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        carrier: Carrier = NOTHING,
     ) -> None:
         self.text = text
         self.event = event
         self.attempt = attempt
         self.fence = fence
         self.cancelled: Reason | None = None
+        self.carrier = carrier
+        self._onward: str | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -92,16 +111,39 @@ class Context:
         return UUID(self.text)
 
     @property
+    def caused_by(self) -> UUID | None:
+        """The UUID of the event whose handler emitted this one; None where none did."""
+        return None if self.carrier.caused_by is None else UUID(self.carrier.caused_by)
+
+    @property
+    def root(self) -> UUID:
+        """The UUID of the first event of the story that this one belongs to; its own where no event caused it."""
+        return UUID(self.carrier.root or self.text)
+
+    @property
     def emitted_at(self) -> datetime:
         """When the event was emitted, by the producer's clock."""
         return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger below `oxherd.event` whose records carry `event`, `event_id` and `attempt`."""
+        """A logger below `oxherd.event` whose records carry `event`, `event_id` and `attempt`, and `root` if any."""
         if self._log is None:
             self._log = _Bound(logging.getLogger(f"oxherd.event.{self.event}"), bound_fields(self))
         return self._log
+
+    def within(self, trace: Trace | None) -> None:
+        """Note the handler's own place in a trace, which what it emits follows on."""
+        if trace is not None:
+            self.carrier = Carrier(self.carrier.caused_by, self.carrier.root, trace)
+
+    def onward(self, trace: Trace | None) -> str:
+        """What an event that the handler emits carries, in that trace or, without one, in the handler's own."""
+        if trace is not None:
+            return Carrier(self.text, self.carrier.root or self.text, trace).text()
+        if self._onward is None:
+            self._onward = Carrier(self.text, self.carrier.root or self.text, self.carrier.trace).text()
+        return self._onward
 
     async def progress(self, value: Any) -> None:
         """Store how far the event is, for dashboards and for those who wait; `value` is anything JSON.
@@ -138,11 +180,23 @@ current: ContextVar[Context | None] = ContextVar("oxherd_context", default=None)
 
 def bound_fields(context: Context) -> dict[str, Any]:
     """The fields that every record made while an event is processed carries."""
-    return {"event": context.event, "event_id": context.text, "attempt": context.attempt}
+    fields = {"event": context.event, "event_id": context.text, "attempt": context.attempt}
+    if context.carrier.root is not None:
+        fields["root"] = context.carrier.root
+    return fields
+
+
+def onward(trace: Trace | None = None) -> str:
+    """What an event that is emitted here and now carries, in that trace: the empty text outside handlers and traces."""
+    context = current.get()
+    if context is not None:
+        return context.onward(trace)
+    return "" if trace is None else Carrier(trace=trace).text()
 
 
 class ContextFilter(logging.Filter):
-    """Adds `event`, `event_id` and `attempt` to every record made inside a handler; lets every record pass.
+    """Adds `event`, `event_id` and `attempt` to every record made inside a handler, and `root` where another event
+    caused it; lets every record pass.
 
     Add it to a logging handler, not to a logger: a logger's filters do not see the records of its children.
     """

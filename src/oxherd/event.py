@@ -12,7 +12,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from oxherd.allow import Allow
-from oxherd.context import Context
+from oxherd.context import Context, onward
 from oxherd.declaration import (
     LONGEST,
     Declaration,
@@ -328,7 +328,9 @@ class Event(Generic[P, R]):
         once_ms = declaration.once_ms if once is None else milliseconds_once(self.name, once)
         durable = declaration.durable if durable is None else check_durable(self.name, durable)
         data = declaration.payload.encode(payload)
-        job = NewJob(str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms, durable)
+        job = NewJob(
+            str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms, durable, onward()
+        )
         return job, event_id
 
     def _scheduler(self, name: str) -> str:

@@ -21,7 +21,7 @@ class EventsEmitted:
 
 @dataclass(slots=True)
 class EventBegan:
-    """A handler is about to run."""
+    """A handler is about to run. `caused_by` and `root` are UUIDs, where another event's handler emitted this one."""
 
     event: str
     event_id: str
@@ -29,6 +29,8 @@ class EventBegan:
     fence: int
     shown: Any  # sanitize.Shown: what of the payload may be logged
     due_ms: int = 0  # when it could have begun first, in milliseconds since the Unix epoch
+    caused_by: str | None = None
+    root: str | None = None
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class EventEnded:
     outcome: str
     duration_ms: float
     error: ErrorInfo | None = None
+    caused_by: str | None = None
+    root: str | None = None
 
 
 @dataclass(slots=True)

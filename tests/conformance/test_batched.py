@@ -135,7 +135,13 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
         once_ms = chance.choice([0, 0, 600_000, 700_000])
         options: dict[str, Any] = chance.choice([{"attempts": 3}, {"attempts": 2, "lifo": True}, {}])
         names = chance.choice([["x"], ["x", "y"]])
-        jobs = [NewJob(i, chance.choice(names), b'{"a":1}', options, delay, priority, once_ms) for i in ids]
+        metadata = ["", "", '{"traceparent":"00-\\/\\""}', "\N{SNOWMAN}"]
+        jobs = [
+            NewJob(
+                i, chance.choice(names), b'{"a":1}', options, delay, priority, once_ms, metadata=chance.choice(metadata)
+            )
+            for i in ids
+        ]
         if once_ms and (delay or priority):
             sides[0].left_to_bullmq.update(ids)  # which names the mark in the job
         at_once = chance.random() < 0.5

@@ -15,8 +15,8 @@ _EVENT = {"event", "event_id", "attempt"}
 
 # The records of docs/reference.md, and the keys that each may have.
 DOCUMENTED: dict[str, set[str]] = {
-    "event.begin": _EVENT | {"fence", "payload"},
-    "event.end": _EVENT | {"fence", "outcome", "duration_ms", "error"},
+    "event.begin": _EVENT | {"fence", "payload", "caused_by", "root"},
+    "event.end": _EVENT | {"fence", "outcome", "duration_ms", "error", "caused_by", "root"},
     "queue.error": _EVENT | {"source", "queue", "error"},
     "redis.error": {"source", "node", "error"},
     "redis.recovered": {"node", "outage_ms"},

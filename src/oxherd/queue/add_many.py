@@ -85,7 +85,7 @@ class AddMany:
     def _send(self, jobs: list[NewJob], waiting: list[asyncio.Future[None]], sent: Attempts, until: float) -> None:
         each: list[Argument] = []
         for job in jobs:
-            each += (job.id, job.data)
+            each += (job.id, job.data, job.metadata)
         first = jobs[0]
         declared = (*self._keys, self._base + first.id)
         arguments = (*declared, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)

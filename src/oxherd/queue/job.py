@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from pydantic_core import from_json
+
 from oxherd.policy import number
 
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -18,6 +20,8 @@ _COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
 _COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
 # Bytes of options that are remembered with what they say: most jobs of an event bring the same.
 LONGEST_CACHED = 4096
+# The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so.
+_METADATA = re.compile(rb'(?<=[{,])\s*"tm"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -63,6 +67,7 @@ def _parse(raw: bytes) -> JobOptions:
     if not isinstance(options, dict):
         return JobOptions(raw, damaged=True)
     parsed = cast("dict[str, Any]", options)
+    parsed.pop("tm", None)
     attempts = number(parsed.get("attempts"))
     # Node stores 0 where no attempts were asked for.
     delay = number(parsed.get("delay"))
@@ -75,6 +80,18 @@ def _parse(raw: bytes) -> JobOptions:
 
 
 _parsed = lru_cache(maxsize=1024)(_parse)
+
+
+def without_metadata(raw: bytes) -> tuple[bytes, str]:
+    """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
+    found = _METADATA.search(raw) if b'"tm"' in raw else None
+    if found is None:
+        return raw, ""
+    try:
+        metadata = str(from_json(found[1]))
+    except ValueError:
+        metadata = ""
+    return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), metadata
 
 
 @dataclass(slots=True)
@@ -99,6 +116,7 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
+    metadata: str = ""
 
     @property
     def due_ms(self) -> int:
@@ -110,7 +128,8 @@ class Job:
 class NewJob:
     """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one.
 
-    `durable`: it is added once the replicas, or the disk, have it.
+    `durable`: it is added once the replicas, or the disk, have it. `metadata` is its own among the options, BullMQ's
+    telemetry metadata: jobs of one event share the others.
     """
 
     id: str
@@ -121,6 +140,7 @@ class NewJob:
     priority: int = 0
     once_ms: int = 0
     durable: bool = False
+    metadata: str = ""
 
 
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.
@@ -156,12 +176,13 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except UnicodeDecodeError:
         text = _text(job_id)
         unusable = unusable or "its id is not UTF-8"
+    options_text, metadata = without_metadata(options or b"")
     return Job(
         text,
         token,
         _text(name or b""),
         data or b"",
-        parse_options(options or b""),
+        parse_options(options_text),
         emitted_ms if 0 <= emitted_ms <= _LATEST_MS else min(max(0, emitted_ms), _LATEST_MS),
         counts[0] or 0,
         counts[1] or 0,
@@ -172,6 +193,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         unusable or damage,
         unusable is not None,
         job_id,
+        metadata,
     )
 
 

@@ -58,6 +58,8 @@ class BullQueue:
         options = job.options
         if job.delay_ms or job.priority:
             options = options | {"delay": job.delay_ms, "priority": job.priority}
+        if job.metadata:
+            options = options | {"tm": job.metadata}
         mark = None
         if job.once_ms:
             options = options | {"de": {"id": job.id, "ttl": job.once_ms}}

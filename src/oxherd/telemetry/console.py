@@ -26,6 +26,7 @@ _SHORT_ID = 12
 _DETAILS = (
     "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
     "drained", "requeued", "cancelled", "stranded", "orphans", "requeued_ids", "stranded_ids",
+    "root",
 )  # fmt: skip
 
 

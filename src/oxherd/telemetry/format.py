@@ -14,7 +14,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 # The contract's keys: their spelling needs no quoting.
-FIELDS = frozenset({"event", "event_id", "outcome", "source", "queue", "node", "server"})
+FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 _RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
 # Python itself reads no longer integers.
@@ -46,7 +46,8 @@ class JSONFormatter(logging.Formatter):
         extra = record.__dict__
         stamp = self._timestamp(record.created)
         if record.name == "oxherd" and record.lineno == 0:  # made of a signal, and nobody else's
-            lifecycle = _LIFECYCLE.get((record.msg, len(extra) - _STANDARD_COUNT))
+            shape = (record.msg, len(extra) - _STANDARD_COUNT, "_payload_json" in extra, "caused_by" in extra)
+            lifecycle = _LIFECYCLE.get(shape)
             if lifecycle is not None:
                 return lifecycle(stamp, extra)
         parts = [_head(stamp, record, message_of(record))]
@@ -82,7 +83,7 @@ class JSONFormatter(logging.Formatter):
         return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
 
 
-# The three records that are written for each event, when nothing but their own fields is on them: names and ids need no
+# The records that are written for each event, when nothing but their own fields is on them: names and ids need no
 # quoting, and one expression is several times cheaper than a walk over the attributes.
 
 
@@ -105,10 +106,30 @@ def _end(stamp: str, extra: dict[str, Any]) -> str:
     )
 
 
-_LIFECYCLE: dict[tuple[Any, int], Callable[[str, dict[str, Any]], str]] = {
-    ("event.begin", 4): _begin,
-    ("event.begin", 6): _begin_shown,
-    ("event.end", 6): _end,
+def _begin_caused(stamp: str, extra: dict[str, Any]) -> str:
+    return _caused(_begin(stamp, extra), extra)
+
+
+def _begin_caused_shown(stamp: str, extra: dict[str, Any]) -> str:
+    return f'{_begin_caused(stamp, extra)[:-1]},"payload":{_one_line(extra["_payload_json"].decode())}}}'
+
+
+def _end_caused(stamp: str, extra: dict[str, Any]) -> str:
+    return _caused(_end(stamp, extra), extra)
+
+
+def _caused(line: str, extra: dict[str, Any]) -> str:
+    return f'{line[:-1]},"caused_by":"{extra["caused_by"]}","root":"{extra["root"]}"}}'
+
+
+# By message, number of fields, and whether a payload, and an event that caused this one, are among them.
+_LIFECYCLE: dict[tuple[Any, int, bool, bool], Callable[[str, dict[str, Any]], str]] = {
+    ("event.begin", 4, False, False): _begin,
+    ("event.begin", 6, True, False): _begin_shown,
+    ("event.begin", 6, False, True): _begin_caused,
+    ("event.begin", 8, True, True): _begin_caused_shown,
+    ("event.end", 6, False, False): _end,
+    ("event.end", 8, False, True): _end_caused,
 }
 
 

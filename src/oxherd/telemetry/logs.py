@@ -118,6 +118,8 @@ def _began(signal: EventBegan) -> dict[str, Any]:
         "attempt": signal.attempt,
         "fence": signal.fence,
     }
+    if signal.root is not None:
+        fields["caused_by"], fields["root"] = signal.caused_by, signal.root
     if signal.shown.json is not None:
         fields["payload"] = signal.shown.value
         fields["_payload_json"] = signal.shown.json  # what is JSON already need not be written again
@@ -133,6 +135,8 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
         "outcome": signal.outcome,
         "duration_ms": round(signal.duration_ms, 3),
     }
+    if signal.root is not None:
+        fields["caused_by"], fields["root"] = signal.caused_by, signal.root
     if signal.error is not None:
         fields["error"] = _error(signal.error)
     return fields

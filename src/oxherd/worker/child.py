@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from oxherd.carrier import read as read_carrier
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.errors import ConfigError, Discard, OxherdError
 from oxherd.sanitize import Shown
@@ -92,6 +93,7 @@ class _ChildContext(Context):
             attempt=frame["attempt"],
             fence=frame["fence"],
             emitted_ms=frame["emitted_ms"],
+            carrier=read_carrier(frame["carried"]),
         )
         self._worker = worker
 

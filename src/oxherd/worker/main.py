@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from oxherd.worker.executors import CarryingThreads
 from oxherd.worker.stopped import StopReport
 
 
@@ -44,6 +45,7 @@ async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> i
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     time_over = asyncio.Event()
+    loop.set_default_executor(CarryingThreads())
 
     def on_signal() -> None:
         if told.is_set():

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from oxherd.carrier import read as read_carrier
 from oxherd.context import Context, LockLost
 from oxherd.declaration import is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
@@ -129,9 +130,9 @@ class Pipeline:
         context = running.context
         assert context is not None  # noqa: S101 - it began
         running.outcome = became
-        self._signals.emit(
-            EventEnded(context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
-        )
+        carrier = context.carrier
+        ended = (context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
+        self._signals.emit(EventEnded(*ended, carrier.caused_by, carrier.root))
 
     # -- before the handler
 
@@ -191,7 +192,8 @@ class Pipeline:
         """Hand a tick to the shard of its key, where it takes its place among that key's events."""
         job, declaration = running.job, processed.declaration
         event_id = event_id_text(self._queue.keys.queue, job.id)
-        new = NewJob(event_id, declaration.name, job.data, declaration.options, once_ms=declaration.once_ms)
+        options = declaration.options
+        new = NewJob(event_id, declaration.name, job.data, options, once_ms=declaration.once_ms, metadata=job.metadata)
 
         async def hand_over() -> None:
             await route(payload).add(new, deadline=time.monotonic())
@@ -244,9 +246,8 @@ class Pipeline:
         shown = running.shown = processed.sanitizer.shown(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        self._signals.emit(
-            EventBegan(declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
-        )
+        began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
+        self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
         running.began = time.perf_counter()
         run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
@@ -284,6 +285,7 @@ class Pipeline:
             emitted_ms=job.timestamp_ms,
             report=partial(self._progress, running),
             loop=self._loop,
+            carrier=read_carrier(job.metadata),
         )
 
     async def _progress(self, running: Running, value: Any) -> None:

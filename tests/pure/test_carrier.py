@@ -1,0 +1,116 @@
+"""What an event carries of those before it: written by us, read from anybody."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxherd.carrier import Carrier, Trace, read
+from oxherd.queue.job import parse_options, without_metadata
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+FIRST, SECOND = "0198a0f0-0000-7000-8000-000000000001", "0198a0f0-0000-7000-8000-000000000002"
+
+
+@pytest.mark.parametrize("trace", [None, Trace(PARENT), Trace(PARENT, 'rojo=00f067aa0ba902b7,a@b="\\')])
+@pytest.mark.parametrize("causes", [(None, None), (SECOND, FIRST)])
+def test_what_is_written_is_read_again(causes: tuple[str | None, str | None], trace: Trace | None) -> None:
+    carrier = Carrier(*causes, trace)
+    assert read(carrier.text()) == carrier
+    assert carrier.text() == "" or isinstance(json.loads(carrier.text()), dict)
+
+
+def test_an_event_without_parent_and_trace_carries_nothing() -> None:
+    assert Carrier().text() == ""
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "secret",
+        PARENT.upper(),
+        PARENT + "-00",
+        PARENT + "\n",
+        "ff" + PARENT[2:],
+        "00-" + "0" * 32 + PARENT[35:],
+        PARENT[:36] + "0" * 16 + "-01",
+        "01" + PARENT[2:] + "x",
+        7,
+        None,
+        [PARENT],
+    ],
+)
+def test_a_trace_that_is_none_by_the_grammar_of_w3c_is_left_out(parent: Any) -> None:
+    assert read(json.dumps({"traceparent": parent, "tracestate": "a=b"})) == Carrier()
+
+
+def test_a_later_version_is_read_as_far_as_this_one_goes() -> None:
+    assert read(json.dumps({"traceparent": "cc" + PARENT[2:] + "-what-else"})).trace == Trace(PARENT)
+    assert read(json.dumps({"traceparent": "01" + PARENT[2:]})).trace == Trace(PARENT)
+
+
+@pytest.mark.parametrize(
+    "state", ["A=b", "a=b=c", "=b", "a=", "a=b,,\N{SNOWMAN}=1", "a=b\n", "a=" + "x" * 600, ",".join(["a=b"] * 33), 5]
+)
+def test_a_malformed_state_is_left_out_and_the_trace_goes_on(state: Any) -> None:
+    assert read(json.dumps({"traceparent": PARENT, "tracestate": state})).trace == Trace(PARENT)
+
+
+@pytest.mark.parametrize("uuid", ["", "secret", FIRST.upper(), FIRST + "\n", FIRST.replace("-", ""), 7, None, {}])
+def test_a_cause_that_is_no_uuid_is_left_out_with_its_root(uuid: Any) -> None:
+    assert read(json.dumps({"oxherd.caused_by": uuid, "oxherd.root": FIRST})) == Carrier()
+    assert read(json.dumps({"oxherd.caused_by": FIRST, "oxherd.root": uuid})) == Carrier()
+
+
+def test_what_else_a_map_says_is_not_read() -> None:
+    text = json.dumps({"baggage": "card=4111", "traceparent": PARENT, "oxherd.caused_by": SECOND, "oxherd.root": FIRST})
+    assert read(text) == Carrier(SECOND, FIRST, Trace(PARENT))
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
+def test_no_text_is_an_error(text: str) -> None:
+    assert read(text) == Carrier()
+
+
+def test_a_map_that_is_too_long_is_not_looked_at() -> None:
+    assert read(json.dumps({"traceparent": PARENT, "x": "y" * 5000})) == Carrier()
+
+
+NAMES = st.sampled_from(["attempts", "tm", "t", "a,", "omc"]) | st.text(max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet=string.printable + '"\\', max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(NAMES.filter(lambda name: name != "tm"), VALUES, max_size=4), st.text(), st.booleans())
+def test_metadata_is_taken_out_of_any_options_and_the_rest_is_what_it_was(
+    options: dict[str, Any], metadata: str, first: bool
+) -> None:
+    ordered = {"tm": metadata, **options} if first else {**options, "tm": metadata}
+    for separators in ((",", ":"), (", ", ": ")):
+        rest, found = without_metadata(json.dumps(ordered, separators=separators).encode())
+        if '"tm"' not in json.dumps(options):
+            assert found == metadata
+        assert {k: v for k, v in parse_options(rest).raw.items() if "tm" not in json.dumps({k: v})} == {
+            k: v for k, v in options.items() if "tm" not in json.dumps({k: v})
+        }
+
+
+def test_jobs_that_differ_in_their_metadata_only_have_the_same_options() -> None:
+    texts = {without_metadata(b'{"attempts":3,"tm":"%s"}' % word)[0] for word in (b"one", b'\\"two\\"', b"")}
+    assert len(texts) == 1
+    assert parse_options(texts.pop()).raw == {"attempts": 3}
+
+
+@pytest.mark.parametrize("value", [b"7", b"null", b'{"a":1}', b'"\\x"'])
+def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
+    rest, metadata = without_metadata(b'{"attempts":3,"tm":%s}' % value)
+    assert (metadata, parse_options(rest).raw, parse_options(rest).damaged) == ("", {"attempts": 3}, False)
