@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
+from oxherd.context import onward
 from oxherd.declaration import Declaration
 from oxherd.errors import EmitError, NotDurable, RedisUnavailable
 from oxherd.link import Link
@@ -33,7 +35,19 @@ class Emitter:
 
     async def add(self, link: Link, job: NewJob, *, own_id: bool) -> None:
         """Add one job; `own_id` says that the caller has chosen its id."""
+        tracer = self._signals.tracer
+        if tracer is None:
+            await self._add(link, job, own_id=own_id)
+            return
+        sending = tracer.sending(job.name, [job.id])
+        try:
+            await self._add(link, replace(job, metadata=onward(sending.trace)), own_id=own_id)
+        except BaseException as error:
+            sending.end([error])
+            raise
+        sending.end([])
 
+    async def _add(self, link: Link, job: NewJob, *, own_id: bool) -> None:
         async def add(deadline: float, attempts: Attempts) -> None:
             queue = self.queue(link, job, own_id=own_id)
             if self._declaration.says_shards:
@@ -52,6 +66,21 @@ class Emitter:
 
     async def add_many(self, link: Link, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
         """Add jobs to their queues, in order; answers the failures by the job's id."""
+        tracer = self._signals.tracer
+        if tracer is None or not routed:
+            return await self._add_many(link, routed)
+        sending = tracer.sending(self._declaration.name, [job.id for job, _ in routed])
+        metadata = onward(sending.trace)
+        traced = [(replace(job, metadata=metadata), queue) for job, queue in routed]
+        try:
+            failures = await self._add_many(link, traced)
+        except BaseException as error:
+            sending.end([error] * len(routed))
+            raise
+        sending.end(list(failures.values()))
+        return failures
+
+    async def _add_many(self, link: Link, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
         by_queue: dict[BullQueue, list[NewJob]] = {}
         for job, queue in routed:
             by_queue.setdefault(queue, []).append(job)

@@ -1,14 +1,18 @@
 """Lifecycle signals: all that the core says of itself; logs, metrics and traces subscribe to them.
 
 The core imports no logging and no exporter. A subscriber that raises does not disturb the work: the error goes to
-`Signals.on_error`.
+`Signals.on_error`. A tracer has to be asked, too, since a trace goes along with each event and into its handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from oxherd.carrier import Trace
+from oxherd.context import Context
 
 
 @dataclass(slots=True)
@@ -155,11 +159,51 @@ Signal = (
 )
 
 
+class Sending(Protocol):
+    """Events on their way to their queue; `trace` is what they carry, None where they are in none."""
+
+    @property
+    def trace(self) -> Trace | None: ...
+    def end(self, failures: Sequence[BaseException]) -> None:
+        """They were acknowledged, but for one for each of the failures."""
+        ...
+
+
+class Handling(Protocol):
+    """One run of a handler; `trace` is its place in the event's."""
+
+    @property
+    def trace(self) -> Trace | None: ...
+    def current(self) -> AbstractContextManager[object]:
+        """Around the handler: what it does belongs to that place."""
+        ...
+
+    def end(self, ended: EventEnded) -> None: ...
+
+
+class Tracer(Protocol):
+    """Follows events from emit to outcome; no method of it, nor of what they answer, raises."""
+
+    def sending(self, event: str, ids: Sequence[str]) -> Sending:
+        """Events of those ids are about to be sent."""
+        ...
+
+    def handling(self, context: Context) -> Handling:
+        """The handler is about to run, with that context."""
+        ...
+
+    def going_on(self, place: Trace | None) -> AbstractContextManager[object]:
+        """Around a handler in a process of its own: `place` is where its worker is."""
+        ...
+
+
 class Signals:
-    """Hands each signal to each subscriber, in order."""
+    """Hands each signal to each subscriber, in order; `tracer` is asked as its protocol says, if there is one."""
+
+    tracer: Tracer | None = None
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
-        self._on_error = on_error
+        self.on_error = on_error
         self._subscribers: list[Callable[[Signal], None]] = []
         self._emit_subscribers: list[Callable[[EventsEmitted], None]] = []
 
@@ -185,4 +229,4 @@ class Signals:
             try:
                 subscriber(signal)
             except Exception as error:  # noqa: BLE001 - a broken exporter must not stop the queue
-                self._on_error(error)
+                self.on_error(error)

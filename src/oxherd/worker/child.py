@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -158,7 +159,9 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     data: bytes = frame["payload"].encode()
     try:
         payload = declaration.payload.decode(data)
-        result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
+        tracer = imported.signals.tracer
+        with nullcontext() if tracer is None else tracer.going_on(context.carrier.trace):
+            result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         shown = Shown(None if frame["shown"] is None else frame["shown"].encode())

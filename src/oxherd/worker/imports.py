@@ -14,6 +14,7 @@ from oxherd.app import Oxherd
 from oxherd.declaration import Declaration, Handler
 from oxherd.errors import ConfigError
 from oxherd.event import Event
+from oxherd.signals import Signals
 from oxherd.worker.frames import Frame
 
 # multiprocessing's name for a main module that is imported by a child: users' modules may know it.
@@ -22,10 +23,11 @@ _MAIN = "__mp_main__"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """An event's handler; `close` ends the connections that the handler has opened by way of its herd."""
+    """An event's handler, and its herd's signals; `close` ends the connections that the handler opened by its herd."""
 
     declaration: Declaration
     handler: Handler
+    signals: Signals
     close: Callable[[], None]
 
 
@@ -41,7 +43,7 @@ def import_handler(where: Frame, name: str) -> Imported:
     for event in _events(module):
         handler = event.handler
         if event.name == name and handler is not None and handler.function.__qualname__ == where["function"]:
-            return Imported(event.declaration, handler, event.herd.close_sync)
+            return Imported(event.declaration, handler, event.herd.signals, event.herd.close_sync)
     raise ConfigError(
         f"{name}: importing {where['module']} in the process of its handler does not declare it; "
         f"declare it at the top level of the module, with the Oxherd or the event as a global."

@@ -131,8 +131,11 @@ class Pipeline:
         assert context is not None  # noqa: S101 - it began
         running.outcome = became
         carrier = context.carrier
-        ended = (context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
-        self._signals.emit(EventEnded(*ended, carrier.caused_by, carrier.root))
+        end = (context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
+        ended = EventEnded(*end, carrier.caused_by, carrier.root)
+        self._signals.emit(ended)
+        if running.handling is not None:
+            running.handling.end(ended)
 
     # -- before the handler
 
@@ -249,7 +252,13 @@ class Pipeline:
         began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
         self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
         running.began = time.perf_counter()
-        run = await execute(running, processed.executor.call, payload, declaration.timeout)
+        if self._signals.tracer is None:
+            run = await execute(running, processed.executor.call, payload, declaration.timeout)
+        else:
+            handling = running.handling = self._signals.tracer.handling(context)
+            context.within(handling.trace)
+            with handling.current():
+                run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST
         duration = running.finish()

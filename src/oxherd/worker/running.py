@@ -15,6 +15,7 @@ from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, Timed
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.queue.job import Job, event_id_text
+from oxherd.signals import Handling
 from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import Ended, Outcome
 
@@ -61,6 +62,7 @@ class Running:
         "declaration",
         "ended",
         "gate",
+        "handling",
         "job",
         "outcome",
         "placeless",
@@ -84,6 +86,7 @@ class Running:
         self.placeless = False
         self.declaration: Declaration | None = None
         self.context: Context | None = None
+        self.handling: Handling | None = None
         self.shown: Any = None
         self.outcome: Outcome | None = None
         self.unwritten = False

@@ -1,0 +1,240 @@
+"""Spans and metrics of OpenTelemetry; needs the extra `oxherd[otel]`, which the rest of oxherd never imports.
+
+Names are those of the semantic conventions for messaging, version 1.44.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from oxherd.app import Oxherd
+from oxherd.carrier import Trace, read_trace
+from oxherd.context import Context as EventContext
+from oxherd.context import current
+from oxherd.errors import ConfigError, OxherdError
+from oxherd.signals import EventEnded
+
+try:
+    from opentelemetry import context as otel
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceState
+
+    from oxherd.telemetry.otel_metrics import Metrics
+except ImportError:
+    raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
+
+_SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
+_SYSTEM: Final = "bullmq"
+# An attempt that is begun again as if nothing had been is no error.
+_WELL: Final = ("completed", "requeued")
+
+T = TypeVar("T")
+
+
+class Traces:
+    """Makes spans and metrics of a herd's events: `Traces(herd)`, once, beside the declarations.
+
+    Args:
+        herd: whose events are followed.
+        tracer_provider: where spans go; else OpenTelemetry's global one.
+        meter_provider: where metrics go; else OpenTelemetry's global one.
+        one_trace: a handler's span is in the emitter's trace, a child of the span that sent the event; False begins a
+            trace of its own. It is linked to that span either way.
+        metrics: False records none.
+
+    Without an SDK behind the providers nothing is recorded; what came with an event goes on to what it causes.
+    """
+
+    def __init__(
+        self,
+        herd: Oxherd,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        one_trace: bool = True,
+        metrics: bool = True,
+    ) -> None:
+        self._tracer = trace.get_tracer("oxherd", tracer_provider=tracer_provider, schema_url=_SCHEMA)
+        self._on_error = herd.signals.on_error
+        self._one_trace = one_trace
+        self._metrics = Metrics(meter_provider, _SCHEMA) if metrics else None
+        self._send = _Kinds("send")
+        self._process = _Kinds("process")
+        herd.signals.tracer = self
+
+    def sending(self, event: str, ids: Sequence[str]) -> _Sending:
+        """Begin the span of a send: one for all events that go together."""
+        name, attributes = self._send.of(event)
+        span = self.safely(lambda: self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes))
+        return _Sending(self, span or trace.INVALID_SPAN, event, ids)
+
+    def handling(self, context: EventContext) -> _Handling:
+        """Begin the span of a handler's run."""
+        name, attributes = self._process.of(context.event)
+        # Not in the context of whoever has started the worker.
+        within = Context()
+        links: list[Link] | None = None
+        sender = _span_context(context.carrier.trace)
+        if sender is not None:
+            links = [Link(sender)]
+            if self._one_trace:
+                within = trace.set_span_in_context(NonRecordingSpan(sender), within)
+        began = time.time_ns()
+        span = self.safely(
+            lambda: self._tracer.start_span(name, within, SpanKind.CONSUMER, attributes, links, start_time=began)
+        )
+        return _Handling(self, span or trace.INVALID_SPAN, within, context, began)
+
+    def going_on(self, place: Trace | None) -> _Current:
+        """Around a handler in a process of its own, whose span is its worker's."""
+        span = _span_context(place)
+        return _Current(trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context())
+
+    def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
+        """Count what was sent, and what was not."""
+        if self._metrics is not None:
+            self._metrics.sent(event, count, failures)
+
+    def handled(self, ended: EventEnded, error: str | None) -> None:
+        """Count and time a handler's run."""
+        numbers = self._metrics
+        if numbers is not None:
+            self.safely(lambda: numbers.handled(ended, error))
+
+    def safely(self, call: Callable[[], T]) -> T | None:
+        """Call what may run samplers, processors and views of the user's: one that raises must not stop the queue."""
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - see above
+            self._on_error(error)
+            return None
+
+
+class _Kinds:
+    """The names of one operation's spans, and what is on each of them."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self._known: dict[str, tuple[str, dict[str, str]]] = {}
+
+    def of(self, event: str) -> tuple[str, dict[str, str]]:
+        found = self._known.get(event)
+        if found is None:
+            attributes = {
+                "messaging.system": _SYSTEM,
+                "messaging.operation.name": self._operation,
+                "messaging.operation.type": self._operation,
+                "messaging.destination.name": event,
+            }
+            found = self._known[event] = (f"{self._operation} {event}", attributes)
+        return found
+
+
+class _Sending:
+    """One send."""
+
+    def __init__(self, traces: Traces, span: Span, event: str, ids: Sequence[str]) -> None:
+        self._traces = traces
+        self._span = span
+        self._event = event
+        self._ids = ids
+        self.trace = _trace_of(span)
+
+    def end(self, failures: Sequence[BaseException]) -> None:
+        self._traces.sent(self._event, len(self._ids) - len(failures), failures)
+        if self._span.is_recording():
+            self._traces.safely(lambda: self._describe(failures))
+        self._traces.safely(self._span.end)
+
+    def _describe(self, failures: Sequence[BaseException]) -> None:
+        span, ids = self._span, self._ids
+        if len(ids) == 1:
+            span.set_attribute("messaging.message.id", ids[0])
+        else:
+            span.set_attribute("messaging.batch.message_count", len(ids))
+        parent = current.get()
+        if parent is not None:
+            span.set_attribute("messaging.message.conversation_id", parent.carrier.root or parent.text)
+        if failures:
+            error = failures[0]
+            span.set_attribute("error.type", type(error).__name__)
+            # Ours hold no payload; of others nobody knows.
+            span.set_status(Status(StatusCode.ERROR, str(error) if isinstance(error, OxherdError) else None))
+
+
+class _Handling:
+    """One run of a handler."""
+
+    def __init__(self, traces: Traces, span: Span, within: Context, context: EventContext, began: int) -> None:
+        self._traces = traces
+        self._span = span
+        self._within = within
+        self._context = context
+        self._began = began
+        self.trace = _trace_of(span)
+
+    def current(self) -> _Current:
+        return _Current(trace.set_span_in_context(self._span, self._within))
+
+    def end(self, ended: EventEnded) -> None:
+        error = None
+        if ended.outcome not in _WELL:
+            error = ended.error.type if ended.error is not None else ended.outcome
+        self._traces.handled(ended, error)
+        if self._span.is_recording():
+            self._traces.safely(lambda: self._describe(ended, error))
+        # The outcome's way to Redis is not the handler's time.
+        self._traces.safely(lambda: self._span.end(self._began + round(ended.duration_ms * 1e6)))
+
+    def _describe(self, ended: EventEnded, error: str | None) -> None:
+        attributes: dict[str, Any] = {
+            "messaging.message.id": ended.event_id,
+            "oxherd.attempt": ended.attempt,
+            "oxherd.fence": ended.fence,
+            "oxherd.outcome": ended.outcome,
+        }
+        if ended.root is not None:
+            attributes["messaging.message.conversation_id"] = ended.root
+        if error is not None:
+            attributes["error.type"] = error
+            # The log's own: scrubbed. Not `record_exception`, which writes the message as it was.
+            self._span.set_status(Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None))
+        self._span.set_attributes(attributes)
+
+
+class _Current:
+    """Makes a context of OpenTelemetry the current one."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = otel.attach(self._context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        otel.detach(self._token)
+
+
+def _trace_of(span: Span) -> Trace | None:
+    """A span's place, as it goes along with events."""
+    at = span.get_span_context()
+    if not at.is_valid:
+        return None
+    state = at.trace_state
+    parent = f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags:02x}"
+    return read_trace(parent, state.to_header()) if state else Trace(parent)
+
+
+def _span_context(place: Trace | None) -> SpanContext | None:
+    if place is None:
+        return None
+    _, trace_id, span_id, flags = place.parent.split("-")
+    state = TraceState.from_header([place.state]) if place.state else None
+    return SpanContext(int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(flags, 16)), state)

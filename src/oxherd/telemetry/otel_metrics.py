@@ -1,0 +1,75 @@
+"""The metrics of OpenTelemetry; the counts are kept here and read when they are collected, which costs events less."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from oxherd.signals import EventEnded
+
+# In seconds; the bounds that the semantic conventions advise.
+_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+
+class Metrics:
+    """What was sent and handled, by event and error."""
+
+    def __init__(self, provider: metrics.MeterProvider | None, schema: str) -> None:
+        meter = metrics.get_meter("oxherd", meter_provider=provider, schema_url=schema)
+        self._sent, self._handled = _Counts("send"), _Counts("process")
+        meter.create_observable_counter(
+            "messaging.client.sent.messages", [self._sent.observe], "{message}", "Events that were to be sent."
+        )
+        meter.create_observable_counter(
+            "messaging.client.consumed.messages", [self._handled.observe], "{message}", "Events given to a handler."
+        )
+        self._duration = meter.create_histogram(
+            "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BOUNDS
+        )
+
+    def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
+        """Note what was acknowledged, and why the others were not."""
+        if count:
+            self._sent.add(event, None, count)
+        for error in failures:
+            self._sent.add(event, type(error).__name__, 1)
+
+    def handled(self, ended: EventEnded, error: str | None) -> None:
+        """Note one run."""
+        attributes = self._handled.add(ended.event, error, 1)
+        self._duration.record(ended.duration_ms / 1000, attributes)
+
+
+class _Counts:
+    """One operation's numbers of events."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str | None], tuple[dict[str, str], list[int]]] = {}
+
+    def add(self, event: str, error: str | None, count: int) -> dict[str, str]:
+        """Count, and answer the attributes under which it is counted."""
+        with self._lock:
+            found = self._counts.get((event, error))
+            if found is None:
+                found = self._counts[event, error] = (self._attributes(event, error), [0])
+            found[1][0] += count
+            return found[0]
+
+    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        """The numbers by now."""
+        with self._lock:
+            return [Observation(count[0], attributes) for attributes, count in self._counts.values()]
+
+    def _attributes(self, event: str, error: str | None) -> dict[str, str]:
+        attributes = {
+            "messaging.system": "bullmq",
+            "messaging.operation.name": self._operation,
+            "messaging.destination.name": event,
+        }
+        return attributes if error is None else attributes | {"error.type": error}

@@ -1,0 +1,369 @@
+"""Spans and metrics as OpenTelemetry's own SDK gets them, with its exporters in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context as OtelContext
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from pydantic import BaseModel
+
+from oxherd import Context, Discard, EmitError, Keep, Mask, Oxherd, Retry
+from oxherd.telemetry.opentelemetry import Traces
+from tests.conformance.test_correlation import PARENT, add, options_of
+from tests.harness import Records, WorkerProcess, environment, until
+
+CANARY = "canary-4111-1111"
+
+
+class Order(BaseModel):
+    card: Annotated[str, Mask()] = CANARY
+
+
+class Collected:
+    """The spans that have ended."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    @property
+    def all(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.all if span.name == name]
+
+    async def one(self, name: str) -> ReadableSpan:
+        """The only one of that name."""
+        await until(lambda: self.named(name))
+        (span,) = self.named(name)
+        return span
+
+
+@pytest.fixture
+def spans() -> Iterator[Collected]:
+    collected = Collected()
+    yield collected
+    collected.provider.shutdown()
+
+
+def context_of(span: ReadableSpan) -> Any:
+    return span.get_span_context()
+
+
+def parent_id(span: ReadableSpan) -> int | None:
+    return span.parent.span_id if span.parent is not None else None
+
+
+@pytest.mark.parametrize("one_trace", [True, False])
+async def test_the_span_of_a_handler_is_linked_to_the_one_that_sent_its_event(
+    one_trace: bool, local_herd: Oxherd, spans: Collected, records: Records
+) -> None:
+    @local_herd.event("span.child")
+    async def child(order: Order) -> None: ...
+
+    @local_herd.event("span.parent")
+    async def parent(order: Order) -> None:
+        with spans.provider.get_tracer("shop").start_as_current_span("shopping"):
+            await child.emit(order)
+
+    Traces(local_herd, spans.provider, one_trace=one_trace)
+    async with local_herd:
+        with spans.provider.get_tracer("shop").start_as_current_span("request"):
+            emitted = await parent.emit(Order())
+        await local_herd.start()
+        await records.wait("event.end", event="span.child", outcome="completed")
+        began: Any = records.named("event.begin", event="span.child")[0]
+        process_child = await spans.one("process span.child")
+    request, send, process = [await spans.one(name) for name in ("request", "send span.parent", "process span.parent")]
+    shopping, send_child = await spans.one("shopping"), await spans.one("send span.child")
+    assert (send.kind, process.kind) == (SpanKind.PRODUCER, SpanKind.CONSUMER)
+    assert parent_id(send) == context_of(request).span_id
+    for sender, handled in ((send, process), (send_child, process_child)):
+        assert [link.context.span_id for link in handled.links] == [context_of(sender).span_id]
+        assert parent_id(handled) == (context_of(sender).span_id if one_trace else None)
+        assert (context_of(handled).trace_id == context_of(sender).trace_id) == one_trace
+    assert parent_id(shopping) == context_of(process).span_id
+    assert parent_id(send_child) == context_of(shopping).span_id
+    common = {"messaging.system": "bullmq", "messaging.destination.name": "span.parent"}
+    names = {"messaging.operation.name": "send", "messaging.operation.type": "send"}
+    assert send.attributes == common | names | {"messaging.message.id": str(emitted.id)}
+    assert process_child.attributes == common | {
+        "messaging.destination.name": "span.child",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.message.id": began.event_id,
+        "messaging.message.conversation_id": str(emitted.id),
+        "oxherd.attempt": 1,
+        "oxherd.fence": 1,
+        "oxherd.outcome": "completed",
+    }
+    assert send_child.attributes is not None
+    assert send_child.attributes["messaging.message.conversation_id"] == str(emitted.id)
+    assert {span.status.status_code for span in spans.all} == {StatusCode.UNSET}
+    ended: Any = records.named("event.end", event="span.parent")[0]
+    assert process.end_time is not None
+    assert process.start_time is not None
+    assert (process.end_time - process.start_time) / 1e6 == pytest.approx(ended.duration_ms, abs=0.01)
+
+
+async def test_a_worker_that_is_started_inside_a_span_does_not_keep_it(
+    local_herd: Oxherd, spans: Collected, records: Records
+) -> None:
+    @local_herd.event("span.alone")
+    async def alone(number: int) -> None: ...
+
+    async with local_herd:
+        await add(local_herd, "span.alone", "without-trace")
+        Traces(local_herd, spans.provider)
+        with spans.provider.get_tracer("shop").start_as_current_span("start-up"):
+            await local_herd.start()
+        await records.wait("event.end")
+        span = await spans.one("process span.alone")
+    assert (span.parent, span.links) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("how", "outcomes", "error"),
+    [
+        ("raise", ["retrying", "failed"], "ValueError"),
+        ("discard", ["discarded"], "Discard"),
+        ("time", ["retrying", "timed_out"], "TimedOut"),
+    ],
+)
+async def test_a_failure_has_its_type_and_scrubbed_message_and_nothing_of_the_payload(
+    how: str, outcomes: list[str], error: str, local_herd: Oxherd, spans: Collected, records: Records
+) -> None:
+    @local_herd.event("span.failing", timeout=0.05, retry=Retry(attempts=2, delay=0.01))
+    async def failing(order: Order) -> None:
+        if how == "raise":
+            raise ValueError(f"no such card: {order.card}")
+        if how == "discard":
+            raise Discard(f"no such card: {order.card}")
+        await asyncio.sleep(5)
+
+    Traces(local_herd, spans.provider)
+    async with local_herd:
+        await failing.emit(Order())
+        await local_herd.start()
+        await records.wait("event.end", outcome=outcomes[-1])
+        await until(lambda: len(spans.named("process span.failing")) == len(outcomes))
+    handled = spans.named("process span.failing")
+    for attempt, (span, outcome) in enumerate(zip(handled, outcomes, strict=True), start=1):
+        assert span.attributes is not None
+        assert (span.attributes["oxherd.outcome"], span.attributes["oxherd.attempt"]) == (outcome, attempt)
+        assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, error)
+        assert span.status.description
+        assert span.events == ()
+    assert "canary" not in "".join(span.to_json() for span in spans.all)
+
+
+async def test_a_batch_is_one_span_and_each_of_its_events_is_linked_to_it(
+    local_herd: Oxherd, spans: Collected, records: Records
+) -> None:
+    @local_herd.event("span.many")
+    def many(number: int) -> None:
+        with spans.provider.get_tracer("shop").start_as_current_span("in a thread"):
+            pass
+
+    Traces(local_herd, spans.provider)
+    async with local_herd:
+        await many.emit_many([1, 2, 3])
+        await local_herd.start()
+        await records.wait("event.end", count=3, outcome="completed")
+        await until(lambda: len(spans.named("process span.many")) == 3)
+    send = await spans.one("send span.many")
+    assert send.attributes is not None
+    assert send.attributes["messaging.batch.message_count"] == 3
+    handled = spans.named("process span.many")
+    assert {link.context.span_id for span in handled for link in span.links} == {context_of(send).span_id}
+    assert {parent_id(span) for span in spans.named("in a thread")} == {context_of(span).span_id for span in handled}
+
+
+async def test_a_send_that_fails_is_an_error_of_its_type(make_herd: Callable[..., Oxherd], spans: Collected) -> None:
+    reader = InMemoryMetricReader()
+    herd = make_herd("redis://127.0.0.1:1", emit_timeout=0.05)
+    sent = herd.declare("span.unsent", Order)
+    Traces(herd, spans.provider, MeterProvider([reader]))
+    with pytest.raises(EmitError):
+        await sent.emit(Order())
+    with pytest.raises(EmitError):
+        await sent.emit_many([Order(), Order()])
+    await herd.close()
+    for span in spans.named("send span.unsent"):
+        assert span.attributes is not None
+        assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "EmitError")
+        assert "not acknowledged" in str(span.status.description)
+    assert points(reader)["messaging.client.sent.messages"] == {("send", "span.unsent", "EmitError"): 3}
+
+
+def points(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, ...], float]]:
+    """The metrics by now: values (how many of a histogram) by operation, event and error."""
+    data: Any = json.loads(reader.get_metrics_data().to_json())  # pyright: ignore[reportOptionalMemberAccess]
+    found: dict[str, dict[tuple[Any, ...], float]] = {}
+    for metric in data["resource_metrics"][0]["scope_metrics"][0]["metrics"]:
+        for point in metric["data"]["data_points"]:
+            attributes = point["attributes"]
+            assert attributes.pop("messaging.system") == "bullmq"
+            key = (
+                attributes.pop("messaging.operation.name"),
+                attributes.pop("messaging.destination.name"),
+                attributes.pop("error.type", None),
+            )
+            assert not attributes
+            found.setdefault(metric["name"], {})[key] = point["value"] if "value" in point else point["count"]
+    return found
+
+
+async def test_metrics_count_what_was_sent_and_handled_and_time_it(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("metric.event", retry=Retry(attempts=1))
+    async def event(number: int) -> None:
+        if number == 3:
+            raise OSError
+
+    reader = InMemoryMetricReader()
+    Traces(local_herd, meter_provider=MeterProvider([reader]))
+    async with local_herd:
+        await event.emit_many([1, 2, 3])
+        await event.emit(4)
+        await local_herd.start()
+        await records.wait("event.end", count=4)
+    handled = {("process", "metric.event", None): 3, ("process", "metric.event", "OSError"): 1}
+    assert points(reader) == {
+        "messaging.client.sent.messages": {("send", "metric.event", None): 4},
+        "messaging.client.consumed.messages": handled,
+        "messaging.process.duration": handled,
+    }
+
+
+async def test_without_an_sdk_nothing_is_recorded_and_a_trace_goes_on(local_herd: Oxherd, records: Records) -> None:
+    seen: list[Context] = []
+
+    @local_herd.event("noop.child", keep=Keep(completed=10))
+    async def child(number: int, ctx: Context) -> None:
+        seen.append(ctx)
+
+    @local_herd.event("noop.parent")
+    async def parent(number: int) -> None:
+        await child.emit(number)
+
+    Traces(local_herd)
+    async with local_herd:
+        root = (await parent.emit(1)).id
+        await add(local_herd, "noop.parent", "from-node", tm=json.dumps({"traceparent": PARENT, "tracestate": "a=b"}))
+        await local_herd.start()
+        await records.wait("event.end", event="noop.child", count=2)
+        carried = [json.loads((await options_of(local_herd, "noop.child", ctx.id))["tm"]) for ctx in seen]
+    by_root = {each["oxherd.root"]: each for each in carried}
+    assert "traceparent" not in by_root.pop(str(root))
+    (other,) = by_root.values()
+    assert (other["traceparent"], other["tracestate"]) == (PARENT, "a=b")
+
+
+class Broken(SpanProcessor):
+    def on_start(self, span: Span, parent_context: OtelContext | None = None) -> None:
+        raise RuntimeError(CANARY)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise RuntimeError(CANARY)
+
+
+async def test_a_processor_that_raises_stops_no_event(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("broken.event")
+    async def event(number: int) -> None: ...
+
+    provider = TracerProvider()
+    provider.add_span_processor(Broken())
+    Traces(local_herd, provider)
+    async with local_herd:
+        await event.emit(1)
+        await local_herd.start()
+        await records.wait("event.end", outcome="completed")
+        await records.wait("a telemetry subscriber failed: RuntimeError")
+    assert CANARY not in "".join(record.getMessage() for record in records.all)
+    provider.shutdown()
+
+
+APP = """
+import logging
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from oxherd import Context, Oxherd
+from oxherd.telemetry.opentelemetry import Traces
+
+herd = Oxherd(prefix=PREFIX)
+provider = TracerProvider()
+Traces(herd, provider)
+
+@herd.event("otel.process", run_in="process")
+def in_process(number: int, ctx: Context) -> None:
+    inner = trace.get_current_span().get_span_context()
+    ctx.log.info("inside", extra={"trace": f"{inner.trace_id:032x}", "remote": inner.is_remote})
+"""
+
+
+async def test_a_process_is_handed_the_trace(
+    local_herd: Oxherd,
+    tmp_path: Path,
+    start_worker: Callable[..., WorkerProcess],
+    standalone: str,
+    spans: Collected,
+) -> None:
+    (tmp_path / "app.py").write_text(APP.replace("PREFIX", repr(local_herd.prefix)))
+    in_process = local_herd.declare("otel.process", int)
+    Traces(local_herd, spans.provider)
+    async with local_herd:
+        await in_process.emit(1)
+    worker = start_worker(url=standalone)
+    await until(lambda: worker.count("event.end", outcome="completed"))
+    send = await spans.one("send otel.process")
+    assert worker.count("inside", trace=f"{context_of(send).trace_id:032x}", remote=True) == 1
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+# redis-py does, where it is installed: what counts is who asks.
+IMPORTS = """
+import builtins
+found, real = [], builtins.__import__
+def watched(name, by=None, *rest):
+    if name.startswith("opentelemetry") and (by or {}).get("__name__", "").startswith(BY):
+        found.append(by["__name__"])
+    return real(name, by, *rest)
+builtins.__import__ = watched
+import MODULES
+print(*set(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules", "by"),
+    [
+        ("oxherd, oxherd.cli.main, oxherd.worker.child", ""),
+        ("oxherd.telemetry.opentelemetry", "oxherd.telemetry.opentelemetry oxherd.telemetry.otel_metrics"),
+    ],
+)
+def test_oxherd_imports_opentelemetry_for_traces_only(modules: str, by: str) -> None:
+    script = IMPORTS.replace("BY", "'oxherd'").replace("MODULES", modules)
+    ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
+    assert sorted(ran.stdout.split()) == by.split()
+
+
+def test_without_opentelemetry_the_error_says_what_to_install() -> None:
+    script = "import sys; sys.modules['opentelemetry'] = None; import oxherd.telemetry.opentelemetry"
+    ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ConfigError: OpenTelemetry is not installed; install oxherd[otel].\n")
