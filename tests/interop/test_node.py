@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -326,6 +327,38 @@ async def test_a_queue_that_node_has_paused_is_processed_once_it_is_resumed(
             (begin,) = await records.wait("event.begin", event_id=event_id)
             assert begin.created * 1000 >= said[-1]["resumed"]
             await records.wait("event.end", event_id=event_id, outcome="completed")
+
+
+async def test_a_trace_comes_from_node_and_goes_back_with_what_its_event_has_caused(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None:
+        await order_placed.emit(Order(order_id=2), delay=0.5)
+
+    script = on_node(f"""
+        const metadata = JSON.stringify({{ traceparent: "{parent}" }});
+        const job = await queue.add("order.placed", {{ order_id: 1 }}, {{ telemetry: {{ metadata }} }});
+        say({{ id: job.id }});
+        await done();
+    """)
+    (added,) = await script.wait()
+    await script.end()
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", outcome="completed")
+        await herd.stop()
+        script = on_node("worker(async (job) => say({ telemetry: job.opts.telemetry })); await done();")
+        (said,) = await script.wait(told("telemetry"))
+        await script.end()
+    first = derived(added["id"])
+    assert json.loads(said["telemetry"]["metadata"]) == {
+        "traceparent": parent,
+        "oxherd.caused_by": first,
+        "oxherd.root": first,
+    }
 
 
 # -- emitted here, processed by Node
