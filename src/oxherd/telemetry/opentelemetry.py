@@ -88,7 +88,7 @@ class Traces:
         span = self.safely(
             lambda: self._tracer.start_span(name, within, SpanKind.CONSUMER, attributes, links, start_time=began)
         )
-        return _Handling(self, span or trace.INVALID_SPAN, within, context, began)
+        return _Handling(self, span or trace.INVALID_SPAN, began)
 
     def going_on(self, place: Trace | None) -> _Current:
         """Around a handler in a process of its own, whose span is its worker's."""
@@ -170,16 +170,14 @@ class _Sending:
 class _Handling:
     """One run of a handler."""
 
-    def __init__(self, traces: Traces, span: Span, within: Context, context: EventContext, began: int) -> None:
+    def __init__(self, traces: Traces, span: Span, began: int) -> None:
         self._traces = traces
         self._span = span
-        self._within = within
-        self._context = context
         self._began = began
         self.trace = _trace_of(span)
 
     def current(self) -> _Current:
-        return _Current(trace.set_span_in_context(self._span, self._within))
+        return _Current(trace.set_span_in_context(self._span, Context()))
 
     def end(self, ended: EventEnded) -> None:
         error = None
