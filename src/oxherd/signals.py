@@ -221,7 +221,7 @@ class Signals:
             try:
                 subscriber(EventsEmitted(event, count))
             except Exception as error:  # noqa: BLE001 - as in `emit`
-                self._on_error(error)
+                self.on_error(error)
 
     def emit(self, signal: Signal) -> None:
         """Send a signal; never raises."""

@@ -20,8 +20,8 @@ _COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
 _COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
 # Bytes of options that are remembered with what they say: most jobs of an event bring the same.
 LONGEST_CACHED = 4096
-# The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so; what is looked for
-# first are its letters, which is quick.
+# The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so; its letters are
+# looked for first, which is quick.
 _METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm")\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
