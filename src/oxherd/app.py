@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 from oxherd.allow import Allow
-from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler
+from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
 from oxherd.keyring import Keyring, Sealing
@@ -228,7 +228,9 @@ class Oxherd:
             return event
         near = difflib.get_close_matches(name, self._events, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(self._events)) or 'none'}."
-        raise UnknownEvent(f"No event is named {name[:140]!r}; {hint}")
+        # A payload may have come in its place.
+        named = f"is named {name!r}" if is_name(name) and not name.isdecimal() else "has that name"
+        raise UnknownEvent(f"No event {named}; {hint}")
 
     def __iter__(self) -> Iterator[Event[Any, Any]]:
         """The declared events."""

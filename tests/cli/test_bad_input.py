@@ -56,6 +56,14 @@ def test_an_event_unlike_any_other_is_refused_with_the_list_of_those_that_are(ap
     assert "mail.sent, order.placed" in error
 
 
+@pytest.mark.parametrize("payload", ['{"card": "kanarie7391"}', "4111111111111111"])
+def test_a_payload_in_the_place_of_the_event_is_not_shown(app: Path, standalone: str, payload: str) -> None:
+    error = refused(app, "emit", "app:herd", payload, "order.placed", url=standalone)
+    assert "event" in error
+    assert "kanarie7391" not in error
+    assert "4111" not in error
+
+
 def test_a_payload_of_the_wrong_type_is_refused_with_the_field_and_without_the_value(
     app: Path, standalone: str
 ) -> None:
