@@ -21,6 +21,7 @@ from oxherd.worker.health import GroupFacts
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
 from oxherd.worker.stopped import StopReport, total
+from oxherd.worker.suspects import Suspects
 from oxherd.worker.watchdog import Watchdog
 
 # A server that has not answered for so long keeps no places from the queues on other servers.
@@ -51,12 +52,14 @@ class Group:
         declaration: Declaration,
         signals: Signals,
         is_declared: Callable[[str], bool],
+        suspects: Suspects,
     ) -> None:
         self._queues = queues
         self._home = queues.queue(declaration).keys.queue
         self._signals = signals
         self._is_declared = is_declared
         self._declaration = declaration
+        self._suspects = suspects
         self._events = Events()
         self._places = Places()
         self._workers: dict[str, QueueWorker] = {}
@@ -147,6 +150,7 @@ class Group:
             share=self._places.share(),
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
+            suspects=self._suspects,
         )
         worker.start()
         if len(self._workers) > 1 and not self._lending:

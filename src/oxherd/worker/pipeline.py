@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from oxherd.carrier import read as read_carrier
 from oxherd.context import Context, LockLost
-from oxherd.declaration import is_name
+from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
@@ -32,6 +32,7 @@ from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.places import Share
 from oxherd.worker.running import Run, Running, Stage, execute
 from oxherd.worker.settle import Settler, Unsettled
+from oxherd.worker.suspects import Suspects
 from oxherd.worker.terms import attempts_of
 
 # How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
@@ -57,6 +58,7 @@ class Pipeline:
     `events` are those that are processed here, `is_declared` knows the names of all that are declared for the queue,
     and `shared` says whether it is for several. `share` says whether there is a place for the job that follows a
     finished one. `route`, where there is one, finds the queue that a schedule's tick belongs to by its payload.
+    `suspects` keeps those apart that a worker has died over; None where they run one at a time.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Pipeline:
         shared: bool,
         share: Share,
         route: Route | None,
+        suspects: Suspects | None,
     ) -> None:
         self._queue = queue
         self._shared = shared
@@ -85,6 +88,7 @@ class Pipeline:
         self._share = share
         self._loop = asyncio.get_running_loop()
         self._route = route
+        self._suspects = suspects
 
     async def process(self, running: Running) -> Fetched | Unsettled:
         """From a fetched job to its settled outcome; answers the job that follows, if one was begun.
@@ -110,13 +114,9 @@ class Pipeline:
         if job.scheduler is not None and self._route is not None:
             return await self._forward(running, processed, payload, self._route)
         running.declaration = processed.declaration
-        gate = processed.gate
-        if not gate.try_enter():
-            if gate.crowded:
-                return await self._settler.hold(job, _CROWDED_MS)
-            if not await self._wait_at(gate, running):
-                return await self.requeue(running)
-        running.gate = gate
+        kept_out = await self._kept_out(running, processed.declaration, processed.gate)
+        if kept_out is not None:
+            return kept_out
         return await self._run(running, processed, payload)
 
     async def requeue(self, running: Running) -> Fetched | Unsettled:
@@ -224,12 +224,37 @@ class Pipeline:
             else:
                 return True
 
+    async def _kept_out(self, running: Running, declaration: Declaration, gate: Gate) -> Fetched | Unsettled | None:
+        """None once there is a place for the event; else what became of it, since it was put back."""
+        job = running.job
+        if job.stalled and self._suspects is not None and job.stalled == declaration.stalls:
+            later_ms = await self._turn(running, self._suspects)
+            if later_ms:
+                with self._suspects.leaving():
+                    return await self._settler.hold(job, later_ms)
+        if not gate.try_enter():
+            if gate.crowded:
+                return await self._settler.hold(job, _CROWDED_MS)
+            if not await self._wait_at(gate, running):
+                return await self.requeue(running)
+        running.gate = gate
+        return None
+
     async def _wait_at(self, gate: Gate, running: Running) -> bool:
         """Wait for a place of the event; meanwhile the other events of the queue, if any, have the worker's."""
         if len(self._events) == 1:
             return await gate.wait()
         with self._without_place(running):
             return await gate.wait()
+
+    async def _turn(self, running: Running, suspects: Suspects) -> int:
+        """The milliseconds after which it may be an event's turn among the suspects; 0: it is."""
+        lock = self._events.lock_ms / 1000
+        later_ms = suspects.take_turn(lock)
+        if not later_ms:
+            running.suspects = suspects
+            await suspects.alone(lock)
+        return later_ms
 
     @contextmanager
     def _without_place(self, running: Running) -> Generator[None]:

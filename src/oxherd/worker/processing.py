@@ -18,6 +18,7 @@ from oxherd.worker.events import Processed
 from oxherd.worker.group import Group, Queues
 from oxherd.worker.health import Facts, Health, judge
 from oxherd.worker.stopped import StopReport, total
+from oxherd.worker.suspects import Suspects
 
 _ANSWER_SECONDS = 1.0
 
@@ -35,6 +36,7 @@ class Processing:
         self._groups: dict[str, Group] = {}
         self._ending: list[Group] = []
         self._loop_watch: LoopWatch | None = None
+        self._suspects = Suspects()
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
@@ -56,7 +58,8 @@ class Processing:
             if group is not None:
                 group.add(processed)
                 continue
-            group = Group(queues, processed.declaration, self._signals, partial(self._is_declared, queue))
+            is_declared = partial(self._is_declared, queue)
+            group = Group(queues, processed.declaration, self._signals, is_declared, self._suspects)
             self._groups[queue] = group
             group.add(processed)
             group.start()

@@ -29,6 +29,7 @@ from oxherd.worker.places import Share
 from oxherd.worker.running import Running, Stage
 from oxherd.worker.settle import Settler, Unsettled
 from oxherd.worker.stopped import StopReport, stopped
+from oxherd.worker.suspects import Suspects
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
@@ -55,6 +56,7 @@ class QueueWorker:
         share: Share,
         ordered: bool,
         route: Route | None,
+        suspects: Suspects,
     ) -> None:
         self._queue = queue
         self._events = events
@@ -81,6 +83,7 @@ class QueueWorker:
             shared=shared,
             share=share,
             route=route,
+            suspects=None if ordered else suspects,
         )
         self._make_fetcher()
         self._lease = Lease(queue, self.faults, self._running.values, events)
@@ -149,7 +152,7 @@ class QueueWorker:
         for running in self._running.values():
             if running.stage is Stage.SETTLING and running.ended < since and not running.placeless:
                 running.placeless = True
-                running.leave_gate()
+                running.leave()
                 self._share.give()
 
     def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
@@ -237,7 +240,7 @@ class QueueWorker:
         try:
             following = await self._pipeline.process(running)
         finally:
-            running.leave_gate()
+            running.leave()
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]

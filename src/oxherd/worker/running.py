@@ -18,6 +18,7 @@ from oxherd.queue.job import Job, event_id_text
 from oxherd.signals import Handling
 from oxherd.worker.gate import Gate
 from oxherd.worker.outcome import Ended, Outcome
+from oxherd.worker.suspects import Suspects
 
 
 class Stage(Enum):
@@ -50,8 +51,8 @@ class Running:
     """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
     `data` is the job's, opened where it came sealed.
-    `gate` is the one that it has passed and holds a place of; `placeless` says that others have its place of the worker
-    while it waits for something else than its handler.
+    `gate` is the one that it has passed and holds a place of, `suspects` those among which it has its turn; `placeless`
+    says that others have its place of the worker while it waits for something else than its handler.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Running:
         "queue",
         "shown",
         "stage",
+        "suspects",
         "task",
         "unwritten",
     )
@@ -83,6 +85,7 @@ class Running:
         self.began = 0.0
         self.ended = 0.0
         self.gate: Gate | None = None
+        self.suspects: Suspects | None = None
         self.placeless = False
         self.declaration: Declaration | None = None
         self.context: Context | None = None
@@ -115,11 +118,14 @@ class Running:
             context.cancelled = reason
         self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
 
-    def leave_gate(self) -> None:
-        """Give the place at the gate back, if it is held."""
+    def leave(self) -> None:
+        """Give the place at the gate back, and its turn among the suspects, as far as they are held."""
         gate, self.gate = self.gate, None
         if gate is not None:
             gate.leave()
+        suspects, self.suspects = self.suspects, None
+        if suspects is not None:
+            suspects.end_turn()
 
     def finish(self) -> float:
         """Note that the handler has ended; answers how long it ran, in milliseconds."""

@@ -1,0 +1,48 @@
+"""Whose turn it is among events that a worker has died over."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxherd.worker.suspects import Suspects
+
+LOCK = 30.0
+APART = LOCK / 3
+
+
+def test_one_has_its_turn_and_the_others_are_offered_again_one_after_the_other() -> None:
+    suspects = Suspects(clock=lambda: 100.0)
+    assert suspects.take_turn(LOCK) == 0
+    delays = [suspects.take_turn(LOCK) for _ in range(40)]
+    assert delays[0] > 0
+    assert delays == sorted(delays)
+    assert delays[-1] == APART * 1000
+    suspects.end_turn()
+    assert suspects.take_turn(LOCK) == 0
+    assert suspects.take_turn(LOCK) == delays[0]
+
+
+@given(st.lists(st.tuples(st.floats(0.001, APART), st.booleans()), max_size=100))
+def test_a_second_one_has_its_turn_only_once_the_time_is_over_for_which_they_are_kept_apart(
+    history: list[tuple[float, bool]],
+) -> None:
+    now = 0.0
+    suspects = Suspects(clock=lambda: now)
+    first, last, held = 0.0, -APART * 2, False
+    for pause, ends in history:
+        now += pause
+        if now - last > APART:
+            first = now
+        last = now
+        later_ms = suspects.take_turn(LOCK)
+        assert later_ms <= APART * 1000
+        if later_ms == 0:
+            assert not held or now - first >= APART - 1e-6
+            held = True
+        else:
+            assert held
+            assert now + later_ms / 1000 <= first + APART + 0.001
+        if ends:
+            suspects.end_turn()
+            held = False
