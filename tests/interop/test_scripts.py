@@ -105,7 +105,11 @@ class OurClient:
     async def script(self, slot: int, script: Any, arguments: tuple[Any, ...], **_: Any) -> Any:
         keys = [str(key) for key in arguments[: script.keys]]
         self.sent.append(Sent(script.name, keys, [seen(each) for each in arguments[script.keys :]], script.text))
-        answers: dict[str, Any] = {"getCounts": [0] * 6, "freshStalledCheck": [[], []], "addJobScheduler": ["id", 0]}
+        answers: dict[str, Any] = {
+            "getCounts": [0] * len(STATES),
+            "freshStalledCheck": [[], []],
+            "addJobScheduler": ["id", 0],
+        }
         return answers.get(script.name, 0)
 
     persist = script
@@ -225,7 +229,7 @@ TICK_JOB = our_job(
 NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
 NO_NEXT = "we ask for no next job here: Node's says so by 0 and nil, Python's by '0'; the script asks for 1"
 ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
-STATES = ("wait", "active", "delayed", "prioritized", "completed", "failed")
+STATES = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
 
 CALLS: dict[str, Call] = {
     "addStandardJob": Call(
