@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 from oxherd.carrier import NOTHING, Carrier, Trace
+from oxherd.redact import redact
+from oxherd.scrub import Scrubber
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Context:
         "carrier",
         "event",
         "fence",
+        "scrubber",
         "text",
     )
 
@@ -97,6 +101,7 @@ class Context:
         self.fence = fence
         self.cancelled: Reason | None = None
         self.carrier = carrier
+        self.scrubber: Scrubber | None = None  # set by the worker, as soon as it knows what the log shows
         self._onward: str | None = None
         self._emitted_ms = emitted_ms
         self._report = report
@@ -127,9 +132,15 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger below `oxherd.event` whose records carry `event`, `event_id` and `attempt`, and `root` if any."""
+        """A logger below `oxherd.event` whose records carry `event`, `event_id` and `attempt`, and `root` if any.
+
+        Of the payload they show what the event's log shows, like all that a ContextFilter sees.
+        """
         if self._log is None:
-            self._log = _Bound(logging.getLogger(f"oxherd.event.{self.event}"), bound_fields(self))
+            logger = logging.getLogger(f"oxherd.event.{self.event}")
+            if _SCRUBS not in logger.filters:
+                logger.addFilter(_SCRUBS)
+            self._log = _Bound(logger, bound_fields(self))
         return self._log
 
     def within(self, trace: Trace | None) -> None:
@@ -196,13 +207,24 @@ def onward(trace: Trace | None = None) -> str:
 
 class ContextFilter(logging.Filter):
     """Adds `event`, `event_id` and `attempt` to every record made inside a handler, and `root` where another event
-    caused it; lets every record pass.
+    caused it, and scrubs it of what the event's log does not show; lets every record pass.
+
+    Message, extras and tracebacks are scrubbed; a traceback becomes text (`exc_text`).
 
     Add it to a logging handler, not to a logger: a logger's filters do not see the records of its children.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         # Our own records say themselves whose they are; a user's `extra` must not.
-        if record.name != "oxherd" and (context := current.get()) is not None:
-            record.__dict__.update(bound_fields(context))
+        if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
+            return True
+        if context.scrubber is not None and record not in _scrubbed:
+            redact(record, context.scrubber)
+            _scrubbed.add(record)
+        record.__dict__.update(bound_fields(context))
         return True
+
+
+# A record passes the filters of several handlers.
+_scrubbed: WeakSet[logging.LogRecord] = WeakSet()
+_SCRUBS = ContextFilter()

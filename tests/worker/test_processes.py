@@ -19,9 +19,9 @@ from oxherd.servers.resp import Reply, RespClient
 from tests.harness import WorkerProcess, cli, environment, until_sync
 
 APP = """
-import logging, os, signal, stat, sys, threading, time
+import contextvars, logging, os, signal, stat, sys, threading, time
 from pydantic import BaseModel
-from oxherd import Context, Discard, Keep, Oxherd, Retry
+from oxherd import Allow, Context, Discard, Keep, Oxherd, Retry
 
 herd = Oxherd()
 log = logging.getLogger("shop")
@@ -34,7 +34,7 @@ class Order(BaseModel):
     email: str = "ann@example.org"
 
 @herd.event("order.work", run_in="process", concurrency=2, timeout=TIMEOUT, retry=Retry(attempts=2, delay=0.1),
-            keep=Keep(completed=100))
+            keep=Keep(completed=100), sanitize=Allow("how"))
 def work(order: Order, ctx: Context) -> dict[str, str | int]:
     log.info("at work", extra={"pid": os.getpid(), "how": order.how, "items": ["a", 1]})
     HOW[order.how](ctx, order)
@@ -56,6 +56,14 @@ def obey(ctx, order):
     while ctx.cancelled is None:
         time.sleep(0.01)
     log.info("told", extra={"why": repr(ctx.cancelled)})
+
+def reveal(ctx, order):
+    log.info("mail to %s", order.email, extra={"to": [order.email]})
+    threading.Thread(target=contextvars.copy_context().run, args=(log.warning, f"and to {order.email}")).start()
+    try:
+        raise ValueError(order.email)
+    except ValueError:
+        log.exception("no mail")
 
 def odd(ctx, order):
     raise OddError(f"no such customer: {order.email}")
@@ -338,6 +346,16 @@ def test_a_stop_while_a_process_is_being_started_puts_the_event_back(shop: Shop)
     assert worker.stop() == 0
     worker.wait("event.end", event_id=event_id, outcome="requeued")
     until_sync(lambda: gone(pid))
+
+
+def test_its_records_show_no_more_of_the_payload_than_the_log_does(shop: Shop) -> None:
+    worker = shop.worker()
+    (event_id,) = shop.emit("reveal")
+    for message in ("mail to ***", "and to ***", "no mail"):
+        worker.wait(message, event_id=event_id)
+    (record,) = found(worker, "no mail", event_id=event_id)
+    assert record["exception"].endswith("ValueError: ***")
+    assert "ann@example.org" not in worker.log.read_text()
 
 
 def test_what_a_handler_forks_has_no_part_in_the_connection(shop: Shop) -> None:

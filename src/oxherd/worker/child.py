@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from oxherd.carrier import read as read_carrier
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.errors import ConfigError, Discard, OxherdError
-from oxherd.sanitize import Shown
+from oxherd.scrub import Scrubber
 from oxherd.worker import records
 from oxherd.worker.failure import describe_failure
 from oxherd.worker.frames import Channel, Frame
@@ -157,6 +157,8 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     declaration, handler = imported.declaration, imported.handler
     current.set(context)
     data: bytes = frame["payload"].encode()
+    shown = None if frame["shown"] is None else frame["shown"].encode()
+    context.scrubber = Scrubber(data, shown, declaration.payload.field_names)
     try:
         payload = declaration.payload.decode(data)
         tracer = imported.signals.tracer
@@ -164,11 +166,10 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
             result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
-        shown = Shown(None if frame["shown"] is None else frame["shown"].encode())
         # What oxherd itself called is no part of the handler's story.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
         # Here, where the error is whole: its type may say what of its message must not be seen.
-        told = describe_failure(error, None, data, shown, declaration.payload.field_names)
+        told = describe_failure(error, None, context.scrubber)
         return {
             "kind": "raised",
             "type": told.type,

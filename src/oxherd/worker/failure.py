@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from oxherd.context import Reason
 from oxherd.errors import Discard
@@ -32,11 +32,9 @@ def raised_elsewhere(kind: str, message: str, frames: list[str], *, discard: boo
     return named(message)
 
 
-def describe_failure(
-    error: BaseException | None, reason: Reason | None, data: bytes, shown: Any, field_names: frozenset[str]
-) -> ErrorInfo:
+def describe_failure(error: BaseException | None, reason: Reason | None, scrubber: Scrubber) -> ErrorInfo:
     """Type, message and frames of a handler's failure; `reason` speaks where the error is only its cancellation."""
     if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
         return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
-    kind, message = scrub_exception(error, Scrubber(data, shown.json, field_names))
+    kind, message = scrub_exception(error, scrubber)
     return ErrorInfo(kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else stack(error))

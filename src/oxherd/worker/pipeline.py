@@ -23,6 +23,7 @@ from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.schedule.scheduler import next_tick_ms
+from oxherd.scrub import Scrubber
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.failure import describe_failure
@@ -274,6 +275,7 @@ class Pipeline:
         shown = running.shown = processed.sanitizer.shown(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
+        context.scrubber = Scrubber(running.data, shown.json, declaration.payload.field_names)
         began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
         self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
         running.began = time.perf_counter()
@@ -289,7 +291,7 @@ class Pipeline:
         duration = running.finish()
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
         became = outcome(run.ended, attempts_left=attempts_left)
-        error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run, processed)
+        error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run)
         settled = await self._settler.settle(
             job,
             declaration,
@@ -304,10 +306,10 @@ class Pipeline:
         self.end(running, became, duration, error)
         return settled
 
-    def _error(self, running: Running, run: Run, processed: Processed) -> ErrorInfo:
-        reason = running.context.cancelled if running.context is not None else None
-        fields = processed.declaration.payload.field_names
-        return describe_failure(run.error, reason, running.data, running.shown, fields)
+    def _error(self, running: Running, run: Run) -> ErrorInfo:
+        context = running.context
+        assert context is not None and context.scrubber is not None  # noqa: S101, PT018 - it began
+        return describe_failure(run.error, context.cancelled, context.scrubber)
 
     def _context(self, running: Running) -> Context:
         job = running.job

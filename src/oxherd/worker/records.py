@@ -53,7 +53,9 @@ def to_frame(record: logging.LogRecord) -> Frame:
     values = vars(record)
     fields = {name: values.get(name) for name in _SENT}
     fields["msg"] = record.getMessage()
-    if record.exc_info and record.exc_info[0] is not None:
+    if record.exc_text:
+        fields["exc_text"] = record.exc_text
+    elif record.exc_info and record.exc_info[0] is not None:
         fields["exc_text"] = _formatter.formatException(record.exc_info)
     if record.stack_info:
         fields["stack_info"] = record.stack_info

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import struct
 
+from oxherd.scrub import Scrubber
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
 from oxherd.worker.failure import RaisedElsewhere, describe_failure
@@ -35,10 +36,6 @@ class _Formatting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         _written.extend(each.format(record) for each in (JSONFormatter(), ConsoleFormatter(colour=False)))
-
-
-class _NothingShown:
-    json = None
 
 
 @in_time
@@ -97,5 +94,5 @@ def _use(frame: Frame) -> None:
     except asyncio.CancelledError:
         return
     except (HandlerDied, RaisedElsewhere) as error:
-        told = describe_failure(error, None, b"{}", _NothingShown, frozenset())
+        told = describe_failure(error, None, Scrubber(b"{}", None, frozenset()))
         told.message.encode()

@@ -1,0 +1,192 @@
+"""Records that handlers make, without what the event's log does not show."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from base64 import b64encode
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oxherd.context import Context, ContextFilter, current
+from oxherd.scrub import Scrubber
+from oxherd.telemetry.console import ConsoleFormatter
+from oxherd.telemetry.format import JSONFormatter
+
+SECRET = "kanarie/7391?x"
+CARD = 4111111111111111
+PAYLOAD = {"order_id": 1, "secret": SECRET, "card": CARD, "seen": "may be seen"}
+SHOWN = b'{"order_id":1,"seen":"may be seen"}'
+FORMATTERS = (JSONFormatter(), ConsoleFormatter(colour=False), logging.Formatter("%(message)s %(extra)s"))
+ENCODED = (
+    SECRET,
+    str(CARD),
+    quote(SECRET),
+    b64encode(SECRET.encode()).decode(),
+    json.dumps(SECRET)[1:-1],
+    repr(SECRET),
+)
+
+
+class Order:
+    """Shows itself in each way."""
+
+    def __init__(self, secret: str = SECRET) -> None:
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return f"Order({self.secret!r})"
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise ValueError(SECRET)
+
+    __repr__ = __str__
+
+
+@contextmanager
+def handling() -> Generator[Context]:
+    context = Context(text="01a20cdd-4493-70c3-9fca-7d0646652bab", event="order.placed", emitted_ms=0)
+    context.scrubber = Scrubber(json.dumps(PAYLOAD).encode(), SHOWN, frozenset(PAYLOAD))
+    token = current.set(context)
+    try:
+        yield context
+    finally:
+        current.reset(token)
+
+
+def record(message: Any, *args: Any, extra: Any = None, exc_info: Any = None, sinfo: str | None = None) -> Any:
+    made = logging.LogRecord("shop", logging.INFO, "shop.py", 7, message, args, exc_info, "charge", sinfo)
+    made.extra = extra
+    return made
+
+
+def lines(made: logging.LogRecord) -> list[str]:
+    """The record in every format, and all that hangs on it."""
+    with handling():
+        assert ContextFilter().filter(made)
+    return [formatter.format(made) for formatter in FORMATTERS] + [repr(vars(made))]
+
+
+def raised(error: BaseException) -> Any:
+    try:
+        raise error
+    except BaseException:  # noqa: BLE001 - that is what is logged
+        return sys.exc_info()
+
+
+def chained() -> BaseException:
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError:
+            raise ValueError(f"no {CARD}") from RuntimeError(b64encode(SECRET.encode()))
+    except ValueError as error:
+        error.add_note(f"see {quote(SECRET)}")
+        return ExceptionGroup("some", [error, OSError(2, "no such file", SECRET)])
+
+
+LEAKS: dict[str, Any] = {
+    "its text": lambda: record(f"charging {SECRET} with {CARD}"),
+    "its arguments": lambda: record("charging %s with %d", SECRET, CARD),
+    "an object": lambda: record("charging %s", Order()),
+    "an object alone": lambda: record(Order()),
+    "base64": lambda: record("token %s", b64encode(SECRET.encode()).decode()),
+    "a URL": lambda: record("GET /pay?%s", quote(SECRET)),
+    "JSON": lambda: record("sent %s", json.dumps(PAYLOAD)),
+    "extra text": lambda: record("charging", extra=SECRET),
+    "an extra number": lambda: record("charging", extra=CARD),
+    "nested extras": lambda: record("charging", extra={"order": [{"a": {SECRET: 1}}, (1, SECRET)], "card": CARD}),
+    "extra objects": lambda: record("charging", extra=[Order(), {"x": Order()}]),
+    "an extra object": lambda: record("charging", extra=Order()),
+    "bytes": lambda: record("charging", extra=SECRET.encode()),
+    "arguments that do not fit": lambda: record("charging %d", SECRET),
+    "arguments that cannot be written": lambda: record("charging %s", Unprintable()),
+    "extras that cannot be written": lambda: record("charging", extra={"x": Unprintable()}),
+    "an error": lambda: record("failed", exc_info=raised(ValueError(SECRET))),
+    "an error's causes, context, notes and group": lambda: record("failed", exc_info=raised(chained())),
+    "an error that cannot be written": lambda: record("failed", exc_info=raised(ValueError(Unprintable()))),
+    "a stack": lambda: record("here", sinfo=f"Stack\n  {SECRET}"),
+    "structlog's fields": lambda: record({"event": "charging", "order": {"secret": SECRET}, "card": CARD}),
+    "structlog's error": lambda: record({"event": "failed", "exc_info": chained()}),
+}
+
+
+@pytest.mark.parametrize("what", LEAKS)
+def test_nothing_withheld_is_left_in_a_record_whatever_it_stands_in(what: str) -> None:
+    for line in lines(LEAKS[what]()):
+        for encoded in ENCODED:
+            assert encoded not in line
+
+
+def test_the_rest_of_a_record_is_as_it_was() -> None:
+    extra = {"n": 12, "ok": True, "none": None, "seen": "may be seen", "list": [1.5, ("a", "b")], "order": 1}
+    made = record("order %d of %s", 1, "may be seen", extra=extra)
+    as_json = lines(made)[0]
+    assert json.loads(as_json)["msg"] == "order 1 of may be seen"
+    assert made.extra == extra
+    assert made.args == (1, "may be seen")
+    assert json.loads(as_json)["event_id"] == "01a20cdd-4493-70c3-9fca-7d0646652bab"
+
+
+def test_a_traceback_says_where_and_what_as_text() -> None:
+    made = record("failed", exc_info=raised(ValueError(f"card {CARD} was declined")))
+    as_json = json.loads(lines(made)[0])
+    assert made.exc_info is None
+    assert as_json["exception"].startswith("Traceback (most recent call last):\n")
+    assert "in raised" in as_json["exception"]
+    assert as_json["exception"].endswith("ValueError: card *** was declined")
+
+
+def test_of_a_long_traceback_the_end_is_shown() -> None:
+    def deep(depth: int, pad: str) -> None:
+        if depth:
+            deep_too(depth - 1, pad)
+        raise ValueError(f"card {CARD} was declined")
+
+    def deep_too(depth: int, pad: str) -> None:
+        deep(depth, pad)
+
+    with pytest.raises(ValueError, match="declined") as caught:
+        deep(60, "x")
+    text = json.loads(lines(record("failed", exc_info=(ValueError, caught.value, caught.tb)))[0])["exception"]
+    assert text.endswith("ValueError: card *** was declined")
+    assert text.startswith("  ")
+
+
+def test_outside_a_handler_nothing_is_changed_nor_bound() -> None:
+    error = raised(ValueError(SECRET))
+    made = record("charging %s", SECRET, exc_info=error)
+    assert ContextFilter().filter(made)
+    assert (made.args, made.exc_info) == ((SECRET,), error)
+    assert not hasattr(made, "event_id")
+
+
+def test_a_record_that_holds_itself_ends() -> None:
+    endless: list[Any] = [SECRET]
+    endless.append(endless)
+    for line in lines(record("endless", extra={"x": endless, "many": [SECRET] * 5_000})):
+        assert SECRET not in line
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(ENCODED) | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(ENCODED), inner, max_size=3)
+    ),
+)
+
+
+@given(_VALUES, st.text())
+def test_no_shape_of_extras_gets_a_value_through(value: Any, text: str) -> None:
+    for line in lines(record("%s and %s", text, value, extra=value)):
+        assert SECRET not in line
+        assert str(CARD) not in line
