@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -66,6 +67,12 @@ def read(text: str) -> Carrier:
     """What a stored map says, as far as it can be understood; never raises."""
     if not text or len(text) > _LONGEST:
         return NOTHING
+    return _read(text)
+
+
+# The events of a batch carry the same.
+@lru_cache(maxsize=256)
+def _read(text: str) -> Carrier:
     try:
         found: Any = from_json(text)
     except ValueError:

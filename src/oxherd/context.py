@@ -73,6 +73,7 @@ class Context:
         "_log",
         "_loop",
         "_onward",
+        "_place",
         "_report",
         "attempt",
         "cancelled",
@@ -103,6 +104,7 @@ class Context:
         self.carrier = carrier
         self.scrubber: Scrubber | None = None  # set by the worker, as soon as it knows what the log shows
         self._onward: str | None = None
+        self._place: Callable[[], Trace | None] | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -143,17 +145,21 @@ class Context:
             self._log = _Bound(logger, bound_fields(self))
         return self._log
 
-    def within(self, trace: Trace | None) -> None:
-        """Note the handler's own place in a trace, which what it emits follows on."""
-        if trace is not None:
-            self.carrier = Carrier(self.carrier.caused_by, self.carrier.root, trace)
+    def within(self, place: Callable[[], Trace | None]) -> None:
+        """Note who knows the handler's own place in a trace, which what it emits follows on."""
+        self._place = place
+
+    def carried(self) -> Carrier:
+        """What it was emitted with, in the handler's own place."""
+        trace = None if self._place is None else self._place()
+        return self.carrier if trace is None else Carrier(self.carrier.caused_by, self.carrier.root, trace)
 
     def onward(self, trace: Trace | None) -> str:
         """What an event that the handler emits carries, in that trace or, without one, in the handler's own."""
         if trace is not None:
             return Carrier(self.text, self.carrier.root or self.text, trace).text()
         if self._onward is None:
-            self._onward = Carrier(self.text, self.carrier.root or self.text, self.carrier.trace).text()
+            self._onward = Carrier(self.text, self.carrier.root or self.text, self.carried().trace).text()
         return self._onward
 
     async def progress(self, value: Any) -> None:

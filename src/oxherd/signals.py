@@ -169,13 +169,11 @@ class Sending(Protocol):
         ...
 
 
-class Handling(Protocol):
-    """One run of a handler; `trace` is its place in the event's."""
+class Handling(AbstractContextManager["Handling", None], Protocol):
+    """One run of a handler; what is done within it belongs to its place in the event's trace."""
 
-    @property
-    def trace(self) -> Trace | None: ...
-    def current(self) -> AbstractContextManager[object]:
-        """Around the handler: what it does belongs to that place."""
+    def trace(self) -> Trace | None:
+        """That place, asked for by few."""
         ...
 
     def end(self, ended: EventEnded) -> None: ...

@@ -245,7 +245,7 @@ from oxherd import Context, Oxherd
 herd = Oxherd()
 log = logging.getLogger("shop")
 
-@herd.event("work.child")
+@herd.event("work.child", sanitize=lambda where: where)
 def child(where: str, ctx: Context) -> None:
     log.info("child", extra={"where": where, "is_root": ctx.caused_by is None})
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import BaseModel
 
@@ -367,3 +368,89 @@ def test_without_opentelemetry_the_error_says_what_to_install() -> None:
     script = "import sys; sys.modules['opentelemetry'] = None; import oxherd.telemetry.opentelemetry"
     ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ConfigError: OpenTelemetry is not installed; install oxherd[otel].\n")
+
+
+class Hears(SpanProcessor):
+    """A processor of the user's that adds to each span as it begins."""
+
+    def on_start(self, span: Span, parent_context: OtelContext | None = None) -> None:
+        span.set_attribute("shop.version", "7")
+
+
+@pytest.mark.parametrize("hears", [False, True], ids=["our own spans", "the SDK's"])
+async def test_a_handler_may_add_to_its_span_whoever_has_made_it(
+    local_herd: Oxherd, records: Records, spans: Collected, hears: bool
+) -> None:
+    if hears:
+        spans.provider.add_span_processor(Hears())
+    Traces(local_herd, spans.provider)
+
+    @local_herd.event("order.placed")
+    async def order_placed(number: int) -> None:
+        span = trace.get_current_span()
+        assert span.is_recording()
+        assert isinstance(span, Span) == hears
+        span.set_attribute("shop.items", 3)
+        span.set_attributes({"shop.country": "FR"})
+        span.add_event("packed", {"boxes": 2})
+        span.add_link(span.get_span_context())
+        span.update_name("process order.placed in FR")
+        with spans.provider.get_tracer("shop").start_as_current_span("pay"):
+            pass
+
+    async with local_herd:
+        await local_herd.start()
+        await order_placed.emit(1)
+        await records.wait("event.end", outcome="completed")
+    made = await spans.one("process order.placed in FR")
+    attributes = dict(made.attributes or {})
+    assert attributes["shop.items"] == 3
+    assert attributes["shop.country"] == "FR"
+    assert attributes["oxherd.outcome"] == "completed"
+    assert ("shop.version" in attributes) == hears
+    assert [(event.name, dict(event.attributes or {})) for event in made.events] == [("packed", {"boxes": 2})]
+    assert len(made.links) == 2
+    assert made.instrumentation_scope is not None
+    assert (made.instrumentation_scope.name, made.kind) == ("oxherd", SpanKind.CONSUMER)
+    assert made.resource == spans.provider.resource
+    assert json.loads(made.to_json())["name"] == made.name
+    pay = await spans.one("pay")
+    assert parent_id(pay) == context_of(made).span_id
+    assert context_of(pay).trace_id == context_of(made).trace_id
+
+
+async def test_an_exception_that_a_handler_records_on_its_span_is_its_type_alone(
+    local_herd: Oxherd, records: Records, spans: Collected
+) -> None:
+    Traces(local_herd, spans.provider)
+
+    @local_herd.event("order.placed")
+    async def order_placed(order: Order) -> None:
+        trace.get_current_span().record_exception(ValueError(order.card))
+
+    async with local_herd:
+        await local_herd.start()
+        await order_placed.emit(Order())
+        await records.wait("event.end", outcome="completed")
+    made = await spans.one("process order.placed")
+    assert [dict(event.attributes or {}) for event in made.events] == [{"exception.type": "ValueError"}]
+    assert CANARY not in made.to_json()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+async def test_the_sampler_decides_for_the_whole_story(local_herd: Oxherd, records: Records, ratio: float) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    Traces(local_herd, provider)
+
+    @local_herd.event("order.placed")
+    async def order_placed(number: int) -> None:
+        assert trace.get_current_span().is_recording() == bool(ratio)
+        assert trace.get_current_span().get_span_context().is_valid
+
+    async with local_herd:
+        await local_herd.start()
+        await order_placed.emit(1)
+        await records.wait("event.end", outcome="completed")
+    await until(lambda: len(exporter.get_finished_spans()) == 2 * ratio)

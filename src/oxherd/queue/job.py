@@ -85,7 +85,15 @@ _parsed = lru_cache(maxsize=1024)(_parse)
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
     """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
-    found = _METADATA.search(raw) if b'"tm"' in raw else None
+    if b'"tm"' not in raw:
+        return raw, ""
+    return _taken_out(raw) if len(raw) <= LONGEST_CACHED else _taken_out.__wrapped__(raw)
+
+
+# The jobs of a batch have the same.
+@lru_cache(maxsize=256)
+def _taken_out(raw: bytes) -> tuple[bytes, str]:
+    found = _METADATA.search(raw)
     if found is None:
         return raw, ""
     try:

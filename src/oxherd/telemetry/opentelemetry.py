@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oxherd.app import Oxherd
 from oxherd.carrier import Trace, read_trace
@@ -28,8 +29,13 @@ try:
 except ImportError:
     raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
 
+if TYPE_CHECKING:
+    from oxherd.telemetry.otel_spans import Spans
+
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
 _SYSTEM: Final = "bullmq"
+_EMPTY: Final = Context()
+_LOOK_SECONDS: Final = 1.0
 # An attempt that is begun again as if nothing had been is no error.
 _WELL: Final = ("completed", "requeued")
 
@@ -59,8 +65,11 @@ class Traces:
         one_trace: bool = True,
         metrics: bool = True,
     ) -> None:
+        self._provider = tracer_provider
         self._tracer = trace.get_tracer("oxherd", tracer_provider=tracer_provider, schema_url=_SCHEMA)
-        self._on_error = herd.signals.on_error
+        self._spans: Spans | None = None
+        self._look_at = 0.0
+        self.on_error = herd.signals.on_error
         self._one_trace = one_trace
         self._metrics = Metrics(meter_provider, _SCHEMA) if metrics else None
         self._send = _Kinds("send")
@@ -77,18 +86,25 @@ class Traces:
         """Begin the span of a handler's run."""
         name, attributes = self._process.of(context.event)
         # Not in the context of whoever has started the worker.
-        within = Context()
-        links: list[Link] | None = None
-        sender = _span_context(context.carrier.trace)
-        if sender is not None:
-            links = [Link(sender)]
-            if self._one_trace:
-                within = trace.set_span_in_context(NonRecordingSpan(sender), within)
+        parent, links, within = _sender(context.carrier.trace, self._one_trace)
         began = time.time_ns()
-        span = self.safely(
-            lambda: self._tracer.start_span(name, within, SpanKind.CONSUMER, attributes, links, start_time=began)
-        )
-        return _Handling(self, span or trace.INVALID_SPAN, began)
+        try:
+            spans = self._own_spans()
+            if spans is not None and spans.fit:
+                span = spans.start(name, parent, within, attributes, links, began)
+            else:
+                span = self._tracer.start_span(name, within, SpanKind.CONSUMER, attributes, links, start_time=began)
+        except Exception as error:  # noqa: BLE001 - as `safely`
+            self.on_error(error)
+            span = trace.INVALID_SPAN
+        return _Handling(self, span, began)
+
+    def _own_spans(self) -> Spans | None:
+        """Ours, once there is an SDK behind the tracer: a global one may be set at any time."""
+        if self._spans is None and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._spans = _spans_of(trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=_SCHEMA))
+        return self._spans
 
     def going_on(self, place: Trace | None) -> _Current:
         """Around a handler in a process of its own, whose span is its worker's."""
@@ -111,7 +127,7 @@ class Traces:
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - see above
-            self._on_error(error)
+            self.on_error(error)
             return None
 
 
@@ -174,20 +190,31 @@ class _Handling:
         self._traces = traces
         self._span = span
         self._began = began
-        self.trace = _trace_of(span)
 
-    def current(self) -> _Current:
-        return _Current(trace.set_span_in_context(self._span, Context()))
+    def trace(self) -> Trace | None:
+        return _trace_of(self._span)
+
+    def __enter__(self) -> _Handling:
+        self._token = otel.attach(trace.set_span_in_context(self._span, _EMPTY))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        otel.detach(self._token)
 
     def end(self, ended: EventEnded) -> None:
         error = None
         if ended.outcome not in _WELL:
             error = ended.error.type if ended.error is not None else ended.outcome
         self._traces.handled(ended, error)
-        if self._span.is_recording():
-            self._traces.safely(lambda: self._describe(ended, error))
-        # The outcome's way to Redis is not the handler's time.
-        self._traces.safely(lambda: self._span.end(self._began + round(ended.duration_ms * 1e6)))
+        try:
+            if self._span.is_recording():
+                self._describe(ended, error)
+            # The outcome's way to Redis is not the handler's time.
+            self._span.end(self._began + round(ended.duration_ms * 1e6))
+        except Exception as failure:  # noqa: BLE001 - as `Traces.safely`
+            self._traces.on_error(failure)
 
     def _describe(self, ended: EventEnded, error: str | None) -> None:
         attributes: dict[str, Any] = {
@@ -218,6 +245,32 @@ class _Current:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         otel.detach(self._token)
+
+
+def _spans_of(tracer: trace.Tracer) -> Spans | None:
+    """Our own spans, where the tracer is the SDK's."""
+    try:
+        # Not at the top: the API alone may be installed, and an SDK may be another one inside than it was.
+        from oxherd.telemetry.otel_spans import spans_of
+    except ImportError:
+        return None
+    return spans_of(tracer, _SCHEMA)
+
+
+_Sender = tuple[SpanContext | None, tuple[Link, ...], Context]
+
+
+# The events of a batch have the same.
+@lru_cache(maxsize=256)
+def _sender(place: Trace | None, one_trace: bool) -> _Sender:
+    """The parent of a handler's span, its links, and what it begins in."""
+    sender = _span_context(place)
+    if sender is None:
+        return None, (), _EMPTY
+    links = (Link(sender),)
+    if not one_trace:
+        return None, links, _EMPTY
+    return sender, links, trace.set_span_in_context(NonRecordingSpan(sender), _EMPTY)
 
 
 def _trace_of(span: Span) -> Trace | None:

@@ -284,7 +284,7 @@ class Pipeline:
         else:
             handling = running.handling = self._signals.tracer.handling(context)
             context.within(handling.trace)
-            with handling.current():
+            with handling:
                 run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST

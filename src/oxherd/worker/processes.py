@@ -266,7 +266,7 @@ def _request(running: Running, context: Context) -> Frame:
         "attempt": context.attempt,
         "fence": context.fence,
         "emitted_ms": running.job.timestamp_ms,
-        "carried": context.carrier.text(),
+        "carried": context.carried().text(),
         "payload": running.data.decode(),
         "shown": None if shown is None else shown.decode(),
     }
