@@ -58,7 +58,7 @@ class ConsoleFormatter(logging.Formatter):
         trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
         if trace:
             line += "".join(f"{_NEXT_LINE}{_clean(text)}" for text in trace.split("\n"))
-        return line.rstrip()
+        return "\n".join(part.rstrip() for part in line.split("\n"))
 
     def _subject(self, extra: dict[str, Any]) -> str:
         if "event_id" not in extra:
