@@ -75,13 +75,14 @@ class Context:
         "_onward",
         "_place",
         "_report",
+        "_scrubber",
         "attempt",
         "cancelled",
         "carrier",
         "event",
         "fence",
-        "scrubber",
         "text",
+        "withheld",
     )
 
     def __init__(
@@ -102,7 +103,9 @@ class Context:
         self.fence = fence
         self.cancelled: Reason | None = None
         self.carrier = carrier
-        self.scrubber: Scrubber | None = None  # set by the worker, as soon as it knows what the log shows
+        # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
+        self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
+        self._scrubber: Scrubber | None = None
         self._onward: str | None = None
         self._place: Callable[[], Trace | None] | None = None
         self._emitted_ms = emitted_ms
@@ -131,6 +134,13 @@ class Context:
     def emitted_at(self) -> datetime:
         """When the event was emitted, by the producer's clock."""
         return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
+
+    @property
+    def scrubber(self) -> Scrubber | None:
+        """What takes out of a text what the event's log does not show; None outside a worker."""
+        if self._scrubber is None and self.withheld is not None:
+            self._scrubber = Scrubber(*self.withheld)
+        return self._scrubber
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -224,8 +234,9 @@ class ContextFilter(logging.Filter):
         # Our own records say themselves whose they are; a user's `extra` must not.
         if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
             return True
-        if context.scrubber is not None and record not in _scrubbed:
-            redact(record, context.scrubber)
+        scrubber = context.scrubber
+        if scrubber is not None and record not in _scrubbed:
+            redact(record, scrubber)
             _scrubbed.add(record)
         record.__dict__.update(bound_fields(context))
         return True

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxherd.context import Context, ContextFilter, current
-from oxherd.scrub import Scrubber
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
 
@@ -55,7 +54,7 @@ class Unprintable:
 @contextmanager
 def handling() -> Generator[Context]:
     context = Context(text="01a20cdd-4493-70c3-9fca-7d0646652bab", event="order.placed", emitted_ms=0)
-    context.scrubber = Scrubber(json.dumps(PAYLOAD).encode(), SHOWN, frozenset(PAYLOAD))
+    context.withheld = (json.dumps(PAYLOAD).encode(), SHOWN, frozenset(PAYLOAD))
     token = current.set(context)
     try:
         yield context

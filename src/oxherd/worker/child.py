@@ -158,7 +158,7 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     current.set(context)
     data: bytes = frame["payload"].encode()
     shown = None if frame["shown"] is None else frame["shown"].encode()
-    context.scrubber = Scrubber(data, shown, declaration.payload.field_names)
+    context.withheld = withheld = (data, shown, declaration.payload.field_names)
     try:
         payload = declaration.payload.decode(data)
         tracer = imported.signals.tracer
@@ -169,7 +169,7 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
         # What oxherd itself called is no part of the handler's story.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
         # Here, where the error is whole: its type may say what of its message must not be seen.
-        told = describe_failure(error, None, context.scrubber)
+        told = describe_failure(error, None, Scrubber(*withheld))
         return {
             "kind": "raised",
             "type": told.type,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from oxherd.carrier import NOTHING
 from oxherd.carrier import read as read_carrier
 from oxherd.context import Context, LockLost
 from oxherd.declaration import Declaration, is_name
@@ -23,7 +24,6 @@ from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.schedule.scheduler import next_tick_ms
-from oxherd.scrub import Scrubber
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.failure import describe_failure
@@ -115,9 +115,12 @@ class Pipeline:
         if job.scheduler is not None and self._route is not None:
             return await self._forward(running, processed, payload, self._route)
         running.declaration = processed.declaration
-        kept_out = await self._kept_out(running, processed.declaration, processed.gate)
-        if kept_out is not None:
-            return kept_out
+        if not job.stalled and processed.gate.try_enter():
+            running.gate = processed.gate
+        else:
+            kept_out = await self._kept_out(running, processed.declaration, processed.gate)
+            if kept_out is not None:
+                return kept_out
         return await self._run(running, processed, payload)
 
     async def requeue(self, running: Running) -> Fetched | Unsettled:
@@ -275,7 +278,7 @@ class Pipeline:
         shown = running.shown = processed.sanitizer.shown(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        context.scrubber = Scrubber(running.data, shown.json, declaration.payload.field_names)
+        context.withheld = (running.data, shown.json, declaration.payload.field_names)
         began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
         self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
         running.began = time.perf_counter()
@@ -321,7 +324,7 @@ class Pipeline:
             emitted_ms=job.timestamp_ms,
             report=partial(self._progress, running),
             loop=self._loop,
-            carrier=read_carrier(job.metadata),
+            carrier=read_carrier(job.metadata) if job.metadata else NOTHING,
         )
 
     async def _progress(self, running: Running, value: Any) -> None:
