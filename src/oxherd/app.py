@@ -198,14 +198,22 @@ class Oxherd:
             durable=durable,
             seal=seal,
         )
-        self._check_shards(declaration)
-        if name in self._events:
-            raise DeclarationError(f"The event {name!r} is declared twice; give one of them another name.")
         event: Event[P, Any] = Event(self, declaration)
+        self._check(event)
         if sanitize is not None:
             event.sanitize(sanitize)
         self._events[name] = event
         return event
+
+    def add(self, event: Event[Any, Any]) -> None:
+        """Take an event that was made for this herd; raises DeclarationError as `declare`."""
+        self._check(event)
+        self._events[event.name] = event
+
+    def _check(self, event: Event[Any, Any]) -> None:
+        self._check_shards(event.declaration)
+        if event.name in self._events:
+            raise DeclarationError(f"The event {event.name!r} is declared twice; give one of them another name.")
 
     def _check_shards(self, declaration: Declaration) -> None:
         if declaration.shards > 1 and has_hash_tag(self.prefix):

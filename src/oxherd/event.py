@@ -128,6 +128,21 @@ class Event(Generic[P, R]):
         """What decides how payloads are shown."""
         return Sanitizer(self.declaration.payload, self._sanitize)
 
+    def copy(
+        self,
+        herd: Oxherd,
+        *,
+        declaration: Declaration | None = None,
+        handler: Handler | None = None,
+        sanitize: Callable[[Any], Any] | None = None,
+    ) -> Event[P, Any]:
+        """The event on another herd, for a test of it; what is given takes the place of its own."""
+        copied: Event[P, Any] = Event(herd, declaration or self.declaration)
+        copied._handler = handler or self._handler
+        copied._sanitize = sanitize or self._sanitize
+        herd.add(copied)
+        return copied
+
     # -- emitting
 
     async def emit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ class Branch:
 
     fields: dict[str, Branch | None] = field(default_factory=dict[str, "Branch | None"])
     each: Branch | None = None
+
+
+_NOWHERE: Final = Branch()
 
 
 @dataclass(slots=True)
@@ -53,6 +56,18 @@ def branch(schema: Node, paths: Iterable[str], what: str, *, by_alias: bool) -> 
     if not wanted:
         raise DeclarationError(f"{what}: it names no field; name one, or leave it out.")
     return _Finder(schema, what, by_alias).branch([schema], wanted, ())
+
+
+def leads_to(wanted: Branch, place: Sequence[str | int]) -> bool:
+    """Whether one of the paths ends at a place of a JSON value, or above it; a place is its keys and indices."""
+    found: Branch | None = wanted
+    for key in place:
+        if isinstance(key, int):
+            continue
+        found = found.each if found.each is not None else found.fields.get(key, _NOWHERE)
+        if found is None:
+            return True
+    return False
 
 
 def _want(wanted: _Wanted, parts: list[str]) -> None:

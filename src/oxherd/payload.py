@@ -33,6 +33,8 @@ class PayloadType(Generic[T]):
 
     event: str
     max_payload: int
+    annotation: Any
+    """The type, as it was declared."""
     field_names: frozenset[str]
     """Every field name and alias that the type declares."""
     schema: Node
@@ -43,6 +45,7 @@ class PayloadType(Generic[T]):
     def __init__(self, tp: type[T] | Any, event: str, max_payload: int, seal: Keyring | Sealing | None = None) -> None:
         self.event = event
         self.max_payload = max_payload
+        self.annotation = tp
         try:
             adapter: TypeAdapter[T] = TypeAdapter(tp)
             self.schema = core_schema_of(adapter)

@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from oxherd.errors import DeclarationError, InvalidPayload, SealError
 from oxherd.keyring import Keyring, NotOpened, Sealing, key_name
-from oxherd.paths import Branch, branch
+from oxherd.paths import Branch, branch, leads_to
 from oxherd.rejection import location
 from oxherd.schema import Node
 
@@ -44,6 +44,10 @@ class Sealer:
             self.keyring = seal
         else:
             raise DeclarationError(f"{event}: seal must be a Keyring(...), or fields of one: keyring.fields('card').")
+
+    def seals(self, place: tuple[str | int, ...]) -> bool:
+        """Whether what stands in that place of a payload is sealed."""
+        return self.keyring is not None and (self._branch is None or leads_to(self._branch, place))
 
     def ready(self) -> None:
         """Read the keys now: a worker without them would send to failed what another could process.

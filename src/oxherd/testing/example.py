@@ -1,0 +1,36 @@
+"""Makes an example of a payload by its type, with polyfactory (the extra `oxherd[testing]`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import create_model
+
+from oxherd.errors import ConfigError
+from oxherd.payload import PayloadType
+
+
+def example(payload_type: PayloadType[Any]) -> Any:
+    """A payload that fits the type, always the same.
+
+    Raises:
+        ConfigError: polyfactory is not installed, or cannot make one.
+    """
+    event = payload_type.event
+    try:
+        from polyfactory.factories.pydantic_factory import ModelFactory
+    except ImportError:
+        raise ConfigError(f"{event}: pass a payload, or install oxherd[testing] to have one made.") from None
+    try:
+        # A model with the payload as its field: so any type that pydantic takes can be made.
+        model: Any = create_model("Example", payload=(payload_type.annotation, ...))
+        factory: Any = ModelFactory.create_factory(model, __random_seed__=1, __allow_none_optionals__=False)
+        made = factory.build().payload
+        payload_type.encode(made)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - polyfactory and the type's own code may raise anything
+        why = type(error).__name__
+    else:
+        return made
+    raise ConfigError(f"{event}: no payload can be made of its type ({why}); pass one that fits.")

@@ -1,0 +1,53 @@
+"""The metrics and the spans of a herd, where what makes them is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from oxherd.app import Oxherd
+from oxherd.errors import ConfigError
+from oxherd.testing.heard import Heard
+
+
+class Instruments:
+    """Follows a herd from now on."""
+
+    def __init__(self, herd: Oxherd) -> None:
+        self._metrics = _metrics(herd)
+        self._spans = _spans(herd)
+
+    def read(self) -> Iterator[Heard]:
+        """All that they say; asks Redis, and so is called in another thread than the event loop's."""
+        if self._metrics is not None:
+            yield Heard("the metrics", self._metrics())
+        if self._spans is not None:
+            yield from (Heard("a span", text) for text in self._spans())
+
+
+def _metrics(herd: Oxherd) -> Callable[[], str] | None:
+    try:
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        from oxherd.telemetry.prometheus import Metrics
+    except (ImportError, ConfigError):
+        return None
+    registry = CollectorRegistry()
+    Metrics(herd, registry)
+    return lambda: generate_latest(registry).decode()
+
+
+def _spans(herd: Oxherd) -> Callable[[], list[str]] | None:
+    try:
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        from oxherd.telemetry.opentelemetry import Traces
+    except (ImportError, ConfigError):
+        return None
+    exporter: Any = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    Traces(herd, provider, metrics=False)
+    return lambda: [span.to_json() for span in exporter.get_finished_spans()]

@@ -1,0 +1,179 @@
+"""Where an event is run once: on a herd and a prefix of its own, with all that can be heard of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+from uuid import uuid4
+
+from oxherd.app import Oxherd
+from oxherd.declaration import Handler, RunIn
+from oxherd.event import Event
+from oxherd.policy import Keep, Retry
+from oxherd.queue.job import NewJob
+from oxherd.queue.keys import has_hash_tag
+from oxherd.signals import EventBegan, EventEnded, QueueFault, Signal
+from oxherd.testing.canaries import Planted
+from oxherd.testing.heard import Heard
+from oxherd.testing.instruments import Instruments
+from oxherd.testing.storage import Storage
+
+# All is kept for a look at it.
+_KEEP: Final = Keep(completed=None, failed=None, failed_for=None)
+_ONCE: Final = Retry(attempts=1)
+_DEADLINE: Final = 30.0
+
+
+class Stage:
+    """One run of an event whose payload has canaries; `heard` is what came out of it."""
+
+    def __init__(self, event: Event[Any, Any], planted: Planted, url: str) -> None:
+        self.of = event
+        self.planted = planted
+        self.heard: list[Heard] = []
+        self._url = url
+        # On a cluster, a queue without a hash tag needs one in the prefix; shards allow none there.
+        word = f"leaks-{secrets.token_hex(8)}"
+        self._prefix = word if has_hash_tag(event.declaration.queue) else f"{{{word}}}"
+        self._herds: list[Oxherd] = []
+
+    def payload(self) -> Any:
+        """The payload, made anew: a handler may change it."""
+        return self.of.declaration.payload.decode(self.planted.raw)
+
+    def event(
+        self,
+        handler: Callable[..., Any] | Handler | None = None,
+        *,
+        run_in: RunIn = "loop",
+        sanitize: Callable[[Any], Any] | None = None,
+        retry: Retry = _ONCE,
+        timeout: float | None = None,
+        url: str | None = None,
+        **changes: Any,
+    ) -> Event[Any, Any]:
+        """The event on a herd of its own, with another handler (of payload and context) or other options."""
+        herd = Oxherd(url or self._url, prefix=self._prefix, emit_timeout=0.2 if url else 10)
+        self._herds.append(herd)
+        own = self.of.declaration
+        options = {**retry.options, **_KEEP.options}
+        declaration = replace(own, retry=retry, timeout=timeout, keep=_KEEP, durable=False, options=options, **changes)
+        if handler is not None and not isinstance(handler, Handler):
+            handler = Handler(handler, run_in, True, own.payload.annotation)
+        return self.of.copy(herd, declaration=declaration, handler=handler, sanitize=sanitize)
+
+    async def process(
+        self,
+        event: Event[Any, Any],
+        *,
+        count: int = 1,
+        data: list[bytes] | None = None,
+        patient: bool = False,
+        stopped: bool = False,
+    ) -> None:
+        """Emit the payload `count` times, or store `data` as it is, process it all and take note of what is said.
+
+        `patient` waits for as long as it takes; `stopped` stops as soon as one has begun.
+        """
+        herd = event.herd
+        instruments = Instruments(herd)
+        reached = _Reached(event, (EventBegan,) if stopped else (EventEnded, QueueFault))
+        async with herd:
+            storage = Storage(await herd.link(), event.declaration, self._prefix)
+            try:
+                await self._put(event, count, data)
+                self.heard += await storage.read()
+                await event.start()
+                await reached.wait(count if data is None else len(data), None if patient else _DEADLINE)
+                self.heard.append(Heard("herd.health()", f"{herd.health()!r} {herd.nodes()!r}"))
+                self.heard += await asyncio.to_thread(lambda: list(instruments.read()))
+                await event.stop(0 if stopped else None)
+                self.heard += await storage.read()
+            finally:
+                await event.stop(0)
+                await storage.remove()
+
+    async def called(self, event: Event[Any, Any], *calls: Callable[[], Awaitable[Any]]) -> None:
+        """Take note of what the caller is raised by each of these calls."""
+        herd = event.herd
+        instruments = Instruments(herd)
+        try:
+            for call in calls:
+                try:
+                    await call()
+                except Exception as error:  # noqa: BLE001 - whatever the caller would see
+                    self.heard.append(Heard(f"the {type(error).__name__} that is raised to the caller", _told(error)))
+            self.heard += await asyncio.to_thread(lambda: list(instruments.read()))
+        finally:
+            await herd.close()
+
+    async def stored_by(self, event: Event[Any, Any], call: Callable[[], Awaitable[Any]]) -> None:
+        """Take note of what a call leaves in Redis."""
+        async with event.herd as herd:
+            storage = Storage(await herd.link(), event.declaration, self._prefix)
+            try:
+                await call()
+                self.heard += await storage.read()
+            finally:
+                await storage.remove()
+
+    async def _put(self, event: Event[Any, Any], count: int, data: list[bytes] | None) -> None:
+        if data is None:
+            await event.emit_many([self.payload() for _ in range(count)])
+            return
+        loop = asyncio.get_running_loop()
+        link = await event.herd.link()
+        queue = link.queue_named(link.queue(event.declaration).keys.queue)
+        for raw in data:
+            job = NewJob(str(uuid4()), event.name, raw, event.declaration.options)
+            await queue.add(job, deadline=loop.time() + _DEADLINE)
+
+
+class _Reached:
+    """Waits until so many events have come to an end, or to another signal."""
+
+    def __init__(self, event: Event[Any, Any], kinds: tuple[type[Any], ...]) -> None:
+        self._event = event
+        self._kinds = kinds
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._ids: set[str | None] = set()
+        event.herd.signals.subscribe(self._note)
+
+    def _note(self, signal: Signal) -> None:
+        if not isinstance(signal, EventBegan | EventEnded | QueueFault) or not isinstance(signal, self._kinds):
+            return
+        retried = isinstance(signal, EventEnded) and signal.outcome == "retrying"
+        other = isinstance(signal, QueueFault) and signal.source != "data"
+        if not retried and not other:
+            self._ids.add(signal.event_id)
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def wait(self, count: int, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self._ids) < count:
+                    self._changed.clear()
+                    await self._changed.wait()
+        if len(self._ids) < count:
+            raise RuntimeError(f"{self._event.name}: its handler did not end within {seconds:g} seconds.")
+
+
+def _told(error: BaseException) -> str:
+    """All that an error says: itself, what it was raised from, and its traceback."""
+    texts: list[str] = []
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        found = pending.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        texts.append(f"{found}\n{found!r}\n{found.args!r}\n{vars(found)!r}")
+        pending += [found.__cause__, found.__context__]
+    return "\n".join([*texts, *traceback.format_exception(error)])

@@ -1,0 +1,251 @@
+"""`assert_no_leak` on events that keep their payload to themselves, and on some that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from oxherd import Allow, Context, DeclarationError, Keyring, Mask, Oxherd
+from oxherd.redis.client import key_slot
+from oxherd.servers.local_cluster import LocalCluster
+from oxherd.testing import LeakError, assert_no_leak
+
+RING = Keyring(Keyring.generate())
+
+
+class Customer(BaseModel):
+    name: str
+    phone: str = "+49 30 1234567"
+
+
+class Order(BaseModel):
+    order_id: int
+    email: Annotated[str, Mask("email")]
+    card: Annotated[SecretStr, Mask("last4")]
+    customer: Customer
+
+
+ORDER = {
+    "order_id": 1_000_001,
+    "email": "ada@example.com",
+    "card": "4111 1111 1111 1111",
+    "customer": {"name": "Ada Lovelace"},
+}
+FIELDS = ["order_id", "email", "card", "customer.name", "customer.phone"]
+
+
+def caught(herd_event: Any, url: str, **options: Any) -> set[tuple[str, str]]:
+    """The sinks and fields of the leaks that must be found."""
+    with pytest.raises(LeakError) as error:
+        assert_no_leak(herd_event, ORDER, url=url, **options)
+    return {(leak.sink, leak.path) for leak in error.value.leaks}
+
+
+async def keys(herd: Oxherd) -> int:
+    async with herd:
+        return int(await (await herd.link()).client.call(0, "DBSIZE"))
+
+
+def test_an_event_with_masks_passes_and_its_fields_are_named(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed")
+    async def placed(order: Order, ctx: Context) -> None:
+        ctx.log.info("charging %d", order.order_id)  # which the masks leave to be seen
+
+    assert assert_no_leak(placed, ORDER, url=standalone) == FIELDS
+
+
+def test_what_a_handler_raises_is_scrubbed_and_so_passes(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", sanitize=Allow("order_id"))
+    def placed(order: Order) -> None:
+        raise ValueError(f"{order} was declined: {order.card.get_secret_value()}")
+
+    assert_no_leak(placed, ORDER, url=standalone)
+
+
+@pytest.mark.parametrize("seal", [RING, RING.fields("card", "customer")], ids=["whole", "fields"])
+def test_an_event_that_is_sealed_passes(seal: Any, local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", seal=seal)
+    async def placed(order: Order) -> int:
+        return 1
+
+    assert_no_leak(placed, ORDER, url=standalone)
+
+
+def test_what_is_sealed_may_be_neither_a_result_nor_progress(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", seal=RING.fields("card"))
+    async def placed(order: Order, ctx: Context) -> str:
+        await ctx.progress([order.customer.name, order.card.get_secret_value()])
+        return f"{order.email} {order.card.get_secret_value()}"
+
+    assert caught(placed, standalone) == {
+        ("Redis (field returnvalue of {order.placed}:<id>)", "card"),
+        ("Redis (field returnvalue of {order.placed}:events)", "card"),
+        ("Redis (field progress of {order.placed}:<id>)", "card"),
+        ("Redis (field data of {order.placed}:events)", "card"),
+    }
+
+
+def test_shows_names_what_the_log_may_show_and_nothing_else_may_be_shown(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", sanitize=Allow("order_id", "customer"))
+    async def placed(order: Order) -> None: ...
+
+    assert_no_leak(placed, ORDER, url=standalone, shows=("order_id", "customer"))
+    assert caught(placed, standalone, shows=("order_id", "customer.name")) == {
+        ("the log (logger 'oxherd')", "customer.phone")
+    }
+    assert caught(placed, standalone, shows=()) == {
+        ("the log (logger 'oxherd')", field) for field in ("order_id", "customer.name", "customer.phone")
+    }
+    with pytest.raises(DeclarationError, match="did you mean 'customer'"):
+        assert_no_leak(placed, ORDER, url=standalone, shows=("custommer",))
+
+
+def test_a_sanitiser_that_shows_a_value_in_base64_is_caught_where_that_may_not_be_shown(
+    local_herd: Oxherd, standalone: str
+) -> None:
+    @local_herd.event("order.placed", sanitize=lambda order: {"ref": base64.b64encode(order.email.encode()).decode()})
+    async def placed(order: Order) -> None: ...
+
+    assert_no_leak(placed, ORDER, url=standalone)
+    assert caught(placed, standalone, shows=("order_id",)) == {("the log (logger 'oxherd')", "email")}
+
+
+ENCODINGS: dict[str, Callable[[str], Any]] = {
+    "plain": str,
+    "json": json.dumps,
+    "python": repr,
+    "url": quote,
+    "all of it for a url": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+    "base64": lambda text: base64.b64encode(text.encode()),
+    "base64, one further": lambda text: base64.urlsafe_b64encode(f"-{text}-".encode()),
+    "base64, two further": lambda text: base64.b64encode(f"--{text}--".encode()),
+    "hex": lambda text: text.encode().hex(),
+    "HEX": lambda text: text.encode().hex(" ").upper(),
+}
+
+
+def test_a_value_is_found_however_it_is_encoded(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", sanitize=Allow("order_id"))
+    def placed(order: Order) -> None:
+        def log() -> None:
+            for name, encode in ENCODINGS.items():
+                logging.getLogger(f"shop.{name}").warning("%s", encode(order.customer.name))
+
+        thread = threading.Thread(target=log)  # in no context: nothing is bound to the records
+        thread.start()
+        thread.join()
+
+    assert caught(placed, standalone) == {(f"the log (logger 'shop.{name}')", "customer.name") for name in ENCODINGS}
+
+
+def test_what_a_logger_keeps_from_the_root_and_what_is_printed_is_found(local_herd: Oxherd, standalone: str) -> None:
+    apart = logging.getLogger("shop.apart")
+    apart.propagate = False
+
+    @local_herd.event("order.placed", sanitize=Allow("order_id"))
+    async def placed(order: Order) -> None:
+        apart.error("declined", extra={"order": order})
+        print(order.email)
+        print(order.order_id, file=sys.stderr)
+
+    try:
+        assert caught(placed, standalone, shows=()) >= {
+            ("the log (logger 'shop.apart')", "email"),
+            ("standard output", "email"),
+            ("standard error", "order_id"),
+        }
+    finally:
+        apart.propagate = True
+
+
+def test_the_error_names_event_field_sink_and_failure_in_plain_english(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", sanitize=lambda order: order.email)
+    async def placed(order: Order) -> None: ...
+
+    with pytest.raises(AssertionError, match="order.placed leaks its payload in 1 place:") as error:
+        assert_no_leak(placed, ORDER, url=standalone, shows=())
+    first, named, text = str(error.value).splitlines()
+    assert first.endswith(":")
+    assert named.startswith(
+        "- email stands in the log (logger 'oxherd'), after its own handler ran, its handler raises errors that quote "
+        "the payload, "
+    )
+    assert "@canary.example.com" in text
+
+
+def test_the_handler_is_left_out_where_that_is_asked_for(local_herd: Oxherd, standalone: str) -> None:
+    calls: list[Order] = []
+
+    @local_herd.event("order.placed")
+    async def placed(order: Order) -> None:
+        calls.append(order)
+        print(order.email)
+
+    assert_no_leak(placed, ORDER, url=standalone, handler=False)
+    assert not calls
+    assert caught(placed, standalone) == {("standard output", "email")}
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shards": 3, "key": lambda order: order.email},
+        {"ordered": True},
+        {"queue": "orders", "once": 60},
+        {"durable": True, "timeout": 5},
+    ],
+    ids=["shards", "ordered", "shared", "durable"],
+)
+def test_options_of_every_kind_pass(options: dict[str, Any], local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", **options)
+    async def placed(order: Order) -> None: ...
+
+    assert_no_leak(placed, ORDER, url=standalone)
+
+
+async def test_it_may_be_called_while_a_loop_runs_and_leaves_no_key_behind(local_herd: Oxherd, standalone: str) -> None:
+    @local_herd.event("order.placed", shards=2)
+    async def placed(order: Order) -> None: ...
+
+    before = await keys(local_herd)
+    assert_no_leak(placed, ORDER, url=standalone)
+    await asyncio.to_thread(assert_no_leak, placed, ORDER, url=standalone)
+    assert await keys(local_herd) == before
+
+
+def test_without_a_url_a_server_of_its_own_is_started_and_removed(
+    local_herd: Oxherd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    event = local_herd.declare("order.placed", Order)
+    assert assert_no_leak(event, ORDER) == FIELDS
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{"queue": "orders"}, {"shards": 2}], ids=["no hash tag", "shards"])
+async def test_a_cluster_is_searched_and_cleaned_as_well(options: dict[str, Any], cluster: LocalCluster) -> None:
+    herd = Oxherd(cluster.url, prefix="{leaks}" if "queue" in options else "leaks")
+
+    @herd.event("order.placed", seal=RING.fields("card"), **options)
+    async def placed(order: Order) -> str:
+        return order.card.get_secret_value()
+
+    sinks = caught(placed, cluster.url)
+    assert len(sinks) == 2
+    assert all(sink.startswith("Redis (field returnvalue of") and path == "card" for sink, path in sinks)
+    async with herd:
+        client = (await herd.link()).client
+        for slot in {key_slot(word) for word in "abcdefghi"}:
+            assert [key for key in await client.call(slot, "KEYS", "*") if b"leaks-" in key] == []
