@@ -101,12 +101,12 @@ def test_shows_names_what_the_log_may_show_and_nothing_else_may_be_shown(local_h
     async def placed(order: Order) -> None: ...
 
     assert_no_leak(placed, ORDER, url=standalone, shows=("order_id", "customer"))
-    assert caught(placed, standalone, shows=("order_id", "customer.name")) == {
-        ("the log (logger 'oxherd')", "customer.phone")
-    }
-    assert caught(placed, standalone, shows=()) == {
-        ("the log (logger 'oxherd')", field) for field in ("order_id", "customer.name", "customer.phone")
-    }
+    # What is shown is not scrubbed from errors either: it stands in several sinks.
+    leaks = caught(placed, standalone, shows=("order_id", "customer.name"))
+    assert {path for _, path in leaks} == {"customer.phone"}
+    assert ("the log (logger 'oxherd')", "customer.phone") in leaks
+    fields = {path for _, path in caught(placed, standalone, shows=())}
+    assert fields == {"order_id", "customer.name", "customer.phone"}
     with pytest.raises(DeclarationError, match="did you mean 'customer'"):
         assert_no_leak(placed, ORDER, url=standalone, shows=("custommer",))
 
@@ -173,10 +173,9 @@ def test_the_error_names_event_field_sink_and_failure_in_plain_english(local_her
     @local_herd.event("order.placed", sanitize=lambda order: order.email)
     async def placed(order: Order) -> None: ...
 
-    with pytest.raises(AssertionError, match="order.placed leaks its payload in 1 place:") as error:
+    with pytest.raises(AssertionError, match=r"order\.placed leaks its payload in \d places:") as error:
         assert_no_leak(placed, ORDER, url=standalone, shows=())
-    first, named, text = str(error.value).splitlines()
-    assert first.endswith(":")
+    _, named, text, *_ = str(error.value).splitlines()
     assert named.startswith(
         "- email stands in the log (logger 'oxherd'), after its own handler ran, its handler raises errors that quote "
         "the payload, "
@@ -198,14 +197,13 @@ def test_the_handler_is_left_out_where_that_is_asked_for(local_herd: Oxherd, sta
     assert len(calls) == 1
 
 
+def key(order: Order) -> str:
+    return order.email
+
+
 @pytest.mark.parametrize(
     "options",
-    [
-        {"shards": 3, "key": lambda order: order.email},
-        {"ordered": True},
-        {"queue": "orders", "once": 60},
-        {"durable": True, "timeout": 5},
-    ],
+    [{"shards": 3, "key": key}, {"ordered": True}, {"queue": "orders", "once": 60}, {"durable": True, "timeout": 5}],
     ids=["shards", "ordered", "shared", "durable"],
 )
 def test_options_of_every_kind_pass(options: dict[str, Any], local_herd: Oxherd, standalone: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
@@ -95,8 +95,8 @@ class Strict(BaseModel):
     card: Annotated[str, Field(pattern=r"^\d{4} \d{4} \d{4} \d{4}$")] = "4111 1111 1111 1111"
     code: Annotated[str, Field(pattern=r"^[a-z]{8}$")] = "abcdefgh"
     id: UUID = UUID("0198a0f0-5bd1-7c3e-9a55-2f6b7c1d0e4f")
-    day: datetime.date = datetime.date(2026, 11, 24)
-    at: datetime.datetime = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+    day: dt.date = dt.date(2026, 11, 24)
+    at: dt.datetime = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
     site: HttpUrl = HttpUrl("https://example.com/me")
     amount: Decimal = Decimal("12.50")
     account: int = 12_345_678

@@ -58,7 +58,7 @@ class Stage:
         **changes: Any,
     ) -> Event[Any, Any]:
         """The event on a herd of its own, with another handler (of payload and context) or other options."""
-        herd = Oxherd(url or self._url, prefix=self._prefix, emit_timeout=0.2 if url else 10)
+        herd = Oxherd(url or self._url, prefix=self._prefix, emit_timeout=0.05 if url else 10)
         self._herds.append(herd)
         own = self.of.declaration
         options = {**retry.options, **_KEEP.options}
