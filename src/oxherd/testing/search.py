@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -11,6 +12,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from oxherd.testing.canaries import Canary
 
 _AROUND: Final = 60
+_GROUPING: Final = re.compile(r"[\s.-]")
 
 
 class Search:
@@ -42,7 +44,17 @@ def _first(text: str, needles: Iterable[str]) -> str:
 def _plain(core: str) -> frozenset[str]:
     """The text itself, escaped, and base64 of it."""
     escaped = {core, json.dumps(core)[1:-1], json.dumps(core, ensure_ascii=False)[1:-1], repr(core)[1:-1]}
-    return frozenset(escaped | {quote(core, safe=""), quote(core), quote_plus(core)} | _base64(core.encode()))
+    return frozenset(
+        escaped | {quote(core, safe=""), quote(core), quote_plus(core)} | _numbers(core) | _base64(core.encode())
+    )
+
+
+def _numbers(core: str) -> set[str]:
+    """A number with other groups of digits, or none."""
+    plain = _GROUPING.sub("", core)
+    if not plain.isdecimal():
+        return set()
+    return {plain} if plain.startswith("0") else {plain, f"{int(plain):,}", f"{int(plain):_}"}
 
 
 def _base64(data: bytes) -> set[str]:
