@@ -149,13 +149,18 @@ def test_a_value_is_found_however_it_is_encoded(local_herd: Oxherd, standalone: 
     assert caught(placed, standalone) == {(f"the log (logger 'shop.{name}')", "customer.name") for name in ENCODINGS}
 
 
-def test_what_a_logger_keeps_from_the_root_and_what_is_printed_is_found(local_herd: Oxherd, standalone: str) -> None:
+def test_what_loggers_keep_from_the_root_or_are_told_to_drop_and_what_is_printed_is_found(
+    local_herd: Oxherd, standalone: str
+) -> None:
     apart = logging.getLogger("shop.apart")
     apart.propagate = False
+    logging.disable(logging.CRITICAL)
 
     @local_herd.event("order.placed", sanitize=Allow("order_id"))
     async def placed(order: Order) -> None:
-        apart.error("declined", extra={"order": order})
+        thread = threading.Thread(target=apart.error, args=("declined",), kwargs={"extra": {"order": order}})
+        thread.start()
+        thread.join()
         print(order.email)
         print(order.order_id, file=sys.stderr)
 
@@ -165,8 +170,10 @@ def test_what_a_logger_keeps_from_the_root_and_what_is_printed_is_found(local_he
             ("standard output", "email"),
             ("standard error", "order_id"),
         }
+        assert logging.root.manager.disable == logging.CRITICAL
     finally:
         apart.propagate = True
+        logging.disable(logging.NOTSET)
 
 
 def test_the_error_names_event_field_sink_and_failure_in_plain_english(local_herd: Oxherd, standalone: str) -> None:

@@ -54,11 +54,12 @@ def captured(hear: Hear) -> Generator[None]:
     """Hear every log record from INFO on, or from the root logger's level if that is lower, and what is printed."""
     handler = _Captured(hear)
     root = logging.getLogger()
-    level = root.level
+    level, disabled = root.level, root.manager.disable
     loggers = [root, *_apart()]
     for logger in loggers:
         logger.addHandler(handler)
     root.setLevel(min(level, logging.INFO))
+    logging.disable(logging.NOTSET)
     out, error = sys.stdout, sys.stderr
     try:
         with (
@@ -68,6 +69,7 @@ def captured(hear: Hear) -> Generator[None]:
             yield
     finally:
         root.setLevel(level)
+        logging.disable(disabled)
         for logger in loggers:
             logger.removeHandler(handler)
 
