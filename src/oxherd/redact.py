@@ -26,6 +26,7 @@ def redact(record: logging.LogRecord, scrubber: Scrubber) -> None:
     A traceback becomes text (`exc_text`), since others would print the values of its frames.
     """
     _message(record, scrubber)
+    record.__dict__.pop("message", None)  # what another log handler's formatter has left there
     if record.exc_info:
         error = record.exc_info[1]
         record.exc_info = None

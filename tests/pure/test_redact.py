@@ -126,6 +126,12 @@ def test_nothing_withheld_is_left_in_a_record_whatever_it_stands_in(what: str) -
             assert encoded not in line
 
 
+def test_what_another_handlers_formatter_has_left_on_a_record_is_scrubbed_as_well() -> None:
+    made = record("charging %s", SECRET, exc_info=raised(ValueError(SECRET)))
+    assert SECRET in logging.Formatter().format(made)
+    assert not [line for line in lines(made) if SECRET in line]
+
+
 def test_the_rest_of_a_record_is_as_it_was() -> None:
     extra = {"n": 12, "ok": True, "none": None, "seen": "may be seen", "list": [1.5, ("a", "b")], "order": 1}
     made = record("order %d of %s", 1, "may be seen", extra=extra)
