@@ -48,9 +48,8 @@ def _message(record: logging.LogRecord, scrubber: Scrubber) -> None:
     except Exception:  # noqa: BLE001 - an argument's own __str__ may raise anything
         record.msg, record.args = UNREADABLE_RECORD, None
         return
-    scrubbed = scrubber.scrub(text)
-    if scrubbed != text:
-        record.msg, record.args = scrubbed, None
+    # The arguments go in any case: somebody may show them otherwise than they stand in the text.
+    record.msg, record.args = scrubber.scrub(text), None
 
 
 def _event(event: dict[Any, Any], scrubber: Scrubber) -> dict[Any, Any]:
