@@ -65,3 +65,8 @@ def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
 )
 def test_a_time_is_in_a_unit_for_people(milliseconds: float, said: str) -> None:
     assert line("event.end", outcome="completed", duration_ms=milliseconds).endswith(f"in {said}")
+
+
+def test_the_root_of_a_story_stands_as_its_own_lines_have_it() -> None:
+    assert line("charged", root="01a20cdd-4493-70c3-9fca-7d0646652bab").endswith("  root=7d0646652bab")
+    assert "7d0646652bab" in line("event.begin", event_id="01a20cdd-4493-70c3-9fca-7d0646652bab")

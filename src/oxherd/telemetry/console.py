@@ -83,6 +83,8 @@ class ConsoleFormatter(logging.Formatter):
     def _detail(self, name: str, value: Any) -> str:
         if name == "payload":
             return _clean(json.dumps(value, ensure_ascii=False))
+        if name == "root":  # as ids stand on the other lines, so that one search finds the story
+            return f"root={_clean(str(value)[-_SHORT_ID:])}"
         if name == "outage_ms":
             return f"after {_duration(value)}"
         if name.endswith("_ids"):
