@@ -114,3 +114,15 @@ def test_jobs_that_differ_in_their_metadata_only_have_the_same_options() -> None
 def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
     rest, metadata = without_metadata(b'{"attempts":3,"tm":%s}' % value)
     assert (metadata, parse_options(rest).raw, parse_options(rest).damaged) == ("", {"attempts": 3}, False)
+
+
+@given(st.sampled_from([None, PARENT]), st.booleans(), st.data())
+def test_the_quick_way_of_reading_says_what_the_other_says(
+    parent: str | None, caused: bool, data: st.DataObject
+) -> None:
+    text = Carrier(SECOND if caused else None, FIRST if caused else None, Trace(parent) if parent else None).text()
+    if text:
+        # One character changed: whoever reads it, it says the same as with a blank that only the slow way bears.
+        at = data.draw(st.integers(0, len(text) - 1))
+        text = text[:at] + data.draw(st.sampled_from('0fg"{},: \\') | st.just(text[at])) + text[at + 1 :]
+    assert read(text) == read(f"{text} ")

@@ -85,22 +85,20 @@ _parsed = lru_cache(maxsize=1024)(_parse)
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
     """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
-    if b'"tm"' not in raw:
-        return raw, ""
-    return _taken_out(raw) if len(raw) <= LONGEST_CACHED else _taken_out.__wrapped__(raw)
-
-
-# The jobs of a batch have the same.
-@lru_cache(maxsize=256)
-def _taken_out(raw: bytes) -> tuple[bytes, str]:
-    found = _METADATA.search(raw)
+    found = _METADATA.search(raw) if b'"tm"' in raw else None
     if found is None:
         return raw, ""
+    return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), _text_of(found[1])
+
+
+def _text_of(string: bytes) -> str:
+    """What a string of JSON says; the empty text where it is damaged."""
+    # Mostly it is a map in JSON, in which nothing but the quotes is escaped.
+    plain = string[1:-1].replace(b'\\"', b'"')
     try:
-        metadata = str(from_json(found[1]))
+        return str(from_json(string)) if b"\\" in plain else plain.decode()
     except ValueError:
-        metadata = ""
-    return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), metadata
+        return ""
 
 
 @dataclass(slots=True)
