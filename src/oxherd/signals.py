@@ -169,11 +169,15 @@ class Sending(Protocol):
         ...
 
 
-class Handling(AbstractContextManager["Handling", None], Protocol):
-    """One run of a handler; what is done within it belongs to its place in the event's trace."""
+class Handling(Protocol):
+    """One run of a handler."""
 
     def trace(self) -> Trace | None:
-        """That place, asked for by few."""
+        """Its place in the event's trace, asked for by few."""
+        ...
+
+    def enter(self) -> None:
+        """What is done in the present context, which ends with the event, belongs to that place from now on."""
         ...
 
     def end(self, ended: EventEnded) -> None: ...

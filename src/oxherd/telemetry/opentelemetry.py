@@ -118,9 +118,11 @@ class Traces:
 
     def handled(self, ended: EventEnded, error: str | None) -> None:
         """Count and time a handler's run."""
-        numbers = self._metrics
-        if numbers is not None:
-            self.safely(lambda: numbers.handled(ended, error))
+        if self._metrics is not None:
+            try:
+                self._metrics.handled(ended, error)
+            except Exception as failure:  # noqa: BLE001 - as `safely`
+                self.on_error(failure)
 
     def safely(self, call: Callable[[], T]) -> T | None:
         """Call what may run samplers, processors and views of the user's: one that raises must not stop the queue."""
@@ -194,14 +196,8 @@ class _Handling:
     def trace(self) -> Trace | None:
         return _trace_of(self._span)
 
-    def __enter__(self) -> _Handling:
-        self._token = otel.attach(trace.set_span_in_context(self._span, _EMPTY))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        otel.detach(self._token)
+    def enter(self) -> None:
+        otel.attach(trace.set_span_in_context(self._span, _EMPTY))
 
     def end(self, ended: EventEnded) -> None:
         error = None

@@ -282,13 +282,11 @@ class Pipeline:
         began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
         self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
         running.began = time.perf_counter()
-        if self._signals.tracer is None:
-            run = await execute(running, processed.executor.call, payload, declaration.timeout)
-        else:
+        if self._signals.tracer is not None:
             handling = running.handling = self._signals.tracer.handling(context)
             context.within(handling.trace)
-            with handling:
-                run = await execute(running, processed.executor.call, payload, declaration.timeout)
+            handling.enter()
+        run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST
         duration = running.finish()
