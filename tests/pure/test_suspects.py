@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,3 +48,46 @@ def test_a_second_one_has_its_turn_only_once_the_time_is_over_for_which_they_are
         if ends:
             suspects.end_turn()
             held = False
+
+
+async def test_its_turn_begins_once_the_server_has_answered_and_the_others_have_left() -> None:
+    suspects, steps = Suspects(), list[str]()
+    answered, left = asyncio.Event(), asyncio.Event()
+
+    async def turn() -> None:
+        assert suspects.take_turn(LOCK) == 0
+        await suspects.alone(LOCK, answered.wait)  # pyright: ignore[reportArgumentType] - what it answers does not matter
+        steps.append("begun")
+
+    async def other() -> None:
+        await answered.wait()
+        assert suspects.take_turn(LOCK) > 0
+        with suspects.leaving():
+            await left.wait()
+            steps.append("left")
+
+    async def fetch() -> None:
+        await suspects.calm()
+        steps.append("fetched")
+
+    await fetch()
+    tasks = [asyncio.create_task(step()) for step in (turn, other)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(fetch()))
+    answered.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (steps, suspects.busy) == (["fetched"], True)
+    left.set()
+    await asyncio.gather(*tasks[:2])
+    suspects.end_turn()
+    await asyncio.gather(*tasks)
+    assert (steps, suspects.busy) == (["fetched", "left", "begun", "fetched"], False)
+
+
+async def test_nothing_is_kept_from_being_fetched_for_long() -> None:
+    suspects = Suspects()
+    assert suspects.take_turn(0.6) == 0
+    async with asyncio.timeout(5):
+        await suspects.calm()
+    assert suspects.busy

@@ -19,6 +19,7 @@ from oxherd.worker.events import Events
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.idle import Idle
 from oxherd.worker.places import Share
+from oxherd.worker.suspects import Suspects
 
 _DAMAGED_SECONDS = 5.0
 _MOST_AT_ONCE = 64
@@ -39,8 +40,10 @@ class Fetcher:
         recover: Callable[[], Awaitable[int]],
         doubtful: set[str],
         events: Events,
+        suspects: Suspects | None,
     ) -> None:
         self._queue = queue
+        self._suspects = suspects
         self._faults = faults
         self._share = share
         self._call = queue.fetch_in_order if ordered else queue.fetch
@@ -177,6 +180,8 @@ class Fetcher:
         empty = False
         tokens = [self._token() for _ in range(count)]
         try:
+            if self._suspects is not None:
+                await self._suspects.calm()
             calls = [self._fetch_one(token) for token in tokens]
             # One alone needs no task, and is what a new event waits for.
             results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)

@@ -176,7 +176,7 @@ class Pipeline:
         declaration = processed.declaration if processed is not None else None
         if error.message is _DEFERRED:
             error = ErrorInfo(error.type, job.deferred_failure or "")
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._share.goes_on())
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._goes_on())
 
     async def _advance(self, job: Job) -> bool:
         """A tick has begun: the next one is stored before anything else, so that no death breaks the chain.
@@ -213,7 +213,7 @@ class Pipeline:
             return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
         if not handed_over:
             return await self.requeue(running)
-        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.goes_on())
+        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._goes_on())
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Do a step until Redis confirms it; False when the worker's time is over before that."""
@@ -251,13 +251,17 @@ class Pipeline:
         with self._without_place(running):
             return await gate.wait()
 
+    def _goes_on(self) -> bool:
+        """Whether the next job may be begun with the end of this one."""
+        return self._share.goes_on() and (self._suspects is None or not self._suspects.busy)
+
     async def _turn(self, running: Running, suspects: Suspects) -> int:
         """The milliseconds after which it may be an event's turn among the suspects; 0: it is."""
         lock = self._events.lock_ms / 1000
         later_ms = suspects.take_turn(lock)
         if not later_ms:
             running.suspects = suspects
-            await suspects.alone(lock)
+            await suspects.alone(lock, self._queue.ping)
         return later_ms
 
     @contextmanager
@@ -299,7 +303,7 @@ class Pipeline:
             WRITES[became],
             result=run.result,
             error=error,
-            fetch_next=self._share.goes_on(),
+            fetch_next=self._goes_on(),
         )
         if isinstance(settled, Unsettled):
             running.unwritten = settled is Unsettled.UNWRITTEN

@@ -71,6 +71,7 @@ class QueueWorker:
         self._context_at_start = contextvars.copy_context()
         name = queue.keys.queue
         self.faults = QueueFaults(name, signals)
+        self._suspects = None if ordered else suspects
         self._settler = Settler(queue, self.faults, events, running=self._running.__len__, ordered=ordered)
         self._pipeline = Pipeline(
             queue,
@@ -83,7 +84,7 @@ class QueueWorker:
             shared=shared,
             share=share,
             route=route,
-            suspects=None if ordered else suspects,
+            suspects=self._suspects,
         )
         self._make_fetcher()
         self._lease = Lease(queue, self.faults, self._running.values, events)
@@ -100,6 +101,7 @@ class QueueWorker:
             recover=self._requeue_orphans,
             doubtful=self._settler.doubtful,
             events=self._events,
+            suspects=self._suspects,
         )
 
     def start(self) -> None:
