@@ -93,6 +93,9 @@ async def test_an_outage_under_load_loses_nothing_and_runs_nothing_that_succeede
         assert len(runs) == 600
         assert len(records.named("redis.error")) == len(records.named("redis.recovered")) <= 1
         sources = Counter(vars(r)["source"] for r in records.named("queue.error"))
+        if how == "killed":
+            # A fetch whose answer was lost with the server: its lock may run out before the worker looks for it.
+            assert sources.pop("stalled", 0) <= 20
         assert not sources, sources
     begins, ends = records.named("event.begin"), records.named("event.end")
     assert Counter((vars(r)["event_id"], vars(r)["fence"]) for r in begins) == Counter(

@@ -155,7 +155,8 @@ def test_any_json_comes_back_as_it_was_from_whole_and_from_fields(value: Any, pa
     assert reopened(Any, RING.fields(path), payload) == expected
 
 
-@given(st.text(min_size=4).filter(lambda text: not text.isascii() or len(text) > 12))
+# A text that the seal's own frame says anyway is no sign of the payload.
+@given(st.text(min_size=4).filter(lambda text: not text.isascii() or (len(text) > 12 and text not in MARK)))
 def test_nothing_of_what_is_sealed_is_in_what_is_stored(text: str) -> None:
     for seal in (RING, RING.fields("card", "address.street", "lines.note", "by_key.note", "meta")):
         line = Line(Note=text)
