@@ -167,6 +167,28 @@ def test_an_event_that_kills_its_workers_takes_none_of_those_that_ran_beside_it_
     herd.close_sync()
 
 
+async def test_a_suspect_that_runs_for_long_does_not_hold_up_what_is_none(local_herd: Oxherd, records: Records) -> None:
+    let_go = asyncio.Event()
+
+    @local_herd.event("order.placed", concurrency=4)
+    async def order_placed(number: int) -> None:
+        if number < 0:
+            await let_go.wait()
+
+    async with local_herd:
+        slow = await order_placed.emit(-1)
+        link = await local_herd.link()
+        queue = link.queue(order_placed.declaration)
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.job(str(slow.id)), "stc", 1)
+        await local_herd.start()
+        await records.wait("event.begin", event_id=slow.id)
+        # With a lock of 30 s its first moments are half a second.
+        await order_placed.emit_many(list(range(400)))
+        await records.wait("event.end", count=400, deadline=3)
+        let_go.set()
+        await records.wait("event.end", event_id=slow.id, outcome="completed")
+
+
 def test_a_schedules_tick_survives_the_worker_that_began_it(
     server: StandaloneServer, app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:

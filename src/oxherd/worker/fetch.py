@@ -181,7 +181,7 @@ class Fetcher:
         tokens = [self._token() for _ in range(count)]
         try:
             if self._suspects is not None:
-                await self._suspects.calm()
+                await self._suspects.wait_for_calm()
             calls = [self._fetch_one(token) for token in tokens]
             # One alone needs no task, and is what a new event waits for.
             results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)

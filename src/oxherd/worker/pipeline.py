@@ -253,13 +253,13 @@ class Pipeline:
 
     def _goes_on(self) -> bool:
         """Whether the next job may be begun with the end of this one."""
-        return self._share.goes_on() and (self._suspects is None or not self._suspects.busy)
+        return self._share.goes_on() and (self._suspects is None or self._suspects.calm)
 
-    async def _turn(self, running: Running, suspects: Suspects) -> int:
-        """The milliseconds after which it may be an event's turn among the suspects; 0: it is."""
+    async def _turn(self, running: Running, suspects: Suspects) -> int | None:
+        """The milliseconds after which it may be an event's turn among the suspects; none: it may begin."""
         lock = self._events.lock_ms / 1000
         later_ms = suspects.take_turn(lock)
-        if not later_ms:
+        if later_ms == 0:
             running.suspects = suspects
             await suspects.alone(lock, self._queue.ping)
         return later_ms

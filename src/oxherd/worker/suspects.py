@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.client import ScriptError
 
 # Shares of the lock: for how long they are kept apart in all, since most would wait for too long where hundreds ran, or
 # long ones; and after how long one that has no turn is offered again.
@@ -30,11 +31,14 @@ class Suspects:
         self._turned_away = 0
         self._leaving = 0
         self._left = asyncio.Event()
-        self._over = asyncio.Event()
-        self._quiet = 0.0
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def take_turn(self, lock: float) -> int:
-        """0 where it is one's turn, until `end_turn`; else the milliseconds after which it is to be offered again.
+    def take_turn(self, lock: float) -> int | None:
+        """0 where it is one's turn, from `alone` until `end_turn`; else the milliseconds until it is offered again.
+
+        None: they are not kept apart any more.
 
         `lock` is its event's, in seconds.
         """
@@ -44,11 +48,12 @@ class Suspects:
             self._first = now
         self._last = now
         left = self._first + apart - now
-        if left <= 0 or not self._taken:
+        if left <= 0:
+            return None
+        if not self._taken:
             self._taken = True
-            self._over.clear()
             self._turned_away = 0
-            self._quiet = lock * _STEP
+            self._calm.clear()
             return 0
         self._turned_away += 1
         return max(1, round(min(self._turned_away * lock * _STEP, left) * 1000))
@@ -56,19 +61,18 @@ class Suspects:
     def end_turn(self) -> None:
         """It has ended."""
         self._taken = False
-        self._over.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._calm.set()
 
     @property
-    def busy(self) -> bool:
-        """Whether it is one's turn: what is begun now might be taken down by it."""
-        return self._taken
+    def calm(self) -> bool:
+        """Whether what is begun now cannot be taken down by one whose turn has just begun."""
+        return self._calm.is_set()
 
-    async def calm(self) -> None:
-        """Wait while one has its turn, but not for long: what kills at once has done so then."""
-        if self._taken:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._quiet):
-                    await self._over.wait()
+    async def wait_for_calm(self) -> None:
+        """Wait out the first moments of a turn: what kills at once has done so by then."""
+        await self._calm.wait()
 
     @contextmanager
     def leaving(self) -> Generator[None]:
@@ -85,7 +89,7 @@ class Suspects:
 
         `ping` is answered by the server after all that it was asked before, and nothing more is asked for meanwhile.
         """
-        with suppress(TimeoutError, RedisUnavailable):
+        with suppress(TimeoutError, RedisUnavailable, ScriptError):
             async with asyncio.timeout(lock * _APART):
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
@@ -94,3 +98,4 @@ class Suspects:
                 while self._leaving:
                     self._left.clear()
                     await self._left.wait()
+        self._timer = asyncio.get_running_loop().call_later(lock * _STEP, self._calm.set)
