@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class LossyWay:
@@ -32,13 +33,20 @@ class LossyWay:
         for connection in self._connections:
             connection.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own, which the end waits for: a client may connect as the last thing that happens.
+        self._begin(self._join(reader, writer))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         self._connections |= {writer, back}
-        for each in (self._pass_on(reader, back, answers=False), self._pass_on(there, writer, answers=True)):
-            task = asyncio.create_task(each)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._begin(self._pass_on(reader, back, answers=False))
+        self._begin(self._pass_on(there, writer, answers=True))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(OSError):
@@ -56,8 +64,9 @@ class LossyWay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks)
+        while self._tasks:
+            self.cut()
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for connection in self._connections:
             with suppress(OSError):
                 await connection.wait_closed()

@@ -220,7 +220,11 @@ class Relay:
                 task.cancel()
             await asyncio.wait(self._tasks)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own, which the end waits for: a client may connect as the last thing that happens.
+        self._tasks.add(asyncio.create_task(self._join(reader, writer)))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self._seen)
         self._seen[number] = b""
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
