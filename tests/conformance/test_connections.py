@@ -163,3 +163,17 @@ def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable
     with asyncio.Runner(loop_factory=make_loop) as runner:
         for turns in range(4):
             runner.run(call_after(turns))
+
+
+async def test_a_connection_that_brings_what_nobody_asked_for_is_lost_and_closed(standalone: str) -> None:
+    url = parse_url(standalone)
+    connection, other = [await open_connection(url, url.seeds[0]) for _ in range(2)]
+    lost: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    wire, speaker = Wire(connection, "node", lost.set_result), Wire(other, "node", lost.set_result)
+    await wire.send(pack_command("SUBSCRIBE", "nobody-asked"))
+    await speaker.send(pack_command("PUBLISH", "nobody-asked", "for this"))
+    async with asyncio.timeout(5):
+        assert isinstance(await lost, IndexError)
+    assert not wire.alive
+    assert not connection.is_connected
+    await speaker.close()

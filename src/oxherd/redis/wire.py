@@ -155,6 +155,7 @@ class Wire:
                 else:
                     future.set_exception(error)
         except (RedisError, OSError, IndexError) as broken:
+            await self._connection.disconnect(nowait=True)  # redis-py has not where the answer was one too many
             self._fail(broken)
 
     def _check(self) -> None:
