@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from oxherd.context import Context
@@ -53,13 +54,13 @@ async def own_handler(stage: Stage) -> None:
         await stage.of.herd.close()  # the handler may have emitted something else
 
 
-async def raised(stage: Stage) -> None:
+async def raised(stage: Stage, kind: type[Exception]) -> None:
     """Each way of quoting the payload."""
     texts = _all_words(stage)
     left = iter(texts)
 
     async def handle(_: Any, __: Context) -> None:
-        raise ValueError(next(left))
+        raise kind(next(left))
 
     await stage.process(stage.event(handle), count=len(texts))
 
@@ -102,17 +103,6 @@ async def raised_again(stage: Stage) -> None:
         raise RuntimeError(text, payload)
 
     await stage.process(stage.event(handle, retry=_AGAIN))
-
-
-async def discarded(stage: Stage) -> None:
-    """Discard."""
-    texts = _all_words(stage)
-    left = iter(texts)
-
-    async def handle(_: Any, __: Context) -> None:
-        raise Discard(next(left))
-
-    await stage.process(stage.event(handle), count=len(texts))
 
 
 async def timed_out(stage: Stage) -> None:
@@ -193,11 +183,11 @@ async def logged(stage: Stage) -> None:
 
 
 FAILURES: Final = (
-    Run("its handler raises errors that quote the payload", raised),
+    Run("its handler raises errors that quote the payload", partial(raised, kind=ValueError)),
     Run("a def in a thread raises errors that quote the payload", raised_in_a_thread),
     Run("its handler raises groups of errors, with causes and notes, that quote the payload", raised_with_others),
     Run("its handler fails, is tried again and fails for good", raised_again),
-    Run("its handler raises Discard with the payload in it", discarded),
+    Run("its handler raises Discard with the payload in it", partial(raised, kind=Discard)),
     Run("its handler runs out of time and raises an error that quotes the payload", timed_out),
     Run("its handler cancels itself with the payload as the reason", cancelled),
     Run("its handler is stopped and raises an error that quotes the payload", stopped),
