@@ -15,7 +15,8 @@ from oxherd.masks import HIDDEN
 from oxherd.scrub import LONGEST_TEXT, NO_TEXT, Scrubber
 
 UNREADABLE_RECORD: Final = "<withheld: the record's arguments do not fit>"
-_STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+# What every record has: the rest is a caller's own.
+STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 _PLAIN: Final = frozenset({bool, type(None)})
 _DEEPEST, _MOST_PARTS = 20, 1_000
 
@@ -34,7 +35,7 @@ def redact(record: logging.LogRecord, scrubber: Scrubber) -> None:
     if record.stack_info:
         record.stack_info = _end_of(record.stack_info, scrubber)
     extra = record.__dict__
-    for name in [name for name in extra if name not in _STANDARD]:
+    for name in [name for name in extra if name not in STANDARD]:
         extra[name] = _value(extra[name], scrubber, 0, count(1))
 
 

@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
+from oxherd.redact import STANDARD
+
 # The contract's keys: their spelling needs no quoting.
 FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 _RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
 # Python itself reads no longer integers.
 _ENDLESS = 4_300
@@ -52,7 +53,7 @@ class JSONFormatter(logging.Formatter):
                 return lifecycle(stamp, extra)
         parts = [_head(stamp, record, message_of(record))]
         for name, value in extra.items():
-            if name in _STANDARD or value is None:
+            if name in STANDARD or value is None:
                 continue
             if type(name) is not str or name in _RESERVED:  # pyright: ignore[reportUnnecessaryComparison]
                 name = _renamed(name, extra)

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from oxherd.redact import STANDARD
 from oxherd.worker.frames import Frame
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SENT = (
     "name",
     "levelno",
@@ -59,7 +59,7 @@ def to_frame(record: logging.LogRecord) -> Frame:
         fields["exc_text"] = _formatter.formatException(record.exc_info)
     if record.stack_info:
         fields["stack_info"] = record.stack_info
-    extra = {name: _plain(value) for name, value in values.items() if name not in _STANDARD}
+    extra = {name: _plain(value) for name, value in values.items() if name not in STANDARD}
     return {"kind": "log", "record": fields, "process": os.getpid(), "extra": extra}
 
 
