@@ -52,7 +52,8 @@ class Delivery(BaseModel):
 
 def public(delivery: Delivery) -> dict[str, Any]:
     """What the log may show; the payload itself holds e-mail addresses, tokens and private URLs."""
-    return delivery.model_dump(mode="json", include={"event", "action", "delivery", "repository", "sender"})
+    shown = delivery.model_dump(mode="json", include={"event", "action", "delivery", "repository", "sender"})
+    return {**shown, "summary": summarise(delivery)}
 
 
 @herd.event("github.delivery", retry=Retry(attempts=5), timeout=60, max_payload=LARGEST, sanitize=public)

@@ -236,10 +236,11 @@ def check_log(log: Log, deliveries: list[Delivery]) -> None:
     assert {record["outcome"] for record in ended} == {"completed"}
     kinds = {str(delivery.id): delivery.event for delivery in deliveries}
     for record in begun:
-        assert set(record["payload"]) == {"event", "action", "delivery", "repository", "sender"}
+        assert set(record["payload"]) == {"event", "action", "delivery", "repository", "sender", "summary"}
         assert record["payload"]["event"] == kinds[record["event_id"]]
-    said = Counter(record.get("event_id") for record in log.records if record["msg"].startswith("processed: "))
-    assert said == once
+    summaries = [(record["event_id"], f"processed: {record['payload']['summary']}") for record in begun]
+    said = [(record["event_id"], record["msg"]) for record in log.records if record["msg"].startswith("processed: ")]
+    assert sorted(said) == sorted(summaries)
     assert [secret for secret in private(deliveries) if secret in log.text] == []
 
 

@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from oxherd.allow import Allow
 from oxherd.app import Oxherd
 from oxherd.context import Context, ContextFilter
 from oxherd.event import Event
@@ -106,7 +107,7 @@ class _Demo:
         self._order = self._herd.event("order.placed", concurrency=20)(self._on_order)
         self._mail = self._herd.event("mail.send", retry=Retry(attempts=3, delay=0.2))(self._on_mail)
         self._card = self._herd.event("card.charge", retry=Retry(attempts=2, delay=0.1))(self._on_card)
-        self._report = self._herd.event("report.write")(self._on_report)
+        self._report = self._herd.event("report.write", sanitize=Allow("name"))(self._on_report)
 
     # -- the handlers: what a user writes
 
