@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
@@ -66,8 +67,12 @@ NOTHING = Carrier()
 
 def read(text: str) -> Carrier:
     """What a stored map says, as far as it can be understood; never raises."""
-    if not text or len(text) > _LONGEST:
-        return NOTHING
+    return _read(text) if text and len(text) <= _LONGEST else NOTHING
+
+
+# The events of a batch carry the same.
+@lru_cache(maxsize=8)
+def _read(text: str) -> Carrier:
     own = _OWN.fullmatch(text)
     if own is not None:
         parent, caused_by, root = own.groups()

@@ -85,10 +85,20 @@ _parsed = lru_cache(maxsize=1024)(_parse)
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
     """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
-    found = _METADATA.search(raw) if b'"tm"' in raw else None
+    if b'"tm"' not in raw:
+        return raw, ""
+    return _taken_out(raw) if len(raw) <= LONGEST_CACHED else _take_out(raw)
+
+
+def _take_out(raw: bytes) -> tuple[bytes, str]:
+    found = _METADATA.search(raw)
     if found is None:
         return raw, ""
     return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), _text_of(found[1])
+
+
+# The events of a batch carry the same.
+_taken_out = lru_cache(maxsize=8)(_take_out)
 
 
 def _text_of(string: bytes) -> str:
