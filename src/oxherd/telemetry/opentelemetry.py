@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
 _SYSTEM: Final = "bullmq"
 _EMPTY: Final = Context()
+# Under which a context has its span: `set_span_in_context` copies twice, and each event needs one.
+(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, _EMPTY)
 _LOOK_SECONDS: Final = 1.0
 # An attempt that is begun again as if nothing had been is no error.
 _WELL: Final = ("completed", "requeued")
@@ -188,6 +190,8 @@ class _Sending:
 class _Handling:
     """One run of a handler."""
 
+    __slots__ = ("_began", "_span", "_traces")
+
     def __init__(self, traces: Traces, span: Span, began: int) -> None:
         self._traces = traces
         self._span = span
@@ -197,7 +201,7 @@ class _Handling:
         return _trace_of(self._span)
 
     def enter(self) -> None:
-        otel.attach(trace.set_span_in_context(self._span, _EMPTY))
+        otel.attach(Context({_SPAN_KEY: self._span}))
 
     def end(self, ended: EventEnded) -> None:
         error = None

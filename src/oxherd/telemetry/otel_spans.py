@@ -14,6 +14,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
@@ -21,7 +22,12 @@ from opentelemetry.util.types import Attributes, AttributeValue
 # Their begin does nothing.
 _HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_CONSUMER: Final = SpanKind.CONSUMER
+_UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
+# Of the description of a ParentBased sampler, whose form OpenTelemetry specifies.
+_AS_PARENT: Final = ",remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
 
 
 class Spans:
@@ -31,6 +37,7 @@ class Spans:
         self.tracer = tracer
         self.scope = scope
         self._sampler = tracer.sampler
+        self._as_parent = _decides_as_parent(tracer.sampler)
         self._span_id = tracer.id_generator.generate_span_id
         self._trace_id = tracer.id_generator.generate_trace_id
         self._checked: object = None
@@ -56,14 +63,18 @@ class Spans:
         began: int,
     ) -> Span:
         """Begin a consumer's span, in the trace of `parent`; may raise what the sampler does."""
-        trace_id = self._trace_id() if parent is None else parent.trace_id
-        result = self._sampler.should_sample(within, trace_id, name, SpanKind.CONSUMER, attributes, links)
-        flags = _SAMPLED if result.decision.is_sampled() else TraceFlags(0)
-        at = SpanContext(trace_id, self._span_id(), False, flags, result.trace_state)
-        if not result.decision.is_recording():
-            return NonRecordingSpan(at)
-        kept = cast("Mapping[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        return EventSpan(self, name, at, parent, dict(kept), links, began)
+        if parent is not None and self._as_parent:
+            # What the sampler would answer, which takes it as long as all the rest.
+            sampled = recorded = parent.trace_flags & TraceFlags.SAMPLED
+            trace_id, state = parent.trace_id, parent.trace_state
+        else:
+            trace_id = self._trace_id() if parent is None else parent.trace_id
+            result = self._sampler.should_sample(within, trace_id, name, _CONSUMER, attributes, links)
+            sampled, recorded = result.decision.is_sampled(), result.decision.is_recording()
+            attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
+            state = result.trace_state
+        at = SpanContext(trace_id, self._span_id(), False, _SAMPLED if sampled else _NOT_SAMPLED, state)
+        return EventSpan(self, name, at, parent, dict(attributes), links, began) if recorded else NonRecordingSpan(at)
 
 
 class EventSpan(Span):
@@ -88,8 +99,8 @@ class EventSpan(Span):
         self._attributes = attributes
         self._links = links
         self._began = began
-        self._events: list[Event] = []
-        self._status = Status()
+        self._events: Sequence[Event] = ()
+        self._status = _UNSET
 
     def get_span_context(self) -> SpanContext:
         return self._context
@@ -104,7 +115,7 @@ class EventSpan(Span):
         self._attributes[key] = value
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        self._events.append(Event(name, attributes, timestamp or time.time_ns()))
+        self._events = [*self._events, Event(name, attributes, timestamp or time.time_ns())]
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         self._links = [*self._links, Link(context, attributes)]
@@ -136,9 +147,15 @@ class EventSpan(Span):
         spans.tracer.span_processor.on_end(
             ReadableSpan(
                 self._name, self._context, self._parent, spans.tracer.resource, attributes, self._events, self._links,
-                SpanKind.CONSUMER, None, self._status, self._began, end_time or time.time_ns(), spans.scope,
+                _CONSUMER, None, self._status, self._began, end_time or time.time_ns(), spans.scope,
             )
         )  # fmt: skip
+
+
+def _decides_as_parent(sampler: Sampler) -> bool:
+    """Whether a sampler decides for a child of a remote span as was decided for that, whatever else it is told."""
+    own = isinstance(sampler, ParentBased) and type(sampler).should_sample is ParentBased.should_sample
+    return own and _AS_PARENT in sampler.get_description()
 
 
 def _start_of(processor: object) -> Any:
