@@ -18,12 +18,22 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from pydantic import BaseModel
 
 from oxherd import Context, Discard, EmitError, Keep, Mask, Oxherd, Retry
 from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.otel_spans import spans_of
 from tests.conformance.test_correlation import PARENT, add, options_of
 from tests.harness import Records, WorkerProcess, environment, until
 
@@ -306,6 +316,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
 from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.otel_spans import spans_of
 
 herd = Oxherd(prefix=PREFIX)
 provider = TracerProvider()
@@ -454,3 +465,61 @@ async def test_the_sampler_decides_for_the_whole_story(local_herd: Oxherd, recor
         await order_placed.emit(1)
         await records.wait("event.end", outcome="completed")
     await until(lambda: len(exporter.get_finished_spans()) == 2 * ratio)
+
+
+class Against(Sampler):
+    """Decides otherwise than any other."""
+
+    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, {"by": "us"}, TraceState([("of", "us")]))
+
+    def get_description(self) -> str:
+        return "AlwaysOnSampler"
+
+
+class Stubborn(ParentBased):
+    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
+        return SamplingResult(Decision.DROP)
+
+
+@pytest.mark.parametrize("flags", [0, 1, 3], ids="flags={}".format)
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        DEFAULT_ON,
+        ALWAYS_ON,
+        ALWAYS_OFF,
+        ParentBased(ALWAYS_OFF),
+        ParentBased(TraceIdRatioBased(0.5)),
+        ParentBased(ALWAYS_ON, remote_parent_sampled=ALWAYS_OFF),
+        ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON),
+        ParentBased(ALWAYS_ON, remote_parent_not_sampled=Against()),
+        ParentBased(DEFAULT_ON, remote_parent_sampled=ALWAYS_OFF),
+        Against(),
+        Stubborn(ALWAYS_ON),
+    ],
+    ids=lambda sampler: f"{type(sampler).__name__}-{sampler.get_description()[:60]}",
+)
+def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, flags: int) -> None:
+    collected = InMemorySpanExporter()
+    provider = TracerProvider(sampler=sampler)
+    provider.add_span_processor(SimpleSpanProcessor(collected))
+    tracer = provider.get_tracer("oxherd")
+    ours = spans_of(tracer, "")
+    assert ours is not None
+    parent = SpanContext(5, 6, True, TraceFlags(flags), TraceState([("a", "b")]))
+    within = trace.set_span_in_context(NonRecordingSpan(parent), OtelContext())
+    links, attributes = (Link(parent),), {"messaging.system": "bullmq"}
+    made = ours.start("process x", parent, within, attributes, links, 7)
+    theirs = tracer.start_span("process x", within, SpanKind.CONSUMER, attributes, links, start_time=7)
+    recorded = made.is_recording()
+    assert recorded == theirs.is_recording()
+    for span in (made, theirs):
+        at = span.get_span_context()
+        assert (at.trace_id, at.is_remote) == (5, False)
+        span.end(9)
+    assert made.get_span_context().trace_flags == theirs.get_span_context().trace_flags
+    assert made.get_span_context().trace_state == theirs.get_span_context().trace_state
+    finished = collected.get_finished_spans()
+    assert len({str(span.attributes) for span in finished}) == len({str(span.links) for span in finished}) <= 1
+    assert len(finished) in (0, 2)

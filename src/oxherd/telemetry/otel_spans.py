@@ -7,27 +7,26 @@ limits, locks. Where a processor listens to the begin, the SDK's own are made in
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
 
 # Their begin does nothing.
 _HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-_NOT_SAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+# W3C Trace Context, level 2: whether it is sampled, and whether its id is random.
+_SAMPLED, _RANDOM = 1, 2
+_FLAGS: Final = tuple(map(TraceFlags, range(4)))
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
-# Of the description of a ParentBased sampler, whose form OpenTelemetry specifies.
-_AS_PARENT: Final = ",remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
 
 
 class Spans:
@@ -40,18 +39,21 @@ class Spans:
         self._as_parent = _decides_as_parent(tracer.sampler)
         self._span_id = tracer.id_generator.generate_span_id
         self._trace_id = tracer.id_generator.generate_trace_id
+        # Neither is in every version of the SDK.
+        self._random = _RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
+        self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         self._checked: object = None
         self._fit = False
 
     @property
     def fit(self) -> bool:
-        """Whether nobody listens to the begin of a span; processors may be added at any time."""
+        """Whether nobody listens to the begin of a span, nor has switched the tracer off; both may change any time."""
         processors = getattr(self.tracer.span_processor, "_span_processors", None)
         if processors is not self._checked:
             self._checked = processors
             known = cast("tuple[Any, ...]", processors) if isinstance(processors, tuple) else (None,)
             self._fit = all(_start_of(each) in _HEAR_ENDS for each in known)
-        return self._fit
+        return self._fit and self._is_enabled()
 
     def start(
         self,
@@ -65,15 +67,16 @@ class Spans:
         """Begin a consumer's span, in the trace of `parent`; may raise what the sampler does."""
         if parent is not None and self._as_parent:
             # What the sampler would answer, which takes it as long as all the rest.
-            sampled = recorded = parent.trace_flags & TraceFlags.SAMPLED
-            trace_id, state = parent.trace_id, parent.trace_state
+            flags = parent.trace_flags & (_SAMPLED | _RANDOM)
+            trace_id, recorded, state = parent.trace_id, flags & _SAMPLED, parent.trace_state
         else:
             trace_id = self._trace_id() if parent is None else parent.trace_id
+            flags = self._random if parent is None else parent.trace_flags & _RANDOM
             result = self._sampler.should_sample(within, trace_id, name, _CONSUMER, attributes, links)
-            sampled, recorded = result.decision.is_sampled(), result.decision.is_recording()
+            recorded, state = result.decision.is_recording(), result.trace_state
+            flags |= _SAMPLED if result.decision.is_sampled() else 0
             attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-            state = result.trace_state
-        at = SpanContext(trace_id, self._span_id(), False, _SAMPLED if sampled else _NOT_SAMPLED, state)
+        at = SpanContext(trace_id, self._span_id(), False, _FLAGS[flags], state)
         return EventSpan(self, name, at, parent, dict(attributes), links, began) if recorded else NonRecordingSpan(at)
 
 
@@ -152,10 +155,12 @@ class EventSpan(Span):
         )  # fmt: skip
 
 
-def _decides_as_parent(sampler: Sampler) -> bool:
+def _decides_as_parent(sampler: object) -> bool:
     """Whether a sampler decides for a child of a remote span as was decided for that, whatever else it is told."""
-    own = isinstance(sampler, ParentBased) and type(sampler).should_sample is ParentBased.should_sample
-    return own and _AS_PARENT in sampler.get_description()
+    if not isinstance(sampler, ParentBased) or type(sampler).should_sample is not ParentBased.should_sample:
+        return False
+    known = [getattr(sampler, name, None) for name in ("_remote_parent_sampled", "_remote_parent_not_sampled")]
+    return known == [ALWAYS_ON, ALWAYS_OFF]
 
 
 def _start_of(processor: object) -> Any:
