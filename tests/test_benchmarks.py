@@ -44,3 +44,20 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
     assert f"{total:,} events were counted in {len(samples)} runs; 0 failed." in report
     assert re.search(r"^\| oxherd, with its log \| [\d,]+ \| [\d,]+ \| [\d,]+ \|", report, re.MULTILINE)
     assert str(ROOT) not in report + json.dumps(results)
+
+
+def test_what_telemetry_takes_is_measured_with_every_event_of_each_case() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len({run["case"] for run in runs}) == len(runs) > 1
+    assert all(run["events"] == 300 and run["rate"] > 0 and run["cpu_us"] > 0 for run in runs)
+    assert done.stderr == ""

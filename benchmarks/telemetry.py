@@ -1,0 +1,156 @@
+"""`python -m benchmarks.telemetry`: what logs, metrics and traces take of an event, in turns on one server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, ParentBased, Sampler, TraceIdRatioBased
+from prometheus_client import CollectorRegistry
+
+from benchmarks.server import Server
+from oxherd import ContextFilter, Oxherd
+from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.handler import LineHandler
+from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.prometheus import Metrics
+
+_CONCURRENCY = 100
+
+
+class _Dropped(SpanExporter):
+    """Takes spans and does nothing: what an exporter costs is its own."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - the SDK's signature
+        return SpanExportResult.SUCCESS
+
+
+def _prometheus(herd: Oxherd) -> None:
+    Metrics(herd, CollectorRegistry())
+
+
+def _traces(herd: Oxherd, sampler: Sampler = DEFAULT_ON, meters: MeterProvider | None = None) -> None:
+    provider = TracerProvider(sampler=sampler)
+    # No span is dropped: each is made and handed over.
+    provider.add_span_processor(BatchSpanProcessor(_Dropped(), max_queue_size=1_000_000))
+    Traces(herd, provider, meters, metrics=meters is not None)
+
+
+def _both(herd: Oxherd) -> None:
+    _prometheus(herd)
+    _traces(herd)
+
+
+def _sampled(herd: Oxherd) -> None:
+    _prometheus(herd)
+    _traces(herd, ParentBased(TraceIdRatioBased(0.01)))
+
+
+def _all_otel(herd: Oxherd) -> None:
+    _traces(herd, meters=MeterProvider([InMemoryMetricReader()]))
+
+
+# The first is what the others are compared with.
+_CASES: dict[str, Callable[[Oxherd], None]] = {
+    "the log alone": lambda _: None,
+    "and Prometheus": _prometheus,
+    "and Prometheus, traces of 1 %": _sampled,
+    "and Prometheus, every trace": _both,
+    "and OpenTelemetry's metrics, every trace": _all_otel,
+}
+
+
+def main() -> None:
+    """Run every case in each round, and print the medians."""
+    parser = argparse.ArgumentParser("python -m benchmarks.telemetry", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=30_000, help="in each run")
+    parser.add_argument("--handler", type=float, default=0.0, metavar="US", help="microseconds that a handler computes")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each run instead of the table")
+    parser.add_argument("--case", choices=_CASES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.case is not None:
+        print(json.dumps(asyncio.run(_run(given.case, given.events, given.handler / 1e6))))
+        return
+    runs = [run for _ in range(given.rounds) for run in _round(given.events, given.handler, given.json)]
+    if not given.json:
+        _print_table(runs)
+
+
+def _round(events: int, handler: float, as_json: bool) -> list[dict[str, float | str]]:
+    runs: list[dict[str, float | str]] = []
+    for case in _CASES:
+        with Server() as server:
+            options = ["--case", case, "--events", str(events), "--handler", str(handler)]
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.telemetry", *options],
+                env=os.environ | {"OXHERD_URL": server.url},
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+        runs.append(json.loads(done.stdout))
+        said = done.stdout.decode().strip() if as_json else f"{runs[-1]['rate']:9,.0f} events/s  {case}"
+        print(said, flush=True)
+    return runs
+
+
+async def _run(case: str, events: int, compute_seconds: float) -> dict[str, float | str]:
+    herd = Oxherd()
+    _set_up_logging()
+    _CASES[case](herd)
+    ended, all_ended = 0, asyncio.Event()
+
+    async def handler(_: dict[str, int]) -> None:
+        nonlocal ended
+        until = time.perf_counter() + compute_seconds
+        while time.perf_counter() < until:
+            pass
+        ended += 1
+        if ended == events:
+            all_ended.set()
+
+    event = herd.event("noop", concurrency=_CONCURRENCY)(handler)
+    async with herd:
+        await event.emit_many([{"n": n} for n in range(events)])
+        began, cpu = time.perf_counter(), time.process_time()
+        await herd.start()
+        await all_ended.wait()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"case": case, "events": events, "rate": events / seconds, "cpu_us": 1e6 * cpu / events}
+
+
+def _set_up_logging() -> None:
+    handler = LineHandler(os.open(os.devnull, os.O_WRONLY))
+    handler.setFormatter(JSONFormatter())
+    handler.addFilter(ContextFilter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def _print_table(runs: list[dict[str, float | str]]) -> None:
+    print(f"\n{'':42}{'events/s':>9}{'µs an event':>13}{'of the first':>14}")
+    first = _median(runs, next(iter(_CASES)), "rate")
+    for case in _CASES:
+        rate = _median(runs, case, "rate")
+        print(f"{case:42}{rate:9,.0f}{_median(runs, case, 'cpu_us'):13.1f}{100 * rate / first:12.0f} %")
+
+
+def _median(runs: list[dict[str, float | str]], case: str, key: str) -> float:
+    return statistics.median(float(run[key]) for run in runs if run["case"] == case)
+
+
+if __name__ == "__main__":
+    main()
