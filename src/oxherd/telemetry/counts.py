@@ -67,7 +67,7 @@ class Totals:
 
 
 class Counts:
-    """Subscribes to the signals, from whatever threads they come. `loop` is the one that processes, once one does."""
+    """Takes the signals, from whatever threads they come. `loop` is the one that processes, once one does."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +84,8 @@ class Counts:
             LoopUnblocked: self._unblocked,
         }
 
-    def __call__(self, signal: Signal | EventsEmitted) -> None:
+    def take(self, signal: Signal | EventsEmitted) -> None:
+        """Count what a signal says."""
         # The two that come with each event first, and without another call: all the rest is rare.
         if type(signal) is EventEnded:
             milliseconds = signal.duration_ms
