@@ -1,6 +1,6 @@
 """Spans of events in a few microseconds each: recorded here, and given to the SDK's processors once they have ended.
 
-The SDK's own spans cost four times as much, most of it for what these do not have: a begin that processors hear of,
+The SDK's own spans cost five times as much, most of it for what these do not have: a begin that processors hear of,
 limits, locks. Where a processor listens to the begin, the SDK's own are made instead.
 """
 
