@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -113,11 +114,15 @@ class LocalSentinel:
         """
         successor = self.replica()
         wait_until(self._accepts_failover, seconds=timeout, what="a sentinel accepts a failover")
-        wait_until(lambda: self._follows(successor), seconds=timeout, what="the sentinels have failed over")
+        wait_until(
+            lambda: _holds(lambda: self._follows(successor)), seconds=timeout, what="the sentinels have failed over"
+        )
 
     def wait_stable(self, timeout: float = _SETTLE) -> None:
         """Return when all sentinels that answer agree, and the replica is in step with the primary."""
-        wait_until(self._stable, seconds=timeout, what="the sentinels agree on a primary with a replica")
+        wait_until(
+            lambda: _holds(self._stable), seconds=timeout, what="the sentinels agree on a primary with a replica"
+        )
 
     def _answering(self) -> list[Sentinel]:
         return [sentinel for sentinel in self.sentinels if sentinel.answering]
@@ -197,3 +202,14 @@ class LocalSentinel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    """Whether it holds; not yet, where the server that was asked has cut the connection.
+
+    A sentinel sends CLIENT KILL to a server that it reconfigures (Redis Sentinel's documentation).
+    """
+    try:
+        return condition()
+    except ConnectionError:
+        return False
