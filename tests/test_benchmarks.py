@@ -15,13 +15,9 @@ from tests.harness import environment
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the suite reads processor times from /proc")
-def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
+def _run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks", "--quick", "--no-plots", "--systems", "oxherd"),
-            *("--only", "drain,emit,latency", "--out", str(tmp_path)),
-        ],
+        [sys.executable, "-m", module, *options],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -30,6 +26,13 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the suite reads processor times from /proc")
+def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
+    only = ["--only", "drain,emit,latency", "--out", str(tmp_path)]
+    _run("benchmarks", "--quick", "--no-plots", "--systems", "oxherd", *only)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["failures"] == []
     samples = results["samples"]
@@ -47,16 +50,7 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
 
 
 def test_what_telemetry_takes_is_measured_with_every_event_of_each_case() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = _run("benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json")
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({run["case"] for run in runs}) == len(runs) > 1
     assert all(run["events"] == 300 and run["rate"] > 0 and run["cpu_us"] > 0 for run in runs)

@@ -316,7 +316,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
 from oxherd.telemetry.opentelemetry import Traces
-from oxherd.telemetry.otel_spans import spans_of
 
 herd = Oxherd(prefix=PREFIX)
 provider = TracerProvider()
