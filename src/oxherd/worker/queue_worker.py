@@ -243,6 +243,7 @@ class QueueWorker:
             following = await self._pipeline.process(running)
         finally:
             running.leave()
+            running.part()
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]

@@ -72,6 +72,7 @@ class Running:
         "stage",
         "suspects",
         "task",
+        "told_to_stop",
         "unwritten",
     )
 
@@ -93,6 +94,7 @@ class Running:
         self.shown: Any = None
         self.outcome: Outcome | None = None
         self.unwritten = False
+        self.told_to_stop = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -116,7 +118,14 @@ class Running:
             return
         if context.cancelled is None or isinstance(reason, LockLost):
             context.cancelled = reason
+        self.told_to_stop = isinstance(context.cancelled, Stopping)
         self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
+
+    def part(self) -> None:
+        """Let go of the context, which knows of this for its progress: neither has to wait for the garbage collector,
+        which would be busy with little else, and would keep payloads for longer than they are needed."""
+        if self.stage is not Stage.ABANDONED:  # its end may be still to be told
+            self.context = None
 
     def leave(self) -> None:
         """Give the place at the gate back, and its turn among the suspects, as far as they are held."""

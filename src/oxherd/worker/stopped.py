@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from oxherd.context import Stopping
 from oxherd.worker.outcome import Outcome
 from oxherd.worker.running import Running
 
@@ -56,7 +55,7 @@ def stopped(held: list[Running], *, stuck: bool, orphans: int) -> StopReport:
             report.requeued.append(event_id)
         elif running.outcome not in (None, Outcome.LOST):
             report.drained.append(event_id)
-        if running.context is not None and isinstance(running.context.cancelled, Stopping):
+        if running.told_to_stop:
             report.cancelled.append(event_id)
     return report
 

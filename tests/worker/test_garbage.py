@@ -1,0 +1,87 @@
+"""What an event leaves behind in a worker: nothing, so that the garbage collector has little to do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from oxherd import Context, Discard, Oxherd, Retry
+from oxherd.queue.job import Job
+from oxherd.telemetry.opentelemetry import Traces
+from oxherd.worker.running import Running
+from tests.harness import Records, until
+
+_OF_AN_EVENT = (Context, Job, Running)
+_EVENTS = 5
+
+
+async def returns(_: dict[str, Any], context: Context) -> None:
+    await context.progress(1)
+
+
+async def logs(payload: dict[str, Any], context: Context) -> None:
+    context.log.info("so it is")
+
+
+def in_a_thread(payload: dict[str, Any], context: Context) -> None:
+    context.progress_sync(1)
+
+
+async def raises(payload: dict[str, Any]) -> None:
+    try:
+        raise ValueError(payload)
+    except ValueError as error:
+        raise RuntimeError("further out") from error
+
+
+async def discards(_: dict[str, Any]) -> None:
+    raise Discard("of no use")
+
+
+async def takes_too_long(_: dict[str, Any]) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def collector_off() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("collector_off")
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    ("handler", "outcome"),
+    [
+        (returns, "completed"),
+        (logs, "completed"),
+        (in_a_thread, "completed"),
+        (raises, "failed"),
+        (discards, "discarded"),
+        (takes_too_long, "timed_out"),
+    ],
+)
+async def test_an_event_that_has_ended_is_gone_without_the_garbage_collector(
+    local_herd: Oxherd, records: Records, handler: Callable[..., Any], outcome: str, traced: bool
+) -> None:
+    if traced:
+        Traces(local_herd, TracerProvider())
+    timeout = 0.1 if handler is takes_too_long else None
+    event = local_herd.event("gone", retry=Retry(attempts=2, delay=0.01), timeout=timeout)(handler)
+    async with local_herd:
+        await local_herd.start()
+        await event.emit_many([{"n": n} for n in range(_EVENTS)])
+        await records.wait("event.end", _EVENTS, outcome=outcome)
+        records.all.clear()  # a record of an error holds its frames
+        await until(lambda: not _left(), deadline=5)
+
+
+def _left() -> list[object]:
+    return [each for each in gc.get_objects() if isinstance(each, _OF_AN_EVENT)]
