@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakSet
 
@@ -52,6 +52,12 @@ class Cancelled:
 
 
 Reason = TimedOut | Stopping | LockLost | Cancelled
+
+
+class Placed(Protocol):
+    """Who knows the handler's own place in a trace."""
+
+    def trace(self) -> Trace | None: ...
 
 
 class Context:
@@ -107,7 +113,7 @@ class Context:
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
         self._scrubber: Scrubber | None = None
         self._onward: str | None = None
-        self._place: Callable[[], Trace | None] | None = None
+        self._place: Placed | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -155,13 +161,13 @@ class Context:
             self._log = _Bound(logger, bound_fields(self))
         return self._log
 
-    def within(self, place: Callable[[], Trace | None]) -> None:
+    def within(self, place: Placed) -> None:
         """Note who knows the handler's own place in a trace, which what it emits follows on."""
         self._place = place
 
     def carried(self) -> Carrier:
         """What it was emitted with, in the handler's own place."""
-        trace = None if self._place is None else self._place()
+        trace = None if self._place is None else self._place.trace()
         return self.carrier if trace is None else Carrier(self.carrier.caused_by, self.carrier.root, trace)
 
     def onward(self, trace: Trace | None) -> str:

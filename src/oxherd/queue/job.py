@@ -85,20 +85,26 @@ _parsed = lru_cache(maxsize=1024)(_parse)
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
     """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
-    if b'"tm"' not in raw:
-        return raw, ""
-    return _taken_out(raw) if len(raw) <= LONGEST_CACHED else _take_out(raw)
-
-
-def _take_out(raw: bytes) -> tuple[bytes, str]:
     found = _METADATA.search(raw)
     if found is None:
         return raw, ""
     return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), _text_of(found[1])
 
 
+def options_of(raw: bytes) -> tuple[JobOptions, str]:
+    """A job's options, and its telemetry metadata; never raises."""
+    if b'"tm"' not in raw:
+        return parse_options(raw), ""
+    return _known_together(raw) if len(raw) <= LONGEST_CACHED else _together(raw)
+
+
+def _together(raw: bytes) -> tuple[JobOptions, str]:
+    rest, metadata = without_metadata(raw)
+    return parse_options(rest), metadata
+
+
 # The events of a batch carry the same.
-_taken_out = lru_cache(maxsize=8)(_take_out)
+_known_together = lru_cache(maxsize=8)(_together)
 
 
 def _text_of(string: bytes) -> str:
@@ -193,13 +199,13 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except UnicodeDecodeError:
         text = _text(job_id)
         unusable = unusable or "its id is not UTF-8"
-    options_text, metadata = without_metadata(options or b"")
+    parsed, metadata = options_of(options or b"")
     return Job(
         text,
         token,
         _text(name or b""),
         data or b"",
-        parse_options(options_text),
+        parsed,
         emitted_ms if 0 <= emitted_ms <= _LATEST_MS else min(max(0, emitted_ms), _LATEST_MS),
         counts[0] or 0,
         counts[1] or 0,

@@ -91,7 +91,7 @@ class Traces:
         parent, links, within = _sender(context.carrier.trace, self._one_trace)
         began = time.time_ns()
         try:
-            spans = self._own_spans()
+            spans = self._spans or self._own_spans()
             if spans is not None and spans.fit:
                 span = spans.start(name, parent, within, attributes, links, began)
             else:

@@ -23,6 +23,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 _HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
 # W3C Trace Context, level 2: whether it is sampled, and whether its id is random.
 _SAMPLED, _RANDOM = 1, 2
+_KEPT: Final = _SAMPLED | _RANDOM
 _FLAGS: Final = tuple(map(TraceFlags, range(4)))
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
@@ -41,6 +42,7 @@ class Spans:
         self._trace_id = tracer.id_generator.generate_trace_id
         # Neither is in every version of the SDK.
         self._random = _RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
+        self.processor = tracer.span_processor
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         self._checked: object = None
         self._fit = False
@@ -48,7 +50,7 @@ class Spans:
     @property
     def fit(self) -> bool:
         """Whether nobody listens to the begin of a span, nor has switched the tracer off; both may change any time."""
-        processors = getattr(self.tracer.span_processor, "_span_processors", None)
+        processors = getattr(self.processor, "_span_processors", None)
         if processors is not self._checked:
             self._checked = processors
             known = cast("tuple[Any, ...]", processors) if isinstance(processors, tuple) else (None,)
@@ -67,17 +69,37 @@ class Spans:
         """Begin a consumer's span, in the trace of `parent`; may raise what the sampler does."""
         if parent is not None and self._as_parent:
             # What the sampler would answer, which takes it as long as all the rest.
-            flags = parent.trace_flags & (_SAMPLED | _RANDOM)
-            trace_id, recorded, state = parent.trace_id, flags & _SAMPLED, parent.trace_state
-        else:
-            trace_id = self._trace_id() if parent is None else parent.trace_id
-            flags = self._random if parent is None else parent.trace_flags & _RANDOM
-            result = self._sampler.should_sample(within, trace_id, name, _CONSUMER, attributes, links)
-            recorded, state = result.decision.is_recording(), result.trace_state
-            flags |= _SAMPLED if result.decision.is_sampled() else 0
-            attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        at = SpanContext(trace_id, self._span_id(), False, _FLAGS[flags], state)
-        return EventSpan(self, name, at, parent, dict(attributes), links, began) if recorded else NonRecordingSpan(at)
+            flags = parent.trace_flags
+            if not flags & _SAMPLED:
+                return _Unrecorded(parent, self._span_id())
+            state = parent.trace_state
+            at = SpanContext(parent.trace_id, self._span_id(), False, _FLAGS[flags & _KEPT], state)
+            return EventSpan(self, name, at, parent, dict(attributes), links, began)
+        trace_id = self._trace_id() if parent is None else parent.trace_id
+        flags = self._random if parent is None else parent.trace_flags & _RANDOM
+        result = self._sampler.should_sample(within, trace_id, name, _CONSUMER, attributes, links)
+        flags |= _SAMPLED if result.decision.is_sampled() else 0
+        at = SpanContext(trace_id, self._span_id(), False, _FLAGS[flags], result.trace_state)
+        if not result.decision.is_recording():
+            return NonRecordingSpan(at)
+        attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
+        return EventSpan(self, name, at, parent, dict(attributes), links, began)
+
+
+class _Unrecorded(NonRecordingSpan):
+    """A child of a span that is not recorded, nor is this one: few ask for its own place."""
+
+    def __init__(self, parent: SpanContext, span_id: int) -> None:
+        self._parent = parent
+        self._span_id = span_id
+
+    def get_span_context(self) -> SpanContext:
+        parent = self._parent
+        flags = _FLAGS[parent.trace_flags & _KEPT]
+        return SpanContext(parent.trace_id, self._span_id, False, flags, parent.trace_state)
+
+    def __repr__(self) -> str:
+        return f"NonRecordingSpan({self.get_span_context()!r})"
 
 
 class EventSpan(Span):
@@ -147,7 +169,7 @@ class EventSpan(Span):
         attributes: Any = self._attributes
         if len(attributes) > _MOST_ATTRIBUTES:
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
-        spans.tracer.span_processor.on_end(
+        spans.processor.on_end(
             ReadableSpan(
                 self._name, self._context, self._parent, spans.tracer.resource, attributes, self._events, self._links,
                 _CONSUMER, None, self._status, self._began, end_time or time.time_ns(), spans.scope,

@@ -10,6 +10,7 @@ from oxherd.declaration import Declaration, Handler
 from oxherd.sanitize import Sanitizer
 from oxherd.worker.executors import Executor, executor_for
 from oxherd.worker.gate import Gate
+from oxherd.worker.running import Call
 
 
 @dataclass(slots=True)
@@ -20,11 +21,13 @@ class Processed:
     handler: Handler
     sanitizer: Sanitizer[Any]
     executor: Executor = field(init=False)
+    call: Call = field(init=False)  # the executor's
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
         self.gate = Gate(self.declaration.concurrency)
         self.executor = executor_for(self.declaration, self.handler)
+        self.call = self.executor.call
 
 
 class Events:

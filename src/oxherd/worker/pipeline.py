@@ -90,6 +90,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._route = route
         self._suspects = suspects
+        self._report = self._progress  # bound once for all events
 
     async def process(self, running: Running) -> Fetched | Unsettled:
         """From a fetched job to its settled outcome; answers the job that follows, if one was begun.
@@ -135,8 +136,10 @@ class Pipeline:
         assert context is not None  # noqa: S101 - it began
         running.outcome = became
         carrier = context.carrier
-        end = (context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error)
-        ended = EventEnded(*end, carrier.caused_by, carrier.root)
+        ended = EventEnded(
+            context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error,
+            carrier.caused_by, carrier.root,
+        )  # fmt: skip
         self._signals.emit(ended)
         if running.handling is not None:
             running.handling.end(ended)
@@ -283,14 +286,19 @@ class Pipeline:
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         context.withheld = (running.data, shown.json, declaration.payload.field_names)
-        began = (declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms)
-        self._signals.emit(EventBegan(*began, context.carrier.caused_by, context.carrier.root))
+        carrier = context.carrier
+        self._signals.emit(
+            EventBegan(
+                declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms,
+                carrier.caused_by, carrier.root,
+            )
+        )  # fmt: skip
         running.began = time.perf_counter()
         if self._signals.tracer is not None:
             handling = running.handling = self._signals.tracer.handling(context)
-            context.within(handling.trace)
+            context.within(handling)
             handling.enter()
-        run = await execute(running, processed.executor.call, payload, declaration.timeout)
+        run = await execute(running, processed.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST
         duration = running.finish()
@@ -324,7 +332,7 @@ class Pipeline:
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
-            report=partial(self._progress, running),
+            report=partial(self._report, running),
             loop=self._loop,
             carrier=read_carrier(job.metadata) if job.metadata else NOTHING,
         )

@@ -69,6 +69,7 @@ class QueueWorker:
         self._draining = False
         self._asked_before = 0  # by fetch loops that were begun anew since
         self._context_at_start = contextvars.copy_context()
+        self._on_end = self._ended  # bound once for all events
         name = queue.keys.queue
         self.faults = QueueFaults(name, signals)
         self._suspects = None if ordered else suspects
@@ -233,7 +234,7 @@ class QueueWorker:
         self._idle.clear()
         if self._draining:
             self._held_at_stop.append(running)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_end, context=self._context_at_start)
 
     async def _process(self, running: Running) -> None:
         if self._draining:
