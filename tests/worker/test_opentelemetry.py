@@ -28,11 +28,14 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from pydantic import BaseModel
 
 from oxherd import Context, Discard, EmitError, Keep, Mask, Oxherd, Retry
+from oxherd.carrier import Trace
 from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.otel_kinds import Kind
+from oxherd.telemetry.otel_places import sender_of, within
 from oxherd.telemetry.otel_spans import spans_of
 from tests.conformance.test_correlation import PARENT, add, options_of
 from tests.harness import Records, WorkerProcess, environment, until
@@ -315,7 +318,10 @@ import logging
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
+from oxherd.carrier import Trace
 from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.otel_kinds import Kind
+from oxherd.telemetry.otel_places import sender_of, within
 
 herd = Oxherd(prefix=PREFIX)
 provider = TracerProvider()
@@ -361,11 +367,14 @@ print(*set(found))
 """
 
 
+_OF_TRACES = ("opentelemetry", "otel_kinds", "otel_metrics", "otel_places")
+
+
 @pytest.mark.parametrize(
     ("modules", "by"),
     [
         ("oxherd, oxherd.cli.main, oxherd.worker.child", ""),
-        ("oxherd.telemetry.opentelemetry", "oxherd.telemetry.opentelemetry oxherd.telemetry.otel_metrics"),
+        ("oxherd.telemetry.opentelemetry", " ".join(f"oxherd.telemetry.{each}" for each in _OF_TRACES)),
     ],
 )
 def test_oxherd_imports_opentelemetry_for_traces_only(modules: str, by: str) -> None:
@@ -481,6 +490,10 @@ class Stubborn(ParentBased):
         return SamplingResult(Decision.DROP)
 
 
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
 @pytest.mark.parametrize("flags", [0, 1, 3], ids="flags={}".format)
 @pytest.mark.parametrize(
     "sampler",
@@ -504,13 +517,16 @@ def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, fl
     provider = TracerProvider(sampler=sampler)
     provider.add_span_processor(SimpleSpanProcessor(collected))
     tracer = provider.get_tracer("oxherd")
-    ours = spans_of(tracer, "")
+    ours = spans_of(tracer, one_trace=True, on_error=raise_it)
     assert ours is not None
-    parent = SpanContext(5, 6, True, TraceFlags(flags), TraceState([("a", "b")]))
-    within = trace.set_span_in_context(NonRecordingSpan(parent), OtelContext())
-    links, attributes = (Link(parent),), {"messaging.system": "bullmq"}
-    made = ours.start("process x", parent, within, attributes, links, 7)
-    theirs = tracer.start_span("process x", within, SpanKind.CONSUMER, attributes, links, start_time=7)
+    place = Trace(f"00-{5:032x}-{6:016x}-{flags:02x}", "a=b")
+    sender = sender_of(place)
+    assert sender.context == SpanContext(5, 6, True, TraceFlags(flags), TraceState([("a", "b")]))
+    kind = Kind("process", "x")
+    made = ours.start(kind, place, 7)
+    theirs = tracer.start_span(
+        kind.name, within(sender.context), SpanKind.CONSUMER, kind.attributes, sender.links, start_time=7
+    )
     recorded = made.is_recording()
     assert recorded == theirs.is_recording()
     for span in (made, theirs):

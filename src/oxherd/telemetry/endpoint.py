@@ -114,6 +114,8 @@ class _Server(ThreadingHTTPServer):
 class _Request(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = _SECONDS
+    # Head and body go together: a process that ends in between would send the one without the other.
+    wbufsize = -1
 
     def handle(self) -> None:
         head = self._read_head()

@@ -7,39 +7,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oxherd.app import Oxherd
-from oxherd.carrier import Trace, read_trace
+from oxherd.carrier import Trace
 from oxherd.context import Context as EventContext
 from oxherd.context import current
 from oxherd.errors import ConfigError, OxherdError
-from oxherd.signals import EventEnded
+from oxherd.signals import EventEnded, Handling
 
 try:
     from opentelemetry import context as otel
     from opentelemetry import trace
     from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceState
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+    from oxherd.telemetry.otel_kinds import SCHEMA, Kind, Kinds, describe
     from oxherd.telemetry.otel_metrics import Metrics
+    from oxherd.telemetry.otel_places import enter, sender_of, trace_of, within
 except ImportError:
     raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
 
 if TYPE_CHECKING:
     from oxherd.telemetry.otel_spans import Spans
 
-_SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
-_SYSTEM: Final = "bullmq"
-_EMPTY: Final = Context()
-# Under which a context has its span: `set_span_in_context` copies twice, and each event needs one.
-(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, _EMPTY)
 _LOOK_SECONDS: Final = 1.0
-# An attempt that is begun again as if nothing had been is no error.
-_WELL: Final = ("completed", "requeued")
 
 T = TypeVar("T")
 
@@ -68,63 +62,64 @@ class Traces:
         metrics: bool = True,
     ) -> None:
         self._provider = tracer_provider
-        self._tracer = trace.get_tracer("oxherd", tracer_provider=tracer_provider, schema_url=_SCHEMA)
+        self._tracer = trace.get_tracer("oxherd", tracer_provider=tracer_provider, schema_url=SCHEMA)
         self._spans: Spans | None = None
         self._look_at = 0.0
         self.on_error = herd.signals.on_error
         self._one_trace = one_trace
-        self._metrics = Metrics(meter_provider, _SCHEMA) if metrics else None
-        self._send = _Kinds("send")
-        self._process = _Kinds("process")
+        self._metrics = Metrics(meter_provider) if metrics else None
+        if self._metrics is not None:
+            herd.signals.subscribe(self._metrics.take)
+        self._send = Kinds("send")
+        self._process = Kinds("process")
         herd.signals.tracer = self
 
     def sending(self, event: str, ids: Sequence[str]) -> _Sending:
         """Begin the span of a send: one for all events that go together."""
-        name, attributes = self._send.of(event)
-        span = self.safely(lambda: self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes))
+        kind = self._send[event]
+        span = self.safely(
+            lambda: self._tracer.start_span(kind.name, kind=SpanKind.PRODUCER, attributes=kind.attributes)
+        )
         return _Sending(self, span or trace.INVALID_SPAN, event, ids)
 
-    def handling(self, context: EventContext) -> _Handling:
+    def handling(self, context: EventContext) -> Handling:
         """Begin the span of a handler's run."""
-        name, attributes = self._process.of(context.event)
-        # Not in the context of whoever has started the worker.
-        parent, links, within = _sender(context.carrier.trace, self._one_trace)
-        began = time.time_ns()
+        kind, place, began = self._process[context.event], context.carrier.trace, time.time_ns()
         try:
             spans = self._spans or self._own_spans()
             if spans is not None and spans.fit:
-                span = spans.start(name, parent, within, attributes, links, began)
-            else:
-                span = self._tracer.start_span(name, within, SpanKind.CONSUMER, attributes, links, start_time=began)
+                return spans.start(kind, place, began)
+            span = self._started(kind, place, began)
         except Exception as error:  # noqa: BLE001 - as `safely`
             self.on_error(error)
             span = trace.INVALID_SPAN
         return _Handling(self, span, began)
 
+    def _started(self, kind: Kind, place: Trace | None, began: int) -> Span:
+        """A span of the tracer's own; not in the context of whoever has started the worker."""
+        sender = None if place is None else sender_of(place)
+        parent = sender.context if sender is not None and self._one_trace else None
+        links = () if sender is None else sender.links
+        return self._tracer.start_span(
+            kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
+        )
+
     def _own_spans(self) -> Spans | None:
         """Ours, once there is an SDK behind the tracer: a global one may be set at any time."""
         if self._spans is None and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
-            self._spans = _spans_of(trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=_SCHEMA))
+            tracer = trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=SCHEMA)
+            self._spans = _spans_of(tracer, self._one_trace, self.on_error)
         return self._spans
 
     def going_on(self, place: Trace | None) -> _Current:
         """Around a handler in a process of its own, whose span is its worker's."""
-        span = _span_context(place)
-        return _Current(trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context())
+        return _Current(within(None if place is None else sender_of(place).context))
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Count what was sent, and what was not."""
         if self._metrics is not None:
             self._metrics.sent(event, count, failures)
-
-    def handled(self, ended: EventEnded, error: str | None) -> None:
-        """Count and time a handler's run."""
-        if self._metrics is not None:
-            try:
-                self._metrics.handled(ended, error)
-            except Exception as failure:  # noqa: BLE001 - as `safely`
-                self.on_error(failure)
 
     def safely(self, call: Callable[[], T]) -> T | None:
         """Call what may run samplers, processors and views of the user's: one that raises must not stop the queue."""
@@ -135,26 +130,6 @@ class Traces:
             return None
 
 
-class _Kinds:
-    """The names of one operation's spans, and what is on each of them."""
-
-    def __init__(self, operation: str) -> None:
-        self._operation = operation
-        self._known: dict[str, tuple[str, dict[str, str]]] = {}
-
-    def of(self, event: str) -> tuple[str, dict[str, str]]:
-        found = self._known.get(event)
-        if found is None:
-            attributes = {
-                "messaging.system": _SYSTEM,
-                "messaging.operation.name": self._operation,
-                "messaging.operation.type": self._operation,
-                "messaging.destination.name": event,
-            }
-            found = self._known[event] = (f"{self._operation} {event}", attributes)
-        return found
-
-
 class _Sending:
     """One send."""
 
@@ -163,7 +138,7 @@ class _Sending:
         self._span = span
         self._event = event
         self._ids = ids
-        self.trace = _trace_of(span)
+        self.trace = trace_of(span)
 
     def end(self, failures: Sequence[BaseException]) -> None:
         self._traces.sent(self._event, len(self._ids) - len(failures), failures)
@@ -198,38 +173,23 @@ class _Handling:
         self._began = began
 
     def trace(self) -> Trace | None:
-        return _trace_of(self._span)
+        return trace_of(self._span)
 
     def enter(self) -> None:
-        otel.attach(Context({_SPAN_KEY: self._span}))
+        enter(self._span)
 
-    def end(self, ended: EventEnded) -> None:
-        error = None
-        if ended.outcome not in _WELL:
-            error = ended.error.type if ended.error is not None else ended.outcome
-        self._traces.handled(ended, error)
+    def ended(self, ended: EventEnded) -> None:
         try:
             if self._span.is_recording():
-                self._describe(ended, error)
+                attributes: dict[str, Any] = {}
+                status = describe(attributes, ended)
+                if status is not None:
+                    self._span.set_status(status)
+                self._span.set_attributes(attributes)
             # The outcome's way to Redis is not the handler's time.
             self._span.end(self._began + round(ended.duration_ms * 1e6))
         except Exception as failure:  # noqa: BLE001 - as `Traces.safely`
             self._traces.on_error(failure)
-
-    def _describe(self, ended: EventEnded, error: str | None) -> None:
-        attributes: dict[str, Any] = {
-            "messaging.message.id": ended.event_id,
-            "oxherd.attempt": ended.attempt,
-            "oxherd.fence": ended.fence,
-            "oxherd.outcome": ended.outcome,
-        }
-        if ended.root is not None:
-            attributes["messaging.message.conversation_id"] = ended.root
-        if error is not None:
-            attributes["error.type"] = error
-            # The log's own: scrubbed. Not `record_exception`, which writes the message as it was.
-            self._span.set_status(Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None))
-        self._span.set_attributes(attributes)
 
 
 class _Current:
@@ -247,45 +207,11 @@ class _Current:
         otel.detach(self._token)
 
 
-def _spans_of(tracer: trace.Tracer) -> Spans | None:
+def _spans_of(tracer: trace.Tracer, one_trace: bool, on_error: Callable[[BaseException], None]) -> Spans | None:
     """Our own spans, where the tracer is the SDK's."""
     try:
         # Not at the top: the API alone may be installed, and an SDK may be another one inside than it was.
         from oxherd.telemetry.otel_spans import spans_of
     except ImportError:
         return None
-    return spans_of(tracer, _SCHEMA)
-
-
-_Sender = tuple[SpanContext | None, tuple[Link, ...], Context]
-
-
-# The events of a batch have the same.
-@lru_cache(maxsize=256)
-def _sender(place: Trace | None, one_trace: bool) -> _Sender:
-    """The parent of a handler's span, its links, and what it begins in."""
-    sender = _span_context(place)
-    if sender is None:
-        return None, (), _EMPTY
-    links = (Link(sender),)
-    if not one_trace:
-        return None, links, _EMPTY
-    return sender, links, trace.set_span_in_context(NonRecordingSpan(sender), _EMPTY)
-
-
-def _trace_of(span: Span) -> Trace | None:
-    """A span's place, as it goes along with events."""
-    at = span.get_span_context()
-    if not at.is_valid:
-        return None
-    state = at.trace_state
-    parent = f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags:02x}"
-    return read_trace(parent, state.to_header()) if state else Trace(parent)
-
-
-def _span_context(place: Trace | None) -> SpanContext | None:
-    if place is None:
-        return None
-    _, trace_id, span_id, flags = place.parent.split("-")
-    state = TraceState.from_header([place.state]) if place.state else None
-    return SpanContext(int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(flags, 16)), state)
+    return spans_of(tracer, one_trace=one_trace, on_error=on_error)

@@ -9,7 +9,8 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from oxherd.signals import EventEnded
+from oxherd.signals import EventEnded, Signal
+from oxherd.telemetry.otel_kinds import SCHEMA, error_of, measured
 
 # In seconds; the bounds that the semantic conventions advise.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -18,8 +19,8 @@ _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
 class Metrics:
     """What was sent and handled, by event and error."""
 
-    def __init__(self, provider: metrics.MeterProvider | None, schema: str) -> None:
-        meter = metrics.get_meter("oxherd", meter_provider=provider, schema_url=schema)
+    def __init__(self, provider: metrics.MeterProvider | None) -> None:
+        meter = metrics.get_meter("oxherd", meter_provider=provider, schema_url=SCHEMA)
         self._sent, self._handled = _Counts("send"), _Counts("process")
         meter.create_observable_counter(
             "messaging.client.sent.messages", [self._sent.observe], "{message}", "Events that were to be sent."
@@ -38,10 +39,11 @@ class Metrics:
         for error in failures:
             self._sent.add(event, type(error).__name__, 1)
 
-    def handled(self, ended: EventEnded, error: str | None) -> None:
-        """Note one run."""
-        attributes = self._handled.add(ended.event, error, 1)
-        self._duration.record(ended.duration_ms / 1000, attributes)
+    def take(self, signal: Signal) -> None:
+        """Note a run that has ended."""
+        if type(signal) is EventEnded:
+            attributes = self._handled.add(signal.event, error_of(signal), 1)
+            self._duration.record(signal.duration_ms / 1000, attributes)
 
 
 class _Counts:
@@ -57,7 +59,7 @@ class _Counts:
         with self._lock:
             found = self._counts.get((event, error))
             if found is None:
-                found = self._counts[event, error] = (self._attributes(event, error), [0])
+                found = self._counts[event, error] = (measured(self._operation, event, error), [0])
             found[1][0] += count
             return found[0]
 
@@ -65,11 +67,3 @@ class _Counts:
         """The numbers by now."""
         with self._lock:
             return [Observation(count[0], attributes) for attributes, count in self._counts.values()]
-
-    def _attributes(self, event: str, error: str | None) -> dict[str, str]:
-        attributes = {
-            "messaging.system": "bullmq",
-            "messaging.operation.name": self._operation,
-            "messaging.destination.name": event,
-        }
-        return attributes if error is None else attributes | {"error.type": error}

@@ -7,42 +7,56 @@ limits, locks. Where a processor listens to the begin, the SDK's own are made in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+)
 from opentelemetry.util.types import Attributes, AttributeValue
+
+from oxherd.carrier import Trace
+from oxherd.signals import EventEnded
+from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
+from oxherd.telemetry.otel_places import FLAGS, RANDOM, SAMPLED, enter, is_sampled, sender_of, trace_of, within
 
 # Their begin does nothing.
 _HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
-# W3C Trace Context, level 2: whether it is sampled, and whether its id is random.
-_SAMPLED, _RANDOM = 1, 2
-_KEPT: Final = _SAMPLED | _RANDOM
-_FLAGS: Final = tuple(map(TraceFlags, range(4)))
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
 
 
 class Spans:
-    """Makes spans for one tracer of the SDK."""
+    """Makes spans for one tracer of the SDK, each in the trace of its sender where `one_trace`.
 
-    def __init__(self, tracer: Tracer, scope: InstrumentationScope) -> None:
-        self.tracer = tracer
-        self.scope = scope
+    `on_error` is told what the user's own processors raise.
+    """
+
+    def __init__(self, tracer: Tracer, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> None:
+        self.one_trace = one_trace
+        self.on_error = on_error
+        self.resource = tracer.resource
+        self.processor = tracer.span_processor
+        self.scope = InstrumentationScope("oxherd", None, SCHEMA)
         self._sampler = tracer.sampler
-        self._as_parent = _decides_as_parent(tracer.sampler)
+        self._as_sender = one_trace and _decides_as_parent(tracer.sampler)
         self._span_id = tracer.id_generator.generate_span_id
         self._trace_id = tracer.id_generator.generate_trace_id
         # Neither is in every version of the SDK.
-        self._random = _RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
-        self.processor = tracer.span_processor
+        self._random = RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         self._checked: object = None
         self._fit = False
@@ -57,99 +71,130 @@ class Spans:
             self._fit = all(_start_of(each) in _HEAR_ENDS for each in known)
         return self._fit and self._is_enabled()
 
-    def start(
-        self,
-        name: str,
-        parent: SpanContext | None,
-        within: Context,
-        attributes: dict[str, Any],
-        links: Sequence[Link],
-        began: int,
-    ) -> Span:
-        """Begin a consumer's span, in the trace of `parent`; may raise what the sampler does."""
-        if parent is not None and self._as_parent:
-            # What the sampler would answer, which takes it as long as all the rest.
-            flags = parent.trace_flags
-            if not flags & _SAMPLED:
-                return _Unrecorded(parent, self._span_id())
-            state = parent.trace_state
-            at = SpanContext(parent.trace_id, self._span_id(), False, _FLAGS[flags & _KEPT], state)
-            return EventSpan(self, name, at, parent, dict(attributes), links, began)
+    def start(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
+        """Begin a consumer's span for what was sent at `place`; may raise what the sampler does."""
+        if place is None or not self._as_sender:
+            return self._sampled(kind, place, began)
+        # What the sampler would answer, which takes it as long as all the rest.
+        if is_sampled(place):
+            return EventSpan(self, kind, place, self._span_id(), began)
+        return UnrecordedSpan(place, self._span_id())
+
+    def _sampled(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
+        sender = None if place is None else sender_of(place)
+        parent = sender.context if sender is not None and self.one_trace else None
         trace_id = self._trace_id() if parent is None else parent.trace_id
-        flags = self._random if parent is None else parent.trace_flags & _RANDOM
-        result = self._sampler.should_sample(within, trace_id, name, _CONSUMER, attributes, links)
-        flags |= _SAMPLED if result.decision.is_sampled() else 0
-        at = SpanContext(trace_id, self._span_id(), False, _FLAGS[flags], result.trace_state)
+        flags = self._random if parent is None else parent.trace_flags & RANDOM
+        result = self._sampler.should_sample(
+            within(parent), trace_id, kind.name, _CONSUMER, kind.attributes, () if sender is None else sender.links
+        )
+        flags |= SAMPLED if result.decision.is_sampled() else 0
+        span_id = self._span_id()
+        at = SpanContext(trace_id, span_id, False, FLAGS[flags], result.trace_state)
         if not result.decision.is_recording():
-            return NonRecordingSpan(at)
+            return UnrecordedSpan(place, span_id, at)
         attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        return EventSpan(self, name, at, parent, dict(attributes), links, began)
+        return EventSpan(self, kind, place, span_id, began, at, dict(attributes))
 
 
-class _Unrecorded(NonRecordingSpan):
-    """A child of a span that is not recorded, nor is this one: few ask for its own place."""
+class UnrecordedSpan(NonRecordingSpan):
+    """A span that only says where it is, which few ask: the place is made up for those."""
 
-    def __init__(self, parent: SpanContext, span_id: int) -> None:
-        self._parent = parent
+    def __init__(self, place: Trace | None, span_id: int, context: SpanContext | None = None) -> None:
+        self._place = place
         self._span_id = span_id
+        self._at = context
 
     def get_span_context(self) -> SpanContext:
-        parent = self._parent
-        flags = _FLAGS[parent.trace_flags & _KEPT]
-        return SpanContext(parent.trace_id, self._span_id, False, flags, parent.trace_state)
+        if self._at is None:
+            assert self._place is not None  # noqa: S101 - it was made without a sampler
+            self._at = sender_of(self._place).child(self._span_id)
+        return self._at
 
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
 
+    enter = enter
+    trace = trace_of
+
+    def ended(self, ended: EventEnded) -> None:
+        """Nothing is recorded."""
+
+
+@dataclass(slots=True)
+class _Extra:
+    """What few handlers add to their span."""
+
+    events: list[Event] = field(default_factory=list[Event])
+    links: list[Link] = field(default_factory=list[Link])
+    name: str | None = None
+    status: Status = _UNSET
+
 
 class EventSpan(Span):
-    """A consumer's span; what a handler adds to it, as the current span, is kept as well."""
+    """A consumer's span, of a handler's run; what the handler adds to it, as the current span, is kept as well.
 
-    __slots__ = ("_attributes", "_began", "_context", "_events", "_links", "_name", "_parent", "_spans", "_status")
+    `context` and `attributes` are what a sampler has said; else the span is recorded as its sender's is.
+    """
+
+    __slots__ = ("_attributes", "_began", "_context", "_extra", "_kind", "_place", "_span_id", "_spans")
 
     def __init__(
         self,
         spans: Spans,
-        name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
-        attributes: dict[str, Any],
-        links: Sequence[Link],
+        kind: Kind,
+        place: Trace | None,
+        span_id: int,
         began: int,
+        context: SpanContext | None = None,
+        attributes: dict[str, Any] | None = None,
     ) -> None:
         self._spans: Spans | None = spans
-        self._name = name
-        self._context = context
-        self._parent = parent
-        self._attributes = attributes
-        self._links = links
+        self._kind = kind
+        self._place = place
+        self._span_id = span_id
         self._began = began
-        self._events: Sequence[Event] = ()
-        self._status = _UNSET
+        self._context = context
+        self._attributes = attributes
+        self._extra: _Extra | None = None
 
     def get_span_context(self) -> SpanContext:
+        if self._context is None:
+            assert self._place is not None  # noqa: S101 - as above
+            self._context = sender_of(self._place).child(self._span_id)
         return self._context
 
     def is_recording(self) -> bool:
         return self._spans is not None
 
+    enter = enter
+    trace = trace_of
+
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        if self._attributes is None:
+            self._attributes = self._kind.attributes.copy()
         self._attributes.update(attributes)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        self._attributes[key] = value
+        self.set_attributes({key: value})
+
+    @property
+    def _added(self) -> _Extra:
+        if self._extra is None:
+            self._extra = _Extra()
+        return self._extra
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        self._events = [*self._events, Event(name, attributes, timestamp or time.time_ns())]
+        self._added.events.append(Event(name, attributes, timestamp or time.time_ns()))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        self._links = [*self._links, Link(context, attributes)]
+        self._added.links.append(Link(context, attributes))
 
     def update_name(self, name: str) -> None:
-        self._name = name
+        self._added.name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self._status = status if isinstance(status, Status) else Status(status, description)
+        self._added.status = status if isinstance(status, Status) else Status(status, description)
 
     def record_exception(
         self,
@@ -162,17 +207,42 @@ class EventSpan(Span):
         of = {"exception.type": type(exception).__qualname__, **(attributes or {})}
         self.add_event("exception", of, timestamp)
 
+    def ended(self, ended: EventEnded) -> None:
+        """Say what became of the run, and end, where the handler has not done so itself; never raises."""
+        spans = self._spans
+        if spans is None:
+            return
+        try:
+            if self._attributes is None:
+                self._attributes = self._kind.whole.copy()
+            status = describe(self._attributes, ended)
+            if status is not None:
+                self._added.status = status
+            # The outcome's way to Redis is not the handler's time.
+            self.end(self._began + round(ended.duration_ms * 1e6))
+        except Exception as failure:  # noqa: BLE001 - of the user's own processors
+            spans.on_error(failure)
+
     def end(self, end_time: int | None = None) -> None:
         spans, self._spans = self._spans, None
         if spans is None:
             return
-        attributes: Any = self._attributes
+        kind, extra = self._kind, self._extra
+        attributes: Any = kind.attributes if self._attributes is None else self._attributes
         if len(attributes) > _MOST_ATTRIBUTES:
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
+        sender = None if self._place is None else sender_of(self._place)
+        parent = sender.context if sender is not None and spans.one_trace else None
+        links = () if sender is None else sender.links
+        name, events, status = kind.name, (), _UNSET
+        if extra is not None:
+            name, events, status = extra.name or name, extra.events, extra.status
+            links = (*links, *extra.links)
+        at = self.get_span_context()
         spans.processor.on_end(
             ReadableSpan(
-                self._name, self._context, self._parent, spans.tracer.resource, attributes, self._events, self._links,
-                _CONSUMER, None, self._status, self._began, end_time or time.time_ns(), spans.scope,
+                name, at, parent, spans.resource, attributes, events, links, _CONSUMER, None, status, self._began,
+                end_time or time.time_ns(), spans.scope,
             )
         )  # fmt: skip
 
@@ -189,8 +259,6 @@ def _start_of(processor: object) -> Any:
     return getattr(cast("type[Any]", type(processor)), "on_start", None)
 
 
-def spans_of(tracer: object, schema: str) -> Spans | None:
+def spans_of(tracer: object, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> Spans | None:
     """How to make spans for a tracer; None where it is not the SDK's own, or makes none."""
-    if type(tracer) is not Tracer:
-        return None
-    return Spans(tracer, InstrumentationScope("oxherd", None, schema))
+    return Spans(tracer, one_trace=one_trace, on_error=on_error) if type(tracer) is Tracer else None

@@ -142,7 +142,7 @@ class Pipeline:
         )  # fmt: skip
         self._signals.emit(ended)
         if running.handling is not None:
-            running.handling.end(ended)
+            running.handling.ended(ended)
 
     # -- before the handler
 

@@ -1,0 +1,76 @@
+"""What spans and metrics say of events, by OpenTelemetry's semantic conventions for messaging, version 1.44."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from opentelemetry.trace import Status, StatusCode
+
+from oxherd.signals import EventEnded
+
+SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
+_SYSTEM: Final = "bullmq"
+# An attempt that is begun again as if nothing had been is no error.
+_WELL: Final = ("completed", "requeued")
+
+
+class Kind:
+    """The spans of one operation with one event: their name, and the attributes that they begin with.
+
+    `whole` has those of a run's end as well, without their values: to copy it costs less than to add them.
+    """
+
+    def __init__(self, operation: str, event: str) -> None:
+        self.name = f"{operation} {event}"
+        self.attributes: dict[str, Any] = {
+            "messaging.system": _SYSTEM,
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation,
+            "messaging.destination.name": event,
+        }
+        ends = ("messaging.message.id", "oxherd.attempt", "oxherd.fence", "oxherd.outcome")
+        self.whole = self.attributes | dict.fromkeys(ends)
+
+
+class Kinds(dict[str, Kind]):
+    """The kinds of one operation, by event."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+
+    def __missing__(self, event: str) -> Kind:
+        kind = self[event] = Kind(self._operation, event)
+        return kind
+
+
+def error_of(ended: EventEnded) -> str | None:
+    """The type of the error that a run ended with, or its outcome where that is none of well-doing."""
+    if ended.outcome in _WELL:
+        return None
+    return ended.error.type if ended.error is not None else ended.outcome
+
+
+def describe(attributes: dict[str, Any], ended: EventEnded) -> Status | None:
+    """Add to a span's attributes what became of the run; the status, where that was an error."""
+    attributes["messaging.message.id"] = ended.event_id
+    attributes["oxherd.attempt"] = ended.attempt
+    attributes["oxherd.fence"] = ended.fence
+    attributes["oxherd.outcome"] = ended.outcome
+    if ended.root is not None:
+        attributes["messaging.message.conversation_id"] = ended.root
+    error = error_of(ended)
+    if error is None:
+        return None
+    attributes["error.type"] = error
+    # The log's own: scrubbed. Not `record_exception`, which writes the message as it was.
+    return Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None)
+
+
+def measured(operation: str, event: str, error: str | None) -> dict[str, str]:
+    """The attributes under which an event is counted and timed."""
+    attributes = {
+        "messaging.system": _SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.destination.name": event,
+    }
+    return attributes if error is None else attributes | {"error.type": error}
