@@ -28,6 +28,11 @@ _OWN = re.compile(
     r'\{(?:"traceparent":"(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})")?'
     rf'(?:(?:(?<=\{{)|,)"oxherd\.caused_by":"({_UUID.pattern})","oxherd\.root":"({_UUID.pattern})")?\}}'
 )
+# The same as it is written among a job's options: a string of JSON, in bytes.
+WRITTEN = (
+    rb'"\{\\"traceparent\\":\\"(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})\\"'
+    rb'(?:,\\"oxherd\.caused_by\\":\\"(%(uuid)b)\\",\\"oxherd\.root\\":\\"(%(uuid)b)\\")?\}"'
+) % {b"uuid": _UUID.pattern.encode()}
 _MOST_MEMBERS, _LONGEST_STATE = 32, 512
 _MEMBER = re.compile(
     r"(?:[a-z0-9][-a-z0-9_*/]{0,255}|[a-z0-9][-a-z0-9_*/]{0,240}@[a-z][-a-z0-9_*/]{0,13})"
@@ -63,6 +68,7 @@ class Carrier(NamedTuple):
 
 
 NOTHING = Carrier()
+_made = cast("Any", tuple).__new__
 
 
 def read(text: str) -> Carrier:
@@ -89,6 +95,15 @@ def _read(text: str) -> Carrier:
     if not (_is_uuid(caused_by) and _is_uuid(root)):
         caused_by = root = None
     return Carrier(caused_by, root, trace)
+
+
+def of_written(parent: bytes, caused_by: bytes | None, root: bytes | None) -> Carrier:
+    """What the groups of WRITTEN say."""
+    # As the classes would make them, in a third of the time: each event of a traced application has its own.
+    trace = _made(Trace, (parent.decode(), ""))
+    if caused_by is None or root is None:
+        return _made(Carrier, (None, None, trace))
+    return Carrier(caused_by.decode(), root.decode(), trace)
 
 
 def read_trace(parent: object, state: object = "") -> Trace | None:

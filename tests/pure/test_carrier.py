@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxherd.carrier import Carrier, Trace, read
-from oxherd.queue.job import parse_options, without_metadata
+from oxherd.queue.job import options_of, parse_options, without_metadata
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FIRST, SECOND = "0198a0f0-0000-7000-8000-000000000001", "0198a0f0-0000-7000-8000-000000000002"
@@ -126,3 +126,6 @@ def test_the_quick_way_of_reading_says_what_the_other_says(
         at = data.draw(st.integers(0, len(text) - 1))
         text = text[:at] + data.draw(st.sampled_from('0fg"{},: \\') | st.just(text[at])) + text[at + 1 :]
     assert read(text) == read(f"{text} ")
+    for options in ({"attempts": 3, "tm": text}, {"tm": text, "attempts": 3}):
+        raw = json.dumps(options, separators=(",", ":")).encode()
+        assert options_of(raw) == (parse_options(without_metadata(raw)[0]), read(text))

@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic_core import from_json
 
+from oxherd.carrier import NOTHING, WRITTEN, Carrier, of_written, read
 from oxherd.policy import number
 
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -23,6 +24,8 @@ LONGEST_CACHED = 4096
 # The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so; its letters are
 # looked for first, which is quick.
 _METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm")\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+# The same where it is as our own programs write it: most jobs of a traced application bring one of their own.
+_OWN_METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm"):(%s)' % WRITTEN)
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -86,25 +89,39 @@ _parsed = lru_cache(maxsize=1024)(_parse)
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
     """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
     found = _METADATA.search(raw)
-    if found is None:
-        return raw, ""
-    return b'%s""%s' % (raw[: found.start(1)], raw[found.end(1) :]), _text_of(found[1])
+    return (raw, "") if found is None else (_without(raw, found), _text_of(found[1]))
 
 
-def options_of(raw: bytes) -> tuple[JobOptions, str]:
-    """A job's options, and its telemetry metadata; never raises."""
+def _without(raw: bytes, found: re.Match[bytes]) -> bytes:
+    first, last = found.span(1)
+    return raw[:first] + b'""' + raw[last:]
+
+
+# The events of a batch carry the same; where each has its own, an LRU cache would take as long as to read them.
+_together: dict[bytes, tuple[JobOptions, Carrier]] = {}
+_MOST_TOGETHER = 8
+
+
+def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
+    """A job's options, and what it carries of the events before it; never raises."""
     if b'"tm"' not in raw:
-        return parse_options(raw), ""
-    return _known_together(raw) if len(raw) <= LONGEST_CACHED else _together(raw)
+        return parse_options(raw), NOTHING
+    known = _together.get(raw)
+    if known is None:
+        known = _read_together(raw)
+        if len(raw) <= LONGEST_CACHED:
+            if len(_together) >= _MOST_TOGETHER:
+                _together.clear()
+            _together[raw] = known
+    return known
 
 
-def _together(raw: bytes) -> tuple[JobOptions, str]:
+def _read_together(raw: bytes) -> tuple[JobOptions, Carrier]:
+    own = _OWN_METADATA.search(raw)
+    if own is not None:
+        return parse_options(_without(raw, own)), of_written(own[2], own[3], own[4])
     rest, metadata = without_metadata(raw)
-    return parse_options(rest), metadata
-
-
-# The events of a batch carry the same.
-_known_together = lru_cache(maxsize=8)(_together)
+    return parse_options(rest), read(metadata)
 
 
 def _text_of(string: bytes) -> str:
@@ -122,6 +139,7 @@ class Job:
     """One job, begun: its fields as Redis had them, and the token that holds its lock.
 
     `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
+    `written_options` are its options with all that it carries.
     """
 
     id: str
@@ -139,7 +157,8 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
-    metadata: str = ""
+    carrier: Carrier = NOTHING
+    written_options: bytes = b""
 
     @property
     def due_ms(self) -> int:
@@ -199,7 +218,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except UnicodeDecodeError:
         text = _text(job_id)
         unusable = unusable or "its id is not UTF-8"
-    parsed, metadata = options_of(options or b"")
+    parsed, carrier = options_of(options or b"")
     return Job(
         text,
         token,
@@ -216,7 +235,8 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         unusable or damage,
         unusable is not None,
         job_id,
-        metadata,
+        carrier,
+        options or b"",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry import context as otel
@@ -40,12 +39,12 @@ class Sender:
     __slots__ = ("_flags", "_state", "_trace_id", "context", "links")
 
     def __init__(self, place: Trace) -> None:
-        _, trace_id, span_id, flags = place.parent.split("-")
-        self._trace_id = int(trace_id, 16)
-        known = int(flags, 16)
+        parent = place.parent
+        self._trace_id = int(parent[3:35], 16)
+        known = int(parent[53:], 16)
         self._flags = FLAGS[known & (SAMPLED | RANDOM)]
         self._state = TraceState.from_header([place.state]) if place.state else _NO_STATE
-        self.context = _of(self._trace_id, int(span_id, 16), True, FLAGS[known], self._state)
+        self.context = _of(self._trace_id, int(parent[36:52], 16), True, FLAGS[known], self._state)
         self.links = (Link(self.context),)
 
     def child(self, span_id: int) -> SpanContext:
@@ -53,8 +52,19 @@ class Sender:
         return _of(self._trace_id, span_id, False, self._flags, self._state)
 
 
-# The events of a batch have the same.
-sender_of = lru_cache(maxsize=256)(Sender)
+# The events of a batch have the same; where each has its own, an LRU cache would take as long as to make them.
+_known_senders: dict[Trace, Sender] = {}
+_MOST_SENDERS: Final = 64
+
+
+def sender_of(place: Trace) -> Sender:
+    """The sender at a place."""
+    known = _known_senders.get(place)
+    if known is None:
+        if len(_known_senders) >= _MOST_SENDERS:
+            _known_senders.clear()
+        known = _known_senders[place] = Sender(place)
+    return known
 
 
 def is_sampled(place: Trace) -> bool:

@@ -12,14 +12,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from oxherd.carrier import NOTHING
-from oxherd.carrier import read as read_carrier
 from oxherd.context import Context, LockLost
 from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import Job, NewJob, event_id_text
+from oxherd.queue.job import Job, NewJob, event_id_text, without_metadata
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
@@ -202,8 +200,9 @@ class Pipeline:
         """Hand a tick to the shard of its key, where it takes its place among that key's events."""
         job, declaration = running.job, processed.declaration
         event_id = event_id_text(self._queue.keys.queue, job.id)
-        options = declaration.options
-        new = NewJob(event_id, declaration.name, job.data, options, once_ms=declaration.once_ms, metadata=job.metadata)
+        _, metadata = without_metadata(job.written_options)
+        options, once_ms = declaration.options, declaration.once_ms
+        new = NewJob(event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
         async def hand_over() -> None:
             await route(payload).add(new, deadline=time.monotonic())
@@ -334,7 +333,7 @@ class Pipeline:
             emitted_ms=job.timestamp_ms,
             report=partial(self._report, running),
             loop=self._loop,
-            carrier=read_carrier(job.metadata) if job.metadata else NOTHING,
+            carrier=job.carrier,
         )
 
     async def _progress(self, running: Running, value: Any) -> None:
