@@ -58,6 +58,8 @@ def describe(attributes: dict[str, Any], ended: EventEnded) -> Status | None:
     attributes["oxherd.outcome"] = ended.outcome
     if ended.root is not None:
         attributes["messaging.message.conversation_id"] = ended.root
+    if ended.outcome == "completed":  # before a call: it is nearly all of them
+        return None
     error = error_of(ended)
     if error is None:
         return None

@@ -231,14 +231,18 @@ class EventSpan(Span):
         attributes: Any = kind.attributes if self._attributes is None else self._attributes
         if len(attributes) > _MOST_ATTRIBUTES:
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
-        sender = None if self._place is None else sender_of(self._place)
-        parent = sender.context if sender is not None and spans.one_trace else None
-        links = () if sender is None else sender.links
+        parent, links, at = None, (), self._context
+        if self._place is not None:
+            sender = sender_of(self._place)
+            links = sender.links
+            if spans.one_trace:
+                parent = sender.context
+            if at is None:
+                at = self._context = sender.child(self._span_id)
         name, events, status = kind.name, (), _UNSET
         if extra is not None:
             name, events, status = extra.name or name, extra.events, extra.status
             links = (*links, *extra.links)
-        at = self.get_span_context()
         spans.processor.on_end(
             ReadableSpan(
                 name, at, parent, spans.resource, attributes, events, links, _CONSUMER, None, status, self._began,
