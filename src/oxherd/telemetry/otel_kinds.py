@@ -44,7 +44,7 @@ class Kinds(dict[str, Kind]):
 
 
 def error_of(ended: EventEnded) -> str | None:
-    """The type of the error that a run ended with, or its outcome where that is none of well-doing."""
+    """The type of the error that a run ended with, else its outcome; None where it ended well."""
     if ended.outcome in _WELL:
         return None
     return ended.error.type if ended.error is not None else ended.outcome
