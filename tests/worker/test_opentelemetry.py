@@ -538,3 +538,25 @@ def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, fl
     finished = collected.get_finished_spans()
     assert len({str(span.attributes) for span in finished}) == len({str(span.links) for span in finished}) <= 1
     assert len(finished) in (0, 2)
+
+
+def test_what_is_added_to_a_span_that_has_ended_is_left_out() -> None:
+    collected = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(collected))
+    ours = spans_of(provider.get_tracer("oxherd"), one_trace=True, on_error=raise_it)
+    assert ours is not None
+    kind = Kind("process", "x")
+    span = ours.start(kind, Trace(f"00-{5:032x}-{6:016x}-01"), 7)
+    span.add_event("before")
+    span.end()
+    span.add_event("after")
+    span.set_attribute("after", 1)
+    span.add_link(span.get_span_context())
+    span.update_name("after")
+    span.set_status(StatusCode.ERROR)
+    span.end()
+    (finished,) = collected.get_finished_spans()
+    assert (finished.name, finished.status.status_code) == ("process x", StatusCode.UNSET)
+    assert ([each.name for each in finished.events], len(finished.links)) == (["before"], 1)
+    assert finished.attributes == kind.attributes

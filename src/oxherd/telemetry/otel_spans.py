@@ -170,7 +170,11 @@ class EventSpan(Span):
     enter = enter
     trace = trace_of
 
+    # What comes after the end is left out, as the SDK does it: the span may be with an exporter.
+
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        if self._spans is None:
+            return
         if self._attributes is None:
             self._attributes = self._kind.attributes.copy()
         self._attributes.update(attributes)
@@ -180,6 +184,8 @@ class EventSpan(Span):
 
     @property
     def _added(self) -> _Extra:
+        if self._spans is None:
+            return _Extra()
         if self._extra is None:
             self._extra = _Extra()
         return self._extra
@@ -228,7 +234,7 @@ class EventSpan(Span):
         if spans is None:
             return
         kind, extra = self._kind, self._extra
-        attributes: Any = kind.attributes if self._attributes is None else self._attributes
+        attributes: Any = kind.attributes.copy() if self._attributes is None else self._attributes
         if len(attributes) > _MOST_ATTRIBUTES:
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
         parent, links, at = None, (), self._context
