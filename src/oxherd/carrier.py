@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
@@ -73,12 +72,8 @@ _made = cast("Any", tuple).__new__
 
 def read(text: str) -> Carrier:
     """What a stored map says, as far as it can be understood; never raises."""
-    return _read(text) if text and len(text) <= _LONGEST else NOTHING
-
-
-# The events of a batch carry the same.
-@lru_cache(maxsize=8)
-def _read(text: str) -> Carrier:
+    if not text or len(text) > _LONGEST:
+        return NOTHING
     own = _OWN.fullmatch(text)
     if own is not None:
         parent, caused_by, root = own.groups()
