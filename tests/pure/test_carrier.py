@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxherd.carrier import Carrier, Trace, read
-from oxherd.queue.job import options_of, parse_options, without_metadata
+from oxherd.queue.options import options_of, parse_options, without_metadata
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FIRST, SECOND = "0198a0f0-0000-7000-8000-000000000001", "0198a0f0-0000-7000-8000-000000000002"
@@ -116,16 +116,32 @@ def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
     assert (metadata, parse_options(rest).raw, parse_options(rest).damaged) == ("", {"attempts": 3}, False)
 
 
+@given(st.lists(st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 9)), min_size=2))
+def test_jobs_that_differ_in_their_trace_only_have_each_their_own(places: list[tuple[int, int, int]]) -> None:
+    for trace, span, attempts in places:
+        parent = f"00-{trace:032x}-{span:016x}-01"
+        carrier = Carrier(trace=Trace(parent))
+        options = {"attempts": attempts, "tm": carrier.text(), "removeOnComplete": True}
+        parsed, found = options_of(json.dumps(options, separators=(",", ":")).encode())
+        assert (parsed.raw, found) == ({"attempts": attempts, "removeOnComplete": True}, carrier)
+
+
 @given(st.sampled_from([None, PARENT]), st.booleans(), st.data())
 def test_the_quick_way_of_reading_says_what_the_other_says(
     parent: str | None, caused: bool, data: st.DataObject
 ) -> None:
     text = Carrier(SECOND if caused else None, FIRST if caused else None, Trace(parent) if parent else None).text()
+    before = text
     if text:
         # One character changed: whoever reads it, it says the same as with a blank that only the slow way bears.
         at = data.draw(st.integers(0, len(text) - 1))
         text = text[:at] + data.draw(st.sampled_from('0fg"{},: \\') | st.just(text[at])) + text[at + 1 :]
     assert read(text) == read(f"{text} ")
-    for options in ({"attempts": 3, "tm": text}, {"tm": text, "attempts": 3}):
-        raw = json.dumps(options, separators=(",", ":")).encode()
+    for names in (("attempts", "tm"), ("tm", "attempts")):
+        # The one before has the same options and, mostly, a metadata of the same length.
+        last, raw = (
+            json.dumps({name: {"attempts": 3, "tm": each}[name] for name in names}, separators=(",", ":")).encode()
+            for each in (before, text)
+        )
+        options_of(last)
         assert options_of(raw) == (parse_options(without_metadata(raw)[0]), read(text))

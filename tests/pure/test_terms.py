@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from oxherd import Oxherd, Retry
-from oxherd.queue.job import Job, parse_options
+from oxherd.queue.job import Job
+from oxherd.queue.options import parse_options
 from oxherd.queue.queue import finish_options
 from oxherd.signals import ErrorInfo
 from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from oxherd import OxherdError
-from oxherd.queue.job import Job, parse_options
+from oxherd.queue.job import Job
+from oxherd.queue.options import parse_options
 from oxherd.queue.schedulers import packed_tick
 from oxherd.schedule.scheduler import next_tick_ms
 

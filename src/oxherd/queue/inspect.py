@@ -8,7 +8,7 @@ from typing import Any
 
 from oxherd.errors import ScheduleError
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import parse_options
+from oxherd.queue.options import parse_options
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import Client, ScriptError
 from oxherd.schedule.cron import Cron

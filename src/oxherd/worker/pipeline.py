@@ -17,7 +17,8 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import Job, NewJob, event_id_text, without_metadata
+from oxherd.queue.job import Job, NewJob, event_id_text
+from oxherd.queue.options import without_metadata
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import NOTHING, Fetched, Refusal
-from oxherd.queue.job import LONGEST_CACHED, Job
+from oxherd.queue.job import Job
+from oxherd.queue.options import LONGEST_CACHED
 from oxherd.queue.queue import BullQueue, finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
