@@ -46,7 +46,8 @@ def test_lines_are_aligned_whatever_the_attempt_and_the_words() -> None:
 
 def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
     fields: dict[str, Any] = {"outcome": "failed", "duration_ms": 2.0, "error": {"type": "ValueError", "message": "no"}}
-    plain, painted = line("event.end", **fields), line("event.end", colour=True, **fields)
+    ended = record("event.end", **fields)
+    plain, painted = (ConsoleFormatter(colour=colour).format(ended) for colour in (False, True))
     assert "\033" not in plain
     assert COLOUR.search(painted)
     assert COLOUR.sub("", painted) == plain
