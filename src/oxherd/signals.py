@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from oxherd.carrier import Trace
 from oxherd.context import Context
@@ -206,12 +206,13 @@ class Signals:
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self.on_error = on_error
-        self._subscribers: list[Callable[[Signal], None]] = []
+        self._subscribers: dict[type[Any], list[Callable[[Any], object]]] = {kind: [] for kind in get_args(Signal)}
         self._emit_subscribers: list[Callable[[EventsEmitted], None]] = []
 
-    def subscribe(self, subscriber: Callable[[Signal], None]) -> None:
-        """Call `subscriber` with every signal from now on, in the thread that sends it."""
-        self._subscribers.append(subscriber)
+    def subscribe(self, subscriber: Callable[[Any], object], *kinds: type[Any]) -> None:
+        """Call `subscriber` with every signal of those kinds, without any with all, in the thread that sends it."""
+        for kind in kinds or self._subscribers:
+            self._subscribers[kind].append(subscriber)
 
     def subscribe_to_emits(self, subscriber: Callable[[EventsEmitted], None]) -> None:
         """Call `subscriber` also with what is emitted, from now on, in the thread that emits; few want to know."""
@@ -227,7 +228,7 @@ class Signals:
 
     def emit(self, signal: Signal) -> None:
         """Send a signal; never raises."""
-        for subscriber in self._subscribers:
+        for subscriber in self._subscribers[type(signal)]:
             try:
                 subscriber(signal)
             except Exception as error:  # noqa: BLE001 - a broken exporter must not stop the queue

@@ -29,7 +29,7 @@ from oxherd.queue.inspect import server_facts, stored_keys
 from oxherd.schedule.cron import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.signals import EventEnded, Signal
+from oxherd.signals import EventEnded
 from oxherd.telemetry.console import ConsoleFormatter
 
 _LONGEST_SECONDS = 8.0
@@ -103,7 +103,7 @@ class _Demo:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._changed = asyncio.Event()
         self._slow_began = asyncio.Event()
-        self._herd.signals.subscribe(self._count)
+        self._herd.signals.subscribe(self._count, EventEnded)
         self._order = self._herd.event("order.placed", concurrency=20)(self._on_order)
         self._mail = self._herd.event("mail.send", retry=Retry(attempts=3, delay=0.2))(self._on_mail)
         self._card = self._herd.event("card.charge", retry=Retry(attempts=2, delay=0.1))(self._on_card)
@@ -204,10 +204,9 @@ class _Demo:
     def _title(self, text: str) -> None:
         self._console.print(f"\n[bold cyan]{text}[/bold cyan]")
 
-    def _count(self, signal: Signal) -> None:
-        if isinstance(signal, EventEnded):
-            self._outcomes[signal.event, signal.outcome] += 1
-            self._changed.set()
+    def _count(self, ended: EventEnded) -> None:
+        self._outcomes[ended.event, ended.outcome] += 1
+        self._changed.set()
 
     def _ended(self, *events: str) -> int:
         return sum(self._outcomes[event, outcome] for event in events for outcome in ("completed", "failed"))

@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from oxherd.signals import (
@@ -19,7 +21,7 @@ from oxherd.signals import (
     QueueFault,
     RedisFault,
     RedisRecovered,
-    Signal,
+    Signals,
     WorkerStarted,
 )
 
@@ -27,6 +29,8 @@ from oxherd.signals import (
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
+# So many begins are counted at once, and all ends by then.
+_TOGETHER = 128
 SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
 
 
@@ -74,8 +78,16 @@ class Counts:
         self._lock = threading.Lock()
         self._totals = Totals()
         self._events = self._totals.events
-        self._takers: dict[type[Any], Callable[[Any], None]] = {
-            EventsEmitted: self._emitted,
+        # Of all that are running at most, and as many together.
+        self._began: deque[tuple[str, float | None]] = deque()
+        self._ended: deque[EventEnded] = deque()
+
+    def follow(self, signals: Signals) -> None:
+        """Count what is said from now on."""
+        # The two that come with each event gather first.
+        signals.subscribe(self._begin, EventBegan)
+        signals.subscribe(self._ended.append, EventEnded)
+        takers: dict[type[Any], Callable[[Any], None]] = {
             QueueFault: self._queue_fault,
             RedisFault: self._redis_fault,
             RedisRecovered: self._recovered,
@@ -83,37 +95,44 @@ class Counts:
             LoopBlocked: self._blocked,
             LoopUnblocked: self._unblocked,
         }
+        for kind, taker in takers.items():
+            signals.subscribe(partial(self._take, taker), kind)
+        signals.subscribe_to_emits(partial(self._take, self._emitted))
 
-    def take(self, signal: Signal | EventsEmitted) -> None:
-        """Count what a signal says."""
-        # The two that come with each event first, and without another call: all the rest is rare.
-        if type(signal) is EventEnded:
-            milliseconds = signal.duration_ms
-            bucket = bisect_left(_BOUNDS_MS, milliseconds)
+    def _take(self, taker: Callable[[Any], None], signal: Any) -> None:
+        with self._lock:
+            taker(signal)
+
+    def _begin(self, signal: EventBegan) -> None:
+        # By two clocks: the producer's may be ahead.
+        lag_ms = time.time() * 1000 - signal.due_ms if signal.attempt == 1 else None
+        self._began.append((signal.event, lag_ms))
+        if len(self._began) >= _TOGETHER:
             with self._lock:
-                event = self._events[signal.event]
-                event.ended[signal.outcome] += 1
-                event.durations[bucket] += 1
-                event.duration_seconds += milliseconds / 1000
-        elif type(signal) is EventBegan:
-            # By two clocks: the producer's may be ahead.
-            milliseconds = time.time() * 1000 - signal.due_ms if signal.attempt == 1 else None
-            with self._lock:
-                event = self._events[signal.event]
-                event.begun += 1
-                if milliseconds is not None:
-                    event.lags[bisect_left(_BOUNDS_MS, milliseconds)] += 1
-                    if milliseconds > 0:
-                        event.lag_seconds += milliseconds / 1000
-        else:
-            taker = self._takers.get(type(signal))
-            if taker is not None:
-                with self._lock:
-                    taker(signal)
+                self._count()
+
+    def _count(self) -> None:
+        """Count what has gathered: in a loop of its own it takes a third of what it does in the midst of each event."""
+        # The ends first: whatever comes meanwhile, none is counted before its begin.
+        for _ in range(len(self._ended)):
+            ended = self._ended.popleft()
+            event = self._events[ended.event]
+            event.ended[ended.outcome] += 1
+            event.durations[bisect_left(_BOUNDS_MS, ended.duration_ms)] += 1
+            event.duration_seconds += ended.duration_ms / 1000
+        for _ in range(len(self._began)):
+            name, lag_ms = self._began.popleft()
+            event = self._events[name]
+            event.begun += 1
+            if lag_ms is not None:
+                event.lags[bisect_left(_BOUNDS_MS, lag_ms)] += 1
+                if lag_ms > 0:
+                    event.lag_seconds += lag_ms / 1000
 
     def read(self, copy: Callable[[Totals], Any]) -> Any:
         """What `copy` makes of the totals, none of which changes meanwhile."""
         with self._lock:
+            self._count()
             return copy(self._totals)
 
     def _emitted(self, signal: EventsEmitted) -> None:

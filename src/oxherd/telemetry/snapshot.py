@@ -50,8 +50,7 @@ class Observer:
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
         self._counts = Counts()
-        herd.signals.subscribe(self._counts.take)
-        herd.signals.subscribe_to_emits(self._counts.take)
+        self._counts.follow(herd.signals)
 
     def snapshot(self) -> Snapshot:
         """Everything; takes at most 1.5 seconds, since what Redis has not told by then is left out."""

@@ -17,7 +17,7 @@ from oxherd.event import Event
 from oxherd.policy import Keep, Retry
 from oxherd.queue.job import NewJob
 from oxherd.queue.keys import has_hash_tag
-from oxherd.signals import EventBegan, EventEnded, QueueFault, Signal
+from oxherd.signals import EventBegan, EventEnded, QueueFault
 from oxherd.testing.canaries import Planted
 from oxherd.testing.heard import Heard
 from oxherd.testing.instruments import Instruments
@@ -139,15 +139,12 @@ class _Reached:
 
     def __init__(self, event: Event[Any, Any], kinds: tuple[type[Any], ...]) -> None:
         self._event = event
-        self._kinds = kinds
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._ids: set[str | None] = set()
-        event.herd.signals.subscribe(self._note)
+        event.herd.signals.subscribe(self._note, *kinds)
 
-    def _note(self, signal: Signal) -> None:
-        if not isinstance(signal, EventBegan | EventEnded | QueueFault) or not isinstance(signal, self._kinds):
-            return
+    def _note(self, signal: EventBegan | EventEnded | QueueFault) -> None:
         retried = isinstance(signal, EventEnded) and signal.outcome == "retrying"
         other = isinstance(signal, QueueFault) and signal.source != "data"
         if not retried and not other:
