@@ -176,10 +176,6 @@ class Handling(Protocol):
         """Its place in the event's trace, asked for by few."""
         ...
 
-    def enter(self) -> None:
-        """What is done in the present context, which ends with the event, belongs to that place from now on."""
-        ...
-
     def ended(self, ended: EventEnded) -> None: ...
 
 
@@ -191,7 +187,8 @@ class Tracer(Protocol):
         ...
 
     def handling(self, context: Context) -> Handling:
-        """The handler is about to run, with that context."""
+        """The handler is about to run, with that context; what is done in the present one of contextvars, which ends
+        with the event, belongs to the handler's place from now on."""
         ...
 
     def going_on(self, place: Trace | None) -> AbstractContextManager[object]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 from opentelemetry import trace
@@ -19,24 +19,14 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_ON,
-    Decision,
     ParentBased,
-    Sampler,
-    SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import BaseModel
 
 from oxherd import Context, Discard, EmitError, Keep, Mask, Oxherd, Retry
-from oxherd.carrier import Trace
 from oxherd.telemetry.opentelemetry import Traces
-from oxherd.telemetry.otel_kinds import Kind
-from oxherd.telemetry.otel_places import sender_of, within
-from oxherd.telemetry.otel_spans import spans_of
 from tests.conformance.test_correlation import PARENT, add, options_of
 from tests.harness import Records, WorkerProcess, environment, until
 
@@ -319,6 +309,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
 from oxherd.carrier import Trace
+from oxherd.signals import EventEnded
 from oxherd.telemetry.opentelemetry import Traces
 from oxherd.telemetry.otel_kinds import Kind
 from oxherd.telemetry.otel_places import sender_of, within
@@ -475,88 +466,19 @@ async def test_the_sampler_decides_for_the_whole_story(local_herd: Oxherd, recor
     await until(lambda: len(exporter.get_finished_spans()) == 2 * ratio)
 
 
-class Against(Sampler):
-    """Decides otherwise than any other."""
+async def test_a_duration_has_an_example_in_a_trace(local_herd: Oxherd, spans: Collected, records: Records) -> None:
+    @local_herd.event("example.event")
+    async def event(_: int) -> None: ...
 
-    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, {"by": "us"}, TraceState([("of", "us")]))
-
-    def get_description(self) -> str:
-        return "AlwaysOnSampler"
-
-
-class Stubborn(ParentBased):
-    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
-        return SamplingResult(Decision.DROP)
-
-
-def raise_it(error: BaseException) -> None:
-    raise error
-
-
-@pytest.mark.parametrize("flags", [0, 1, 3], ids="flags={}".format)
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        DEFAULT_ON,
-        ALWAYS_ON,
-        ALWAYS_OFF,
-        ParentBased(ALWAYS_OFF),
-        ParentBased(TraceIdRatioBased(0.5)),
-        ParentBased(ALWAYS_ON, remote_parent_sampled=ALWAYS_OFF),
-        ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON),
-        ParentBased(ALWAYS_ON, remote_parent_not_sampled=Against()),
-        ParentBased(DEFAULT_ON, remote_parent_sampled=ALWAYS_OFF),
-        Against(),
-        Stubborn(ALWAYS_ON),
-    ],
-    ids=lambda sampler: f"{type(sampler).__name__}-{sampler.get_description()[:60]}",
-)
-def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, flags: int) -> None:
-    collected = InMemorySpanExporter()
-    provider = TracerProvider(sampler=sampler)
-    provider.add_span_processor(SimpleSpanProcessor(collected))
-    tracer = provider.get_tracer("oxherd")
-    ours = spans_of(tracer, one_trace=True, on_error=raise_it)
-    assert ours is not None
-    place = Trace(f"00-{5:032x}-{6:016x}-{flags:02x}", "a=b")
-    sender = sender_of(place)
-    assert sender.context == SpanContext(5, 6, True, TraceFlags(flags), TraceState([("a", "b")]))
-    kind = Kind("process", "x")
-    made = ours.start(kind, place, 7)
-    theirs = tracer.start_span(
-        kind.name, within(sender.context), SpanKind.CONSUMER, kind.attributes, sender.links, start_time=7
-    )
-    recorded = made.is_recording()
-    assert recorded == theirs.is_recording()
-    for span in (made, theirs):
-        at = span.get_span_context()
-        assert (at.trace_id, at.is_remote) == (5, False)
-        span.end(9)
-    assert made.get_span_context().trace_flags == theirs.get_span_context().trace_flags
-    assert made.get_span_context().trace_state == theirs.get_span_context().trace_state
-    finished = collected.get_finished_spans()
-    assert len({str(span.attributes) for span in finished}) == len({str(span.links) for span in finished}) <= 1
-    assert len(finished) in (0, 2)
-
-
-def test_what_is_added_to_a_span_that_has_ended_is_left_out() -> None:
-    collected = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(collected))
-    ours = spans_of(provider.get_tracer("oxherd"), one_trace=True, on_error=raise_it)
-    assert ours is not None
-    kind = Kind("process", "x")
-    span = ours.start(kind, Trace(f"00-{5:032x}-{6:016x}-01"), 7)
-    span.add_event("before")
-    span.end()
-    span.add_event("after")
-    span.set_attribute("after", 1)
-    span.add_link(span.get_span_context())
-    span.update_name("after")
-    span.set_status(StatusCode.ERROR)
-    span.end()
-    (finished,) = collected.get_finished_spans()
-    assert (finished.name, finished.status.status_code) == ("process x", StatusCode.UNSET)
-    assert ([each.name for each in finished.events], len(finished.links)) == (["before"], 1)
-    assert finished.attributes == kind.attributes
+    reader = InMemoryMetricReader()
+    Traces(local_herd, spans.provider, MeterProvider([reader]))
+    async with local_herd:
+        await event.emit(1)
+        await local_herd.start()
+        process = await spans.one("process example.event")
+    found: Any = json.loads(cast("Any", reader.get_metrics_data()).to_json())
+    metrics: Any = found["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    [duration] = [metric for metric in metrics if metric["name"] == "messaging.process.duration"]
+    [example] = duration["data"]["data_points"][0]["exemplars"]
+    at = context_of(process)
+    assert (example["trace_id"], example["span_id"]) == (at.trace_id, at.span_id)

@@ -26,7 +26,7 @@ try:
 
     from oxherd.telemetry.otel_kinds import SCHEMA, Kind, Kinds, describe
     from oxherd.telemetry.otel_metrics import Metrics
-    from oxherd.telemetry.otel_places import enter, sender_of, trace_of, within
+    from oxherd.telemetry.otel_places import SPAN_KEY, make_current, sender_of, trace_of, within
 except ImportError:
     raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from oxherd.telemetry.otel_spans import Spans
 
 _LOOK_SECONDS: Final = 1.0
+_CHECKED_NS: Final = 1_000_000
 
 T = TypeVar("T")
 
@@ -67,9 +68,9 @@ class Traces:
         self._look_at = 0.0
         self.on_error = herd.signals.on_error
         self._one_trace = one_trace
-        self._metrics = Metrics(meter_provider) if metrics else None
+        self._metrics = Metrics(meter_provider, self.on_error) if metrics else None
         if self._metrics is not None:
-            herd.signals.subscribe(self._metrics.take)
+            herd.signals.subscribe(self._metrics.take, EventEnded)
         self._send = Kinds("send")
         self._process = Kinds("process")
         herd.signals.tracer = self
@@ -87,19 +88,22 @@ class Traces:
         kind, place, began = self._process[context.event], context.carrier.trace, time.time_ns()
         try:
             spans = self._spans or self._own_spans()
-            if spans is not None and spans.fit:
-                return spans.start(kind, place, began)
-            span = self._started(kind, place, began)
+            if spans is not None and (0 <= began - spans.checked_ns < _CHECKED_NS or spans.fit(began)):
+                handling = span = spans.start(kind, place, began)
+            else:
+                span = self._started(kind, place, began)
+                handling = _Handling(self, span, began)
         except Exception as error:  # noqa: BLE001 - as `safely`
             self.on_error(error)
             span = trace.INVALID_SPAN
-        return _Handling(self, span, began)
+            handling = _Handling(self, span, began)
+        make_current(Context({SPAN_KEY: span}))
+        return handling
 
     def _started(self, kind: Kind, place: Trace | None, began: int) -> Span:
         """A span of the tracer's own; not in the context of whoever has started the worker."""
-        sender = None if place is None else sender_of(place)
-        parent = sender.context if sender is not None and self._one_trace else None
-        links = () if sender is None else sender.links
+        sender, links = (None, ()) if place is None else sender_of(place)
+        parent = sender if self._one_trace else None
         return self._tracer.start_span(
             kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
         )
@@ -114,7 +118,7 @@ class Traces:
 
     def going_on(self, place: Trace | None) -> _Current:
         """Around a handler in a process of its own, whose span is its worker's."""
-        return _Current(within(None if place is None else sender_of(place).context))
+        return _Current(within(None if place is None else sender_of(place)[0]))
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Count what was sent, and what was not."""
@@ -174,9 +178,6 @@ class _Handling:
 
     def trace(self) -> Trace | None:
         return trace_of(self._span)
-
-    def enter(self) -> None:
-        enter(self._span)
 
     def ended(self, ended: EventEnded) -> None:
         try:

@@ -15,10 +15,7 @@ _WELL: Final = ("completed", "requeued")
 
 
 class Kind:
-    """The spans of one operation with one event: their name, and the attributes that they begin with.
-
-    `whole` has those of a run's end as well, without their values: to copy it costs less than to add them.
-    """
+    """The spans of one operation with one event: their name, and the attributes that they begin with."""
 
     def __init__(self, operation: str, event: str) -> None:
         self.name = f"{operation} {event}"
@@ -28,8 +25,6 @@ class Kind:
             "messaging.operation.type": operation,
             "messaging.destination.name": event,
         }
-        ends = ("messaging.message.id", "oxherd.attempt", "oxherd.fence", "oxherd.outcome")
-        self.whole = self.attributes | dict.fromkeys(ends)
 
 
 class Kinds(dict[str, Kind]):

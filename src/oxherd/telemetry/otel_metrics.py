@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from opentelemetry import context as otel
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from oxherd.signals import EventEnded, Signal
+from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import SCHEMA, error_of, measured
+from oxherd.telemetry.otel_places import NOWHERE
+from oxherd.telemetry.together import Together
 
 # In seconds; the bounds that the semantic conventions advise.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -19,7 +22,7 @@ _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
 class Metrics:
     """What was sent and handled, by event and error."""
 
-    def __init__(self, provider: metrics.MeterProvider | None) -> None:
+    def __init__(self, provider: metrics.MeterProvider | None, on_error: Callable[[BaseException], None]) -> None:
         meter = metrics.get_meter("oxherd", meter_provider=provider, schema_url=SCHEMA)
         self._sent, self._handled = _Counts("send"), _Counts("process")
         meter.create_observable_counter(
@@ -31,6 +34,8 @@ class Metrics:
         self._duration = meter.create_histogram(
             "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BOUNDS
         )
+        self._ended = Together(self._note, on_error)
+        self._context = NOWHERE
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Note what was acknowledged, and why the others were not."""
@@ -39,11 +44,17 @@ class Metrics:
         for error in failures:
             self._sent.add(event, type(error).__name__, 1)
 
-    def take(self, signal: Signal) -> None:
+    def take(self, ended: EventEnded) -> None:
         """Note a run that has ended."""
-        if type(signal) is EventEnded:
-            attributes = self._handled.add(signal.event, error_of(signal), 1)
-            self._duration.record(signal.duration_ms / 1000, attributes)
+        if not self._ended.waiting:
+            # An exemplar is kept until the next one of its bucket: the first of a turn's is enough.
+            self._context = otel.get_current()
+        self._ended.add(ended)
+
+    def _note(self, ended: EventEnded) -> None:
+        context, self._context = self._context, NOWHERE
+        attributes = self._handled.add(ended.event, error_of(ended), 1)
+        self._duration.record(ended.duration_ms / 1000, attributes, context)
 
 
 class _Counts:

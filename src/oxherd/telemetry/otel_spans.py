@@ -1,7 +1,7 @@
-"""Spans of events in a few microseconds each: recorded here, and given to the SDK's processors once they have ended.
+"""Spans of events in a microsecond or two each: what is not asked for while an event runs is made once it is read.
 
-The SDK's own spans cost five times as much, most of it for what these do not have: a begin that processors hear of,
-limits, locks. Where a processor listens to the begin, the SDK's own are made instead.
+Most of what the SDK's own spans cost an event is for what these do not have: a begin that processors hear of, limits,
+locks. Where a processor listens to the begin, the SDK's own are made instead.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from random import getrandbits
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -30,13 +33,23 @@ from opentelemetry.util.types import Attributes, AttributeValue
 from oxherd.carrier import Trace
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
-from oxherd.telemetry.otel_places import FLAGS, RANDOM, SAMPLED, enter, is_sampled, sender_of, trace_of, within
+from oxherd.telemetry.otel_places import (
+    FLAGS,
+    RANDOM,
+    SAMPLED,
+    child_of,
+    sender_of,
+    trace_of,
+    within,
+)
+from oxherd.telemetry.together import Together
 
 # Their begin does nothing.
 _HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
+_SAMPLED_DIGITS: Final = frozenset("13579bdf")
 
 
 class Spans:
@@ -47,54 +60,59 @@ class Spans:
 
     def __init__(self, tracer: Tracer, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> None:
         self.one_trace = one_trace
-        self.on_error = on_error
         self.resource = tracer.resource
         self.processor = tracer.span_processor
         self.scope = InstrumentationScope("oxherd", None, SCHEMA)
         self._sampler = tracer.sampler
         self._as_sender = one_trace and _decides_as_parent(tracer.sampler)
-        self._span_id = tracer.id_generator.generate_span_id
+        self.new_id = _span_ids(tracer.id_generator)
         self._trace_id = tracer.id_generator.generate_trace_id
         # Neither is in every version of the SDK.
         self._random = RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
+        # Where spans go once they have ended.
+        self.ended: Together[EventSpan] = Together(tracer.span_processor.on_end, on_error)
         self._checked: object = None
         self._fit = False
+        self.checked_ns = 0
 
-    @property
-    def fit(self) -> bool:
-        """Whether nobody listens to the begin of a span, nor has switched the tracer off; both may change any time."""
+    def fit(self, now_ns: int) -> bool:
+        """Whether nobody listens to the begin of a span, nor has switched the tracer off; both may change any time.
+
+        `checked_ns` is when that was seen last, in nanoseconds.
+        """
         processors = getattr(self.processor, "_span_processors", None)
         if processors is not self._checked:
             self._checked = processors
             known = cast("tuple[Any, ...]", processors) if isinstance(processors, tuple) else (None,)
             self._fit = all(_start_of(each) in _HEAR_ENDS for each in known)
-        return self._fit and self._is_enabled()
+        fit = self._fit and self._is_enabled()
+        self.checked_ns = now_ns if fit else 0
+        return fit
 
     def start(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
         """Begin a consumer's span for what was sent at `place`; may raise what the sampler does."""
         if place is None or not self._as_sender:
             return self._sampled(kind, place, began)
         # What the sampler would answer, which takes it as long as all the rest.
-        if is_sampled(place):
-            return EventSpan(self, kind, place, self._span_id(), began)
-        return UnrecordedSpan(place, self._span_id())
+        if place.parent[-1] in _SAMPLED_DIGITS:
+            return EventSpan(self, kind, place, began)
+        return UnrecordedSpan(place, self.new_id())
 
     def _sampled(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
-        sender = None if place is None else sender_of(place)
-        parent = sender.context if sender is not None and self.one_trace else None
+        sender, links = (None, ()) if place is None else sender_of(place)
+        parent = sender if self.one_trace else None
         trace_id = self._trace_id() if parent is None else parent.trace_id
         flags = self._random if parent is None else parent.trace_flags & RANDOM
-        result = self._sampler.should_sample(
-            within(parent), trace_id, kind.name, _CONSUMER, kind.attributes, () if sender is None else sender.links
-        )
+        result = self._sampler.should_sample(within(parent), trace_id, kind.name, _CONSUMER, kind.attributes, links)
         flags |= SAMPLED if result.decision.is_sampled() else 0
-        span_id = self._span_id()
-        at = SpanContext(trace_id, span_id, False, FLAGS[flags], result.trace_state)
+        at = SpanContext(trace_id, self.new_id(), False, FLAGS[flags], result.trace_state)
         if not result.decision.is_recording():
-            return UnrecordedSpan(place, span_id, at)
+            return UnrecordedSpan(place, at.span_id, at)
         attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        return EventSpan(self, kind, place, span_id, began, at, dict(attributes))
+        span = EventSpan(self, kind, place, began)
+        span.put(at, dict(attributes))
+        return span
 
 
 class UnrecordedSpan(NonRecordingSpan):
@@ -102,19 +120,18 @@ class UnrecordedSpan(NonRecordingSpan):
 
     def __init__(self, place: Trace | None, span_id: int, context: SpanContext | None = None) -> None:
         self._place = place
-        self._span_id = span_id
+        self._id = span_id
         self._at = context
 
     def get_span_context(self) -> SpanContext:
         if self._at is None:
             assert self._place is not None  # noqa: S101 - it was made without a sampler
-            self._at = sender_of(self._place).child(self._span_id)
+            self._at = child_of(self._place, self._id)
         return self._at
 
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
 
-    enter = enter
     trace = trace_of
 
     def ended(self, ended: EventEnded) -> None:
@@ -122,7 +139,7 @@ class UnrecordedSpan(NonRecordingSpan):
 
 
 @dataclass(slots=True)
-class _Extra:
+class _Added:
     """What few handlers add to their span."""
 
     events: list[Event] = field(default_factory=list[Event])
@@ -131,76 +148,73 @@ class _Extra:
     status: Status = _UNSET
 
 
-class EventSpan(Span):
-    """A consumer's span, of a handler's run; what the handler adds to it, as the current span, is kept as well.
+class EventSpan(Span, ReadableSpan):
+    """A consumer's span, of a handler's run; what the handler adds to it, as the current span, is kept as well."""
 
-    `context` and `attributes` are what a sampler has said; else the span is recorded as its sender's is.
-    """
+    # Of the class, since they stay so for most: to set them takes longer.
+    _at: SpanContext | None = None
+    _given: dict[str, Any] | None = None
+    _added: _Added | None = None
+    _open = True
+    _ended: EventEnded | None = None
+    _end_ns: int | None = None
 
-    __slots__ = ("_attributes", "_began", "_context", "_extra", "_kind", "_place", "_span_id", "_spans")
-
-    def __init__(
-        self,
-        spans: Spans,
-        kind: Kind,
-        place: Trace | None,
-        span_id: int,
-        began: int,
-        context: SpanContext | None = None,
-        attributes: dict[str, Any] | None = None,
-    ) -> None:
-        self._spans: Spans | None = spans
-        self._kind = kind
+    def __init__(self, spans: Spans, kind: Kind, place: Trace | None, began: int) -> None:
+        self._spans = spans
+        self._what = kind
         self._place = place
-        self._span_id = span_id
-        self._began = began
-        self._context = context
-        self._attributes = attributes
-        self._extra: _Extra | None = None
+        self._began_ns = began
+        self._id = spans.new_id()
+
+    @property
+    def context(self) -> SpanContext:
+        if self._at is None:
+            assert self._place is not None  # noqa: S101 - as above
+            self._at = child_of(self._place, self._id)
+        return self._at
 
     def get_span_context(self) -> SpanContext:
-        if self._context is None:
-            assert self._place is not None  # noqa: S101 - as above
-            self._context = sender_of(self._place).child(self._span_id)
-        return self._context
+        return self.context
+
+    def put(self, context: SpanContext, attributes: dict[str, Any]) -> None:
+        """Take what a sampler has said, where it was asked; else the span is recorded as its sender's is."""
+        self._at, self._given = context, attributes
 
     def is_recording(self) -> bool:
-        return self._spans is not None
+        return self._open
 
-    enter = enter
     trace = trace_of
 
     # What comes after the end is left out, as the SDK does it: the span may be with an exporter.
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        if self._spans is None:
+        if not self._open:
             return
-        if self._attributes is None:
-            self._attributes = self._kind.attributes.copy()
-        self._attributes.update(attributes)
+        if self._given is None:
+            self._given = self._what.attributes.copy()
+        self._given.update(attributes)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         self.set_attributes({key: value})
 
-    @property
-    def _added(self) -> _Extra:
-        if self._spans is None:
-            return _Extra()
-        if self._extra is None:
-            self._extra = _Extra()
-        return self._extra
+    def _adding(self) -> _Added:
+        if not self._open:
+            return _Added()
+        if self._added is None:
+            self._added = _Added()
+        return self._added
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        self._added.events.append(Event(name, attributes, timestamp or time.time_ns()))
+        self._adding().events.append(Event(name, attributes, timestamp or time.time_ns()))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        self._added.links.append(Link(context, attributes))
+        self._adding().links.append(Link(context, attributes))
 
     def update_name(self, name: str) -> None:
-        self._added.name = name
+        self._adding().name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self._added.status = status if isinstance(status, Status) else Status(status, description)
+        self._adding().status = status if isinstance(status, Status) else Status(status, description)
 
     def record_exception(
         self,
@@ -214,47 +228,56 @@ class EventSpan(Span):
         self.add_event("exception", of, timestamp)
 
     def ended(self, ended: EventEnded) -> None:
-        """Say what became of the run, and end, where the handler has not done so itself; never raises."""
-        spans = self._spans
-        if spans is None:
+        """End, and say what became of the run, where the handler has not ended it itself; never raises."""
+        if not self._open:
             return
-        try:
-            if self._attributes is None:
-                self._attributes = self._kind.whole.copy()
-            status = describe(self._attributes, ended)
-            if status is not None:
-                self._added.status = status
-            # The outcome's way to Redis is not the handler's time.
-            self.end(self._began + round(ended.duration_ms * 1e6))
-        except Exception as failure:  # noqa: BLE001 - of the user's own processors
-            spans.on_error(failure)
+        self._open = False
+        self._ended = ended
+        self._spans.ended.add(self)
 
     def end(self, end_time: int | None = None) -> None:
-        spans, self._spans = self._spans, None
-        if spans is None:
+        if not self._open:
             return
-        kind, extra = self._kind, self._extra
-        attributes: Any = kind.attributes.copy() if self._attributes is None else self._attributes
+        self._open = False
+        self._end_ns = end_time or time.time_ns()
+        self._spans.processor.on_end(self)
+
+    def parts(self) -> tuple[Any, ...]:
+        """What the SDK's span is made of, as of now."""
+        spans, kind, added, ended = self._spans, self._what, self._added or _Added(), self._ended
+        attributes: Any = (kind.attributes if self._given is None else self._given).copy()
+        status, end_ns = added.status, self._end_ns
+        if ended is not None:
+            status = describe(attributes, ended) or status
+            # The outcome's way to Redis is not the handler's time.
+            end_ns = self._began_ns + round(ended.duration_ms * 1e6)
         if len(attributes) > _MOST_ATTRIBUTES:
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
-        parent, links, at = None, (), self._context
-        if self._place is not None:
-            sender = sender_of(self._place)
-            links = sender.links
-            if spans.one_trace:
-                parent = sender.context
-            if at is None:
-                at = self._context = sender.child(self._span_id)
-        name, events, status = kind.name, (), _UNSET
-        if extra is not None:
-            name, events, status = extra.name or name, extra.events, extra.status
-            links = (*links, *extra.links)
-        spans.processor.on_end(
-            ReadableSpan(
-                name, at, parent, spans.resource, attributes, events, links, _CONSUMER, None, status, self._began,
-                end_time or time.time_ns(), spans.scope,
-            )
+        sender, links = (None, ()) if self._place is None else sender_of(self._place)
+        parent = sender if spans.one_trace else None
+        return (
+            added.name or kind.name, self.context, parent, spans.resource, attributes, added.events,
+            (*links, *added.links), _CONSUMER, None, status, self._began_ns, end_ns, spans.scope,
         )  # fmt: skip
+
+
+class _Late:
+    """A field of the SDK's span, made with the others once one is read: an exporter's time, not the event's."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, span: EventSpan | None, _: type[EventSpan]) -> Any:
+        if span is None:
+            return self
+        # One that is open may change; of one that has ended all fields are kept, and this is not asked again.
+        made: ReadableSpan = ReadableSpan.__new__(ReadableSpan) if span.is_recording() else span
+        ReadableSpan.__init__(made, *span.parts())
+        return vars(made)[self._name]
+
+
+for _name in vars(ReadableSpan("")):
+    setattr(EventSpan, _name, _Late(_name))
 
 
 def _decides_as_parent(sampler: object) -> bool:
@@ -263,6 +286,11 @@ def _decides_as_parent(sampler: object) -> bool:
         return False
     known = [getattr(sampler, name, None) for name in ("_remote_parent_sampled", "_remote_parent_not_sampled")]
     return known == [ALWAYS_ON, ALWAYS_OFF]
+
+
+def _span_ids(generator: IdGenerator) -> Callable[[], int]:
+    """What makes ids as the generator does; zero, which the SDK's own draws again, is as rare as an id given twice."""
+    return partial(getrandbits, 64) if type(generator) is RandomIdGenerator else generator.generate_span_id
 
 
 def _start_of(processor: object) -> Any:

@@ -297,7 +297,6 @@ class Pipeline:
         if self._signals.tracer is not None:
             handling = running.handling = self._signals.tracer.handling(context)
             context.within(handling)
-            handling.enter()
         run = await execute(running, processed.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST
