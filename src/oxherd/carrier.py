@@ -22,19 +22,13 @@ _TRACEPARENT = re.compile(
     r"(00|(?!ff)[0-9a-f]{2}(?=.{53}(?:$|-)))-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
 )
 _PARENT_LENGTH = 55
-# One as it goes along with events: read before.
-_KEPT = r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-KEPT = re.compile(_KEPT.encode())
 # As `Carrier.text` writes it, without a state: read for each event, and JSON would take several times as long.
 _OWN = re.compile(
-    rf'\{{(?:"traceparent":"({_KEPT})")?'
+    r'\{(?:"traceparent":"(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})")?'
     rf'(?:(?:(?<=\{{)|,)"oxherd\.caused_by":"({_UUID.pattern})","oxherd\.root":"({_UUID.pattern})")?\}}'
 )
 # The same as it is written among a job's options: a string of JSON, in bytes.
-WRITTEN = (
-    rb'"\{\\"traceparent\\":\\"(%(kept)b)\\"'
-    rb'(?:,\\"oxherd\.caused_by\\":\\"(%(uuid)b)\\",\\"oxherd\.root\\":\\"(%(uuid)b)\\")?\}"'
-) % {b"kept": KEPT.pattern, b"uuid": _UUID.pattern.encode()}
+WRITTEN = re.compile(b'"%b"' % _OWN.pattern.replace('"', r'\\"').encode())
 _MOST_MEMBERS, _LONGEST_STATE = 32, 512
 _MEMBER = re.compile(
     r"(?:[a-z0-9][-a-z0-9_*/]{0,255}|[a-z0-9][-a-z0-9_*/]{0,240}@[a-z][-a-z0-9_*/]{0,13})"
@@ -95,17 +89,13 @@ def read(text: str) -> Carrier:
     return Carrier(caused_by, root, trace)
 
 
-def of_kept(parent: bytes) -> Carrier:
-    """What an event carries that has only its place in a trace, as KEPT."""
-    # As the classes would make them, in a third of the time: each event of a traced application has its own.
-    return _made(Carrier, (None, None, _made(Trace, (parent.decode(), ""))))
-
-
-def of_written(parent: bytes, caused_by: bytes | None, root: bytes | None) -> Carrier:
+def of_written(parent: bytes | None, caused_by: bytes | None, root: bytes | None) -> Carrier:
     """What the groups of WRITTEN say."""
+    # As the classes would make them, in a third of the time: each event of a traced application has its own.
+    trace = None if parent is None else _made(Trace, (parent.decode(), ""))
     if caused_by is None or root is None:
-        return of_kept(parent)
-    return Carrier(caused_by.decode(), root.decode(), Trace(parent.decode()))
+        return _made(Carrier, (None, None, trace))
+    return _made(Carrier, (caused_by.decode(), root.decode(), trace))
 
 
 def read_trace(parent: object, state: object = "") -> Trace | None:

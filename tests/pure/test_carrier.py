@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -120,7 +121,10 @@ def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
 def test_jobs_that_differ_in_their_trace_only_have_each_their_own(places: list[tuple[int, int, int]]) -> None:
     for trace, span, attempts in places:
         parent = f"00-{trace:032x}-{span:016x}-01"
-        carrier = Carrier(trace=Trace(parent))
+        caused_by = str(UUID(int=trace)) if attempts % 2 else None
+        carrier = Carrier(caused_by, caused_by, Trace(parent) if attempts % 3 else None)
+        if carrier == Carrier():
+            continue
         options = {"attempts": attempts, "tm": carrier.text(), "removeOnComplete": True}
         parsed, found = options_of(json.dumps(options, separators=(",", ":")).encode())
         assert (parsed.raw, found) == ({"attempts": attempts, "removeOnComplete": True}, carrier)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from oxherd.carrier import KEPT, NOTHING, WRITTEN, Carrier, of_kept, of_written, read
+from oxherd.carrier import NOTHING, WRITTEN, Carrier, of_written, read
 from oxherd.policy import number
 
 LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -19,8 +19,6 @@ LONGEST_CACHED = 4096
 # The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so; its letters are
 # looked for first, which is quick.
 _METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm")\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
-# The same where it is as our own programs write it: most jobs of a traced application bring one of their own.
-_OWN_METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm"):(%s)' % WRITTEN)
 _OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
 
 
@@ -92,32 +90,15 @@ def _without(raw: bytes, found: re.Match[bytes]) -> bytes:
     return raw[:first] + b'""' + raw[last:]
 
 
-# The events of a batch carry the same; where each has its own, an LRU cache would take as long as to read them.
-_together: dict[bytes, tuple[JobOptions, Carrier]] = {}
-_MOST_TOGETHER = 8
-
-
-def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
-    """A job's options, and what it carries of the events before it; never raises."""
-    if b'"tm"' not in raw:
-        return parse_options(raw), NOTHING
-    known = _together.get(raw)
-    if known is None:
-        known = _read_together(raw)
-        if len(raw) <= LONGEST_CACHED:
-            if len(_together) >= _MOST_TOGETHER:
-                _together.clear()
-            _together[raw] = known
-    return known
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Alike:
-    """Options that differ in their traceparent alone: what is before and after it, and what they say."""
+    """Options that differ in their metadata alone: what is before and after it, what they say without it; and the last
+    metadata, with what it said."""
 
     before: bytes
     after: bytes
     options: JobOptions
+    last: tuple[bytes, Carrier]
 
 
 # By their length. In a traced application the jobs of an event are alike, and each has a trace of its own.
@@ -125,22 +106,32 @@ _alike: dict[int, _Alike] = {}
 _MOST_ALIKE = 64
 
 
-def _read_together(raw: bytes) -> tuple[JobOptions, Carrier]:
-    alike = _alike.get(len(raw))
+def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
+    """A job's options, and what it carries of the events before it; never raises."""
+    alike = _alike.get(len(raw)) if _alike else None
     if alike is not None and raw.startswith(alike.before) and raw.endswith(alike.after):
-        kept = KEPT.fullmatch(raw, len(alike.before), len(raw) - len(alike.after))
-        if kept is not None:
-            return alike.options, of_kept(kept[0])
-    own = _OWN_METADATA.search(raw)
-    if own is not None:
-        options = parse_options(_without(raw, own))
-        if own[3] is None and len(raw) <= LONGEST_CACHED:
-            if len(_alike) >= _MOST_ALIKE:
-                _alike.clear()
-            _alike[len(raw)] = _Alike(raw[: own.start(2)], raw[own.end(2) :], options)
-        return options, of_written(own[2], own[3], own[4])
-    rest, metadata = without_metadata(raw)
-    return parse_options(rest), read(metadata)
+        metadata = raw[len(alike.before) : len(raw) - len(alike.after)]
+        known, carrier = alike.last
+        if metadata == known:
+            return alike.options, carrier
+        own = WRITTEN.fullmatch(metadata)
+        if own is not None:
+            carrier = of_written(*own.groups())
+            alike.last = metadata, carrier
+            return alike.options, carrier
+    return (parse_options(raw), NOTHING) if b'"tm"' not in raw else _read_both(raw)
+
+
+def _read_both(raw: bytes) -> tuple[JobOptions, Carrier]:
+    found = _METADATA.search(raw)
+    if found is None:
+        return parse_options(raw), NOTHING
+    options, carrier = parse_options(_without(raw, found)), read(_text_of(found[1]))
+    if len(raw) <= LONGEST_CACHED:
+        if len(_alike) >= _MOST_ALIKE:
+            _alike.clear()
+        _alike[len(raw)] = _Alike(raw[: found.start(1)], raw[found.end(1) :], options, (found[1], carrier))
+    return options, carrier
 
 
 def _text_of(string: bytes) -> str:
