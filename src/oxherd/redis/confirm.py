@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,9 @@ class Confirm:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._gathered.append(_Call(packed, replies, until, attempts, future))
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run(), name=f"oxherd-confirm-{self._node}")
+            self._running = asyncio.get_running_loop().create_task(
+                self._run(), name=f"oxherd-confirm-{self._node}", context=Context()
+            )
         return future
 
     async def drop(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TypeVar
 
 from redis.asyncio.connection import AbstractConnection
@@ -68,7 +69,10 @@ class Node:
         if self._closed:
             raise lost(self.name, "the connection is closed", maybe_applied=False)
         if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(self._connect(), name=f"oxherd-connect-{self.name}")
+            # Without the context of the event that happens to be the first to need it: the connection outlives it.
+            self._connecting = asyncio.get_running_loop().create_task(
+                self._connect(), name=f"oxherd-connect-{self.name}", context=Context()
+            )
             self._connecting.add_done_callback(_retrieve)
         return await shared(self._connecting, self.name)
 
@@ -152,7 +156,9 @@ class Node:
             return
         self._outages.down(self.name, "connect", error)
         # Connecting at once, unasked, is what ends an outage on time when nobody has anything to send.
-        self._reconnect = asyncio.create_task(self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}")
+        self._reconnect = asyncio.get_running_loop().create_task(
+            self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}", context=Context()
+        )
 
     async def _reconnect_until_up(self) -> None:
         while not self._closed and self.live is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
@@ -152,7 +153,9 @@ class Cluster:
 
     def _start_refresh(self) -> asyncio.Task[None]:
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh(), name="oxherd-cluster-slots")
+            self._refreshing = asyncio.get_running_loop().create_task(
+                self._refresh(), name="oxherd-cluster-slots", context=Context()
+            )
             self._refreshing.add_done_callback(_retrieve)
         return self._refreshing
 
