@@ -225,7 +225,7 @@ class Signals:
 
     def emit(self, signal: Signal) -> None:
         """Send a signal; never raises."""
-        for subscriber in self._subscribers[type(signal)]:
+        for subscriber in self._subscribers.get(type(signal), ()):
             try:
                 subscriber(signal)
             except Exception as error:  # noqa: BLE001 - a broken exporter must not stop the queue

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -24,7 +26,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from oxherd.carrier import Trace
-from oxherd.signals import EventEnded
+from oxherd.signals import ErrorInfo, EventEnded
 from oxherd.telemetry.otel_kinds import Kind
 from oxherd.telemetry.otel_places import sender_of, within
 from oxherd.telemetry.otel_spans import Spans, spans_of
@@ -146,7 +148,7 @@ async def test_spans_that_end_in_one_turn_are_handed_over_in_the_next_whatever_o
     assert (heard, [str(error) for error in errors]) == ([f"process {number}" for number in range(3)], ["no"])
 
 
-def test_spans_are_handed_over_where_no_turn_follows() -> None:
+def test_spans_of_a_loop_that_has_ended_before_its_next_turn_are_handed_over_in_the_next_loop() -> None:
     provider, collected = collecting()
     ours = our_spans(provider)
 
@@ -160,10 +162,8 @@ def test_spans_are_handed_over_where_no_turn_follows() -> None:
     loop.run_forever()
     loop.close()
     assert not collected.get_finished_spans()
-    asyncio.run(_later(lambda: end_some(502)))
-    assert len(collected.get_finished_spans()) == 512
     asyncio.run(_later(lambda: end_some(1)))
-    assert len(collected.get_finished_spans()) == 513
+    assert len(collected.get_finished_spans()) == 11
 
 
 async def _later(call: Callable[[], None]) -> None:
@@ -186,3 +186,77 @@ def test_what_is_added_to_a_span_that_has_ended_is_left_out() -> None:
     assert (finished.name, finished.status.status_code) == ("process x", StatusCode.UNSET)
     assert ([each.name for each in finished.events], len(finished.links)) == (["before"], 1)
     assert finished.attributes == KIND.attributes
+
+
+def test_what_a_processor_changes_is_what_an_exporter_reads() -> None:
+    provider = TracerProvider()
+
+    class Redacting(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            span._events = ()  # pyright: ignore[reportPrivateUsage] - as users do it
+
+    collected = InMemorySpanExporter()
+    provider.add_span_processor(Redacting())
+    provider.add_span_processor(SimpleSpanProcessor(collected))
+    span = our_spans(provider).start(KIND, PLACE, 7)
+    span.add_event("secret")
+    span.end()
+    [finished] = collected.get_finished_spans()
+    assert (finished.name, list(finished.events)) == ("process x", [])
+    assert list(copy.deepcopy(finished).events) == []
+
+
+async def test_a_copy_is_a_span_of_the_sdk() -> None:
+    provider, collected = collecting()
+    span = our_spans(provider).start(KIND, PLACE, 7)
+    span.ended(EventEnded("x", "id", 1, 1, "failed", 2.0, ErrorInfo("ValueError", "no")))
+    await asyncio.sleep(0)
+    [finished] = collected.get_finished_spans()
+    copied = copy.deepcopy(finished)
+    assert type(copied) is ReadableSpan
+    assert copied.to_json() == finished.to_json()
+    assert (copied.status.description, copied.end_time) == ("no", 7 + 2_000_000)
+
+
+def test_values_that_cannot_be_exported_are_left_out() -> None:
+    provider, collected = collecting()
+    span = our_spans(provider).start(KIND, PLACE, 7)
+    span.set_attributes({"when": cast("Any", object()), "how": "well", **{str(number): 1 for number in range(200)}})
+    span.end()
+    [finished] = collected.get_finished_spans()
+    attributes = dict(finished.attributes or {})
+    assert "when" not in attributes
+    assert len(attributes) == 128
+    assert json.loads(finished.to_json())["attributes"]["199"] == 1
+
+
+def test_a_processor_that_hears_what_comes_just_before_an_end_has_the_sdks_own_spans() -> None:
+    class Last(SpanProcessor):
+        def _on_ending(self, span: Any) -> None: ...
+
+    class Quiet(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None: ...
+
+    for processor, fit in ((Last(), False), (Quiet(), True)):
+        provider = TracerProvider()
+        provider.add_span_processor(processor)
+        assert our_spans(provider).fit(1) is fit
+
+
+async def test_spans_of_two_loops_in_two_threads_do_not_wait_for_each_other() -> None:
+    barrier = threading.Barrier(2, timeout=10)
+
+    class Slow(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            barrier.wait()
+
+    def run() -> None:
+        errors: list[BaseException] = []
+        provider = TracerProvider()
+        provider.add_span_processor(Slow())
+        ours = our_spans(provider, errors.append)
+        asyncio.run(_later(lambda: ours.start(KIND, PLACE, 7).ended(ended())))
+        assert not errors
+
+    await asyncio.gather(asyncio.to_thread(run), asyncio.to_thread(run))
+    assert not barrier.broken

@@ -309,7 +309,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
 from oxherd.carrier import Trace
-from oxherd.signals import EventEnded
 from oxherd.telemetry.opentelemetry import Traces
 from oxherd.telemetry.otel_kinds import Kind
 from oxherd.telemetry.otel_places import sender_of, within
@@ -466,19 +465,21 @@ async def test_the_sampler_decides_for_the_whole_story(local_herd: Oxherd, recor
     await until(lambda: len(exporter.get_finished_spans()) == 2 * ratio)
 
 
-async def test_a_duration_has_an_example_in_a_trace(local_herd: Oxherd, spans: Collected, records: Records) -> None:
+async def test_durations_have_examples_each_in_its_own_trace(local_herd: Oxherd, spans: Collected) -> None:
     @local_herd.event("example.event")
-    async def event(_: int) -> None: ...
+    async def event(seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     reader = InMemoryMetricReader()
     Traces(local_herd, spans.provider, MeterProvider([reader]))
     async with local_herd:
-        await event.emit(1)
+        await event.emit_many([0, 0.03, 0.12])
         await local_herd.start()
-        process = await spans.one("process example.event")
+        await until(lambda: len(spans.named("process example.event")) == 3)
     found: Any = json.loads(cast("Any", reader.get_metrics_data()).to_json())
     metrics: Any = found["resource_metrics"][0]["scope_metrics"][0]["metrics"]
     [duration] = [metric for metric in metrics if metric["name"] == "messaging.process.duration"]
-    [example] = duration["data"]["data_points"][0]["exemplars"]
-    at = context_of(process)
-    assert (example["trace_id"], example["span_id"]) == (at.trace_id, at.span_id)
+    examples = {(each["trace_id"], each["span_id"]) for each in duration["data"]["data_points"][0]["exemplars"]}
+    ended = [context_of(span) for span in spans.named("process example.event")]
+    assert examples == {(at.trace_id, at.span_id) for at in ended}
+    assert len(examples) == 3

@@ -29,9 +29,9 @@ from oxherd.signals import (
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
-# So many begins are counted at once, and all ends by then.
-_TOGETHER = 128
 SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
+# So many begins are counted at once, with all the ends by then.
+_TOGETHER = 128
 
 
 def _buckets() -> list[int]:
@@ -78,7 +78,7 @@ class Counts:
         self._lock = threading.Lock()
         self._totals = Totals()
         self._events = self._totals.events
-        # Of all that are running at most, and as many together.
+        # What is not counted yet: less than _TOGETHER begins, and the ends of as many and of those that ran before.
         self._began: deque[tuple[str, float | None]] = deque()
         self._ended: deque[EventEnded] = deque()
 

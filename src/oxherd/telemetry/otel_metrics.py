@@ -8,11 +8,11 @@ from typing import Final
 
 from opentelemetry import context as otel
 from opentelemetry import metrics
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import SCHEMA, error_of, measured
-from oxherd.telemetry.otel_places import NOWHERE
 from oxherd.telemetry.together import Together
 
 # In seconds; the bounds that the semantic conventions advise.
@@ -35,7 +35,6 @@ class Metrics:
             "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BOUNDS
         )
         self._ended = Together(self._note, on_error)
-        self._context = NOWHERE
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Note what was acknowledged, and why the others were not."""
@@ -45,14 +44,11 @@ class Metrics:
             self._sent.add(event, type(error).__name__, 1)
 
     def take(self, ended: EventEnded) -> None:
-        """Note a run that has ended."""
-        if not self._ended.waiting:
-            # An exemplar is kept until the next one of its bucket: the first of a turn's is enough.
-            self._context = otel.get_current()
-        self._ended.add(ended)
+        """Note a run that has ended, in the context of which it is an example."""
+        self._ended.add((ended, otel.get_current()))
 
-    def _note(self, ended: EventEnded) -> None:
-        context, self._context = self._context, NOWHERE
+    def _note(self, taken: tuple[EventEnded, Context]) -> None:
+        ended, context = taken
         attributes = self._handled.add(ended.event, error_of(ended), 1)
         self._duration.record(ended.duration_ms / 1000, attributes, context)
 

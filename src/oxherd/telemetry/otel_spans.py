@@ -6,6 +6,7 @@ locks. Where a processor listens to the begin, the SDK's own are made instead.
 
 from __future__ import annotations
 
+import copyreg
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from random import getrandbits
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
@@ -44,8 +46,11 @@ from oxherd.telemetry.otel_places import (
 )
 from oxherd.telemetry.together import Together
 
-# Their begin does nothing.
-_HEAR_ENDS: Final = {each.on_start for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)}
+_HOOKS: Final = ("on_start", "_on_ending")
+# These do nothing at a begin, nor just before an end.
+_QUIET: Final = {
+    getattr(each, hook, None) for each in (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor) for hook in _HOOKS
+}
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
@@ -77,15 +82,15 @@ class Spans:
         self.checked_ns = 0
 
     def fit(self, now_ns: int) -> bool:
-        """Whether nobody listens to the begin of a span, nor has switched the tracer off; both may change any time.
+        """Whether nobody listens to what comes before the end of a span, nor has switched the tracer off.
 
-        `checked_ns` is when that was seen last, in nanoseconds.
+        Both may change any time; `checked_ns` is when that was seen last, in nanoseconds.
         """
         processors = getattr(self.processor, "_span_processors", None)
         if processors is not self._checked:
             self._checked = processors
             known = cast("tuple[Any, ...]", processors) if isinstance(processors, tuple) else (None,)
-            self._fit = all(_start_of(each) in _HEAR_ENDS for each in known)
+            self._fit = all(_hears_ends_only(each) for each in known)
         fit = self._fit and self._is_enabled()
         self.checked_ns = now_ns if fit else 0
         return fit
@@ -231,16 +236,20 @@ class EventSpan(Span, ReadableSpan):
         """End, and say what became of the run, where the handler has not ended it itself; never raises."""
         if not self._open:
             return
-        self._open = False
         self._ended = ended
+        self._open = False
         self._spans.ended.add(self)
 
     def end(self, end_time: int | None = None) -> None:
         if not self._open:
             return
-        self._open = False
         self._end_ns = end_time or time.time_ns()
+        self._open = False
         self._spans.processor.on_end(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is the SDK's own: this one knows the processors."""
+        return copyreg.__newobj__, (ReadableSpan,), {name: getattr(self, name) for name in _FIELDS}  # pyright: ignore
 
     def parts(self) -> tuple[Any, ...]:
         """What the SDK's span is made of, as of now."""
@@ -251,7 +260,7 @@ class EventSpan(Span, ReadableSpan):
             status = describe(attributes, ended) or status
             # The outcome's way to Redis is not the handler's time.
             end_ns = self._began_ns + round(ended.duration_ms * 1e6)
-        if len(attributes) > _MOST_ATTRIBUTES:
+        if self._given is not None:  # the values of others may be none that can be exported
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
         sender, links = (None, ()) if self._place is None else sender_of(self._place)
         parent = sender if spans.one_trace else None
@@ -270,13 +279,17 @@ class _Late:
     def __get__(self, span: EventSpan | None, _: type[EventSpan]) -> Any:
         if span is None:
             return self
-        # One that is open may change; of one that has ended all fields are kept, and this is not asked again.
-        made: ReadableSpan = ReadableSpan.__new__(ReadableSpan) if span.is_recording() else span
-        ReadableSpan.__init__(made, *span.parts())
-        return vars(made)[self._name]
+        made = vars(ReadableSpan(*span.parts()))
+        if span.is_recording():  # it may change
+            return made[self._name]
+        # From now on this is not asked again. What a processor has set by then stays.
+        for name, value in made.items():
+            vars(span).setdefault(name, value)
+        return vars(span)[self._name]
 
 
-for _name in vars(ReadableSpan("")):
+_FIELDS: Final = tuple(vars(ReadableSpan("", resource=Resource({}))))
+for _name in _FIELDS:
     setattr(EventSpan, _name, _Late(_name))
 
 
@@ -293,8 +306,9 @@ def _span_ids(generator: IdGenerator) -> Callable[[], int]:
     return partial(getrandbits, 64) if type(generator) is RandomIdGenerator else generator.generate_span_id
 
 
-def _start_of(processor: object) -> Any:
-    return getattr(cast("type[Any]", type(processor)), "on_start", None)
+def _hears_ends_only(processor: object) -> bool:
+    kind = cast("type[Any]", type(processor))
+    return all(getattr(kind, hook, None) in _QUIET for hook in _HOOKS)
 
 
 def spans_of(tracer: object, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> Spans | None:

@@ -6,12 +6,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-_MOST: Final = 512
-_NO_CONTEXT: Final = Context()
 
 
 class Together(Generic[T]):
@@ -23,19 +20,20 @@ class Together(Generic[T]):
     def __init__(self, each: Callable[[T], object], on_error: Callable[[BaseException], None]) -> None:
         self._each = each
         self._on_error = on_error
-        self.waiting: list[T] = []
+        self._waiting: list[T] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, one: T) -> None:
-        """Have it handled in the next turn."""
-        self.waiting.append(one)
-        if len(self.waiting) == 1:
+        """Have it handled in the next turn; what a loop that has ended left over, in that of the next loop."""
+        loop = asyncio.get_running_loop()
+        self._waiting.append(one)
+        if len(self._waiting) == 1 or loop is not self._loop:
+            self._loop = loop
             # Not in the context of the event that happens to be the first.
-            asyncio.get_running_loop().call_soon(self._handle, context=_NO_CONTEXT)
-        elif len(self.waiting) >= _MOST:  # also where a loop has ended before its next turn
-            self._handle()
+            loop.call_soon(self._handle, context=Context())
 
     def _handle(self) -> None:
-        waiting, self.waiting = self.waiting, []
+        waiting, self._waiting = self._waiting, []
         for one in waiting:
             try:
                 self._each(one)
