@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Protocol
 
 from oxherd.worker.executors import CarryingThreads
 from oxherd.worker.stopped import StopReport
+
+_PYTHONS_TURN_SECONDS = 0.005
+_TURN_SECONDS = 0.0005
 
 
 class Herd(Protocol):
@@ -28,8 +33,22 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     # What is loaded by now stays: the collector need not walk it again and again while events come and go.
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _short_turns(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(herd, events, stop_timeout))
+
+
+@contextmanager
+def _short_turns() -> Generator[None]:
+    """The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's
+    turn lasts, where one computes: a `def` handler, or an exporter. An interval that somebody has chosen stays."""
+    if sys.getswitchinterval() != _PYTHONS_TURN_SECONDS:
+        yield
+        return
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(_PYTHONS_TURN_SECONDS)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
