@@ -43,6 +43,5 @@ def test_threads_take_short_turns_in_a_worker_process_unless_somebody_has_chosen
         timeout=30,
         check=True,
     )
-    assert [float(line) for line in done.stdout.split()] == pytest.approx(
-        [within, before], rel=0.05
-    )  # it is kept in whole microseconds
+    # It is kept in whole microseconds.
+    assert [float(line) for line in done.stdout.split()] == pytest.approx([within, before], rel=0.05)
