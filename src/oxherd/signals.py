@@ -207,7 +207,7 @@ class Signals:
         self._emit_subscribers: list[Callable[[EventsEmitted], None]] = []
 
     def subscribe(self, subscriber: Callable[[Any], object], *kinds: type[Any]) -> None:
-        """Call `subscriber` with every signal of those kinds, without any with all, in the thread that sends it."""
+        """Call `subscriber` with every signal, or with those of `kinds` alone, in the thread that sends it."""
         for kind in kinds or self._subscribers:
             self._subscribers[kind].append(subscriber)
 

@@ -81,9 +81,7 @@ class Confirm:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._gathered.append(_Call(packed, replies, until, attempts, future))
         if self._running is None or self._running.done():
-            self._running = asyncio.get_running_loop().create_task(
-                self._run(), name=f"oxherd-confirm-{self._node}", context=Context()
-            )
+            self._running = asyncio.create_task(self._run(), name=f"oxherd-confirm-{self._node}", context=Context())
         return future
 
     async def drop(self) -> None:

@@ -70,7 +70,7 @@ class Node:
             raise lost(self.name, "the connection is closed", maybe_applied=False)
         if self._connecting is None or self._connecting.done():
             # Without the context of the event that happens to be the first to need it: the connection outlives it.
-            self._connecting = asyncio.get_running_loop().create_task(
+            self._connecting = asyncio.create_task(
                 self._connect(), name=f"oxherd-connect-{self.name}", context=Context()
             )
             self._connecting.add_done_callback(_retrieve)
@@ -156,7 +156,7 @@ class Node:
             return
         self._outages.down(self.name, "connect", error)
         # Connecting at once, unasked, is what ends an outage on time when nobody has anything to send.
-        self._reconnect = asyncio.get_running_loop().create_task(
+        self._reconnect = asyncio.create_task(
             self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}", context=Context()
         )
 

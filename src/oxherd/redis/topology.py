@@ -153,9 +153,7 @@ class Cluster:
 
     def _start_refresh(self) -> asyncio.Task[None]:
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.get_running_loop().create_task(
-                self._refresh(), name="oxherd-cluster-slots", context=Context()
-            )
+            self._refreshing = asyncio.create_task(self._refresh(), name="oxherd-cluster-slots", context=Context())
             self._refreshing.add_done_callback(_retrieve)
         return self._refreshing
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from oxherd.telemetry.otel_spans import Spans
 
 _LOOK_SECONDS: Final = 1.0
+# For so long it is not looked again whether processors have been added: it costs as much as the span.
 _CHECKED_NS: Final = 1_000_000
 
 T = TypeVar("T")

@@ -6,7 +6,6 @@ locks. Where a processor listens to the begin, the SDK's own are made instead.
 
 from __future__ import annotations
 
-import copyreg
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ class Spans:
         self.scope = InstrumentationScope("oxherd", None, SCHEMA)
         self._sampler = tracer.sampler
         self._as_sender = one_trace and _decides_as_parent(tracer.sampler)
-        self.new_id = _span_ids(tracer.id_generator)
+        self._new_id = _span_ids(tracer.id_generator)
         self._trace_id = tracer.id_generator.generate_trace_id
         # Neither is in every version of the SDK.
         self._random = RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
@@ -101,8 +100,8 @@ class Spans:
             return self._sampled(kind, place, began)
         # What the sampler would answer, which takes it as long as all the rest.
         if place.parent[-1] in _SAMPLED_DIGITS:
-            return EventSpan(self, kind, place, began)
-        return UnrecordedSpan(place, self.new_id())
+            return EventSpan(self, kind, place, self._new_id(), began)
+        return UnrecordedSpan(place, self._new_id())
 
     def _sampled(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = (None, ()) if place is None else sender_of(place)
@@ -111,11 +110,11 @@ class Spans:
         flags = self._random if parent is None else parent.trace_flags & RANDOM
         result = self._sampler.should_sample(within(parent), trace_id, kind.name, _CONSUMER, kind.attributes, links)
         flags |= SAMPLED if result.decision.is_sampled() else 0
-        at = SpanContext(trace_id, self.new_id(), False, FLAGS[flags], result.trace_state)
+        at = SpanContext(trace_id, self._new_id(), False, FLAGS[flags], result.trace_state)
         if not result.decision.is_recording():
             return UnrecordedSpan(place, at.span_id, at)
         attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        span = EventSpan(self, kind, place, began)
+        span = EventSpan(self, kind, place, at.span_id, began)
         span.put(at, dict(attributes))
         return span
 
@@ -164,12 +163,12 @@ class EventSpan(Span, ReadableSpan):
     _ended: EventEnded | None = None
     _end_ns: int | None = None
 
-    def __init__(self, spans: Spans, kind: Kind, place: Trace | None, began: int) -> None:
+    def __init__(self, spans: Spans, kind: Kind, place: Trace | None, span_id: int, began: int) -> None:
         self._spans = spans
         self._what = kind
         self._place = place
         self._began_ns = began
-        self._id = spans.new_id()
+        self._id = span_id
 
     @property
     def context(self) -> SpanContext:
@@ -249,7 +248,7 @@ class EventSpan(Span, ReadableSpan):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy is the SDK's own: this one knows the processors."""
-        return copyreg.__newobj__, (ReadableSpan,), {name: getattr(self, name) for name in _FIELDS}  # pyright: ignore
+        return object.__new__, (ReadableSpan,), {name: getattr(self, name) for name in _FIELDS}
 
     def parts(self) -> tuple[Any, ...]:
         """What the SDK's span is made of, as of now."""
