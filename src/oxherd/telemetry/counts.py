@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from bisect import bisect_left
-from collections import deque
+from bisect import bisect_right
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +36,18 @@ _TOGETHER = 128
 
 def _buckets() -> list[int]:
     return [0] * (len(BOUNDS) + 1)
+
+
+def _spread(values: list[float], buckets: list[int]) -> None:
+    """Count each of the values, in milliseconds, in the bucket whose bound it does not exceed."""
+    # Each bound is looked up among the values: of those there are more.
+    values.sort()
+    below = 0
+    for bucket, bound in enumerate(_BOUNDS_MS):
+        within = bisect_right(values, bound)
+        buckets[bucket] += within - below
+        below = within
+    buckets[-1] += len(values) - below
 
 
 @dataclass(slots=True)
@@ -114,20 +126,27 @@ class Counts:
     def _count(self) -> None:
         """Count what has gathered: in a loop of its own it takes a third of what it does in the midst of each event."""
         # The ends first: whatever comes meanwhile, none is counted before its begin.
+        ended: dict[str, list[EventEnded]] = defaultdict(list)
         for _ in range(len(self._ended)):
-            ended = self._ended.popleft()
-            event = self._events[ended.event]
-            event.ended[ended.outcome] += 1
-            event.durations[bisect_left(_BOUNDS_MS, ended.duration_ms)] += 1
-            event.duration_seconds += ended.duration_ms / 1000
+            end = self._ended.popleft()
+            ended[end.event].append(end)
+        began: dict[str, list[float | None]] = defaultdict(list)
         for _ in range(len(self._began)):
             name, lag_ms = self._began.popleft()
+            began[name].append(lag_ms)
+        for name, ends in ended.items():
             event = self._events[name]
-            event.begun += 1
-            if lag_ms is not None:
-                event.lags[bisect_left(_BOUNDS_MS, lag_ms)] += 1
-                if lag_ms > 0:
-                    event.lag_seconds += lag_ms / 1000
+            for outcome, count in Counter([end.outcome for end in ends]).items():
+                event.ended[outcome] += count
+            durations = [end.duration_ms for end in ends]
+            event.duration_seconds += sum(durations) / 1000
+            _spread(durations, event.durations)
+        for name, begins in began.items():
+            event = self._events[name]
+            event.begun += len(begins)
+            lags = [lag_ms for lag_ms in begins if lag_ms is not None]
+            event.lag_seconds += sum([lag_ms for lag_ms in lags if lag_ms > 0]) / 1000
+            _spread(lags, event.lags)
 
     def read(self, copy: Callable[[Totals], Any]) -> Any:
         """What `copy` makes of the totals, none of which changes meanwhile."""
