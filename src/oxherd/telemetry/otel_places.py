@@ -38,25 +38,37 @@ if tuple(SpanContext(*_known)) != (*_known, True):
 _FLAGS_OF_CHILD: Final = {f"{flags:02x}": FLAGS[flags & (SAMPLED | RANDOM)] for flags in range(256)}
 
 
-def child_of(place: Trace, span_id: int) -> SpanContext:
-    """The place of a child of a span elsewhere."""
-    parent, state = place
-    kept = _state_of(state) if state else _NO_STATE
-    return _made(SpanContext, (int(parent[3:35], 16), span_id, False, _FLAGS_OF_CHILD[parent[53:]], kept, True))
+class Siblings:
+    """The places of children of spans elsewhere; that of a parent, which it takes most to read, is read once for all
+    that come one after another."""
+
+    _last: tuple[Trace | None, int, TraceFlags, TraceState] = (None, 0, FLAGS[0], _NO_STATE)
+
+    def place(self, parent: Trace, span_id: int) -> SpanContext:
+        """The place of the child that has this id; from any thread."""
+        known, trace_id, flags, state = self._last
+        if parent is not known:
+            text, kept = parent
+            trace_id, flags, state = int(text[3:35], 16), _FLAGS_OF_CHILD[text[53:]], _state_of(kept)
+            self._last = parent, trace_id, flags, state
+        return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
 
 
 @lru_cache(maxsize=64)
 def sender_of(place: Trace) -> tuple[SpanContext, tuple[Link, ...]]:
     """The span that sent an event, and one link to it; the events of a batch have the same."""
     parent, state = place
-    kept = _state_of(state) if state else _NO_STATE
     flags = FLAGS[int(parent[53:], 16)]
-    sender = _made(SpanContext, (int(parent[3:35], 16), int(parent[36:52], 16), True, flags, kept, True))
+    sender = _made(SpanContext, (int(parent[3:35], 16), int(parent[36:52], 16), True, flags, _state_of(state), True))
     return sender, (Link(sender),)
 
 
-@lru_cache(maxsize=64)
 def _state_of(header: str) -> TraceState:
+    return _read_state(header) if header else _NO_STATE
+
+
+@lru_cache(maxsize=64)
+def _read_state(header: str) -> TraceState:
     return TraceState.from_header([header])
 
 

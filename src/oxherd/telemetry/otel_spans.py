@@ -38,7 +38,7 @@ from oxherd.telemetry.otel_places import (
     FLAGS,
     RANDOM,
     SAMPLED,
-    child_of,
+    Siblings,
     sender_of,
     trace_of,
     within,
@@ -76,6 +76,7 @@ class Spans:
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         # Where spans go once they have ended.
         self.ended: Together[EventSpan] = Together(tracer.span_processor.on_end, on_error)
+        self._siblings = Siblings()
         self._checked: object = None
         self._fit = False
         self.checked_ns = 0
@@ -101,7 +102,12 @@ class Spans:
         # What the sampler would answer, which takes it as long as all the rest.
         if place.parent[-1] in _SAMPLED_DIGITS:
             return EventSpan(self, kind, place, self._new_id(), began)
-        return UnrecordedSpan(place, self._new_id())
+        return UnrecordedSpan(self, place, self._new_id())
+
+    def child(self, place: Trace | None, span_id: int) -> SpanContext:
+        """The place of a span that was begun without a sampler."""
+        assert place is not None  # noqa: S101 - else its sampler was asked
+        return self._siblings.place(place, span_id)
 
     def _sampled(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = (None, ()) if place is None else sender_of(place)
@@ -112,7 +118,7 @@ class Spans:
         flags |= SAMPLED if result.decision.is_sampled() else 0
         at = SpanContext(trace_id, self._new_id(), False, FLAGS[flags], result.trace_state)
         if not result.decision.is_recording():
-            return UnrecordedSpan(place, at.span_id, at)
+            return UnrecordedSpan(self, place, at.span_id, at)
         attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
         span = EventSpan(self, kind, place, at.span_id, began)
         span.put(at, dict(attributes))
@@ -122,16 +128,14 @@ class Spans:
 class UnrecordedSpan(NonRecordingSpan):
     """A span that only says where it is, which few ask: the place is made up for those."""
 
-    def __init__(self, place: Trace | None, span_id: int, context: SpanContext | None = None) -> None:
+    def __init__(self, spans: Spans, place: Trace | None, span_id: int, context: SpanContext | None = None) -> None:
+        self._spans = spans
         self._place = place
         self._id = span_id
         self._at = context
 
     def get_span_context(self) -> SpanContext:
-        if self._at is None:
-            assert self._place is not None  # noqa: S101 - it was made without a sampler
-            self._at = child_of(self._place, self._id)
-        return self._at
+        return self._at or self._spans.child(self._place, self._id)
 
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
@@ -152,11 +156,21 @@ class _Added:
     status: Status = _UNSET
 
 
+class _Place:
+    """A span's own place, made when it is first asked for; an attribute like any other from then on."""
+
+    def __get__(self, span: EventSpan | None, _: type[EventSpan]) -> Any:
+        if span is None:
+            return self
+        at = span.context = span._spans.child(span._place, span._id)  # pyright: ignore[reportPrivateUsage]
+        return at
+
+
 class EventSpan(Span, ReadableSpan):
     """A consumer's span, of a handler's run; what the handler adds to it, as the current span, is kept as well."""
 
+    context: Any = _Place()
     # Of the class, since they stay so for most: to set them takes longer.
-    _at: SpanContext | None = None
     _given: dict[str, Any] | None = None
     _added: _Added | None = None
     _open = True
@@ -170,19 +184,12 @@ class EventSpan(Span, ReadableSpan):
         self._began_ns = began
         self._id = span_id
 
-    @property
-    def context(self) -> SpanContext:
-        if self._at is None:
-            assert self._place is not None  # noqa: S101 - as above
-            self._at = child_of(self._place, self._id)
-        return self._at
-
     def get_span_context(self) -> SpanContext:
         return self.context
 
     def put(self, context: SpanContext, attributes: dict[str, Any]) -> None:
         """Take what a sampler has said, where it was asked; else the span is recorded as its sender's is."""
-        self._at, self._given = context, attributes
+        self.context, self._given = context, attributes
 
     def is_recording(self) -> bool:
         return self._open
