@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakSet
 
-from oxherd.carrier import NOTHING, Carrier, Trace
+from oxherd.carrier import NOTHING, Carried, Carrier, Trace
 from oxherd.redact import redact
 from oxherd.scrub import Scrubber
 
@@ -101,7 +101,7 @@ class Context:
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        carrier: Carrier = NOTHING,
+        carrier: Carried = NOTHING,
     ) -> None:
         self.text = text
         self.event = event
@@ -168,7 +168,7 @@ class Context:
     def carried(self) -> Carrier:
         """What it was emitted with, in the handler's own place."""
         trace = None if self._place is None else self._place.trace()
-        return self.carrier if trace is None else Carrier(self.carrier.caused_by, self.carrier.root, trace)
+        return Carrier(self.carrier.caused_by, self.carrier.root, trace or self.carrier.trace)
 
     def onward(self, trace: Trace | None) -> str:
         """What an event that the handler emits carries, in that trace or, without one, in the handler's own."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxherd.carrier import Carrier, Trace, read
+from oxherd.carrier import Carried, Carrier, Trace, read
 from oxherd.queue.options import options_of, parse_options, without_metadata
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -117,17 +117,26 @@ def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
     assert (metadata, parse_options(rest).raw, parse_options(rest).damaged) == ("", {"attempts": 3}, False)
 
 
+def carried_by(raw: bytes) -> Carrier:
+    return read(without_metadata(raw)[1])
+
+
+def said_by(carried: Carried) -> Carrier:
+    return Carrier(carried.caused_by, carried.root, carried.trace)
+
+
 @given(st.lists(st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 9)), min_size=2))
 def test_jobs_that_differ_in_their_trace_only_have_each_their_own(places: list[tuple[int, int, int]]) -> None:
     for trace, span, attempts in places:
-        parent = f"00-{trace:032x}-{span:016x}-01"
+        parent = f"00-{trace:032x}-{span:016x}-{attempts:02x}"
         caused_by = str(UUID(int=trace)) if attempts % 2 else None
         carrier = Carrier(caused_by, caused_by, Trace(parent) if attempts % 3 else None)
         if carrier == Carrier():
             continue
         options = {"attempts": attempts, "tm": carrier.text(), "removeOnComplete": True}
         parsed, found = options_of(json.dumps(options, separators=(",", ":")).encode())
-        assert (parsed.raw, found) == ({"attempts": attempts, "removeOnComplete": True}, carrier)
+        assert (parsed.raw, said_by(found)) == ({"attempts": attempts, "removeOnComplete": True}, carrier)
+        assert (found.sampled, found.place()) == (carrier.sampled, carrier.place())
 
 
 @given(st.sampled_from([None, PARENT]), st.booleans(), st.data())
@@ -141,6 +150,8 @@ def test_the_quick_way_of_reading_says_what_the_other_says(
         at = data.draw(st.integers(0, len(text) - 1))
         text = text[:at] + data.draw(st.sampled_from('0fg"{},: \\') | st.just(text[at])) + text[at + 1 :]
     assert read(text) == read(f"{text} ")
+    at = data.draw(st.integers(0, 200))
+    byte = data.draw(st.sampled_from([b'"', b"\\", b"\x00", b"\xff", b"-", b"g", b"A", b"_"]))
     for names in (("attempts", "tm"), ("tm", "attempts")):
         # The one before has the same options and, mostly, a metadata of the same length.
         last, raw = (
@@ -148,4 +159,10 @@ def test_the_quick_way_of_reading_says_what_the_other_says(
             for each in (before, text)
         )
         options_of(last)
-        assert options_of(raw) == (parse_options(without_metadata(raw)[0]), read(text))
+        options, found = options_of(raw)
+        assert (options, said_by(found)) == (parse_options(without_metadata(raw)[0]), read(text))
+        assert found.place() == read(text).place()
+        # Any byte changed, of options that are JSON or of some that are none any more.
+        changed = raw[:at] + byte + raw[at + 1 :]
+        options, found = options_of(changed)
+        assert (options, said_by(found)) == (parse_options(without_metadata(changed)[0]), carried_by(changed))

@@ -25,13 +25,13 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from oxherd.carrier import Trace
+from oxherd.carrier import Carrier, Trace
 from oxherd.signals import ErrorInfo, EventEnded
 from oxherd.telemetry.otel_kinds import Kind
 from oxherd.telemetry.otel_places import sender_of, within
 from oxherd.telemetry.otel_spans import Spans, spans_of
 
-PLACE = Trace(f"00-{5:032x}-{6:016x}-01")
+CARRIED = Carrier(trace=Trace(f"00-{5:032x}-{6:016x}-01"))
 KIND = Kind("process", "x")
 
 
@@ -95,7 +95,7 @@ def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, fl
     place = Trace(f"00-{5:032x}-{6:016x}-{flags:02x}", "a=b")
     sender, links = sender_of(place)
     assert sender == SpanContext(5, 6, True, TraceFlags(flags), TraceState([("a", "b")]))
-    made = ours.start(KIND, place, 7)
+    made = ours.start(KIND, Carrier(trace=place), 7)
     theirs = tracer.start_span(KIND.name, within(sender), SpanKind.CONSUMER, KIND.attributes, links, start_time=7)
     recorded = made.is_recording()
     assert recorded == theirs.is_recording()
@@ -112,7 +112,7 @@ def test_a_span_is_sampled_as_the_sdk_would_have_sampled_it(sampler: Sampler, fl
 
 def test_a_span_is_read_as_one_of_the_sdk_while_it_runs_and_once_it_has_ended() -> None:
     provider = TracerProvider()
-    span = our_spans(provider).start(KIND, PLACE, 7)
+    span = our_spans(provider).start(KIND, CARRIED, 7)
     assert isinstance(span, ReadableSpan)
     # What the SDK keeps in its own fields is none of what ours keeps in them.
     assert not vars(span).keys() & vars(ReadableSpan("")).keys()
@@ -141,7 +141,7 @@ async def test_spans_that_end_in_one_turn_are_handed_over_in_the_next_whatever_o
     provider.add_span_processor(Stumbling())
     ours = our_spans(provider, errors.append)
     for number in range(3):
-        span = ours.start(Kind("process", str(number)), PLACE, 7)
+        span = ours.start(Kind("process", str(number)), CARRIED, 7)
         span.ended(ended(str(number)))
         assert (span.is_recording(), heard) == (False, [])
     await asyncio.sleep(0)
@@ -154,7 +154,7 @@ def test_spans_of_a_loop_that_has_ended_before_its_next_turn_are_handed_over_in_
 
     def end_some(count: int) -> None:
         for _ in range(count):
-            ours.start(KIND, PLACE, 7).ended(ended())
+            ours.start(KIND, CARRIED, 7).ended(ended())
 
     loop = asyncio.new_event_loop()
     loop.call_soon(end_some, 10)
@@ -173,7 +173,7 @@ async def _later(call: Callable[[], None]) -> None:
 def test_what_is_added_to_a_span_that_has_ended_is_left_out() -> None:
     provider, collected = collecting()
     ours = our_spans(provider)
-    span = ours.start(KIND, PLACE, 7)
+    span = ours.start(KIND, CARRIED, 7)
     span.add_event("before")
     span.end()
     span.add_event("after")
@@ -198,7 +198,7 @@ def test_what_a_processor_changes_is_what_an_exporter_reads() -> None:
     collected = InMemorySpanExporter()
     provider.add_span_processor(Redacting())
     provider.add_span_processor(SimpleSpanProcessor(collected))
-    span = our_spans(provider).start(KIND, PLACE, 7)
+    span = our_spans(provider).start(KIND, CARRIED, 7)
     span.add_event("secret")
     span.end()
     [finished] = collected.get_finished_spans()
@@ -208,7 +208,7 @@ def test_what_a_processor_changes_is_what_an_exporter_reads() -> None:
 
 async def test_a_copy_is_a_span_of_the_sdk() -> None:
     provider, collected = collecting()
-    span = our_spans(provider).start(KIND, PLACE, 7)
+    span = our_spans(provider).start(KIND, CARRIED, 7)
     span.ended(EventEnded("x", "id", 1, 1, "failed", 2.0, ErrorInfo("ValueError", "no")))
     await asyncio.sleep(0)
     [finished] = collected.get_finished_spans()
@@ -220,7 +220,7 @@ async def test_a_copy_is_a_span_of_the_sdk() -> None:
 
 def test_values_that_cannot_be_exported_are_left_out() -> None:
     provider, collected = collecting()
-    span = our_spans(provider).start(KIND, PLACE, 7)
+    span = our_spans(provider).start(KIND, CARRIED, 7)
     span.set_attributes({"when": cast("Any", object()), "how": "well", **{str(number): 1 for number in range(200)}})
     span.end()
     [finished] = collected.get_finished_spans()
@@ -255,7 +255,7 @@ async def test_spans_of_two_loops_in_two_threads_do_not_wait_for_each_other() ->
         provider = TracerProvider()
         provider.add_span_processor(Slow())
         ours = our_spans(provider, errors.append)
-        asyncio.run(_later(lambda: ours.start(KIND, PLACE, 7).ended(ended())))
+        asyncio.run(_later(lambda: ours.start(KIND, CARRIED, 7).ended(ended())))
         assert not errors
 
     await asyncio.gather(asyncio.to_thread(run), asyncio.to_thread(run))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from oxherd.carrier import NOTHING, WRITTEN, Carrier, of_written, read
+from oxherd.carrier import AFTER, BEFORE, IDS, NOTHING, WRITTEN, Carried, Carrier, TraceAlone, of_written, read
 from oxherd.policy import number
 
 LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -92,13 +93,16 @@ def _without(raw: bytes, found: re.Match[bytes]) -> bytes:
 
 @dataclass(slots=True)
 class _Alike:
-    """Options that differ in their metadata alone: what is before and after it, what they say without it; and the last
-    metadata, with what it said."""
+    """Options that differ in their metadata alone, or in the ids of its one trace: what is before that and after it,
+    where it is, what knows it and what reads it; what they say otherwise; and the last, with what it said."""
 
     before: bytes
     after: bytes
+    where: slice
+    fits: Callable[[bytes], re.Match[bytes] | None]
+    read: Callable[[re.Match[bytes]], Carried]
     options: JobOptions
-    last: tuple[bytes, Carrier]
+    last: tuple[bytes, Carried]
 
 
 # By their length. In a traced application the jobs of an event are alike, and each has a trace of its own.
@@ -106,23 +110,23 @@ _alike: dict[int, _Alike] = {}
 _MOST_ALIKE = 64
 
 
-def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
+def options_of(raw: bytes) -> tuple[JobOptions, Carried]:
     """A job's options, and what it carries of the events before it; never raises."""
     alike = _alike.get(len(raw)) if _alike else None
     if alike is not None and raw.startswith(alike.before) and raw.endswith(alike.after):
-        metadata = raw[len(alike.before) : len(raw) - len(alike.after)]
-        known, carrier = alike.last
-        if metadata == known:
-            return alike.options, carrier
-        own = WRITTEN.fullmatch(metadata)
-        if own is not None:
-            carrier = of_written(*own.groups())
-            alike.last = metadata, carrier
-            return alike.options, carrier
+        own = raw[alike.where]
+        known, carried = alike.last  # both at once: another thread may read jobs as well
+        if own == known:
+            return alike.options, carried
+        found = alike.fits(own)
+        if found is not None:
+            carried = alike.read(found)
+            alike.last = own, carried
+            return alike.options, carried
     return (parse_options(raw), NOTHING) if b'"tm"' not in raw else _read_both(raw)
 
 
-def _read_both(raw: bytes) -> tuple[JobOptions, Carrier]:
+def _read_both(raw: bytes) -> tuple[JobOptions, Carried]:
     found = _METADATA.search(raw)
     if found is None:
         return parse_options(raw), NOTHING
@@ -130,8 +134,17 @@ def _read_both(raw: bytes) -> tuple[JobOptions, Carrier]:
     if len(raw) <= LONGEST_CACHED:
         if len(_alike) >= _MOST_ALIKE:
             _alike.clear()
-        _alike[len(raw)] = _Alike(raw[: found.start(1)], raw[found.end(1) :], options, (found[1], carrier))
+        _alike[len(raw)] = _alike_of(raw, found, options, carrier)
     return options, carrier
+
+
+def _alike_of(raw: bytes, found: re.Match[bytes], options: JobOptions, carrier: Carrier) -> _Alike:
+    first, end = found.span(1)
+    ids = slice(first + len(BEFORE), end - len(AFTER))
+    if raw.startswith(BEFORE, first) and raw.endswith(AFTER, first, end) and IDS.fullmatch(raw[ids]):
+        return _Alike(raw[: ids.start], raw[ids.stop :], ids, IDS.fullmatch, TraceAlone, options, (raw[ids], carrier))
+    where = slice(first, end)
+    return _Alike(raw[:first], raw[end:], where, WRITTEN.fullmatch, of_written, options, (raw[where], carrier))
 
 
 def _text_of(string: bytes) -> str:

@@ -86,13 +86,13 @@ class Traces:
 
     def handling(self, context: EventContext) -> Handling:
         """Begin the span of a handler's run."""
-        kind, place, began = self._process[context.event], context.carrier.trace, time.time_ns()
+        kind, carried, began = self._process[context.event], context.carrier, time.time_ns()
         try:
             spans = self._spans or self._own_spans()
             if spans is not None and (0 <= began - spans.checked_ns < _CHECKED_NS or spans.fit(began)):
-                handling = span = spans.start(kind, place, began)
+                handling = span = spans.start(kind, carried, began)
             else:
-                span = self._started(kind, place, began)
+                span = self._started(kind, carried.trace, began)
                 handling = _Handling(self, span, began)
         except Exception as error:  # noqa: BLE001 - as `safely`
             self.on_error(error)
@@ -103,7 +103,7 @@ class Traces:
 
     def _started(self, kind: Kind, place: Trace | None, began: int) -> Span:
         """A span of the tracer's own; not in the context of whoever has started the worker."""
-        sender, links = (None, ()) if place is None else sender_of(place)
+        sender, links = sender_of(place)
         parent = sender if self._one_trace else None
         return self._tracer.start_span(
             kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
@@ -119,7 +119,7 @@ class Traces:
 
     def going_on(self, place: Trace | None) -> _Current:
         """Around a handler in a process of its own, whose span is its worker's."""
-        return _Current(within(None if place is None else sender_of(place)[0]))
+        return _Current(within(sender_of(place)[0]))
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Count what was sent, and what was not."""

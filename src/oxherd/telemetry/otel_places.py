@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, TraceFlags, TraceState
 
-from oxherd.carrier import Trace, read_trace
+from oxherd.carrier import Carried, Trace, read_trace
 
 NOWHERE: Final = Context()
 # Under which a context has its span: `set_span_in_context` copies twice, and each event needs one.
@@ -20,7 +20,7 @@ NOWHERE: Final = Context()
 # W3C Trace Context, level 2: whether it is sampled, and whether its id is random.
 SAMPLED, RANDOM = 1, 2
 FLAGS: Final = tuple(map(TraceFlags, range(256)))
-_NO_STATE: Final = trace.DEFAULT_TRACE_STATE
+NO_STATE: Final = trace.DEFAULT_TRACE_STATE
 
 
 def _checked(of: type[SpanContext], fields: tuple[Any, ...]) -> SpanContext:
@@ -28,35 +28,39 @@ def _checked(of: type[SpanContext], fields: tuple[Any, ...]) -> SpanContext:
 
 
 _made: Callable[[type[SpanContext], tuple[Any, ...]], SpanContext] = cast("Any", tuple).__new__
-_known: Final[tuple[Any, ...]] = (1, 2, True, FLAGS[1], _NO_STATE)
+_known: Final[tuple[Any, ...]] = (1, 2, True, FLAGS[1], NO_STATE)
 # A SpanContext of ids that are known to be valid is made as the tuple that it is: its own checks take four times as
 # long. Another version may keep other things in it.
 if tuple(SpanContext(*_known)) != (*_known, True):
     _made = _checked
 
+
 # Of a child: it is recorded, or not, as its parent is.
-_FLAGS_OF_CHILD: Final = {f"{flags:02x}": FLAGS[flags & (SAMPLED | RANDOM)] for flags in range(256)}
+_FLAGS_OF_CHILD: Final = tuple(FLAGS[flags & (SAMPLED | RANDOM)] for flags in range(256))
+
+# What is the same for all children of a span elsewhere: the trace's id, its flags and state.
+Family = tuple[int, TraceFlags, TraceState]
 
 
-class Siblings:
-    """The places of children of spans elsewhere; that of a parent, which it takes most to read, is read once for all
-    that come one after another."""
-
-    _last: tuple[Trace | None, int, TraceFlags, TraceState] = (None, 0, FLAGS[0], _NO_STATE)
-
-    def place(self, parent: Trace, span_id: int) -> SpanContext:
-        """The place of the child that has this id; from any thread."""
-        known, trace_id, flags, state = self._last
-        if parent is not known:
-            text, kept = parent
-            trace_id, flags, state = int(text[3:35], 16), _FLAGS_OF_CHILD[text[53:]], _state_of(kept)
-            self._last = parent, trace_id, flags, state
-        return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
+def family_of(carried: Carried) -> Family:
+    """The family of a span that is a child of its sender's, who was in a trace."""
+    trace_id, flags, state = carried.place()
+    return trace_id, _FLAGS_OF_CHILD[flags], _state_of(state)
 
 
-@lru_cache(maxsize=64)
-def sender_of(place: Trace) -> tuple[SpanContext, tuple[Link, ...]]:
-    """The span that sent an event, and one link to it; the events of a batch have the same."""
+def member(family: Family, span_id: int) -> SpanContext:
+    """The place of the child of that id."""
+    trace_id, flags, state = family
+    return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
+
+
+def sender_of(place: Trace | None) -> tuple[SpanContext | None, tuple[Link, ...]]:
+    """The span that sent an event, where one did, and one link to it."""
+    return (None, ()) if place is None else _sender_at(place)
+
+
+@lru_cache(maxsize=64)  # the events of a batch have the same
+def _sender_at(place: Trace) -> tuple[SpanContext, tuple[Link, ...]]:
     parent, state = place
     flags = FLAGS[int(parent[53:], 16)]
     sender = _made(SpanContext, (int(parent[3:35], 16), int(parent[36:52], 16), True, flags, _state_of(state), True))
@@ -64,7 +68,7 @@ def sender_of(place: Trace) -> tuple[SpanContext, tuple[Link, ...]]:
 
 
 def _state_of(header: str) -> TraceState:
-    return _read_state(header) if header else _NO_STATE
+    return _read_state(header) if header else NO_STATE
 
 
 @lru_cache(maxsize=64)

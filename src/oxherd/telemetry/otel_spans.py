@@ -31,14 +31,17 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from oxherd.carrier import Trace
+from oxherd.carrier import NOTHING, Carried
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
 from oxherd.telemetry.otel_places import (
     FLAGS,
+    NO_STATE,
     RANDOM,
     SAMPLED,
-    Siblings,
+    Family,
+    family_of,
+    member,
     sender_of,
     trace_of,
     within,
@@ -53,7 +56,6 @@ _QUIET: Final = {
 _CONSUMER: Final = SpanKind.CONSUMER
 _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
-_SAMPLED_DIGITS: Final = frozenset("13579bdf")
 
 
 class Spans:
@@ -76,7 +78,8 @@ class Spans:
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         # Where spans go once they have ended.
         self.ended: Together[EventSpan] = Together(tracer.span_processor.on_end, on_error)
-        self._siblings = Siblings()
+        self._last: tuple[Carried | None, bool | None] = (None, None)
+        self._family: tuple[Carried, Family] = (NOTHING, (0, FLAGS[0], NO_STATE))
         self._checked: object = None
         self._fit = False
         self.checked_ns = 0
@@ -95,22 +98,29 @@ class Spans:
         self.checked_ns = now_ns if fit else 0
         return fit
 
-    def start(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
-        """Begin a consumer's span for what was sent at `place`; may raise what the sampler does."""
-        if place is None or not self._as_sender:
-            return self._sampled(kind, place, began)
-        # What the sampler would answer, which takes it as long as all the rest.
-        if place.parent[-1] in _SAMPLED_DIGITS:
-            return EventSpan(self, kind, place, self._new_id(), began)
-        return UnrecordedSpan(self, place, self._new_id())
+    def start(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
+        """Begin a consumer's span for an event that carries this; may raise what the sampler does."""
+        known, sampled = self._last
+        if carried is not known:  # the events of a batch carry the same
+            sampled = carried.sampled if self._as_sender else None
+            self._last = carried, sampled
+        if sampled is None:
+            return self._sampled(kind, carried, began)
+        # As the sampler would answer, which takes it as long as all the rest.
+        if sampled:
+            return EventSpan(self, kind, carried, self._new_id(), began)
+        return UnrecordedSpan(self, carried, self._new_id())
 
-    def child(self, place: Trace | None, span_id: int) -> SpanContext:
-        """The place of a span that was begun without a sampler."""
-        assert place is not None  # noqa: S101 - else its sampler was asked
-        return self._siblings.place(place, span_id)
+    def child(self, carried: Carried, span_id: int) -> SpanContext:
+        """The place of a span that was begun without a sampler; from any thread."""
+        known, family = self._family
+        if carried is not known:
+            family = family_of(carried)
+            self._family = carried, family
+        return member(family, span_id)
 
-    def _sampled(self, kind: Kind, place: Trace | None, began: int) -> EventSpan | UnrecordedSpan:
-        sender, links = (None, ()) if place is None else sender_of(place)
+    def _sampled(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
+        sender, links = sender_of(carried.trace)
         parent = sender if self.one_trace else None
         trace_id = self._trace_id() if parent is None else parent.trace_id
         flags = self._random if parent is None else parent.trace_flags & RANDOM
@@ -118,9 +128,9 @@ class Spans:
         flags |= SAMPLED if result.decision.is_sampled() else 0
         at = SpanContext(trace_id, self._new_id(), False, FLAGS[flags], result.trace_state)
         if not result.decision.is_recording():
-            return UnrecordedSpan(self, place, at.span_id, at)
+            return UnrecordedSpan(self, carried, at.span_id, at)
         attributes = cast("dict[str, Any]", result.attributes)  # pyright: ignore[reportUnknownMemberType]
-        span = EventSpan(self, kind, place, at.span_id, began)
+        span = EventSpan(self, kind, carried, at.span_id, began)
         span.put(at, dict(attributes))
         return span
 
@@ -128,14 +138,16 @@ class Spans:
 class UnrecordedSpan(NonRecordingSpan):
     """A span that only says where it is, which few ask: the place is made up for those."""
 
-    def __init__(self, spans: Spans, place: Trace | None, span_id: int, context: SpanContext | None = None) -> None:
+    def __init__(self, spans: Spans, carried: Carried, span_id: int, context: SpanContext | None = None) -> None:
         self._spans = spans
-        self._place = place
+        self._carried = carried
         self._id = span_id
         self._at = context
 
     def get_span_context(self) -> SpanContext:
-        return self._at or self._spans.child(self._place, self._id)
+        if self._at is None:
+            self._at = self._spans.child(self._carried, self._id)
+        return self._at
 
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
@@ -162,7 +174,7 @@ class _Place:
     def __get__(self, span: EventSpan | None, _: type[EventSpan]) -> Any:
         if span is None:
             return self
-        at = span.context = span._spans.child(span._place, span._id)  # pyright: ignore[reportPrivateUsage]
+        at = span.context = span._spans.child(span._carried, span._id)  # pyright: ignore[reportPrivateUsage]
         return at
 
 
@@ -177,10 +189,10 @@ class EventSpan(Span, ReadableSpan):
     _ended: EventEnded | None = None
     _end_ns: int | None = None
 
-    def __init__(self, spans: Spans, kind: Kind, place: Trace | None, span_id: int, began: int) -> None:
+    def __init__(self, spans: Spans, kind: Kind, carried: Carried, span_id: int, began: int) -> None:
         self._spans = spans
         self._what = kind
-        self._place = place
+        self._carried = carried
         self._began_ns = began
         self._id = span_id
 
@@ -268,7 +280,7 @@ class EventSpan(Span, ReadableSpan):
             end_ns = self._began_ns + round(ended.duration_ms * 1e6)
         if self._given is not None:  # the values of others may be none that can be exported
             attributes = BoundedAttributes(_MOST_ATTRIBUTES, attributes)
-        sender, links = (None, ()) if self._place is None else sender_of(self._place)
+        sender, links = sender_of(self._carried.trace)
         parent = sender if spans.one_trace else None
         return (
             added.name or kind.name, self.context, parent, spans.resource, attributes, added.events,
