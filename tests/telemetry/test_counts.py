@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oxherd.signals import EventBegan, EventEnded, EventsEmitted, Signals, WorkerStopped
-from oxherd.telemetry.counts import BOUNDS, Counts, EventTotals, Totals
+from oxherd.telemetry.counts import BOUNDS, OUTCOMES, Counts, EventTotals, Totals
 
 
 def raise_it(error: BaseException) -> None:
@@ -43,6 +46,37 @@ def test_a_reader_sees_all_that_was_said_before(events: int) -> None:
     assert (found.durations[BOUNDS.index(0.025)], sum(found.lags)) == (events, (events + 1) // 2)
     assert found.duration_seconds == pytest.approx(0.02 * events)
     assert found.lag_seconds >= 0.1 * sum(found.lags)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ef"),
+            st.sampled_from(OUTCOMES),
+            st.floats(0, 1e7) | st.sampled_from(BOUNDS).map(lambda bound: bound * 1000),
+        ),
+        max_size=300,
+    )
+)
+def test_each_duration_is_counted_under_the_first_bound_that_it_does_not_exceed(
+    ends: list[tuple[str, str, float]],
+) -> None:
+    signals, counts = Signals(raise_it), Counts()
+    counts.follow(signals)
+    for name, outcome, duration_ms in ends:
+        signals.emit(EventBegan(name, "id", 2, 1, None))
+        signals.emit(EventEnded(name, "id", 2, 1, outcome, duration_ms))
+    for name in {name for name, _, _ in ends}:
+        mine = [(outcome, duration_ms) for each, outcome, duration_ms in ends if each == name]
+        found: EventTotals = counts.read(lambda totals, name=name: totals.events[name])
+        assert found.ended == {outcome: [each for each, _ in mine].count(outcome) for outcome in OUTCOMES}
+        above = [*(bound * 1000 for bound in BOUNDS), math.inf]
+        assert found.durations == [
+            sum(low < duration_ms <= high for _, duration_ms in mine)
+            for low, high in zip([-1.0, *above], above, strict=False)
+        ]
+        assert found.duration_seconds == pytest.approx(sum(duration_ms for _, duration_ms in mine) / 1000)
+        assert (found.begun, sum(found.lags)) == (len(mine), 0)
 
 
 def test_none_is_ever_seen_ended_before_it_has_begun_whoever_reads_meanwhile() -> None:
