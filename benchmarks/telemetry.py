@@ -12,7 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -27,6 +29,9 @@ from oxherd.telemetry.format import JSONFormatter
 from oxherd.telemetry.handler import LineHandler
 from oxherd.telemetry.opentelemetry import Traces
 from oxherd.telemetry.prometheus import Metrics
+
+# Its case, its round, its rate in events a second, and the microseconds of the processor for each.
+Turn = dict[str, Any]
 
 _CONCURRENCY = 100
 _TOGETHER = 200
@@ -86,74 +91,99 @@ _CASES: dict[str, Callable[[Oxherd], None]] = {
 
 
 def main() -> None:
-    """Run every case in each round, and print the medians and the best."""
+    """Run every case in each round, and print the medians."""
     parser = argparse.ArgumentParser("python -m benchmarks.telemetry", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--events", type=int, default=30_000, help="in each run")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--events", type=int, default=4_000, help="in each turn")
     parser.add_argument("--handler", type=float, default=0.0, metavar="US", help="microseconds that a handler computes")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each run instead of the table")
+    parser.add_argument("--json", action="store_true", help="one JSON object for each turn instead of the table")
     parser.add_argument("--case", choices=_CASES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case is not None:
-        print(json.dumps(_run(given.case, given.events, given.handler / 1e6)))
+        _serve_turns(given.case, given.handler / 1e6)
         return
-    runs: list[dict[str, float | str]] = []
-    for number in range(given.rounds):
-        # Each way in turn, so that none has the others' heat each time.
-        cases = list(_CASES)[:: -1 if number % 2 else 1]
-        runs += _round(cases, given.events, given.handler, given.json)
+    with Server() as server, ExitStack() as stack:
+        workers = {case: stack.enter_context(_Worker(case, server.url, given.handler)) for case in _CASES}
+        turns = list(_rounds(workers, given.rounds, given.events, as_json=given.json))
     if not given.json:
-        _print_table(runs)
+        _print_table(turns)
 
 
-def _round(cases: list[str], events: int, handler: float, as_json: bool) -> list[dict[str, float | str]]:
-    runs: list[dict[str, float | str]] = []
-    for case in cases:
-        with Server() as server:
-            options = ["--case", case, "--events", str(events), "--handler", str(handler)]
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.telemetry", *options],
-                env=os.environ | {"OXHERD_URL": server.url},
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-        runs.append(json.loads(done.stdout))
-        said = done.stdout.decode().strip() if as_json else f"{runs[-1]['rate']:9,.0f} events/s  {case}"
-        print(said, flush=True)
-    return runs
+class _Worker:
+    """One case's process, which waits between its turns."""
+
+    def __init__(self, case: str, url: str, handler: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.telemetry", "--case", case, "--handler", str(handler)],
+            env=os.environ | {"OXHERD_URL": url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Its input has ended, and so does it.
+        self._process.communicate()
+
+    def turn(self, events: int) -> Turn:
+        """Have it emit and process so many."""
+        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018 - both are pipes
+        self._process.stdin.write(f"{events}\n")
+        self._process.stdin.flush()
+        said = self._process.stdout.readline()
+        if not said:
+            raise SystemExit(f"A worker has ended with status {self._process.wait()}; what it wrote is above.")
+        return json.loads(said)
 
 
-def _run(case: str, events: int, compute_seconds: float) -> dict[str, float | str]:
-    herd = Oxherd()
+def _rounds(workers: dict[str, _Worker], rounds: int, events: int, *, as_json: bool) -> Iterator[Turn]:
+    for worker in workers.values():
+        worker.turn(events)  # what happens once: connections, scripts, Python's own learning
+    for number in range(rounds):
+        # The other way round each time, so that none has the others' heat each time.
+        for case in list(workers)[:: -1 if number % 2 else 1]:
+            turn = workers[case].turn(events) | {"case": case, "round": number, "events": events}
+            if as_json:
+                print(json.dumps(turn), flush=True)
+            yield turn
+        if not as_json:
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+
+
+def _serve_turns(case: str, compute_seconds: float) -> None:
+    herd = Oxherd(prefix=f"bull-{list(_CASES).index(case)}")
     _set_up_logging()
     _CASES[case](herd)
     # When the first of them began and the last had ended: the clock's time, and the process's.
     times: list[tuple[float, float]] = []
-    ended = 0
+    left = 0
 
     async def handler(_: dict[str, int]) -> None:
-        nonlocal ended
+        nonlocal left
         if not times:
             times.append((time.perf_counter(), time.process_time()))
         until = time.perf_counter() + compute_seconds
         while time.perf_counter() < until:
             pass
-        ended += 1
-        if ended == events:
+        left -= 1
+        if not left:
             times.append((time.perf_counter(), time.process_time()))
             os.kill(os.getpid(), signal.SIGTERM)
 
     event = herd.event("noop", concurrency=_CONCURRENCY)(handler)
-    asyncio.run(_emit(herd, event, events, singly=case == _EACH_ITS_OWN))
-    # As a worker's process runs.
-    herd.run()
-    (began, cpu_before), (end, cpu_after) = times
-    return {
-        "case": case,
-        "events": events,
-        "rate": events / (end - began),
-        "cpu_us": 1e6 * (cpu_after - cpu_before) / events,
-    }
+    for line in sys.stdin:
+        events = left = int(line)
+        asyncio.run(_emit(herd, event, events, singly=case == _EACH_ITS_OWN))
+        # As a worker's process runs.
+        herd.run()
+        (began, cpu_before), (end, cpu_after) = times
+        times.clear()
+        print(
+            json.dumps({"rate": events / (end - began), "cpu_us": 1e6 * (cpu_after - cpu_before) / events}), flush=True
+        )
 
 
 async def _emit(herd: Oxherd, event: Event[dict[str, int], None], events: int, *, singly: bool) -> None:
@@ -175,16 +205,16 @@ def _set_up_logging() -> None:
     root.setLevel(logging.INFO)
 
 
-def _print_table(runs: list[dict[str, float | str]]) -> None:
-    # The best round beside the medians: what neighbours on the host take away only ever adds.
-    print(f"\n{'':52}{'events/s':>9}{'of the first':>14}{'best':>9}{'of the first':>14}{'its µs an event':>17}")
-    rates = {case: [float(run["rate"]) for run in runs if run["case"] == case] for case in _CASES}
-    first = next(iter(rates.values()))
+def _print_table(turns: list[Turn]) -> None:
+    # Each with the first case's turn of the same round: what neighbours on the host take changes with the seconds.
+    print(f"\n{'':52}{'events/s':>9}{'of the first':>14}{'half of the rounds':>20}{'its µs an event':>17}")
+    rates: dict[str, list[float]] = {case: [turn["rate"] for turn in turns if turn["case"] == case] for case in _CASES}
     for case, found in rates.items():
-        middle, best = statistics.median(found), max(found)
-        cpu = min(float(run["cpu_us"]) for run in runs if run["case"] == case)
-        of_middle, of_best = middle / statistics.median(first), best / max(first)
-        print(f"{case:52}{middle:9,.0f}{of_middle:14.0%}{best:9,.0f}{of_best:14.0%}{cpu:17.1f}")
+        ratios = sorted(rate / first for rate, first in zip(found, next(iter(rates.values())), strict=True))
+        low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios) - 1) // 4]
+        cpu = statistics.median(turn["cpu_us"] for turn in turns if turn["case"] == case)
+        of_first, half = f"{statistics.median(ratios):.0%}", f"{low:.0%} to {high:.0%}"
+        print(f"{case:52}{statistics.median(found):9,.0f}{of_first:>14}{half:>20}{cpu:17.1f}")
 
 
 if __name__ == "__main__":

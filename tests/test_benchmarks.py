@@ -53,5 +53,6 @@ def test_what_telemetry_takes_is_measured_with_every_event_of_each_case() -> Non
     done = _run("benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json")
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({run["case"] for run in runs}) == len(runs) > 1
+    assert {run["round"] for run in runs} == {0}
     assert all(run["events"] == 300 and run["rate"] > 0 and run["cpu_us"] > 0 for run in runs)
     assert done.stderr == ""
