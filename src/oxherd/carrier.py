@@ -31,6 +31,7 @@ WRITTEN = re.compile(b'"%b"' % _OWN.pattern.replace('"', r'\\"').encode())
 # A trace that is written there alone: what is before its ids and flags, and after them; and those.
 BEFORE, AFTER = rb'"{\"traceparent\":\"00-', rb'\"}"'
 IDS = re.compile(_IDS.encode())
+_FLAGS = {b"%02x" % flags: flags for flags in range(256)}
 # The last digits of flags that say that a trace is sampled.
 _SAMPLED = "13579bdf"
 _SAMPLED_BYTES = frozenset(_SAMPLED.encode())
@@ -101,7 +102,7 @@ class TraceAlone:
 
     def place(self) -> tuple[int, int, str]:
         """As a carrier's."""
-        return int(self._ids[:32], 16), int(self._ids[-2:], 16), ""
+        return int(self._ids[:32], 16), _FLAGS[self._ids[-2:]], ""
 
 
 Carried = Carrier | TraceAlone

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, TraceFlags, TraceState
 
-from oxherd.carrier import Carried, Trace, read_trace
+from oxherd.carrier import NOTHING, Carried, Trace, read_trace
 
 NOWHERE: Final = Context()
 # Under which a context has its span: `set_span_in_context` copies twice, and each event needs one.
@@ -20,7 +20,7 @@ NOWHERE: Final = Context()
 # W3C Trace Context, level 2: whether it is sampled, and whether its id is random.
 SAMPLED, RANDOM = 1, 2
 FLAGS: Final = tuple(map(TraceFlags, range(256)))
-NO_STATE: Final = trace.DEFAULT_TRACE_STATE
+_NO_STATE: Final = trace.DEFAULT_TRACE_STATE
 
 
 def _checked(of: type[SpanContext], fields: tuple[Any, ...]) -> SpanContext:
@@ -28,7 +28,7 @@ def _checked(of: type[SpanContext], fields: tuple[Any, ...]) -> SpanContext:
 
 
 _made: Callable[[type[SpanContext], tuple[Any, ...]], SpanContext] = cast("Any", tuple).__new__
-_known: Final[tuple[Any, ...]] = (1, 2, True, FLAGS[1], NO_STATE)
+_known: Final[tuple[Any, ...]] = (1, 2, True, FLAGS[1], _NO_STATE)
 # A SpanContext of ids that are known to be valid is made as the tuple that it is: its own checks take four times as
 # long. Another version may keep other things in it.
 if tuple(SpanContext(*_known)) != (*_known, True):
@@ -38,20 +38,22 @@ if tuple(SpanContext(*_known)) != (*_known, True):
 # Of a child: it is recorded, or not, as its parent is.
 _FLAGS_OF_CHILD: Final = tuple(FLAGS[flags & (SAMPLED | RANDOM)] for flags in range(256))
 
-# What is the same for all children of a span elsewhere: the trace's id, its flags and state.
-Family = tuple[int, TraceFlags, TraceState]
 
+class Children:
+    """The places of children of spans elsewhere. What all of one parent have in common is read once for those that come
+    one after another, as the events of a batch do."""
 
-def family_of(carried: Carried) -> Family:
-    """The family of a span that is a child of its sender's, who was in a trace."""
-    trace_id, flags, state = carried.place()
-    return trace_id, _FLAGS_OF_CHILD[flags], _state_of(state)
+    _last: tuple[Carried, int, TraceFlags, TraceState] = (NOTHING, 0, FLAGS[0], _NO_STATE)
 
-
-def member(family: Family, span_id: int) -> SpanContext:
-    """The place of the child of that id."""
-    trace_id, flags, state = family
-    return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
+    def place(self, carried: Carried, span_id: int) -> SpanContext:
+        """The place of the child of that id of the span that an event carries; from any thread."""
+        # In one function, since it is asked for each span that is exported.
+        known, trace_id, flags, state = self._last
+        if carried is not known:
+            trace_id, bits, header = carried.place()
+            flags, state = _FLAGS_OF_CHILD[bits], _state_of(header) if header else _NO_STATE
+            self._last = carried, trace_id, flags, state
+        return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
 
 
 def sender_of(place: Trace | None) -> tuple[SpanContext | None, tuple[Link, ...]]:
@@ -61,18 +63,14 @@ def sender_of(place: Trace | None) -> tuple[SpanContext | None, tuple[Link, ...]
 
 @lru_cache(maxsize=64)  # the events of a batch have the same
 def _sender_at(place: Trace) -> tuple[SpanContext, tuple[Link, ...]]:
-    parent, state = place
-    flags = FLAGS[int(parent[53:], 16)]
-    sender = _made(SpanContext, (int(parent[3:35], 16), int(parent[36:52], 16), True, flags, _state_of(state), True))
+    parent, header = place
+    flags, state = FLAGS[int(parent[53:], 16)], _state_of(header) if header else _NO_STATE
+    sender = _made(SpanContext, (int(parent[3:35], 16), int(parent[36:52], 16), True, flags, state, True))
     return sender, (Link(sender),)
 
 
-def _state_of(header: str) -> TraceState:
-    return _read_state(header) if header else NO_STATE
-
-
 @lru_cache(maxsize=64)
-def _read_state(header: str) -> TraceState:
+def _state_of(header: str) -> TraceState:
     return TraceState.from_header([header])
 
 

@@ -31,17 +31,14 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from oxherd.carrier import NOTHING, Carried
+from oxherd.carrier import Carried
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
 from oxherd.telemetry.otel_places import (
     FLAGS,
-    NO_STATE,
     RANDOM,
     SAMPLED,
-    Family,
-    family_of,
-    member,
+    Children,
     sender_of,
     trace_of,
     within,
@@ -76,10 +73,10 @@ class Spans:
         # Neither is in every version of the SDK.
         self._random = RANDOM if getattr(tracer.id_generator, "is_trace_id_random", bool)() else 0
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
+        self.children = Children()
         # Where spans go once they have ended.
         self.ended: Together[EventSpan] = Together(tracer.span_processor.on_end, on_error)
         self._last: tuple[Carried | None, bool | None] = (None, None)
-        self._family: tuple[Carried, Family] = (NOTHING, (0, FLAGS[0], NO_STATE))
         self._checked: object = None
         self._fit = False
         self.checked_ns = 0
@@ -111,14 +108,6 @@ class Spans:
             return EventSpan(self, kind, carried, self._new_id(), began)
         return UnrecordedSpan(self, carried, self._new_id())
 
-    def child(self, carried: Carried, span_id: int) -> SpanContext:
-        """The place of a span that was begun without a sampler; from any thread."""
-        known, family = self._family
-        if carried is not known:
-            family = family_of(carried)
-            self._family = carried, family
-        return member(family, span_id)
-
     def _sampled(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = sender_of(carried.trace)
         parent = sender if self.one_trace else None
@@ -146,7 +135,7 @@ class UnrecordedSpan(NonRecordingSpan):
 
     def get_span_context(self) -> SpanContext:
         if self._at is None:
-            self._at = self._spans.child(self._carried, self._id)
+            self._at = self._spans.children.place(self._carried, self._id)
         return self._at
 
     def __repr__(self) -> str:
@@ -174,7 +163,7 @@ class _Place:
     def __get__(self, span: EventSpan | None, _: type[EventSpan]) -> Any:
         if span is None:
             return self
-        at = span.context = span._spans.child(span._carried, span._id)  # pyright: ignore[reportPrivateUsage]
+        at = span.context = span._spans.children.place(span._carried, span._id)  # pyright: ignore[reportPrivateUsage]
         return at
 
 
