@@ -55,7 +55,7 @@ def _traces(
     # No span is dropped: each is made and handed over.
     batch = BatchSpanProcessor(_Dropped(), max_queue_size=1_000_000) if batches else None
     provider.add_span_processor(batch or SimpleSpanProcessor(_Dropped()))
-    Traces(herd, provider, meters, metrics=meters is not None)
+    Traces(herd, provider, meters)
 
 
 def _both(herd: Oxherd) -> None:

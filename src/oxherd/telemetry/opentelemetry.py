@@ -24,7 +24,7 @@ try:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-    from oxherd.telemetry.otel_kinds import SCHEMA, Kind, Kinds, describe
+    from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, Kind, Kinds, describe
     from oxherd.telemetry.otel_metrics import Metrics
     from oxherd.telemetry.otel_places import SPAN_KEY, make_current, sender_of, trace_of, within
 except ImportError:
@@ -33,7 +33,6 @@ except ImportError:
 if TYPE_CHECKING:
     from oxherd.telemetry.otel_spans import Spans
 
-_LOOK_SECONDS: Final = 1.0
 # For so long it is not looked again whether processors have been added: it costs as much as the span.
 _CHECKED_NS: Final = 1_000_000
 
@@ -112,7 +111,7 @@ class Traces:
     def _own_spans(self) -> Spans | None:
         """Ours, once there is an SDK behind the tracer: a global one may be set at any time."""
         if self._spans is None and (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
+            self._look_at = now + LOOK_SECONDS
             tracer = trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=SCHEMA)
             self._spans = _spans_of(tracer, self._one_trace, self.on_error)
         return self._spans

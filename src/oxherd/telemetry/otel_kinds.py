@@ -9,6 +9,8 @@ from opentelemetry.trace import Status, StatusCode
 from oxherd.signals import EventEnded
 
 SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
+# How often it is looked whether an SDK has been set up.
+LOOK_SECONDS: Final = 1.0
 _SYSTEM: Final = "bullmq"
 # An attempt that is begun again as if nothing had been is no error.
 _WELL: Final = ("completed", "requeued")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -12,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from oxherd.signals import EventEnded
-from oxherd.telemetry.otel_kinds import SCHEMA, error_of, measured
+from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, error_of, measured
 from oxherd.telemetry.together import Together
 
 # In seconds; the bounds that the semantic conventions advise.
@@ -35,9 +36,23 @@ class Metrics:
             "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BOUNDS
         )
         self._ended = Together(self._note, on_error)
+        self._provider = provider
+        self._recording = False
+        self._look_at = 0.0
+
+    def _is_recording(self) -> bool:
+        """Whether there is an SDK to read it: a global one may be set at any time, and is looked for each second."""
+        if not self._recording and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            provider = self._provider or metrics.get_meter_provider()
+            # Those of the API itself record nothing.
+            self._recording = not type(provider).__module__.startswith(metrics.__name__)
+        return self._recording
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
         """Note what was acknowledged, and why the others were not."""
+        if not self._is_recording():
+            return
         if count:
             self._sent.add(event, None, count)
         for error in failures:
@@ -45,7 +60,8 @@ class Metrics:
 
     def take(self, ended: EventEnded) -> None:
         """Note a run that has ended, in the context of which it is an example."""
-        self._ended.add((ended, otel.get_current()))
+        if self._is_recording():
+            self._ended.add((ended, otel.get_current()))
 
     def _note(self, taken: tuple[EventEnded, Context]) -> None:
         ended, context = taken
