@@ -1,4 +1,4 @@
-"""OpenTelemetry's metrics where an SDK comes late, or never; it is set up once in a process, and each test has its own."""
+"""OpenTelemetry's metrics where an SDK comes late, or never. It is set up once in a process: each test has its own."""
 
 from __future__ import annotations
 
