@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 BEFORE = """
 import asyncio, time
 from opentelemetry import metrics
@@ -40,9 +42,12 @@ def run(script: str) -> str:
     return done.stdout.strip()
 
 
-def test_without_an_sdk_nothing_is_kept_and_one_that_is_set_up_later_is_found_within_seconds() -> None:
-    said = run("""
-ours, reader = Metrics(None, raise_it), InMemoryMetricReader()
+@pytest.mark.parametrize("given", ["None", "metrics.get_meter_provider()"])
+def test_without_an_sdk_nothing_is_kept_and_one_that_is_set_up_later_is_found_within_seconds(given: str) -> None:
+    said = run(
+        f"ours = Metrics({given}, raise_it)"
+        + """
+reader = InMemoryMetricReader()
 await tell(ours, 1000)
 metrics.set_meter_provider(MeterProvider([reader]))
 over = time.monotonic() + 20
@@ -56,7 +61,8 @@ duration, sent, handled = ("messaging.process.duration", "messaging.client.sent.
                            "messaging.client.consumed.messages")
 print(before[handled].value < 1000, after[handled].value - before[handled].value)
 print(after[sent].value - before[sent].value, after[duration].count - before[duration].count)
-""")
+"""
+    )
     assert said.split() == ["True", "5", "5", "5"]
 
 

@@ -44,9 +44,8 @@ class Metrics:
         """Whether there is an SDK to read it: a global one may be set at any time, and is looked for each second."""
         if not self._recording and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK_SECONDS
-            provider = self._provider or metrics.get_meter_provider()
-            # Those of the API itself record nothing.
-            self._recording = not type(provider).__module__.startswith(metrics.__name__)
+            # One of the API's own that was given may stand for the global one.
+            self._recording = not _of_api(self._provider) or not _of_api(metrics.get_meter_provider())
         return self._recording
 
     def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
@@ -67,6 +66,11 @@ class Metrics:
         ended, context = taken
         attributes = self._handled.add(ended.event, error_of(ended), 1)
         self._duration.record(ended.duration_ms / 1000, attributes, context)
+
+
+def _of_api(provider: metrics.MeterProvider | None) -> bool:
+    """Whether it is none, or one of the API's own, which record nothing themselves."""
+    return provider is None or f"{type(provider).__module__}.".startswith(f"{metrics.__name__}.")
 
 
 class _Counts:
