@@ -8,16 +8,21 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from oxherd.worker.executors import CarryingThreads
 from oxherd.worker.stopped import StopReport
 
+# The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's turn
+# lasts, where one computes: a `def` handler, or an exporter.
 _PYTHONS_TURN_SECONDS = 0.005
 _TURN_SECONDS = 0.0005
-# Objects that came to be and are still there, after which Python looks for garbage: up to 3.12, and from 3.13 on.
+# What is in flight, or held for an exporter, comes and goes by the thousand without any garbage in it; to look through
+# it each time took 6 % of an event's time. Python's own are that of versions up to 3.12, and from 3.13 on.
 _PYTHONS_THRESHOLDS = (700, 2_000)
 _THRESHOLD = 5_000
+
+T = TypeVar("T")
 
 
 class Herd(Protocol):
@@ -36,37 +41,23 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     # What is loaded by now stays: the collector need not walk it again and again while events come and go.
     gc.collect()
     gc.freeze()
-    with _short_turns(), _rare_collections(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    turns = _unless_chosen(sys.getswitchinterval(), (_PYTHONS_TURN_SECONDS,), sys.setswitchinterval, _TURN_SECONDS)
+    collector = _unless_chosen(gc.get_threshold()[0], _PYTHONS_THRESHOLDS, gc.set_threshold, _THRESHOLD)
+    with turns, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(herd, events, stop_timeout))
 
 
 @contextmanager
-def _short_turns() -> Generator[None]:
-    """The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's
-    turn lasts, where one computes: a `def` handler, or an exporter. An interval that somebody has chosen stays."""
-    if sys.getswitchinterval() != _PYTHONS_TURN_SECONDS:
+def _unless_chosen(now: T, own: tuple[T, ...], set_it: Callable[[T], object], ours: T) -> Generator[None]:
+    """Have one of Python's settings as it is best for a worker, where it is as Python's `own`."""
+    if now not in own:
         yield
         return
-    sys.setswitchinterval(_TURN_SECONDS)
+    set_it(ours)
     try:
         yield
     finally:
-        sys.setswitchinterval(_PYTHONS_TURN_SECONDS)
-
-
-@contextmanager
-def _rare_collections() -> Generator[None]:
-    """What is in flight, or held for an exporter, comes and goes by the thousand without any garbage in it; to look
-    through it each time took 6 % of an event's time. A threshold that somebody has chosen stays."""
-    youngest, *older = gc.get_threshold()
-    if youngest not in _PYTHONS_THRESHOLDS:
-        yield
-        return
-    gc.set_threshold(_THRESHOLD, *older)
-    try:
-        yield
-    finally:
-        gc.set_threshold(youngest, *older)
+        set_it(now)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
