@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -196,6 +196,7 @@ class Relay:
     def __init__(self, port: int) -> None:
         self._upstream = port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._swallowed: set[int] = set()
         self._seen: dict[int, bytes] = {}
         self.port = 0
@@ -216,21 +217,29 @@ class Relay:
             yield self
         finally:
             listening.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks)
+            # Closed here, not by the tasks alone: one that is cancelled before it has begun closes nothing.
+            while self._tasks:
+                for writer in self._writers:
+                    writer.close()
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own, which the end waits for: a client may connect as the last thing that happens.
-        self._tasks.add(asyncio.create_task(self._join(reader, writer)))
+        self._writers.append(writer)
+        self._begin(self._join(reader, writer))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self._seen)
         self._seen[number] = b""
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._writers.append(up_writer)
         for pair in ((reader, up_writer, True), (up_reader, writer, False)):
-            task = asyncio.create_task(self._pass_on(number, *pair))
-            self._tasks.add(task)
+            self._begin(self._pass_on(number, *pair))
 
     async def _pass_on(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         try:
