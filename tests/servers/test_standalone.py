@@ -108,6 +108,17 @@ def test_a_free_port_that_is_taken_meanwhile_is_exchanged(tmp_path: Path) -> Non
             assert server.command("PING") == "PONG"
 
 
+def test_what_it_is_is_asked_again_where_the_connection_is_closed_as_a_sentinel_does_it(tmp_path: Path) -> None:
+    with StandaloneServer(directory=tmp_path) as server, socket.create_connection(server.address) as killing:
+        before = int(server.info("stats")["total_connections_received"])
+        # Commands that come during a pause are run at its end, in their order.
+        server.command("CLIENT", "PAUSE", 300, "ALL")
+        killing.sendall(b"CLIENT KILL TYPE normal\r\n")
+        assert server.role() == "primary"
+        # The pause's, the two that asked for the role, and this one.
+        assert int(server.info("stats")["total_connections_received"]) == before + 4
+
+
 def test_a_server_never_started_says_so(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="never started"):
         StandaloneServer(directory=tmp_path).pause()

@@ -169,7 +169,12 @@ class ServerProcess:
 
     def info(self, section: str) -> dict[str, str]:
         """A section of INFO as a dictionary."""
-        pairs = (line.partition(":") for line in self.text("INFO", section).splitlines())
+        try:
+            text = self.text("INFO", section)
+        except (ConnectionResetError, BrokenPipeError):
+            # A Sentinel that makes a server the primary, or a replica, closes its connections: CLIENT KILL TYPE normal.
+            text = self.text("INFO", section)
+        pairs = (line.partition(":") for line in text.splitlines())
         return {name: value for name, colon, value in pairs if colon}
 
     def role(self) -> Literal["primary", "replica"]:
