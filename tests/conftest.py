@@ -21,6 +21,11 @@ from tests.harness import Records, WorkerProcess
 REDIS_7 = "/usr/bin/redis-server"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait for long: at the end they would wait alone, one after the other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def standalone() -> Iterator[str]:
     """A Valkey on a Unix socket."""

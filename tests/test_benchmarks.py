@@ -29,6 +29,7 @@ def _run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the suite reads processor times from /proc")
 def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
     only = ["--only", "drain,emit,latency", "--out", str(tmp_path)]
