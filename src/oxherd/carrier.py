@@ -31,7 +31,6 @@ WRITTEN = re.compile(b'"%b"' % _OWN.pattern.replace('"', r'\\"').encode())
 # A trace that is written there alone: what is before its ids and flags, and after them; and those.
 BEFORE, AFTER = rb'"{\"traceparent\":\"00-', rb'\"}"'
 IDS = re.compile(_IDS.encode())
-_FLAGS = {b"%02x" % flags: flags for flags in range(256)}
 # The last digits of flags that say that a trace is sampled.
 _SAMPLED = "13579bdf"
 _SAMPLED_BYTES = frozenset(_SAMPLED.encode())
@@ -84,25 +83,22 @@ class Carrier(NamedTuple):
 class TraceAlone:
     """What an event carries that no other has caused, of what IDS have found: like a carrier of a trace.
 
-    Each event of a traced application has its own, and few handlers ask for it: it is made for those.
+    Each event of a traced application has its own, and few handlers ask for it: it is made for those. `ids` are the
+    trace's, its span's and the flags, as they are written.
     """
 
-    __slots__ = ("_ids", "sampled")
+    __slots__ = ("ids", "sampled")
     caused_by: Final = None
     root: Final = None
 
     def __init__(self, found: re.Match[bytes]) -> None:
-        self._ids = found.string
-        self.sampled = self._ids[-1] in _SAMPLED_BYTES
+        self.ids = found.string
+        self.sampled = self.ids[-1] in _SAMPLED_BYTES
 
     @property
     def trace(self) -> Trace:
         """As a carrier's."""
-        return Trace(f"00-{self._ids.decode()}")
-
-    def place(self) -> tuple[int, int, str]:
-        """As a carrier's."""
-        return int(self._ids[:32], 16), _FLAGS[self._ids[-2:]], ""
+        return Trace(f"00-{self.ids.decode()}")
 
 
 Carried = Carrier | TraceAlone

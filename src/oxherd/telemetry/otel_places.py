@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, TraceFlags, TraceState
 
-from oxherd.carrier import NOTHING, Carried, Trace, read_trace
+from oxherd.carrier import NOTHING, Carried, Trace, TraceAlone, read_trace
 
 NOWHERE: Final = Context()
 # Under which a context has its span: `set_span_in_context` copies twice, and each event needs one.
@@ -37,6 +37,7 @@ if tuple(SpanContext(*_known)) != (*_known, True):
 
 # Of a child: it is recorded, or not, as its parent is.
 _FLAGS_OF_CHILD: Final = tuple(FLAGS[flags & (SAMPLED | RANDOM)] for flags in range(256))
+_FLAGS_WRITTEN: Final = {b"%02x" % flags: of_child for flags, of_child in enumerate(_FLAGS_OF_CHILD)}
 
 
 class Children:
@@ -50,8 +51,11 @@ class Children:
         # In one function, since it is asked for each span that is exported.
         known, trace_id, flags, state = self._last
         if carried is not known:
-            trace_id, bits, header = carried.place()
-            flags, state = _FLAGS_OF_CHILD[bits], _state_of(header) if header else _NO_STATE
+            if isinstance(carried, TraceAlone):
+                trace_id, flags, state = int(carried.ids[:32], 16), _FLAGS_WRITTEN[carried.ids[-2:]], _NO_STATE
+            else:
+                trace_id, bits, header = carried.place()
+                flags, state = _FLAGS_OF_CHILD[bits], _state_of(header) if header else _NO_STATE
             self._last = carried, trace_id, flags, state
         return _made(SpanContext, (trace_id, span_id, False, flags, state, True))
 
