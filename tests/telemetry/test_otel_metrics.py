@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+from oxherd.signals import EventEnded
+from oxherd.telemetry.otel_metrics import Metrics
+
+TRACERS = {
+    sampled: TracerProvider(sampler, shutdown_on_exit=False).get_tracer("")
+    for sampled, sampler in {True: ALWAYS_ON, False: ALWAYS_OFF}.items()
+}
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 BEFORE = """
 import asyncio, time
@@ -31,6 +52,10 @@ def points(reader):
 
 async def main():
 """
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
 
 
 def run(script: str) -> str:
@@ -74,3 +99,33 @@ await tell(ours, 3)
 print(points(reader)["messaging.process.duration"].count, points(reader)["messaging.client.sent.messages"].value)
 """)
     assert said.split() == ["3", "3"]
+
+
+@given(st.lists(st.tuples(st.sampled_from([1.0, 4.0, 5.0, 60.0, 20_000.0]), st.booleans()), max_size=12))
+def test_examples_are_those_that_the_sdk_keeps_of_all(runs: list[tuple[float, bool]]) -> None:
+    ours, theirs = InMemoryMetricReader(), InMemoryMetricReader()
+    meters = Metrics(MeterProvider([ours], shutdown_on_exit=False), raise_it)
+    meter = MeterProvider([theirs], shutdown_on_exit=False).get_meter("theirs")
+    histogram = meter.create_histogram("messaging.process.duration", explicit_bucket_boundaries_advisory=BOUNDS)
+    within = [trace.set_span_in_context(TRACERS[sampled].start_span(""), Context()) for _, sampled in runs]
+
+    async def tell() -> None:
+        for (duration_ms, _), context in zip(runs, within, strict=True):
+            token = otel.attach(context)
+            meters.take(EventEnded("x", "id", 1, 1, "completed", duration_ms))
+            otel.detach(token)
+            histogram.record(duration_ms / 1000, {}, context)
+        await asyncio.sleep(0)
+
+    asyncio.run(tell())
+    assert _examples(ours) == _examples(theirs)
+
+
+def _examples(reader: InMemoryMetricReader) -> list[tuple[float, int]]:
+    data: Any = reader.get_metrics_data()
+    metrics: list[Any] = (
+        [] if data is None else json.loads(data.to_json())["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    )
+    durations = [metric for metric in metrics if metric["name"] == "messaging.process.duration"]
+    points = [point for metric in durations for point in metric["data"]["data_points"]]
+    return [(example["value"], example["span_id"]) for point in points for example in point["exemplars"]]

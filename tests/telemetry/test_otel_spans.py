@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -25,10 +27,10 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from oxherd.carrier import Carrier, Trace
+from oxherd.carrier import IDS, Carrier, Trace, TraceAlone
 from oxherd.signals import ErrorInfo, EventEnded
 from oxherd.telemetry.otel_kinds import Kind
-from oxherd.telemetry.otel_places import sender_of, within
+from oxherd.telemetry.otel_places import Children, sender_of, within
 from oxherd.telemetry.otel_spans import Spans, spans_of
 
 CARRIED = Carrier(trace=Trace(f"00-{5:032x}-{6:016x}-01"))
@@ -69,6 +71,19 @@ class Against(Sampler):
 class Stubborn(ParentBased):
     def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
         return SamplingResult(Decision.DROP)
+
+
+@given(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255))
+def test_the_place_in_a_trace_of_ones_own_is_that_in_any_other(trace_id: int, parent: int, flags: int) -> None:
+    place = Trace(f"00-{trace_id:032x}-{parent:016x}-{flags:02x}")
+    found = IDS.fullmatch(place.parent[3:].encode())
+    assert found is not None
+    own, other = TraceAlone(found), Carrier(trace=place)
+    children = Children()
+    at = children.place(own, 7)
+    assert at == children.place(other, 7) == children.place(own, 7)
+    assert (at.trace_id, at.span_id, at.is_valid) == (trace_id, 7, True)
+    assert type(at.trace_flags) is TraceFlags
 
 
 @pytest.mark.parametrize("flags", [0, 1, 3], ids="flags={}".format)

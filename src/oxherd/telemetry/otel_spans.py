@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
@@ -75,7 +75,8 @@ class Spans:
         self._is_enabled: Callable[[], bool] = getattr(tracer, "_is_enabled", lambda: True)
         self.children = Children()
         # Where spans go once they have ended.
-        self.ended: Together[EventSpan] = Together(tracer.span_processor.on_end, on_error)
+        self.ended: Together[EventSpan] = Together(self._hand_over)
+        self._on_error = on_error
         self._last: tuple[Carried | None, bool | None] = (None, None)
         self._checked: object = None
         self._fit = False
@@ -107,6 +108,20 @@ class Spans:
         if sampled:
             return EventSpan(self, kind, carried, self._new_id(), began)
         return UnrecordedSpan(self, carried, self._new_id())
+
+    def _on_end(self) -> Callable[[ReadableSpan], None]:
+        """What hands a span to all processors; to the only one without a detour."""
+        processors: Any = getattr(self.processor, "_span_processors", ())
+        alone = type(self.processor) is SynchronousMultiSpanProcessor and len(processors) == 1
+        return (processors[0] if alone else self.processor).on_end
+
+    def _hand_over(self, ended: list[EventSpan]) -> None:
+        on_end = self._on_end()
+        for span in ended:
+            try:
+                on_end(span)
+            except Exception as error:  # noqa: BLE001 - of the user's own processors
+                self._on_error(error)
 
     def _sampled(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = sender_of(carried.trace)

@@ -12,14 +12,13 @@ T = TypeVar("T")
 
 
 class Together(Generic[T]):
-    """Calls `each` with whatever is added, in order, from the loop's next turn; `on_error` is told what it raises.
+    """Calls `handle` in the loop's next turn with all that has been added by then, in order; it never raises.
 
     All is added in the thread of one loop at a time.
     """
 
-    def __init__(self, each: Callable[[T], object], on_error: Callable[[BaseException], None]) -> None:
-        self._each = each
-        self._on_error = on_error
+    def __init__(self, handle: Callable[[list[T]], None]) -> None:
+        self._handle = handle
         self._waiting: list[T] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -30,12 +29,8 @@ class Together(Generic[T]):
         if len(self._waiting) == 1 or loop is not self._loop:
             self._loop = loop
             # Not in the context of the event that happens to be the first.
-            loop.call_soon(self._handle, context=Context())
+            loop.call_soon(self._hand_over, context=Context())
 
-    def _handle(self) -> None:
+    def _hand_over(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            try:
-                self._each(one)
-            except Exception as error:  # noqa: BLE001 - of the user's own processors and views
-                self._on_error(error)
+        self._handle(waiting)
