@@ -1,31 +1,35 @@
 """Event queues for Python on Redis Cluster: typed events, BullMQ's queue logic, logs that can be trusted."""
 
-from oxherd.allow import Allow
-from oxherd.app import Oxherd
-from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
-from oxherd.errors import (
-    ConfigError,
-    DeclarationError,
-    Discard,
-    EmitError,
-    InvalidPayload,
-    NotDurable,
-    OxherdError,
-    PayloadTooLarge,
-    RedisUnavailable,
-    ScheduleError,
-    SealError,
-    ServerError,
-    UnknownEvent,
-    UsageError,
-)
-from oxherd.event import Emitted, Event
-from oxherd.keyring import Keyring
-from oxherd.masks import Mask
-from oxherd.policy import Keep, Retry
-from oxherd.schedule.cron import Cron, Every
-from oxherd.worker.health import Health
-from oxherd.worker.stopped import StopReport
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oxherd.allow import Allow
+    from oxherd.app import Oxherd
+    from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
+    from oxherd.errors import (
+        ConfigError,
+        DeclarationError,
+        Discard,
+        EmitError,
+        InvalidPayload,
+        NotDurable,
+        OxherdError,
+        PayloadTooLarge,
+        RedisUnavailable,
+        ScheduleError,
+        SealError,
+        ServerError,
+        UnknownEvent,
+        UsageError,
+    )
+    from oxherd.event import Emitted, Event
+    from oxherd.keyring import Keyring
+    from oxherd.masks import Mask
+    from oxherd.policy import Keep, Retry
+    from oxherd.schedule.cron import Cron, Every
+    from oxherd.worker.health import Health
+    from oxherd.worker.stopped import StopReport
 
 __version__ = "0.1.0"
 
@@ -63,3 +67,52 @@ __all__ = [
     "UnknownEvent",
     "UsageError",
 ]
+
+# Each is loaded when it is first asked for (PEP 562): masks, errors and the command line do without the queue.
+_HOMES = {
+    "Allow": "allow",
+    "Cancelled": "context",
+    "ConfigError": "errors",
+    "Context": "context",
+    "ContextFilter": "context",
+    "Cron": "schedule.cron",
+    "DeclarationError": "errors",
+    "Discard": "errors",
+    "EmitError": "errors",
+    "Emitted": "event",
+    "Event": "event",
+    "Every": "schedule.cron",
+    "Health": "worker.health",
+    "InvalidPayload": "errors",
+    "Keep": "policy",
+    "Keyring": "keyring",
+    "LockLost": "context",
+    "Mask": "masks",
+    "NotDurable": "errors",
+    "Oxherd": "app",
+    "OxherdError": "errors",
+    "PayloadTooLarge": "errors",
+    "RedisUnavailable": "errors",
+    "Retry": "policy",
+    "ScheduleError": "errors",
+    "SealError": "errors",
+    "ServerError": "errors",
+    "StopReport": "worker.stopped",
+    "Stopping": "context",
+    "TimedOut": "context",
+    "UnknownEvent": "errors",
+    "UsageError": "errors",
+}
+
+
+if not TYPE_CHECKING:  # a checker takes a module with this for one that has any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

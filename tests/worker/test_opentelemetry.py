@@ -353,6 +353,7 @@ def watched(name, by=None, *rest):
     return real(name, by, *rest)
 builtins.__import__ = watched
 import MODULES
+from oxherd import *
 print(*set(found))
 """
 
