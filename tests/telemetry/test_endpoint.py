@@ -60,7 +60,7 @@ def emit(folder: Path, url: str, *payloads: str) -> None:
 def test_a_worker_answers_probes_and_scrapes_and_nothing_else(standalone: str, app: Path, start: Start) -> None:
     worker, port = start(standalone)
     until_sync(lambda: ask(port, "/ready").status == 200)
-    emit(app, standalone, '{"a": 31337}')
+    emit(app, standalone, '{"a": 3133731337}')
     worker.wait("event.end")
     live = ask(port, "/live?verbose=1")
     assert (live.status, live.json["live"], live.json["reasons"]) == (200, True, [])
@@ -75,7 +75,7 @@ def test_a_worker_answers_probes_and_scrapes_and_nothing_else(standalone: str, a
     assert metrics.headers is not None
     assert metrics.headers["Content-Type"].startswith("text/plain; version=")
     assert value(metrics.body, "oxherd_events_ended_total", outcome="completed") == 1
-    assert "31337" not in metrics.body
+    assert "3133731337" not in metrics.body
     assert worker.stop() == 0
     assert ask(port, "/live").status == 0
     # Neither a request nor a lost connection is logged.
