@@ -66,9 +66,17 @@ class LogSubscriber:
 # A signal's level, its message, and its fields.
 Maker = tuple[Callable[[Any], int], str, Callable[[Any], dict[str, Any]]]
 
-# Of this process; a fork begins anew, since a record names its process.
-_TEMPLATES: dict[int, dict[str, Any]] = {}
-os.register_at_fork(after_in_child=_TEMPLATES.clear)
+
+class _Here(threading.local):
+    """A thread's own templates, by level: by its number they would be those of an ended one that had it."""
+
+    def __init__(self) -> None:
+        self.templates: dict[int, dict[str, Any]] = {}
+
+
+_HERE = _Here()
+# A fork begins anew, since a record names its process.
+os.register_at_fork(after_in_child=lambda: _HERE.templates.clear())
 
 
 def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogRecord:
@@ -78,9 +86,10 @@ def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogReco
         record = logging.getLogRecordFactory()("oxherd", level, __file__, 0, message, None, None)
         record.__dict__.update(fields)
         return record
-    template = _TEMPLATES.get(level)
-    if template is None or template["thread"] != threading.get_ident():
-        template = _TEMPLATES[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
+    templates = _HERE.templates
+    template = templates.get(level)
+    if template is None:
+        template = templates[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
         if "taskName" in template:  # from Python 3.12 on; it would be the first one's for ever
             template["taskName"] = None
     now = time.time()
