@@ -17,11 +17,14 @@ from opentelemetry.trace import NonRecordingSpan
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, error_of, measured
 from oxherd.telemetry.otel_places import SPAN_KEY
-from oxherd.telemetry.together import Together
+from oxherd.telemetry.together import Together, call_each
 
 # In seconds; the bounds that the semantic conventions advise.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _BOUNDS_MS: Final = tuple(1000 * bound for bound in _BOUNDS)
+
+# For how many milliseconds it ran, the attributes under which that is counted, and what it is an example in.
+_Run = tuple[float, dict[str, str], Context | None]
 
 
 class Metrics:
@@ -68,25 +71,28 @@ class Metrics:
             self._ended.add((ended, otel.get_current()))
 
     def _note(self, taken: list[tuple[EventEnded, Context]]) -> None:
-        noted = [(ended, self._handled.add(ended.event, error_of(ended), 1), context) for ended, context in taken]
-        examples = _examples(noted)
-        for number, (ended, attributes, context) in enumerate(noted):
-            try:
-                self._duration.record(ended.duration_ms / 1000, attributes, context if number in examples else None)
-            except Exception as error:  # noqa: BLE001 - of the user's own views
-                self._on_error(error)
+        runs: list[_Run] = [
+            (ended.duration_ms, self._handled.add(ended.event, error_of(ended), 1), context) for ended, context in taken
+        ]
+        call_each(self._record, _with_last_examples(runs), self._on_error)
+
+    def _record(self, run: _Run) -> None:
+        duration_ms, attributes, context = run
+        self._duration.record(duration_ms / 1000, attributes, context)
 
 
-def _examples(noted: list[tuple[EventEnded, dict[str, str], Context]]) -> set[int]:
-    """Which are the last of their bound whose trace is recorded: the SDK keeps those as its examples, and to be given
-    one takes a fifth of a record's time."""
-    last: dict[tuple[int, int], int] = {}
-    for number in range(len(noted) - 1, -1, -1):
-        ended, attributes, context = noted[number]
-        bound = id(attributes), bisect_left(_BOUNDS_MS, ended.duration_ms)
-        if bound not in last and not isinstance(context.get(SPAN_KEY), NonRecordingSpan):
-            last[bound] = number
-    return set(last.values())
+def _with_last_examples(runs: list[_Run]) -> list[_Run]:
+    """The runs, of which only the last of each bound whose trace is recorded has its context: the SDK keeps that as its
+    example, and to be given one takes a fifth of a record's time."""
+    kept: list[_Run] = []
+    seen: set[tuple[int, int]] = set()
+    for duration_ms, attributes, context in reversed(runs):
+        bound = id(attributes), bisect_left(_BOUNDS_MS, duration_ms)
+        is_example = context and bound not in seen and not isinstance(context.get(SPAN_KEY), NonRecordingSpan)
+        if is_example:
+            seen.add(bound)
+        kept.append((duration_ms, attributes, context if is_example else None))
+    return kept[::-1]
 
 
 def _of_api(provider: metrics.MeterProvider | None) -> bool:

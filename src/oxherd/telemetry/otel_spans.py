@@ -43,7 +43,7 @@ from oxherd.telemetry.otel_places import (
     trace_of,
     within,
 )
-from oxherd.telemetry.together import Together
+from oxherd.telemetry.together import Together, call_each
 
 _HOOKS: Final = ("on_start", "_on_ending")
 # These do nothing at a begin, nor just before an end.
@@ -116,12 +116,7 @@ class Spans:
         return (processors[0] if alone else self.processor).on_end
 
     def _hand_over(self, ended: list[EventSpan]) -> None:
-        on_end = self._on_end()
-        for span in ended:
-            try:
-                on_end(span)
-            except Exception as error:  # noqa: BLE001 - of the user's own processors
-                self._on_error(error)
+        call_each(self._on_end(), ended, self._on_error)
 
     def _sampled(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = sender_of(carried.trace)

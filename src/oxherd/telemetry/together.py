@@ -4,11 +4,20 @@ in the midst of each event, whose code and data it would push out of the process
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def call_each(call: Callable[[T], object], each: Iterable[T], on_error: Callable[[BaseException], None]) -> None:
+    """Call it with one after the other; `on_error` is told what it raises, which keeps it from none of the others."""
+    for one in each:
+        try:
+            call(one)
+        except Exception as error:  # noqa: BLE001 - of the user's own processors and views
+            on_error(error)
 
 
 class Together(Generic[T]):
