@@ -103,6 +103,27 @@ async def test_an_outage_under_load_loses_nothing_and_runs_nothing_that_succeede
     )
 
 
+async def test_a_server_that_is_busy_for_seconds_is_no_outage_to_a_worker_that_waits(
+    server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(server.url)
+
+    @herd.event("order.placed", lock=2)  # which lets a wait last a second
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        await herd.start()
+        emitted = await order_placed.emit(Order(order_id=1))
+        await records.wait("event.end", event_id=emitted.id)
+        server.pause()
+        await asyncio.sleep(5)
+        server.resume()
+        emitted = await order_placed.emit(Order(order_id=2))
+        await records.wait("event.end", event_id=emitted.id, outcome="completed")
+    assert not records.named("redis.error")
+    assert not records.named("queue.error")
+
+
 async def test_connections_killed_at_random_cost_nothing(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oxherd import Oxherd
-from oxherd.redis.wire import SILENCE_SECONDS
+from oxherd.redis.connection import SILENCE_SECONDS
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
 from tests.harness import DEADLINE, Records, WorkerProcess

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
@@ -18,6 +19,9 @@ from oxherd.redis.tls import explained, tls_arguments
 from oxherd.redis.url import Address, RedisURL
 
 CONNECT_SECONDS = 5.0
+# Redis may be busy for seconds (a fork, a long script, a slow disk); a connection that is silent for longer while it
+# owes us an answer is taken for dead, since a peer that vanished without a word is only found this way.
+SILENCE_SECONDS = 8.0
 _HELD_UP_SECONDS = 0.5
 
 
@@ -28,7 +32,7 @@ async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = F
     """
     connection = _make(url, address, sentinel=sentinel)
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with _Within(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
             # A server that is stopped, not gone, takes the connection and never answers the greeting.
             with _resets():
                 await connection.connect()
@@ -51,7 +55,7 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
         "password": url.option("sentinel_password") if sentinel else url.password,
         "protocol": 2,
         "socket_timeout": None,
-        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_connect_timeout": None,  # ours is for the connection and its greeting
         "client_name": "oxherd",
         # No CLIENT SETINFO: Redis before 7.2 does not know it, and one right less has to be granted.
         "driver_info": None,
@@ -90,27 +94,32 @@ def _resets() -> Generator[None]:
 
 async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:
     """The next reply; raises TimeoutError where none comes in time, and closes the connection then."""
-    async with asyncio.timeout(None) as limit:
-        deadline = _Deadline(limit, seconds)
-        try:
-            # redis-py's own timeout answers None, as a nil reply does.
-            return await cast("Any", connection).read_response(timeout=math.inf)
-        finally:
-            deadline.cancel()
+    async with _Within(seconds, "no answer in time"):
+        # redis-py's own timeout answers None, as a nil reply does.
+        return await cast("Any", connection).read_response(timeout=math.inf)
 
 
-class _Deadline:
-    """Ends a wait after so many seconds; a moment later where the loop was held up then, so that what has come
-    meanwhile is read."""
+class _Within:
+    """Ends what is awaited after so many seconds, with a TimeoutError that says `told`; a moment later where the loop
+    was held up then, so that what has come meanwhile is read."""
 
-    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
-        self._limit = limit
+    def __init__(self, seconds: float, told: str) -> None:
+        self._limit = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
+        self._told = told
         self._arm(seconds)
 
-    def cancel(self) -> None:
-        """It is not needed any more."""
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._timer.cancel()
+        try:
+            await self._limit.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise TimeoutError(self._told) from None
 
     def _arm(self, seconds: float) -> None:
         self._due = self._loop.time() + seconds

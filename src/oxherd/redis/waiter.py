@@ -16,11 +16,12 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
-from oxherd.redis.connection import ask, read_reply, send
+from oxherd.redis.connection import SILENCE_SECONDS, ask, read_reply, send
 from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 
-_GRACE_SECONDS = 2.0
+# A server that is late may be busy, or another serves the slot by now: that is asked first, in the meantime.
+_LATE_SECONDS = 2.0
 # What an outage's cause is called: the connection of ours, and the command on it.
 _CONNECTION = "the waiting connection"
 _COMMAND = "BZPOPMIN"
@@ -46,7 +47,7 @@ class Waiter:
         self._connection: AbstractConnection | None = None
         self._node: Node | None = None
         self._client_id = 0
-        self._blocked = False
+        self._waiting = False
         self._failures = 0
         self._stale = False
         self._forget_change = client.topology.on_change(self._on_change)
@@ -62,11 +63,10 @@ class Waiter:
         """
         try:
             connection = await self._connected()
-            self._blocked = True
+            self._waiting = True
             packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
             await send(connection, packed if then is None else packed + then)
-            reply = await read_reply(connection, seconds + _GRACE_SECONDS)
-            self._blocked = False
+            reply = await self._reply(connection, seconds)
             waited = Waited(None if reply is None else float(reply[2]))
             if then is not None:
                 waited = await self._answer(connection, waited)
@@ -88,7 +88,7 @@ class Waiter:
             await self._disconnect()
             raise
         finally:
-            self._blocked = False
+            self._waiting = False
         self._failures = 0
         if self._node is not None:
             self._node.served(_COMMAND)
@@ -96,13 +96,24 @@ class Waiter:
 
     async def _answer(self, connection: AbstractConnection, waited: Waited) -> Waited:
         try:
-            return replace(waited, answer=await read_reply(connection, _GRACE_SECONDS))
+            return replace(waited, answer=await self._reply(connection))
         except NoScriptError:
             return replace(waited, unknown=True)
 
+    async def _reply(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
+        """The next reply, due in `seconds`."""
+        late = asyncio.get_running_loop().call_later(seconds + _LATE_SECONDS, self._on_late)
+        try:
+            return await read_reply(connection, seconds + SILENCE_SECONDS)
+        finally:
+            late.cancel()
+
+    def _on_late(self) -> None:
+        self._looking = asyncio.ensure_future(self._refresh())
+
     async def unblock(self) -> None:
         """End a wait that is going on, without losing a marker that was just taken."""
-        if not self._blocked:
+        if not self._waiting:
             return
         with suppress(RedisUnavailable, ScriptError):  # where it may not be said, the wait ends by its own time
             await self._client.call(self._slot, "CLIENT", "UNBLOCK", self._client_id, quiet=True)
@@ -150,7 +161,7 @@ class Waiter:
 
     def _on_change(self) -> None:
         # A node that no longer serves the slot, or is dead, would keep us waiting for nothing.
-        if self._blocked and self._client.topology.current(self._slot) is not self._node:
+        if self._waiting and self._client.topology.current(self._slot) is not self._node:
             self._stale = True
             self._leaving = asyncio.ensure_future(self._disconnect())
 

@@ -18,16 +18,13 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from oxherd.redis.connection import send
+from oxherd.redis.connection import SILENCE_SECONDS, send
 from oxherd.redis.faults import lost
 
 pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast(
     "Any", hiredis
 ).pack_command  # its stub takes one word
 
-# Redis may be busy for seconds (a fork, a long script); a wire that is silent for longer while it owes us an answer is
-# taken for dead, since a peer that vanished without a word is only found this way.
-SILENCE_SECONDS = 8.0
 _CHECK_SECONDS = 1.0
 
 
