@@ -358,7 +358,7 @@ print(*set(found))
 """
 
 
-_OF_TRACES = ("opentelemetry", "otel_kinds", "otel_metrics", "otel_places")
+_OF_TRACES = ("opentelemetry", "otel_durations", "otel_kinds", "otel_metrics", "otel_places")
 
 
 @pytest.mark.parametrize(

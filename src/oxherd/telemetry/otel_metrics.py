@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from opentelemetry import context as otel
 from opentelemetry import metrics
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import NonRecordingSpan
 
 from oxherd.signals import EventEnded
+from oxherd.telemetry.otel_durations import Durations, Run
 from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, error_of, measured
-from oxherd.telemetry.otel_places import SPAN_KEY
-from oxherd.telemetry.together import Together, call_each
-
-# In seconds; the bounds that the semantic conventions advise.
-_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_BOUNDS_MS: Final = tuple(1000 * bound for bound in _BOUNDS)
-
-# For how many milliseconds it ran, the attributes under which that is counted, and what it is an example in.
-_Run = tuple[float, dict[str, str], Context | None]
+from oxherd.telemetry.together import Together
 
 
 class Metrics:
@@ -39,11 +29,8 @@ class Metrics:
         meter.create_observable_counter(
             "messaging.client.consumed.messages", [self._handled.observe], "{message}", "Events given to a handler."
         )
-        self._duration = meter.create_histogram(
-            "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BOUNDS
-        )
+        self._durations = Durations(meter, on_error)
         self._ended = Together(self._note)
-        self._on_error = on_error
         self._provider = provider
         self._recording = False
         self._look_at = 0.0
@@ -67,32 +54,20 @@ class Metrics:
 
     def take(self, ended: EventEnded) -> None:
         """Note a run that has ended, in the context of which it is an example."""
-        if self._is_recording():
+        if self._recording or self._is_recording():
             self._ended.add((ended, otel.get_current()))
 
     def _note(self, taken: list[tuple[EventEnded, Context]]) -> None:
-        runs: list[_Run] = [
-            (ended.duration_ms, self._handled.add(ended.event, error_of(ended), 1), context) for ended, context in taken
-        ]
-        call_each(self._record, _with_last_examples(runs), self._on_error)
-
-    def _record(self, run: _Run) -> None:
-        duration_ms, attributes, context = run
-        self._duration.record(duration_ms / 1000, attributes, context)
-
-
-def _with_last_examples(runs: list[_Run]) -> list[_Run]:
-    """The runs, of which only the last of each bound whose trace is recorded has its context: the SDK keeps that as its
-    example, and to be given one takes a fifth of a record's time."""
-    kept: list[_Run] = []
-    seen: set[tuple[int, int]] = set()
-    for duration_ms, attributes, context in reversed(runs):
-        bound = id(attributes), bisect_left(_BOUNDS_MS, duration_ms)
-        is_example = context and bound not in seen and not isinstance(context.get(SPAN_KEY), NonRecordingSpan)
-        if is_example:
-            seen.add(bound)
-        kept.append((duration_ms, attributes, context if is_example else None))
-    return kept[::-1]
+        groups: dict[tuple[str, str | None], list[Run]] = {}
+        for ended, within in taken:
+            # Before a call: it is nearly all of them.
+            of = ended.event, None if ended.outcome == "completed" else error_of(ended)
+            group = groups.get(of)
+            if group is None:
+                group = groups[of] = []
+            group.append((ended.duration_ms, within))
+        for (event, error), runs in groups.items():
+            self._durations.note(self._handled.add(event, error, len(runs)), runs)
 
 
 def _of_api(provider: metrics.MeterProvider | None) -> bool:
