@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 from oxherd.declaration import Declaration
@@ -139,7 +140,8 @@ class Portal:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="oxherd-sync", daemon=True)
-        self._thread.start()
+        # In no event's context, though a handler may be the first to need it.
+        Context().run(self._thread.start)
         self.pid = os.getpid()
 
     @property

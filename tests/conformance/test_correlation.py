@@ -239,7 +239,8 @@ async def test_threads_that_a_handler_hands_its_context_to_belong_to_the_event(
 
 
 APP = """
-import asyncio, logging
+import asyncio, logging, threading
+from concurrent.futures import ThreadPoolExecutor
 from oxherd import Context, Oxherd
 
 herd = Oxherd()
@@ -253,13 +254,25 @@ def work(where: str) -> None:
     log.info("at work", extra={"where": where})
     child.emit_sync(where)
 
+POOL = ThreadPoolExecutor(1)
+
 @herd.event("work.loop")
 async def in_loop(number: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, work, "executor")
+    threads = [threading.Thread(target=work, args=("thread",)), threading.Timer(0, work, ("timer",))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Of several events, of which none is the others'.
+    POOL.submit(work, "pool").result()
 
 @herd.event("work.process", run_in="process")
 def in_process(number: int) -> None:
     work("process")
+    thread = threading.Thread(target=log.info, args=("in a process's thread",))
+    thread.start()
+    thread.join()
 
 @herd.event("work.middle", run_in="process")
 def middle(number: int, ctx: Context) -> None:
@@ -273,19 +286,22 @@ async def first(number: int) -> None:
 """
 
 
-async def test_a_worker_s_executor_and_processes_hand_on_the_event(
+async def test_a_worker_s_threads_pools_and_processes_hand_on_the_event(
     local_herd: Oxherd, tmp_path: Path, start_worker: Callable[..., WorkerProcess], standalone: str
 ) -> None:
     (tmp_path / "app.py").write_text(APP.replace("Oxherd()", f"Oxherd(prefix={local_herd.prefix!r})"))
     first = local_herd.declare("work.first", int)
     in_loop = local_herd.declare("work.loop", int)
     async with local_herd:
-        root, other = (await first.emit(1)).id, (await in_loop.emit(1)).id
+        root, others = (await first.emit(1)).id, [(await in_loop.emit(number)).id for number in range(3)]
     worker = start_worker(url=standalone)
-    await until(lambda: worker.count("event.end", event="work.child") == 2)
+    await until(lambda: worker.count("event.end", event="work.child") == 1 + 3 * 4)
     assert worker.stop() == 0
-    assert worker.count("at work", where="executor", event_id=str(other)) == 1
-    assert worker.count("child", where="executor", root=str(other), is_root=False) == 1
+    for other in others:
+        for where in ("executor", "thread", "timer", "pool"):
+            assert worker.count("at work", where=where, event_id=str(other), attempt=1) == 1
+            assert worker.count("child", where=where, root=str(other), is_root=False) == 1
+    assert worker.count("in a process's thread", event="work.process", root=str(root)) == 1
     for message, event in [("middle", "work.middle"), ("at work", "work.process"), ("child", "work.child")]:
         assert worker.count(message, event=event, root=str(root)) == 1
     causes = {each["event"]: each.get("caused_by") for each in worker.records() if each["msg"] == "event.end"}
@@ -293,7 +309,7 @@ async def test_a_worker_s_executor_and_processes_hand_on_the_event(
     assert causes["work.first"] is None
     # In JSON, root's id is on each line of the story.
     lines = [line for line in worker.log.read_text().splitlines() if str(root) in line]
-    assert len(lines) == 2 * 4 + 3
+    assert len(lines) == 2 * 4 + 4
 
 
 def test_a_record_of_an_event_that_was_caused_is_written_as_any_other() -> None:

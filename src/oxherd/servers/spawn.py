@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextvars import Context
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,7 +34,9 @@ class _Spawner:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="oxherd-spawner", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="oxherd-spawner", daemon=True)
+        # In no event's context, though a handler may be the first to need it.
+        Context().run(thread.start)
 
     def spawn(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         future: Future[subprocess.Popen[bytes]] = Future()

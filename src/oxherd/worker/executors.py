@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from oxherd.context import Context
 from oxherd.declaration import Declaration, Handler
 from oxherd.worker.processes import Processes
 from oxherd.worker.running import Running
-
-T = TypeVar("T")
 
 
 class Executor(Protocol):
@@ -81,17 +79,6 @@ class InThreads:
     async def close(self) -> None:
         """Let the idle threads end; a thread that still runs cannot be ended."""
         self._threads.shutdown(wait=False)
-
-
-class CarryingThreads(ThreadPoolExecutor):
-    """Threads in which what is bound where a call is handed over holds as well, the event above all.
-
-    A loop's own default executor drops it, so that what `run_in_executor` runs would belong to no event.
-    """
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run a function in a thread, in a copy of the caller's context."""
-        return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
 def _guarded(function: Callable[..., Any], arguments: tuple[Any | Context, ...]) -> tuple[Any, BaseException | None]:
