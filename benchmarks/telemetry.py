@@ -36,7 +36,7 @@ Turn = dict[str, Any]
 
 _CONCURRENCY = 100
 _TOGETHER = 200
-# A process's own luck with where things lie in memory is a twentieth of its rate, and stays for as long as it lives.
+# A process's own luck with where things lie in memory is up to a fifth of its rate, and stays for as long as it lives.
 _ROUNDS_OF_A_PROCESS = 5
 
 
@@ -111,9 +111,7 @@ def main() -> None:
             numbers = range(first, min(first + _ROUNDS_OF_A_PROCESS, given.rounds))
             with ExitStack() as stack:
                 workers = {case: stack.enter_context(_Worker(case, server.url, given.handler)) for case in _CASES}
-                turns += _rounds(workers, numbers, given.events, as_json=given.json)
-            if not given.json:
-                print(f"round {numbers.stop} of {given.rounds}", file=sys.stderr, flush=True)
+                turns += _rounds(workers, numbers, given)
     if not given.json:
         _print_table(turns)
 
@@ -148,16 +146,18 @@ class _Worker:
         return json.loads(said)
 
 
-def _rounds(workers: dict[str, _Worker], numbers: range, events: int, *, as_json: bool) -> Iterator[Turn]:
+def _rounds(workers: dict[str, _Worker], numbers: range, given: argparse.Namespace) -> Iterator[Turn]:
     for worker in workers.values():
-        worker.turn(events)  # what happens once: connections, scripts, Python's own learning
+        worker.turn(given.events)  # what happens once: connections, scripts, Python's own learning
     for number in numbers:
         # In another order each time, so that none has the same one's heat, or its own, more often than others.
         for case in Random(number).sample(list(workers), len(workers)):
-            turn = workers[case].turn(events) | {"case": case, "round": number, "events": events}
-            if as_json:
+            turn = workers[case].turn(given.events) | {"case": case, "round": number, "events": given.events}
+            if given.json:
                 print(json.dumps(turn), flush=True)
             yield turn
+        if not given.json:
+            print(f"round {number + 1} of {given.rounds}", file=sys.stderr, flush=True)
 
 
 def _serve_turns(case: str, compute_seconds: float) -> None:

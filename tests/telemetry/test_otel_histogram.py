@@ -52,8 +52,6 @@ VIEWS = st.sampled_from(
 )
 TEMPORALITIES = st.sampled_from([AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
 NO_EXAMPLES = st.sampled_from([TraceBasedExemplarFilter(), AlwaysOffExemplarFilter()])
-# With examples of all, those of other aggregations than buckets are drawn by lot.
-STREAMS = st.tuples(VIEWS, NO_EXAMPLES) | st.just((list[View](), AlwaysOnExemplarFilter()))
 ATTRIBUTES = [{"event": event, "error": error} for event in "ab" for error in ("", "ValueError")]
 # What ends in one turn, by its attributes; None: what there is so far is collected. Binary fractions have exact sums.
 VALUES = st.lists(st.integers(0, 200).map(lambda number: number / 64), min_size=1, max_size=6)
@@ -96,11 +94,11 @@ def give_to(histogram: Histogram) -> Callable[[dict[str, str], Sequence[float]],
 
 
 @settings(max_examples=400, deadline=None)
-@given(TEMPORALITIES, STREAMS, TURNS)
+@given(TEMPORALITIES, VIEWS, NO_EXAMPLES, TURNS)
 def test_many_at_once_are_read_as_each_of_them(
-    temporality: AggregationTemporality, stream: tuple[list[View], ExemplarFilter], turns: list[Turn]
+    temporality: AggregationTemporality, views: list[View], examples: ExemplarFilter, turns: list[Turn]
 ) -> None:
-    one_by_one, together = (Meters(temporality, *stream) for _ in range(2))
+    one_by_one, together = (Meters(temporality, views, examples) for _ in range(2))
     give = give_to(together.histogram)
     for turn in [*turns, None]:
         if turn is None:
@@ -150,6 +148,10 @@ def _count(reader: InMemoryMetricReader) -> int:
 def test_an_sdk_that_may_be_another_one_inside_is_told_of_each(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(otel_histogram, "version", version)
     assert giver_of(Meters().histogram) is None
+
+
+def test_where_each_may_be_an_example_each_is_told() -> None:
+    assert giver_of(Meters(examples=AlwaysOnExemplarFilter()).histogram) is None
 
 
 def test_a_histogram_that_is_not_the_sdk_s_is_told_of_each() -> None:

@@ -9,6 +9,7 @@ to the SDK: only in the versions in which both ways have been compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import time_ns
 from typing import Any, Final
 
@@ -40,21 +41,14 @@ def giver_of(histogram: Histogram) -> Callable[[dict[str, str], Sequence[float]]
     inside: object = getattr(histogram, "_real_instrument", None) or histogram  # of a provider that came later
     if not isinstance(inside, OfSDK) or version not in _COMPARED:
         return None
-
-    def give(attributes: dict[str, str], values: Sequence[float]) -> None:
-        _give(inside, attributes, values)
-
-    return give
+    consumer: Any = inside._measurement_consumer
+    return partial(_give, inside) if type(consumer._sdk_config.exemplar_filter) in _FILTERS else None
 
 
 def _give(histogram: OfSDK, attributes: dict[str, str], values: Sequence[float]) -> None:
     if not histogram._is_enabled():
         return
     consumer: Any = histogram._measurement_consumer
-    if type(consumer._sdk_config.exemplar_filter) not in _FILTERS:
-        for value in values:
-            histogram.record(value, attributes)
-        return
     measurement = _Measurement(histogram, attributes)
     for storage in consumer._reader_storages.values():
         for match in storage._get_or_init_view_instrument_match(histogram):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -60,9 +60,11 @@ class InThreads:
     async def call(self, running: Running, payload: Any, /) -> Any:
         """Run the handler in a thread, and wait for it whatever happens."""
         arguments = (payload, running.context) if self._wants_context else (payload,)
-        context_run = cast("Callable[..., Any]", copy_context().run)
+        context_run = cast("Callable[..., Any]", contextvars.copy_context().run)
         call = partial(context_run, _guarded, self._function, arguments)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # The event comes with the call: the pool's threads, and whoever else would hand it on, see none.
+        hand_over = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
+        future: asyncio.Future[Any] = contextvars.Context().run(hand_over)
         while True:
             try:
                 value, error = await asyncio.shield(future)
