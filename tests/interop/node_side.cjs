@@ -22,7 +22,8 @@ const done = () => new Promise((resolve) => process.stdin.resume().on("end", res
 const queue = open(new Queue(name, { connection: connect(), prefix }));
 const worker = (handler, options = {}) => open(new Worker(name, handler, { connection: connect(), prefix, ...options }));
 const flows = () => open(new FlowProducer({ connection: connect(), prefix }));
-const events = () => open(new QueueEvents(name, { connection: connect(), prefix }));
+// From the stream's start: "ready" comes before its first read, and what happens in between would not be heard.
+const events = () => open(new QueueEvents(name, { connection: connect(), prefix, lastEventId: "0-0" }));
 // The body's own names: what it is given, in order.
 const given = { queue, worker, flows, events, say, done, UnrecoverableError };
 
