@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, NoOpMeterProvider
 from opentelemetry.sdk.metrics import (
+    AlignedHistogramBucketExemplarReservoir,
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
     ExemplarFilter,
@@ -28,13 +30,25 @@ from opentelemetry.sdk.metrics.view import (
     SumAggregation,
     View,
 )
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from oxherd.telemetry import otel_histogram
-from oxherd.telemetry.otel_histogram import giver_of
+from oxherd.telemetry.otel_histogram import Give, giver_of
 
 
 def view(**arguments: Any) -> View:
     return View(instrument_name="d", **arguments)
+
+
+def last_of_each(_: Any) -> Any:
+    """Keeps the last example of each bound; others' reservoirs keep any."""
+
+    def reservoir(**_: Any) -> AlignedHistogramBucketExemplarReservoir:
+        return AlignedHistogramBucketExemplarReservoir((1, 2))
+
+    return reservoir
 
 
 VIEWS = st.sampled_from(
@@ -42,21 +56,28 @@ VIEWS = st.sampled_from(
         [],
         [view(attribute_keys={"event"})],
         [view(attribute_keys=set())],
-        [view(aggregation=ExponentialBucketHistogramAggregation())],
+        [view(aggregation=ExponentialBucketHistogramAggregation(), exemplar_reservoir_factory=last_of_each)],
         [view(aggregation=ExplicitBucketHistogramAggregation([1, 2], record_min_max=False))],
-        [view(aggregation=SumAggregation())],
+        [view(aggregation=SumAggregation(), exemplar_reservoir_factory=last_of_each)],
         [view(aggregation=DropAggregation())],
         [view(name="e", attribute_keys={"error"}), view(name="f")],
         [view(aggregation_cardinality_limit=2)],
     ]
 )
 TEMPORALITIES = st.sampled_from([AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
-NO_EXAMPLES = st.sampled_from([TraceBasedExemplarFilter(), AlwaysOffExemplarFilter()])
+FILTERS = st.sampled_from([TraceBasedExemplarFilter(), AlwaysOffExemplarFilter()])
 ATTRIBUTES = [{"event": event, "error": error} for event in "ab" for error in ("", "ValueError")]
 # What ends in one turn, by its attributes; None: what there is so far is collected. Binary fractions have exact sums.
 VALUES = st.lists(st.integers(0, 200).map(lambda number: number / 64), min_size=1, max_size=6)
-TURNS = st.lists(st.none() | st.tuples(st.sampled_from(ATTRIBUTES), VALUES), max_size=12)
-Turn = tuple[dict[str, str], list[float]] | None
+# In a trace that is recorded, and in one that is not.
+PLACES = [
+    set_span_in_context(TracerProvider(sampler, shutdown_on_exit=False).get_tracer("").start_span(""), Context())
+    for sampler in (ALWAYS_ON, ALWAYS_OFF)
+]
+NOWHERE = set_span_in_context(INVALID_SPAN)
+EXAMPLES = st.lists(st.tuples(VALUES.map(max), st.sampled_from(PLACES)), max_size=3)
+TURNS = st.lists(st.none() | st.tuples(st.sampled_from(ATTRIBUTES), VALUES, EXAMPLES), max_size=12)
+Turn = tuple[dict[str, str], list[float], list[tuple[float, Context]]] | None
 
 
 class Meters:
@@ -87,36 +108,38 @@ def _timeless(data: Any) -> Any:
     return {key: _timeless(value) for key, value in cast("dict[str, Any]", data).items() if "time_unix" not in key}
 
 
-def give_to(histogram: Histogram) -> Callable[[dict[str, str], Sequence[float]], None]:
+def give_to(histogram: Histogram) -> Give:
     give = giver_of(histogram)
     assert give is not None, "with the installed SDK both ways have not been compared: add its version where they agree"
     return give
 
 
 @settings(max_examples=400, deadline=None)
-@given(TEMPORALITIES, VIEWS, NO_EXAMPLES, TURNS)
+@given(TEMPORALITIES, VIEWS, FILTERS, TURNS)
 def test_many_at_once_are_read_as_each_of_them(
-    temporality: AggregationTemporality, views: list[View], examples: ExemplarFilter, turns: list[Turn]
+    temporality: AggregationTemporality, views: list[View], which: ExemplarFilter, turns: list[Turn]
 ) -> None:
-    one_by_one, together = (Meters(temporality, views, examples) for _ in range(2))
+    one_by_one, together = (Meters(temporality, views, which) for _ in range(2))
     give = give_to(together.histogram)
     for turn in [*turns, None]:
         if turn is None:
             assert together.collected() == one_by_one.collected()
             continue
-        attributes, values = turn
-        give(attributes, values)
+        attributes, values, examples = turn
+        give(attributes, values, examples)
         for value in values:
-            one_by_one.histogram.record(value, attributes)
+            one_by_one.histogram.record(value, attributes, NOWHERE)
+        for value, within in examples:
+            one_by_one.histogram.record(value, attributes, within)
 
 
 def test_a_meter_that_is_disabled_is_given_none() -> None:
     meters = Meters()
     give = give_to(meters.histogram)
-    give(ATTRIBUTES[0], [1.0, 2.0])
+    give(ATTRIBUTES[0], [1.0, 2.0], [])
     before = meters.collected()
     meters.provider._set_meter_configurator(meter_configurator=_disable_meter_configurator)  # pyright: ignore[reportPrivateUsage]
-    give(ATTRIBUTES[0], [1.0, 2.0])
+    give(ATTRIBUTES[0], [1.0, 2.0], [])
     assert meters.collected() == before
     assert before != [None, None]
 
@@ -132,7 +155,7 @@ def test_none_is_lost_while_another_thread_collects_what_changed() -> None:
     thread = threading.Thread(target=collect)
     thread.start()
     for _ in range(2000):
-        give(ATTRIBUTES[0], [1.0, 2.0, 3.0])
+        give(ATTRIBUTES[0], [1.0, 2.0, 3.0], [])
     over.set()
     thread.join()
     assert sum(counts) + _count(meters.readers[0]) == 6000

@@ -67,10 +67,9 @@ class Traces:
         self._spans: Spans | None = None
         self._look_at = 0.0
         self.on_error = herd.signals.on_error
-        self._one_trace = one_trace
+        self.one_trace = one_trace
         self._metrics = Metrics(meter_provider, self.on_error) if metrics else None
-        if self._metrics is not None:
-            herd.signals.subscribe(self._metrics.take, EventEnded)
+        self.measure = self._metrics.take if self._metrics is not None else _ignore
         self._send = Kinds("send")
         self._process = Kinds("process")
         herd.signals.tracer = self
@@ -103,7 +102,7 @@ class Traces:
     def _started(self, kind: Kind, place: Trace | None, began: int) -> Span:
         """A span of the tracer's own; not in the context of whoever has started the worker."""
         sender, links = sender_of(place)
-        parent = sender if self._one_trace else None
+        parent = sender if self.one_trace else None
         return self._tracer.start_span(
             kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
         )
@@ -113,7 +112,7 @@ class Traces:
         if self._spans is None and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             tracer = trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=SCHEMA)
-            self._spans = _spans_of(tracer, self._one_trace, self.on_error)
+            self._spans = _spans_of(self, tracer)
         return self._spans
 
     def going_on(self, place: Trace | None) -> _Current:
@@ -180,6 +179,7 @@ class _Handling:
         return trace_of(self._span)
 
     def ended(self, ended: EventEnded) -> None:
+        self._traces.measure(ended, self._span)
         try:
             if self._span.is_recording():
                 attributes: dict[str, Any] = {}
@@ -208,11 +208,15 @@ class _Current:
         otel.detach(self._token)
 
 
-def _spans_of(tracer: trace.Tracer, one_trace: bool, on_error: Callable[[BaseException], None]) -> Spans | None:
+def _ignore(ended: EventEnded, span: Span) -> None:
+    """No numbers are wanted."""
+
+
+def _spans_of(traces: Traces, tracer: trace.Tracer) -> Spans | None:
     """Our own spans, where the tracer is the SDK's."""
     try:
         # Not at the top: the API alone may be installed, and an SDK may be another one inside than it was.
         from oxherd.telemetry.otel_spans import spans_of
     except ImportError:
         return None
-    return spans_of(tracer, one_trace=one_trace, on_error=on_error)
+    return spans_of(tracer, one_trace=traces.one_trace, measure=traces.measure, on_error=traces.on_error)

@@ -8,18 +8,22 @@ from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.trace import NonRecordingSpan
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span
 
 from oxherd.telemetry.otel_places import SPAN_KEY
 from oxherd.telemetry.together import call_each
 
 # In seconds; the bounds that the semantic conventions advise.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_BOUNDS_MS: Final = tuple(1000 * bound for bound in _BOUNDS)
+# An empty context would stand for the current one: that of the event after which others are recorded.
+_IN_NONE: Final = Context({SPAN_KEY: INVALID_SPAN})
 
-# For how many milliseconds it ran, and the context that it ran in.
-Run = tuple[float, Context]
-Give = Callable[[dict[str, str], Sequence[float]], None]
+# For how many milliseconds it ran, and its span.
+Run = tuple[float, Span]
+# For how many seconds it ran, and the context that it is an example of.
+Example = tuple[float, Context]
+# Gives a histogram the seconds of runs of the same attributes: of those that are no examples, and of those that are.
+Give = Callable[[dict[str, str], Sequence[float], Sequence[Example]], None]
 
 
 class Durations:
@@ -35,33 +39,29 @@ class Durations:
     def note(self, attributes: dict[str, str], runs: list[Run]) -> None:
         """Record runs that have the same attributes, in the order in which they ended; there is an SDK by now."""
         give = self._give = self._give or _giver_of(self._histogram) or self._record_each
-        examples, others = _parted(runs)
-        call_each(lambda run: self._histogram.record(run[0] / 1000, attributes, run[1]), examples, self._on_error)
-        if others:
-            call_each(lambda seconds: give(attributes, seconds), [others], self._on_error)
+        call_each(lambda parted: give(attributes, *parted), [_parted(runs)], self._on_error)
 
-    def _record_each(self, attributes: dict[str, str], seconds: Sequence[float]) -> None:
-        call_each(lambda duration: self._histogram.record(duration, attributes), seconds, self._on_error)
+    def _record_each(self, attributes: dict[str, str], others: Sequence[float], examples: Sequence[Example]) -> None:
+        call_each(lambda seconds: self._histogram.record(seconds, attributes, _IN_NONE), others, self._on_error)
+        call_each(lambda example: self._histogram.record(example[0], attributes, example[1]), examples, self._on_error)
 
 
-def _parted(runs: list[Run]) -> tuple[list[Run], list[float]]:
-    """The runs that are examples, and for how many seconds the others ran.
+def _parted(runs: list[Run]) -> tuple[list[float], list[Example]]:
+    """The seconds of the runs that are no examples, and those that are.
 
-    An example is the last of each bound whose trace is recorded: the SDK keeps no other. To be given one takes a fifth
-    of a record's time.
+    An example is the last of each bound whose trace is recorded: the SDK keeps no other.
     """
-    examples: list[Run] = []
     others: list[float] = []
+    examples: list[Example] = []
     seen: set[int] = set()
-    for run in reversed(runs):
-        duration_ms, context = run
-        is_recorded = context and not isinstance(context.get(SPAN_KEY), NonRecordingSpan)
-        if is_recorded and (bound := bisect_left(_BOUNDS_MS, duration_ms)) not in seen:
+    for duration_ms, span in reversed(runs):
+        seconds = duration_ms / 1000
+        if not isinstance(span, NonRecordingSpan) and (bound := bisect_left(_BOUNDS, seconds)) not in seen:
             seen.add(bound)
-            examples.append(run)
+            examples.append((seconds, Context({SPAN_KEY: span})))
         else:
-            others.append(duration_ms / 1000)
-    return examples[::-1], others
+            others.append(seconds)
+    return others, examples[::-1]
 
 
 def _giver_of(histogram: Histogram) -> Give | None:

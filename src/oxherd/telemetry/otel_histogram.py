@@ -23,6 +23,8 @@ from opentelemetry.sdk.version import __version__ as version
 _COMPARED: Final = ("1.45.2",)  # 1.45.0 and 1.45.1 are others inside
 # Those that make no example of what was measured in no trace.
 _FILTERS: Final = (TraceBasedExemplarFilter, AlwaysOffExemplarFilter)
+# Values of the same attributes: those in no trace, and those with their contexts.
+Give = Callable[[dict[str, str], Sequence[float], Sequence[tuple[float, Context]]], None]
 
 
 class _Measurement:
@@ -36,8 +38,8 @@ class _Measurement:
         self.attributes = attributes
 
 
-def giver_of(histogram: Histogram) -> Callable[[dict[str, str], Sequence[float]], None] | None:
-    """What gives a histogram many values of the same attributes, in no trace; None where each is to be recorded."""
+def giver_of(histogram: Histogram) -> Give | None:
+    """What gives a histogram many values of the same attributes; None where each is to be recorded."""
     inside: object = getattr(histogram, "_real_instrument", None) or histogram  # of a provider that came later
     if not isinstance(inside, OfSDK) or version not in _COMPARED:
         return None
@@ -45,17 +47,23 @@ def giver_of(histogram: Histogram) -> Callable[[dict[str, str], Sequence[float]]
     return partial(_give, inside) if type(consumer._sdk_config.exemplar_filter) in _FILTERS else None
 
 
-def _give(histogram: OfSDK, attributes: dict[str, str], values: Sequence[float]) -> None:
+def _give(
+    histogram: OfSDK, attributes: dict[str, str], values: Sequence[float], examples: Sequence[tuple[float, Context]]
+) -> None:
     if not histogram._is_enabled():
         return
     consumer: Any = histogram._measurement_consumer
     measurement = _Measurement(histogram, attributes)
+    asked: Callable[..., bool] = consumer._sdk_config.exemplar_filter.should_sample
+    each = [(*example, asked(example[0], measurement.time_unix_nano, attributes, example[1])) for example in examples]
     for storage in consumer._reader_storages.values():
         for match in storage._get_or_init_view_instrument_match(histogram):
-            _aggregate(match, measurement, values)
+            _aggregate(match, measurement, values, each)
 
 
-def _aggregate(match: Any, measurement: _Measurement, values: Sequence[float]) -> None:
+def _aggregate(
+    match: Any, measurement: _Measurement, values: Sequence[float], examples: list[tuple[float, Context, bool]]
+) -> None:
     """Give one stream of the histogram the values, as its `consume_measurement` does one."""
     attributes, kept = dict(measurement.attributes), match._view._attribute_keys
     if kept is not None:
@@ -63,6 +71,7 @@ def _aggregate(match: Any, measurement: _Measurement, values: Sequence[float]) -
     key = _hash_attributes(attributes)
     with match._lock:  # for as long: a collection may drop the aggregation
         aggregate = match._get_or_create_aggregation(key, attributes).aggregate
-        for value in values:
-            measurement.value = value
+        for measurement.value in values:
             aggregate(measurement, False)
+        for measurement.value, measurement.context, sampled in examples:
+            aggregate(measurement, sampled)

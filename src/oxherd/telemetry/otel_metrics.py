@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-from opentelemetry import context as otel
 from opentelemetry import metrics
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span
 
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_durations import Durations, Run
 from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, error_of, measured
-from oxherd.telemetry.together import Together
+
+# So many runs are recorded at once. With an SDK that has to be told of each, more would hold the loop up for too long.
+_TOGETHER: Final = 64
 
 
 class Metrics:
@@ -27,10 +30,11 @@ class Metrics:
             "messaging.client.sent.messages", [self._sent.observe], "{message}", "Events that were to be sent."
         )
         meter.create_observable_counter(
-            "messaging.client.consumed.messages", [self._handled.observe], "{message}", "Events given to a handler."
+            "messaging.client.consumed.messages", [self._observe_handled], "{message}", "Events given to a handler."
         )
         self._durations = Durations(meter, on_error)
-        self._ended = Together(self._note)
+        # Less than _TOGETHER, each with the span that it is an example for; from whatever thread.
+        self._ended: deque[tuple[EventEnded, Span]] = deque()
         self._provider = provider
         self._recording = False
         self._look_at = 0.0
@@ -52,22 +56,31 @@ class Metrics:
         for error in failures:
             self._sent.add(event, type(error).__name__, 1)
 
-    def take(self, ended: EventEnded) -> None:
-        """Note a run that has ended, in the context of which it is an example."""
+    def take(self, ended: EventEnded, span: Span) -> None:
+        """Note a run that has ended, of which that is the span."""
         if self._recording or self._is_recording():
-            self._ended.add((ended, otel.get_current()))
+            self._ended.append((ended, span))
+            if len(self._ended) >= _TOGETHER:
+                self._record()
 
-    def _note(self, taken: list[tuple[EventEnded, Context]]) -> None:
+    def _record(self) -> None:
+        """Record what has gathered, from any thread: together it takes a third of what it takes event by event."""
         groups: dict[tuple[str, str | None], list[Run]] = {}
-        for ended, within in taken:
+        for _ in range(len(self._ended)):
+            ended, span = self._ended.popleft()
             # Before a call: it is nearly all of them.
             of = ended.event, None if ended.outcome == "completed" else error_of(ended)
             group = groups.get(of)
             if group is None:
                 group = groups[of] = []
-            group.append((ended.duration_ms, within))
+            group.append((ended.duration_ms, span))
         for (event, error), runs in groups.items():
             self._durations.note(self._handled.add(event, error, len(runs)), runs)
+
+    def _observe_handled(self, options: CallbackOptions) -> Iterable[Observation]:
+        # Asked before the durations are collected, which then are those of as many.
+        self._record()
+        return self._handled.observe(options)
 
 
 def _of_api(provider: metrics.MeterProvider | None) -> bool:

@@ -55,14 +55,21 @@ _UNSET: Final = Status()
 _MOST_ATTRIBUTES: Final = 128
 
 
+# Takes the numbers of a run that has ended, in that span.
+Measure = Callable[[EventEnded, Span], None]
+
+
 class Spans:
     """Makes spans for one tracer of the SDK, each in the trace of its sender where `one_trace`.
 
-    `on_error` is told what the user's own processors raise.
+    `measure` is told how each run ended, and its span; `on_error` what the user's own processors raise.
     """
 
-    def __init__(self, tracer: Tracer, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, tracer: Tracer, *, one_trace: bool, measure: Measure, on_error: Callable[[BaseException], None]
+    ) -> None:
         self.one_trace = one_trace
+        self.measure = measure
         self.resource = tracer.resource
         self.processor = tracer.span_processor
         self.scope = InstrumentationScope("oxherd", None, SCHEMA)
@@ -154,7 +161,8 @@ class UnrecordedSpan(NonRecordingSpan):
     trace = trace_of
 
     def ended(self, ended: EventEnded) -> None:
-        """Nothing is recorded."""
+        """Nothing is recorded but the run's numbers."""
+        self._spans.measure(ended, self)
 
 
 @dataclass(slots=True)
@@ -251,6 +259,7 @@ class EventSpan(Span, ReadableSpan):
 
     def ended(self, ended: EventEnded) -> None:
         """End, and say what became of the run, where the handler has not ended it itself; never raises."""
+        self._spans.measure(ended, self)
         if not self._open:
             return
         self._ended = ended
@@ -328,6 +337,10 @@ def _hears_ends_only(processor: object) -> bool:
     return all(getattr(kind, hook, None) in _QUIET for hook in _HOOKS)
 
 
-def spans_of(tracer: object, *, one_trace: bool, on_error: Callable[[BaseException], None]) -> Spans | None:
+def spans_of(
+    tracer: object, *, one_trace: bool, measure: Measure, on_error: Callable[[BaseException], None]
+) -> Spans | None:
     """How to make spans for a tracer; None where it is not the SDK's own, or makes none."""
-    return Spans(tracer, one_trace=one_trace, on_error=on_error) if type(tracer) is Tracer else None
+    if type(tracer) is not Tracer:
+        return None
+    return Spans(tracer, one_trace=one_trace, measure=measure, on_error=on_error)
