@@ -33,6 +33,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 from oxherd.carrier import Carried
 from oxherd.signals import EventEnded
+from oxherd.telemetry.otel_batches import take_all
 from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
 from oxherd.telemetry.otel_places import (
     FLAGS,
@@ -116,14 +117,13 @@ class Spans:
             return EventSpan(self, kind, carried, self._new_id(), began)
         return UnrecordedSpan(self, carried, self._new_id())
 
-    def _on_end(self) -> Callable[[ReadableSpan], None]:
-        """What hands a span to all processors; to the only one without a detour."""
+    def _hand_over(self, ended: list[EventSpan]) -> None:
+        """Hand spans to all processors; to the only one without a detour."""
         processors: Any = getattr(self.processor, "_span_processors", ())
         alone = type(self.processor) is SynchronousMultiSpanProcessor and len(processors) == 1
-        return (processors[0] if alone else self.processor).on_end
-
-    def _hand_over(self, ended: list[EventSpan]) -> None:
-        call_each(self._on_end(), ended, self._on_error)
+        processor = processors[0] if alone else self.processor
+        if not take_all(processor, [span for span in ended if span.sampled]):
+            call_each(processor.on_end, ended, self._on_error)
 
     def _sampled(self, kind: Kind, carried: Carried, began: int) -> EventSpan | UnrecordedSpan:
         sender, links = sender_of(carried.trace)
@@ -192,6 +192,7 @@ class EventSpan(Span, ReadableSpan):
     # Of the class, since they stay so for most: to set them takes longer.
     _given: dict[str, Any] | None = None
     _added: _Added | None = None
+    sampled = True
     _open = True
     _ended: EventEnded | None = None
     _end_ns: int | None = None
@@ -208,7 +209,7 @@ class EventSpan(Span, ReadableSpan):
 
     def put(self, context: SpanContext, attributes: dict[str, Any]) -> None:
         """Take what a sampler has said, where it was asked; else the span is recorded as its sender's is."""
-        self.context, self._given = context, attributes
+        self.context, self._given, self.sampled = context, attributes, context.trace_flags.sampled
 
     def is_recording(self) -> bool:
         return self._open
