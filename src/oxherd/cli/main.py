@@ -10,12 +10,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from oxherd import __version__
 from oxherd.errors import OxherdError, UsageError
 
 # The modules of the commands are imported when they run: `oxherd --help` needs none of them.
 app = typer.Typer(
     name="oxherd",
-    help="Event queues for Python on Redis Cluster.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,6 +36,21 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     CONSOLE = "console"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"oxherd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Event queues for Python on Redis Cluster."""
 
 
 @app.command()
