@@ -1,12 +1,16 @@
-"""Values of which the log shows the end only, `***1111`: what else of them must not stand in an error."""
+"""Numbers of cards, accounts and telephones: how else they are written, and what must not stand in an error of those of
+which the log shows the end only, `***1111`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from oxherd.masks import HIDDEN, SEPARATORS, SHORTEST_WITH_END, SHOWN_END
 
+# What stands between the digits of a telephone's number too.
+_BETWEEN: Final = re.compile(rf"[+()]|{SEPARATORS.pattern}")
 # A card's or an account's usual group.
 _GROUP: Final = 4
 _RUN: Final = 5
@@ -15,11 +19,15 @@ _SHORTEST_DIGITS: Final = 6
 _LONGEST: Final = 128
 
 
-def without_separators(value: str) -> str | None:
-    """A number that was written in groups, in one; None for anything else."""
-    compact = SEPARATORS.sub("", value)
-    is_number = compact != value and len(compact) >= _SHORTEST_DIGITS and compact.isdigit()
-    return compact if is_number else None
+def compact_forms(value: str) -> Iterator[str]:
+    """A telephone's, card's or account's number as others write it: in one, and as an integer; of others none."""
+    if len(value) > _LONGEST or sum(map(str.isdigit, value)) < _SHORTEST_DIGITS:
+        return
+    compact = _BETWEEN.sub("", value)
+    if compact.isalnum():
+        yield compact
+        if compact.isdigit() and len(integer := compact.lstrip("0")) >= _SHORTEST_DIGITS:
+            yield integer
 
 
 def parts(values: Iterable[str], shown: set[str]) -> Iterator[str]:

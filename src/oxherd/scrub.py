@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 
 from oxherd.decoded import Reading, readings
 from oxherd.masks import HIDDEN
-from oxherd.partly import parts, without_separators
+from oxherd.partly import compact_forms, parts
+from oxherd.spellings import spellings
 
 UNREADABLE: Final = "<withheld: the payload could not be read>"
 TOO_COSTLY: Final = "<withheld: the text could not be scrubbed in time>"
@@ -29,6 +30,9 @@ SHORTEST_BEGINNING: Final = 32
 LONGEST_MESSAGE: Final = 2_000
 LONGEST_TEXT: Final = 8_000
 MOST_FRAMES: Final = 50
+
+# So many beginnings are looked for one by one; of more, each of the text's own is looked up.
+_FEW: Final = 200
 
 # Frames that say nothing of the user's code.
 _OWN_FRAMES: Final = ("oxherd/worker/running.py", "oxherd/worker/executors.py", "concurrent/futures/thread.py")
@@ -73,7 +77,9 @@ class Scrubber:
     def scrub(self, text: str) -> str:
         """The text without any withheld value; a fixed text if the payload or its values cannot be told."""
         cut = len(text) > LONGEST_TEXT
-        text = _PYDANTIC_INPUT.sub(rf"\1{HIDDEN}", text[:LONGEST_TEXT])
+        text = text[:LONGEST_TEXT]
+        if "input_value" in text:
+            text = _PYDANTIC_INPUT.sub(rf"\1{HIDDEN}", text)
         try:
             if self._withheld is None:
                 self._withheld = _Withheld(self._raw, self._shown_json, self._field_names)
@@ -93,15 +99,17 @@ class _Withheld:
         shown_strings, shown_numbers = _leaves(shown_json or b"null", frozenset())
         self._shown = shown_strings.union(*map(_forms, shown_numbers))
         self._shown_text = "\0".join(shown_strings)
-        self._integers = {number for number in numbers if number.isdigit() and len(number) >= SHORTEST_NUMBER}
-        self._integers -= self._shown
-        self._decimals = {number for number in numbers if not number.isdigit()}
+        self._numbers = {number for number in numbers if number.isdigit() and len(number) >= SHORTEST_NUMBER}
+        self._numbers -= self._shown
+        self._numbers.update(form for number in numbers if not number.isdigit() for form in self._decimal_forms(number))
         strings -= self._shown
         strings |= self._parts(strings, numbers - self._shown, shown_strings)
+        strings |= {other for string in strings for other in spellings(string)} - self._shown
         self._strings = {part if len(part := string.strip()) >= SHORTEST_STRING else string for string in strings}
         for string in strings:
             if "\n" in string:
                 self._strings.update(line for part in string.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
+        self._starts = {needle[:_START] for needle in self._strings | self._numbers if len(needle) >= _START}
 
     @staticmethod
     def _parts(strings: set[str], numbers: set[str], shown: set[str]) -> set[str]:
@@ -109,23 +117,29 @@ class _Withheld:
         found = list(islice(parts(strings | numbers, shown), _MOST_PARTS + 1))
         if len(found) > _MOST_PARTS:
             raise _TooCostly
-        return set(found).union(filter(None, map(without_separators, strings)))
+        return set(found).union(*map(compact_forms, strings))
 
     def spans(self, text: str, *, cut: bool) -> list[tuple[int, int]]:
         """Where in the text withheld values stand, as they are or encoded."""
-        found = list(readings(text, cut=cut))
-        starts = {reading.text[at : at + _START] for reading in found for at in range(len(reading.text) - _START + 1)}
-        strings = {string for string in self._strings if string[:_START] in starts}
-        numbers = {number for number in self._integers if number[:_START] in starts}
-        numbers.update(form for number in self._decimals for form in self._decimal_forms(number))
-        if not strings and not numbers:
+        # Most texts hold none, nor their beginnings.
+        found = [(reading, starts) for reading in readings(text, cut=cut) if (starts := self._starts_in(reading.text))]
+        if not found:
             return []
+        starts = set[str]().union(*(each for _, each in found))
+        strings = {string for string in self._strings if string[:_START] in starts}
+        numbers = {number for number in self._numbers if number[:_START] in starts}
         search = _Search(strings, numbers, self._shown_text)
         return [
-            (reading.starts[first], reading.ends[after - 1])
-            for reading in found
+            (reading.places[0][first], reading.places[1][after - 1])
+            for reading, _ in found
             for first, after in search.spans(reading)
         ]
+
+    def _starts_in(self, text: str) -> set[str]:
+        """With which four characters a withheld value may begin in the text."""
+        if len(self._starts) <= _FEW:
+            return {start for start in self._starts if start in text}
+        return self._starts.intersection(text[at : at + _START] for at in range(len(text) - _START + 1))
 
     def _decimal_forms(self, number: str) -> Iterable[str]:
         forms = _forms(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
@@ -164,6 +165,42 @@ class TestScrub:
 
     def test_a_line_of_a_longer_text_is_replaced(self) -> None:
         assert scrubbed("line 2: MIIEvQIBADAN", {"key": "BEGIN KEY\nMIIEvQIBADAN\nEND KEY"}) == "line 2: ***"
+
+    def test_the_lines_of_a_text_are_found_in_the_margin_of_a_group_of_errors(self) -> None:
+        value = "Zoe Kaur\n5 Elm \nLeeds 4"
+        group = ExceptionGroup(
+            "batch", [ValueError(value), ExceptionGroup("inner", [KeyError("x"), ValueError(value)])]
+        )
+        result = scrubbed("".join(traceback.format_exception(group)), {"a": value}, names=frozenset({"a"}))
+        assert "ValueError: ***" in result
+        assert not [part for part in ("Zoe", "Kaur", "Elm", "Leeds") if part in result], result
+
+    @pytest.mark.parametrize("broken", ["\n", "\r\n", "\n    ", "\n  | "], ids=repr)
+    @pytest.mark.parametrize("width", [64, 76])
+    def test_base64_that_is_broken_into_lines_is_read_in_one(self, broken: str, width: int) -> None:
+        payload = {"name": CANARY * 3, "rest": "x" * 90, "more": [CANARY]}
+        encoded = b64(json.dumps(payload))
+        lines = [encoded[first : first + width] for first in range(0, len(encoded), width)]
+        result = scrubbed(f"refused:\n{broken.join(lines)}", payload)
+        for line in lines:
+            assert b64(CANARY)[2:-3] not in line or line not in result
+        assert CANARY.encode() not in base64.b64decode("".join(result.partition(":")[2].split()) + "==", validate=False)
+
+    @pytest.mark.parametrize(
+        "forms",
+        [
+            ["+33 6 12 34 56 78", "+33612345678", "33612345678", "33-6-12-34-56-78", "+33 (6) 12345678"],
+            ["(030) 1234-567", "0301234567", "030/1234567", "301234567"],
+            ["DE89 3704 0044 0532 0130 77", "DE89370400440532013077", "DE89-3704-0044-0532-0130-77"],
+            ["GB29 NWBK 6016 1331 9268 19", "GB29NWBK60161331926819"],
+        ],
+        ids=lambda forms: forms[0],
+    )
+    def test_a_number_of_an_account_or_telephone_is_found_however_it_is_grouped(self, forms: list[str]) -> None:
+        for value in forms[:3]:
+            for text in forms[:3]:
+                result = scrubbed(f"refused {text}.", {"a": value}, names=frozenset({"a"}))
+                assert not any(map(str.isdigit, result)), (value, text, result)
 
     def test_space_around_a_text_does_not_hide_it(self) -> None:
         assert scrubbed(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"
