@@ -76,7 +76,6 @@ class Context:
 
     __slots__ = (
         "_emitted_ms",
-        "_log",
         "_loop",
         "_onward",
         "_place",
@@ -117,7 +116,6 @@ class Context:
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
-        self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
     # These are made when they are asked for: most handlers do not.
 
@@ -154,12 +152,10 @@ class Context:
 
         Of the payload they show what the event's log shows, like all that a ContextFilter sees.
         """
-        if self._log is None:
-            logger = logging.getLogger(f"oxherd.event.{self.event}")
-            if _SCRUBS not in logger.filters:
-                logger.addFilter(_SCRUBS)
-            self._log = _Bound(logger, bound_fields(self))
-        return self._log
+        logger = logging.getLogger(f"oxherd.event.{self.event}")
+        if _SCRUBS not in logger.filters:
+            logger.addFilter(_SCRUBS)
+        return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
 
     def within(self, place: Placed) -> None:
         """Note who knows the handler's own place in a trace, which what it emits follows on."""
@@ -201,7 +197,19 @@ class Context:
 
 
 class _Bound(logging.LoggerAdapter[logging.Logger]):
-    """Adds the event's fields to each record, beside what the caller passes as `extra`."""
+    """Makes records of one event, in whatever thread it is used: with its fields beside the caller's `extra`."""
+
+    def __init__(self, logger: logging.Logger, context: Context) -> None:
+        super().__init__(logger, bound_fields(context))
+        self._context = context
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        # A thread of the application's may know no event, or another one; filters ask for it.
+        token = current.set(self._context)
+        try:
+            super().log(level, msg, *args, **kwargs | {"stacklevel": kwargs.get("stacklevel", 1) + 1})
+        finally:
+            current.reset(token)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}

@@ -36,7 +36,8 @@ def redact(record: logging.LogRecord, scrubber: Scrubber) -> None:
         record.stack_info = _end_of(record.stack_info, scrubber)
     extra = record.__dict__
     for name in [name for name in extra if name not in STANDARD]:
-        extra[name] = _value(extra[name], scrubber, 0, count(1))
+        value = _value(extra.pop(name), scrubber, 0, count(1))
+        extra[_key(_value(name, scrubber, 0, count(1)), extra)] = value
 
 
 def _message(record: logging.LogRecord, scrubber: Scrubber) -> None:
@@ -80,6 +81,16 @@ def _end_of(text: str, scrubber: Scrubber) -> str:
     return scrubber.scrub(text)
 
 
+def _key(key: Any, others: dict[Any, Any]) -> Any:
+    """A key by which none of the others is lost: those that are withheld look alike."""
+    free = key
+    for number in count(2):
+        if free not in others:
+            break
+        free = f"{key} {number}"
+    return free
+
+
 def _value(value: Any, scrubber: Scrubber, depth: int, parts: Iterator[int]) -> Any:
     """A value of the user's, in the same shape, as far as anything of it is not withheld."""
     kind = cast("type[Any]", type(value))
@@ -90,10 +101,11 @@ def _value(value: Any, scrubber: Scrubber, depth: int, parts: Iterator[int]) -> 
     if kind is str:
         return scrubber.scrub(value)
     if kind is dict:
-        pairs = cast("dict[Any, Any]", value).items()
-        return {
-            _value(key, scrubber, depth + 1, parts): _value(part, scrubber, depth + 1, parts) for key, part in pairs
-        }
+        found: dict[Any, Any] = {}
+        for key, part in cast("dict[Any, Any]", value).items():
+            shown = _value(part, scrubber, depth + 1, parts)
+            found[_key(_value(key, scrubber, depth + 1, parts), found)] = shown
+        return found
     if kind is list or kind is tuple:
         each = [_value(part, scrubber, depth + 1, parts) for part in cast("list[Any]", value)]
         return each if kind is list else tuple(each)

@@ -122,6 +122,9 @@ LEAKS: dict[str, Any] = {
     "an error's causes, context, notes and group": lambda: record("failed", exc_info=raised(chained())),
     "an error that cannot be written": lambda: record("failed", exc_info=raised(ValueError(Unprintable()))),
     "a stack": lambda: record("here", sinfo=f"Stack\n  {SECRET}"),
+    "the names of extras": lambda: logging.makeLogRecord(
+        {"msg": "charging", "extra": 0, SECRET: 1, f"{SECRET} again": 2}
+    ),
     "structlog's fields": lambda: record({"event": "charging", "order": {"secret": SECRET}, "card": CARD}),
     "structlog's error": lambda: record({"event": "failed", "exc_info": chained()}),
 }
@@ -132,6 +135,14 @@ def test_nothing_withheld_is_left_in_a_record_whatever_it_stands_in(what: str) -
     for line in lines(LEAKS[what]()):
         for encoded in ENCODED:
             assert encoded not in line
+
+
+def test_none_of_the_values_is_lost_whose_names_are_withheld() -> None:
+    made = record("charging", extra={SECRET: 1, str(CARD): 2, "***": 3})
+    vars(made)[SECRET] = 4
+    lines(made)
+    assert made.extra == {"***": 1, "*** 2": 2, "*** 3": 3}
+    assert vars(made)["***"] == 4
 
 
 def test_what_another_handlers_formatter_has_left_on_a_record_is_scrubbed_as_well() -> None:

@@ -123,6 +123,28 @@ async def test_the_contexts_own_logger_is_scrubbed_without_any_filter(
     assert not any(CANARY in line for line in bare.lines)
 
 
+async def test_the_contexts_own_logger_is_scrubbed_in_a_thread_that_knows_no_event(
+    local_herd: Oxherd, records: Records, bare: Bare
+) -> None:
+    told: list[Context] = []
+
+    @local_herd.event("order.placed")
+    async def order_placed(order: Order, ctx: Context) -> None:
+        told.append(ctx)
+        thread = threading.Thread(target=lambda: ctx.log.warning("paid by %s", order.card, extra={order.card: 1}))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+
+    async with local_herd:
+        await local_herd.start()
+        emitted = await order_placed.emit(Order())
+        await records.wait("event.end", outcome="completed")
+    (made,) = [record for record in records.all if record.name == "oxherd.event.order.placed"]
+    assert (made.getMessage(), vars(made)["event_id"], vars(made)["***"]) == ("paid by ***", str(emitted.id), 1)
+    assert made.filename == "test_logged_by_handlers.py"
+    assert not any(CANARY in line for line in bare.lines)
+
+
 async def test_where_the_sanitiser_fails_nothing_of_the_payload_is_in_a_handlers_records(
     local_herd: Oxherd, records: Records
 ) -> None:
