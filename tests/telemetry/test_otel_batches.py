@@ -125,7 +125,17 @@ def test_a_processor_of_a_users_own_hears_of_each() -> None:
     choosy.processor.shutdown()
 
 
-@pytest.mark.parametrize("version", ["1.42.0", "1.45.1", "1.45.20"])
+def test_where_another_on_end_has_been_put_in_its_place_that_hears_of_each(
+    monkeypatch: pytest.MonkeyPatch, batches: Batches
+) -> None:
+    for whose in (batches.processor, BatchSpanProcessor):
+        with monkeypatch.context() as patched:
+            patched.setattr(whose, "on_end", print)
+            assert not take_all(batches.processor, spans("a"))
+    assert take_all(batches.processor, spans("a"))
+
+
+@pytest.mark.parametrize("version", ["1.42.0", "1.45.20", "1.46.0"])
 def test_an_sdk_that_may_be_another_one_inside_is_told_of_each(
     monkeypatch: pytest.MonkeyPatch, batches: Batches, version: str
 ) -> None:
@@ -147,12 +157,15 @@ class Recording(Sampler):
         return "recording"
 
 
+@pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("kind", [BatchSpanProcessor, Choosy])
 async def test_of_the_spans_that_end_in_a_turn_those_that_are_sampled_are_exported(
-    kind: type[BatchSpanProcessor],
+    kind: type[BatchSpanProcessor], others: int
 ) -> None:
     batches, provider, errors = Batches(8, kind=kind), TracerProvider(sampler=Recording()), list[BaseException]()
-    provider.add_span_processor(batches.processor)
+    heard = [Collected() for _ in range(others)]
+    for processor in (batches.processor, *map(SimpleSpanProcessor, heard)):
+        provider.add_span_processor(processor)
     tracer = provider.get_tracer("oxherd")
     ours = spans_of(tracer, one_trace=True, measure=lambda _, __: None, on_error=errors.append)
     assert ours is not None
@@ -162,4 +175,5 @@ async def test_of_the_spans_that_end_in_a_turn_those_that_are_sampled_are_export
     await asyncio.sleep(0)
     assert (batches.left(), errors) == (["process a", "process c"], [])
     batches.processor.shutdown()
-    assert batches.exporter.names == ["process a", "process c"]
+    for exporter in (batches.exporter, *heard):
+        assert exporter.names == ["process a", "process c"]

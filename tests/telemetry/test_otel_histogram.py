@@ -108,8 +108,12 @@ def _timeless(data: Any) -> Any:
     return {key: _timeless(value) for key, value in cast("dict[str, Any]", data).items() if "time_unix" not in key}
 
 
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
 def give_to(histogram: Histogram) -> Give:
-    give = giver_of(histogram)
+    give = giver_of(histogram, raise_it)
     assert give is not None, "with the installed SDK both ways have not been compared: add its version where they agree"
     return give
 
@@ -170,12 +174,37 @@ def _count(reader: InMemoryMetricReader) -> int:
 @pytest.mark.parametrize("version", ["1.44.0", "1.45.1", "1.45.20"])
 def test_an_sdk_that_may_be_another_one_inside_is_told_of_each(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(otel_histogram, "version", version)
-    assert giver_of(Meters().histogram) is None
+    assert giver_of(Meters().histogram, raise_it) is None
 
 
 def test_where_each_may_be_an_example_each_is_told() -> None:
-    assert giver_of(Meters(examples=AlwaysOnExemplarFilter()).histogram) is None
+    assert giver_of(Meters(examples=AlwaysOnExemplarFilter()).histogram, raise_it) is None
 
 
 def test_a_histogram_that_is_not_the_sdk_s_is_told_of_each() -> None:
-    assert giver_of(NoOpMeterProvider().get_meter("x").create_histogram("d")) is None
+    assert giver_of(NoOpMeterProvider().get_meter("x").create_histogram("d"), raise_it) is None
+
+
+class Raising(AlignedHistogramBucketExemplarReservoir):
+    def offer(self, value: float, time_unix_nano: int, attributes: Any, context: Context) -> None:
+        raise ValueError(str(value))
+
+
+def raising(_: Any) -> Any:
+    def reservoir(**_: Any) -> Raising:
+        return Raising((1, 2))
+
+    return reservoir
+
+
+def test_a_reservoir_that_raises_keeps_no_other_value_from_being_counted() -> None:
+    views = [view(exemplar_reservoir_factory=raising), view(name="e")]  # pyright: ignore[reportUnknownLambdaType]
+    meters, errors = Meters(views=views), list[BaseException]()
+    give = giver_of(meters.histogram, errors.append)
+    assert give is not None
+    give(ATTRIBUTES[0], [1.0, 2.0], [(0.5, PLACES[0]), (3.0, PLACES[0])])
+    for reader in meters.readers:
+        data: Any = reader.get_metrics_data()
+        found = data.resource_metrics[0].scope_metrics[0].metrics
+        assert [metric.data.data_points[0].count for metric in found] == [4, 4]
+    assert [str(error) for error in errors] == ["0.5", "3.0"] * 2

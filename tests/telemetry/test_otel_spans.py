@@ -163,6 +163,24 @@ async def test_spans_that_end_in_one_turn_are_handed_over_in_the_next_whatever_o
     assert (heard, [str(error) for error in errors]) == ([f"process {number}" for number in range(3)], ["no"])
 
 
+async def test_each_run_is_measured_once_whoever_ends_its_span_and_whether_it_is_sampled() -> None:
+    measured: list[tuple[EventEnded, Any]] = []
+    provider, collected = collecting()
+    tracer = provider.get_tracer("oxherd")
+    ours = spans_of(
+        tracer, one_trace=True, measure=lambda ended, span: measured.append((ended, span)), on_error=raise_it
+    )
+    assert ours is not None
+    unsampled = Carrier(trace=Trace(f"00-{5:032x}-{6:016x}-00"))
+    spans = [ours.start(KIND, carried, 7) for carried in (CARRIED, CARRIED, unsampled)]
+    spans[1].end()
+    for number, span in enumerate(spans):
+        span.ended(ended(str(number)))
+    await asyncio.sleep(0)
+    assert [(ended.event, span) for ended, span in measured] == list(zip("012", spans, strict=True))
+    assert len(collected.get_finished_spans()) == 2
+
+
 def test_spans_of_a_loop_that_has_ended_before_its_next_turn_are_handed_over_in_the_next_loop() -> None:
     provider, collected = collecting()
     ours = our_spans(provider)

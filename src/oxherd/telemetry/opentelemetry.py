@@ -25,7 +25,7 @@ try:
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
     from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, Kind, Kinds, describe
-    from oxherd.telemetry.otel_metrics import Metrics
+    from oxherd.telemetry.otel_metrics import metrics_of
     from oxherd.telemetry.otel_places import SPAN_KEY, make_current, sender_of, trace_of, within
 except ImportError:
     raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
@@ -68,7 +68,7 @@ class Traces:
         self._look_at = 0.0
         self.on_error = herd.signals.on_error
         self.one_trace = one_trace
-        self._metrics = Metrics(meter_provider, self.on_error) if metrics else None
+        self._metrics = metrics_of(meter_provider, self.on_error) if metrics else None
         self.measure = self._metrics.take if self._metrics is not None else _ignore
         self._send = Kinds("send")
         self._process = Kinds("process")

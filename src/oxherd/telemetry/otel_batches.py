@@ -11,11 +11,16 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, export
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.version import __version__ as version
 
-_COMPARED: Final = ("1.43.0", "1.44.0", "1.45.0", "1.45.2")
+_COMPARED: Final = ("1.43.0", "1.44.0", "1.45.0", "1.45.1", "1.45.2")
+
+
+def _is_its_own(on_end: Any) -> bool:
+    """Whether nobody has put another `on_end` in its place, as is done to filter spans, or to add to them."""
+    return getattr(getattr(on_end, "__func__", None), "__globals__", None) is vars(export)
 
 
 def take_all(processor: object, spans: Sequence[ReadableSpan]) -> bool:
@@ -24,7 +29,7 @@ def take_all(processor: object, spans: Sequence[ReadableSpan]) -> bool:
     False, and none is given, where each is to be given alone: it is another processor, or one that has to do more with
     them than to keep them.
     """
-    if type(processor) is not BatchSpanProcessor or version not in _COMPARED:
+    if type(processor) is not BatchSpanProcessor or version not in _COMPARED or not _is_its_own(processor.on_end):
         return False
     batch: Any = processor._batch_processor  # pyright: ignore[reportPrivateUsage]
     queue = batch._queue

@@ -38,7 +38,7 @@ class Durations:
 
     def note(self, attributes: dict[str, str], runs: list[Run]) -> None:
         """Record runs that have the same attributes, in the order in which they ended; there is an SDK by now."""
-        give = self._give = self._give or _giver_of(self._histogram) or self._record_each
+        give = self._give = self._give or _giver_of(self._histogram, self._on_error) or self._record_each
         call_each(lambda parted: give(attributes, *parted), [_parted(runs)], self._on_error)
 
     def _record_each(self, attributes: dict[str, str], others: Sequence[float], examples: Sequence[Example]) -> None:
@@ -49,14 +49,18 @@ class Durations:
 def _parted(runs: list[Run]) -> tuple[list[float], list[Example]]:
     """The seconds of the runs that are no examples, and those that are.
 
-    An example is the last of each bound whose trace is recorded: the SDK keeps no other.
+    An example is the last of each bound whose span is sampled: the SDK keeps no other.
     """
     others: list[float] = []
     examples: list[Example] = []
     seen: set[int] = set()
     for duration_ms, span in reversed(runs):
         seconds = duration_ms / 1000
-        if not isinstance(span, NonRecordingSpan) and (bound := bisect_left(_BOUNDS, seconds)) not in seen:
+        if (
+            not isinstance(span, NonRecordingSpan)
+            and (bound := bisect_left(_BOUNDS, seconds)) not in seen
+            and span.get_span_context().trace_flags.sampled  # one may be recorded only
+        ):
             seen.add(bound)
             examples.append((seconds, Context({SPAN_KEY: span})))
         else:
@@ -64,10 +68,10 @@ def _parted(runs: list[Run]) -> tuple[list[float], list[Example]]:
     return others, examples[::-1]
 
 
-def _giver_of(histogram: Histogram) -> Give | None:
+def _giver_of(histogram: Histogram, on_error: Callable[[BaseException], None]) -> Give | None:
     try:
         # Not at the top: the API alone may be installed, and an SDK may be another one inside than it was.
         from oxherd.telemetry.otel_histogram import giver_of
     except ImportError:
         return None
-    return giver_of(histogram)
+    return giver_of(histogram, on_error)

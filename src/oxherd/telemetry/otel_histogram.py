@@ -20,6 +20,8 @@ from opentelemetry.sdk.metrics import Histogram as OfSDK
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 from opentelemetry.sdk.version import __version__ as version
 
+from oxherd.telemetry.together import call_each
+
 _COMPARED: Final = ("1.45.2",)  # 1.45.0 and 1.45.1 are others inside
 # Those that make no example of what was measured in no trace.
 _FILTERS: Final = (TraceBasedExemplarFilter, AlwaysOffExemplarFilter)
@@ -38,17 +40,24 @@ class _Measurement:
         self.attributes = attributes
 
 
-def giver_of(histogram: Histogram) -> Give | None:
-    """What gives a histogram many values of the same attributes; None where each is to be recorded."""
+def giver_of(histogram: Histogram, on_error: Callable[[BaseException], None]) -> Give | None:
+    """What gives a histogram many values of the same attributes; None where each is to be recorded.
+
+    `on_error` is told what a reservoir of the user's raises.
+    """
     inside: object = getattr(histogram, "_real_instrument", None) or histogram  # of a provider that came later
     if not isinstance(inside, OfSDK) or version not in _COMPARED:
         return None
     consumer: Any = inside._measurement_consumer
-    return partial(_give, inside) if type(consumer._sdk_config.exemplar_filter) in _FILTERS else None
+    return partial(_give, inside, on_error) if type(consumer._sdk_config.exemplar_filter) in _FILTERS else None
 
 
 def _give(
-    histogram: OfSDK, attributes: dict[str, str], values: Sequence[float], examples: Sequence[tuple[float, Context]]
+    histogram: OfSDK,
+    on_error: Callable[[BaseException], None],
+    attributes: dict[str, str],
+    values: Sequence[float],
+    examples: Sequence[tuple[float, Context]],
 ) -> None:
     if not histogram._is_enabled():
         return
@@ -58,11 +67,15 @@ def _give(
     each = [(*example, asked(example[0], measurement.time_unix_nano, attributes, example[1])) for example in examples]
     for storage in consumer._reader_storages.values():
         for match in storage._get_or_init_view_instrument_match(histogram):
-            _aggregate(match, measurement, values, each)
+            _aggregate(match, measurement, values, each, on_error)
 
 
 def _aggregate(
-    match: Any, measurement: _Measurement, values: Sequence[float], examples: list[tuple[float, Context, bool]]
+    match: Any,
+    measurement: _Measurement,
+    values: Sequence[float],
+    examples: list[tuple[float, Context, bool]],
+    on_error: Callable[[BaseException], None],
 ) -> None:
     """Give one stream of the histogram the values, as its `consume_measurement` does one."""
     attributes, kept = dict(measurement.attributes), match._view._attribute_keys
@@ -74,4 +87,5 @@ def _aggregate(
         for measurement.value in values:
             aggregate(measurement, False)
         for measurement.value, measurement.context, sampled in examples:
-            aggregate(measurement, sampled)
+            # It counts the value before it offers the example.
+            call_each(partial(aggregate, measurement), [sampled], on_error)
