@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
+from tests.harness import environment
 
 UUID = "01a20cdd-4493-70c3-9fca-7d0646652bab"
 COLOUR = re.compile(r"\033\[\d+m")
@@ -44,6 +48,15 @@ def test_lines_are_aligned_whatever_the_attempt_and_the_words() -> None:
     assert len({each.index(word, 20) for each, word in zip(lines, words, strict=True)}) == 1
 
 
+def test_what_a_handler_gives_as_extra_is_shown_and_its_level_where_it_is_not_info() -> None:
+    made = logging.makeLogRecord({"name": "shop", "levelname": "WARNING", "levelno": logging.WARNING, "msg": "careful"})
+    vars(made).update({"event": "order.placed", "event_id": UUID, "attempt": 1, "amount": 5, "note": "a\nb", "_x": 1})
+    shown = ConsoleFormatter(colour=False).format(made)
+    assert shown.endswith(r"  WARNING shop: careful  amount=5 note=a\nb")
+    vars(made).update(levelname="INFO", levelno=logging.INFO)
+    assert ConsoleFormatter(colour=False).format(made).endswith(r"  shop: careful  amount=5 note=a\nb")
+
+
 def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
     fields: dict[str, Any] = {"outcome": "failed", "duration_ms": 2.0, "error": {"type": "ValueError", "message": "no"}}
     ended = record("event.end", **fields)
@@ -51,6 +64,18 @@ def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
     assert "\033" not in plain
     assert COLOUR.search(painted)
     assert COLOUR.sub("", painted) == plain
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_whoever_wants_no_colour_on_a_terminal_gets_none(no_color: str, coloured: bool) -> None:
+    program = "import logging; from oxherd.cli.worker import set_up_logging as up; up('console'); logging.error('no')"
+    ours, theirs = os.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environment(NO_COLOR=no_color), check=True)
+    os.close(theirs)
+    said = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert "ERROR no" in COLOUR.sub("", said)
+    assert bool(COLOUR.search(said)) == coloured
 
 
 @pytest.mark.parametrize(

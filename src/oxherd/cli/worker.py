@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -82,7 +83,8 @@ def _nothing_runs_yet(*_: object) -> NoReturn:
 def set_up_logging(log_format: str) -> None:
     """The root logger at INFO, written to standard error."""
     handler = LineHandler(sys.stderr.fileno())
-    handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=sys.stderr.isatty()))
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
+    handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=colour))
     handler.addFilter(ContextFilter())
     root = logging.getLogger()
     root.addHandler(handler)

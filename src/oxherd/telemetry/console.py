@@ -9,6 +9,7 @@ import re
 import time
 from typing import Any, cast
 
+from oxherd.redact import STANDARD
 from oxherd.telemetry.format import message_of
 
 _GREY, _RED, _GREEN, _YELLOW, _BOLD, _OFF = "\033[90m", "\033[31m", "\033[32m", "\033[33m", "\033[1m", "\033[0m"
@@ -28,6 +29,8 @@ _DETAILS = (
     "drained", "requeued", "cancelled", "stranded", "orphans", "requeued_ids", "stranded_ids",
     "root",
 )  # fmt: skip
+# What is on a line already, in its own place.
+_SHOWN = STANDARD | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -48,6 +51,8 @@ class ConsoleFormatter(logging.Formatter):
         extra = record.__dict__
         parts = [self._paint(_clock(record.created), _GREY), self._subject(extra), self._message(record, extra)]
         details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) not in (None, [])]
+        if not (record.name == "oxherd" and record.lineno == 0):
+            details += [_clean(f"{name}={value}") for name, value in extra.items() if _is_users(name)]
         error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
         if error is not None:
             details.append(self._paint(_clean(f"{error.get('type')}: {error.get('message')}"), _RED))
@@ -75,10 +80,12 @@ class ConsoleFormatter(logging.Formatter):
             outcome = _clean(extra["outcome"])
             painted = self._paint(f"{outcome:<9}", _OUTCOME_COLOURS.get(outcome, _RED))
             return f"{painted} in {_duration(extra['duration_ms'])}"
+        is_ours = record.name == "oxherd" and record.lineno == 0
+        level = "" if is_ours or record.levelno == logging.INFO else f"{record.levelname} "
         name = (
             "" if record.name in ("oxherd", "root") or record.name.startswith("oxherd.event.") else f"{record.name}: "
         )
-        return self._paint(_clean(name + message), _LEVEL_COLOURS.get(record.levelname, ""))
+        return self._paint(_clean(level + name + message), _LEVEL_COLOURS.get(record.levelname, ""))
 
     def _detail(self, name: str, value: Any) -> str:
         if name == "payload":
@@ -99,6 +106,11 @@ class ConsoleFormatter(logging.Formatter):
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_OFF}" if self._colour and colour and text else text
+
+
+def _is_users(name: Any) -> bool:
+    """Whether what a record carries under a name is its maker's own, and not shown yet."""
+    return name not in _SHOWN and not str(name).startswith("_")
 
 
 def _clean(value: Any) -> str:
