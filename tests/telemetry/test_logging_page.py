@@ -30,11 +30,15 @@ asyncio.run(main())
 """
 
 
-def run(section: str, folder: Path, url: str, prefix: str) -> tuple[str, list[str], list[str]]:
+def run(
+    section: str, folder: Path, url: str, prefix: str, change: tuple[str, str] = ("", "")
+) -> tuple[str, list[str], list[str]]:
     """The event's id, what its program has logged of the event, and what the page says that it does."""
     text = PAGE.split(f"## {section}\n")[1].split("\n## ")[0]
     program, shown = re.findall(r"^```(?:python)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     program = program.replace("Oxherd()", f"Oxherd(prefix={prefix!r})") + RUN
+    assert change[0] in program
+    program = program.replace(*change) if change[0] else program
     (folder / "program.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "program.py"],
@@ -65,3 +69,19 @@ def test_structlog_renders_its_own_lines_and_ours_alike(standalone: str, tmp_pat
         assert told | {"timestamp": 0} == line | {"timestamp": 0}
     assert found[-1]["outcome"] == "completed"
     assert found[-1]["duration_ms"] >= 0
+
+
+def test_structlog_renders_the_errors_that_handlers_log(standalone: str, tmp_path: Path, prefix: str) -> None:
+    failing = """
+    try:
+        raise KeyError("no such order")
+    except KeyError:
+        logging.getLogger("shop.std").exception("by standard logging")
+        log.exception("by structlog")
+"""
+    change = ('    log.info("charging", order_id=order_id)', failing)
+    _, logged, _ = run("structlog", tmp_path, standalone, prefix, change)
+    found = {line["event"]: line for line in map(json.loads, logged)}
+    for how in ("by standard logging", "by structlog"):
+        assert found[how]["exception"].endswith("KeyError: 'no such order'")
+        assert "exc_info" not in found[how]
