@@ -144,7 +144,10 @@ async def test_an_outage_and_a_fault_are_counted_and_a_scrape_does_not_hang(
         async with herd:
             await herd.start()
             await until(lambda: herd.health().ready)
-            assert value(await scrape(), "oxherd_redis_up", node=node) == 1
+            text = await scrape()
+            assert value(text, "oxherd_redis_up", node=node) == 1
+            for name in ("outages_total", "outage_seconds_total"):  # the first one is a rise only from there
+                assert value(text, f"oxherd_redis_{name}", node=node) == 0
             server.pause()  # it takes what is sent, and answers nothing
             began = time.monotonic()
             text = await scrape()

@@ -137,6 +137,13 @@ def _by(key: str) -> Read:
     return lambda snapshot: (((name,), count) for name, count in snapshot.totals.get(key, {}).items())
 
 
+def _of_nodes(key: str) -> Read:
+    """Zero for a node that has had none: Prometheus sees the first one as a rise only from there."""
+    return lambda snapshot: (
+        ((node,), count) for node, count in (dict.fromkeys(snapshot.nodes, 0) | snapshot.totals.get(key, {})).items()
+    )
+
+
 def _one(key: str) -> Read:
     return lambda snapshot: [((), snapshot.totals.get(key, 0))]
 
@@ -167,8 +174,13 @@ _PLAIN: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
         "Whether a node serves us.",
         lambda snapshot: (((node,), float(up)) for node, up in snapshot.nodes.items()),
     ),
-    ("oxherd_redis_outages_total", ("node",), "Outages that began.", _by("outages")),
-    ("oxherd_redis_outage_seconds_total", ("node",), "How long the outages that ended took.", _by("outage_seconds")),
+    ("oxherd_redis_outages_total", ("node",), "Outages that began.", _of_nodes("outages")),
+    (
+        "oxherd_redis_outage_seconds_total",
+        ("node",),
+        "How long the outages that ended took.",
+        _of_nodes("outage_seconds"),
+    ),
     ("oxherd_loop_blocks_total", (), "How often the event loop was blocked for more than a second.", _one("blocks")),
     ("oxherd_loop_blocked_seconds_total", (), "How long the blocks that ended took.", _one("blocked_seconds")),
     (
