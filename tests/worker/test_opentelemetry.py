@@ -429,9 +429,12 @@ async def test_a_handler_may_add_to_its_span_whoever_has_made_it(
     assert context_of(pay).trace_id == context_of(made).trace_id
 
 
+@pytest.mark.parametrize("hears", [False, True], ids=["our own spans", "the SDK's"])
 async def test_an_exception_that_a_handler_records_on_its_span_is_its_type_alone(
-    local_herd: Oxherd, records: Records, spans: Collected
+    local_herd: Oxherd, records: Records, spans: Collected, hears: bool
 ) -> None:
+    if hears:
+        spans.provider.add_span_processor(Hears())
     Traces(local_herd, spans.provider)
 
     @local_herd.event("order.placed")

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import proxy
 
 from oxherd.app import Oxherd
 from oxherd.carrier import Trace
@@ -24,7 +27,7 @@ try:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-    from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, Kind, Kinds, describe
+    from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, Kind, Kinds, describe, record_type
     from oxherd.telemetry.otel_metrics import metrics_of
     from oxherd.telemetry.otel_places import SPAN_KEY, make_current, sender_of, trace_of, within
 except ImportError:
@@ -103,9 +106,14 @@ class Traces:
         """A span of the tracer's own; not in the context of whoever has started the worker."""
         sender, links = sender_of(place)
         parent = sender if self.one_trace else None
-        return self._tracer.start_span(
+        span = self._tracer.start_span(
             kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
         )
+        if span.is_recording():
+            with suppress(AttributeError, TypeError):  # another implementation's may refuse
+                # Of this span alone; by a proxy, or it would be left to the garbage collector.
+                setattr(span, "record_exception", partial(record_type, proxy(span)))  # noqa: B010
+        return span
 
     def _own_spans(self) -> Spans | None:
         """Ours, once there is an SDK behind the tracer: a global one may be set at any time."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.util.types import Attributes
 
 from oxherd.signals import EventEnded
 
@@ -63,6 +64,19 @@ def describe(attributes: dict[str, Any], ended: EventEnded) -> Status | None:
     attributes["error.type"] = error
     # The log's own: scrubbed. Not `record_exception`, which writes the message as it was.
     return Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None)
+
+
+def record_type(
+    span: Span,
+    exception: BaseException,
+    attributes: Attributes = None,
+    timestamp: int | None = None,
+    escaped: bool = False,  # noqa: ARG001 - OpenTelemetry's signature
+) -> None:
+    """A handler's span's `record_exception`: of its type alone, since message and stack may hold what the log does not
+    show."""
+    of = {"exception.type": type(exception).__qualname__, **(attributes or {})}
+    span.add_event("exception", of, timestamp)
 
 
 def measured(operation: str, event: str, error: str | None) -> dict[str, str]:

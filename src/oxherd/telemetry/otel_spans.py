@@ -34,7 +34,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 from oxherd.carrier import Carried
 from oxherd.signals import EventEnded
 from oxherd.telemetry.otel_batches import take_all
-from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe
+from oxherd.telemetry.otel_kinds import SCHEMA, Kind, describe, record_type
 from oxherd.telemetry.otel_places import (
     FLAGS,
     RANDOM,
@@ -254,9 +254,7 @@ class EventSpan(Span, ReadableSpan):
         timestamp: int | None = None,
         escaped: bool = False,  # noqa: ARG002 - OpenTelemetry's signature
     ) -> None:
-        # Its type alone: message and stack may hold what the event's log does not show.
-        of = {"exception.type": type(exception).__qualname__, **(attributes or {})}
-        self.add_event("exception", of, timestamp)
+        record_type(self, exception, attributes, timestamp)
 
     def ended(self, ended: EventEnded) -> None:
         """End, and say what became of the run, where the handler has not ended it itself; never raises."""
