@@ -51,7 +51,7 @@ class ConsoleFormatter(logging.Formatter):
         extra = record.__dict__
         parts = [self._paint(_clock(record.created), _GREY), self._subject(extra), self._message(record, extra)]
         details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) not in (None, [])]
-        if not (record.name == "oxherd" and record.lineno == 0):
+        if not _is_ours(record):
             details += [_clean(f"{name}={value}") for name, value in extra.items() if _is_users(name)]
         error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
         if error is not None:
@@ -80,8 +80,7 @@ class ConsoleFormatter(logging.Formatter):
             outcome = _clean(extra["outcome"])
             painted = self._paint(f"{outcome:<9}", _OUTCOME_COLOURS.get(outcome, _RED))
             return f"{painted} in {_duration(extra['duration_ms'])}"
-        is_ours = record.name == "oxherd" and record.lineno == 0
-        level = "" if is_ours or record.levelno == logging.INFO else f"{record.levelname} "
+        level = "" if _is_ours(record) or record.levelno == logging.INFO else f"{record.levelname} "
         name = (
             "" if record.name in ("oxherd", "root") or record.name.startswith("oxherd.event.") else f"{record.name}: "
         )
@@ -106,6 +105,11 @@ class ConsoleFormatter(logging.Formatter):
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_OFF}" if self._colour and colour and text else text
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record was made of a signal: its fields and its message say all that it has to."""
+    return record.name == "oxherd" and record.lineno == 0
 
 
 def _is_users(name: Any) -> bool:
