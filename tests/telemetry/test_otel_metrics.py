@@ -112,6 +112,20 @@ print(points(reader)["messaging.process.duration"].count, points(reader)["messag
     assert said.split() == ["3", "3"]
 
 
+def test_herds_that_use_the_global_provider_are_counted_together_though_it_is_set_up_in_between() -> None:
+    said = run("""
+from oxherd.telemetry.otel_metrics import metrics_of
+reader = InMemoryMetricReader()
+before = metrics_of(None, raise_it)
+metrics.set_meter_provider(MeterProvider([reader]))
+for ours in (before, metrics_of(None, raise_it)):
+    tell(ours, 3)
+found = points(reader)
+print(found["messaging.process.duration"].count, found["messaging.client.sent.messages"].value)
+""")
+    assert said.split() == ["6", "6"]
+
+
 @given(st.lists(st.tuples(st.sampled_from([1.0, 4.0, 5.0, 60.0, 20_000.0]), st.sampled_from(Decision)), max_size=150))
 def test_examples_are_those_that_the_sdk_keeps_of_all(runs: list[tuple[float, Decision]]) -> None:
     ours, theirs = InMemoryMetricReader(), InMemoryMetricReader()

@@ -103,13 +103,15 @@ class Metrics:
         return self._handled.observe(options)
 
 
+# Stands for the global provider, whether or not it has been set up by then.
+_GLOBAL: Final = metrics.NoOpMeterProvider()
 # Of two instruments of one name in a provider the SDK calls back the first one's only.
 _SHARED: Final[WeakKeyDictionary[metrics.MeterProvider, Metrics]] = WeakKeyDictionary()
 
 
 def metrics_of(provider: metrics.MeterProvider | None, on_error: Callable[[BaseException], None]) -> Metrics:
     """The metrics of all herds that use one provider."""
-    key = provider or metrics.get_meter_provider()
+    key = _GLOBAL if provider is None else provider
     found = _SHARED.get(key)
     if found is None:
         found = _SHARED[key] = Metrics(provider, on_error)
