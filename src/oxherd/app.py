@@ -89,7 +89,7 @@ class Oxherd:
         retry: Retry = _RETRY,
         timeout: Seconds | None = None,
         lock: Seconds = 30,
-        stalls: int = 1,
+        max_stalls: int = 1,
         keep: Keep = _KEEP,
         max_payload: int = 1024 * 1024,
         queue: str | None = None,
@@ -110,7 +110,7 @@ class Oxherd:
             retry: how often it is tried, and the waits in between.
             timeout: seconds (or a timedelta) that one run may take; none unless given.
             lock: seconds (or a timedelta) that a worker may be silent before its event is given to another.
-            stalls: how often a worker may die or fall silent over an event before it goes to failed.
+            max_stalls: how often a worker may die or fall silent over an event before it goes to failed.
             keep: how many finished ones stay in Redis.
             max_payload: bytes of JSON.
             queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
@@ -140,7 +140,7 @@ class Oxherd:
                 retry=retry,
                 timeout=timeout,
                 lock=lock,
-                stalls=stalls,
+                max_stalls=max_stalls,
                 keep=keep,
                 max_payload=max_payload,
                 queue=queue,
@@ -167,7 +167,7 @@ class Oxherd:
         retry: Retry = _RETRY,
         timeout: Seconds | None = None,
         lock: Seconds = 30,
-        stalls: int = 1,
+        max_stalls: int = 1,
         keep: Keep = _KEEP,
         max_payload: int = 1024 * 1024,
         queue: str | None = None,
@@ -188,7 +188,7 @@ class Oxherd:
             retry=retry,
             timeout=timeout,
             lock=lock,
-            stalls=stalls,
+            max_stalls=max_stalls,
             keep=keep,
             max_payload=max_payload,
             shards=shards,

@@ -47,7 +47,7 @@ class Declaration:
     retry: Retry
     timeout: float | None
     lock: float
-    stalls: int
+    max_stalls: int
     keep: Keep
     max_payload: int
     shards: int
@@ -82,7 +82,7 @@ def declare(
     retry: Retry,
     timeout: Seconds | None,
     lock: Seconds,
-    stalls: int,
+    max_stalls: int,
     keep: Keep,
     max_payload: int,
     shards: int,
@@ -105,7 +105,7 @@ def declare(
         retry=_instance(name, "retry", retry, Retry),
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),
         lock=seconds(lock, f"{name}: lock", least=0.1),
-        stalls=whole(stalls, f"{name}: stalls", least=0),
+        max_stalls=whole(max_stalls, f"{name}: max_stalls", least=0),
         keep=_instance(name, "keep", keep, Keep),
         max_payload=max_payload,
         shards=shards,

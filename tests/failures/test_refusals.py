@@ -66,7 +66,7 @@ async def test_the_answers_of_begins_and_finishes_that_are_lost_run_nothing_twic
     herd = make_herd(server.url)
     fences: Counter[int] = Counter()
 
-    @herd.event("order.placed", concurrency=30, stalls=0)
+    @herd.event("order.placed", concurrency=30, max_stalls=0)
     async def order_placed(order: Order) -> None:
         fences[order.order_id] += 1
 

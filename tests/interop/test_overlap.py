@@ -27,7 +27,7 @@ from oxherd import Context, Oxherd
 
 herd = Oxherd(prefix={{prefix!r}})
 
-@herd.event("order.placed", lock={LOCK}, stalls=5)
+@herd.event("order.placed", lock={LOCK}, max_stalls=5)
 async def order_placed(order: dict[str, int], ctx: Context) -> None:
     await asyncio.sleep(60)
 """

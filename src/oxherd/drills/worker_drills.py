@@ -65,7 +65,7 @@ async def oom(scene: Scene) -> None:
 )
 async def poison(scene: Scene) -> None:
     await scene.load.emit(what="die")
-    # Begun twice, by two workers: `stalls` is 1. Each of them is replaced, as a supervisor does.
+    # Begun twice, by two workers: `max_stalls` is 1. Each of them is replaced, as a supervisor does.
     for _ in range(2):
         await scene.until(lambda: any(worker.died() for worker in scene.running()), "the death of a worker")
         await scene.start_worker()

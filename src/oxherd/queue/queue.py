@@ -226,7 +226,7 @@ class BullQueue:
         clock = await self.client.call(self.keys.slot, "TIME")
         return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
-    async def check_stalled(self, stalls: int, every_ms: int, server_ms: int) -> tuple[list[str], list[str]]:
+    async def check_stalled(self, max_stalls: int, every_ms: int, server_ms: int) -> tuple[list[str], list[str]]:
         """Put back the jobs whose worker fell silent; answers their ids, and those of damaged ones that were set aside.
 
         Script: moveStalledJobsToWait. It spaces the checks of all workers by `every_ms`, and does nothing where it
@@ -235,7 +235,7 @@ class BullQueue:
         k = self.keys
         arguments = (
             k.stalled, k.wait, k.active, k.stalled_check, k.meta, k.paused, k.marker, k.events, k.repeat,
-            stalls, k.base, now_ms(), every_ms, server_ms,
+            max_stalls, k.base, now_ms(), every_ms, server_ms,
         )  # fmt: skip
         stalled, aside = await self.client.script(k.slot, fresh_stalled_check(), arguments)
         return [_text(job_id) for job_id in stalled], [_text(job_id) for job_id in aside]

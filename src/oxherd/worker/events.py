@@ -34,7 +34,7 @@ class Events:
     """Events by name.
 
     `concurrency` is what they may hold together; `lock_ms` the shortest of their locks, which keeps each one's promise
-    to be begun again in time; `stalls` the most that any of them allows.
+    to be begun again in time; `max_stalls` the most that any of them allows.
     """
 
     def __init__(self) -> None:
@@ -68,4 +68,4 @@ class Events:
         declarations = [processed.declaration for processed in self]
         self.concurrency = sum(declaration.concurrency for declaration in declarations)
         self.lock_ms = min((declaration.lock_ms for declaration in declarations), default=30_000)
-        self.stalls = max((declaration.stalls for declaration in declarations), default=1)
+        self.max_stalls = max((declaration.max_stalls for declaration in declarations), default=1)

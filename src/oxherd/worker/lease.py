@@ -88,7 +88,7 @@ class Lease:
         try:
             # The key that spaces the checks of all workers must be gone when our next look is due.
             every_ms = max(1, int(self._interval * 900))
-            stalled, aside = await self._queue.check_stalled(self._events.stalls, every_ms, server_ms)
+            stalled, aside = await self._queue.check_stalled(self._events.max_stalls, every_ms, server_ms)
         except ScriptError as error:
             self._faults.lasting("stalled", error)
             return

@@ -154,7 +154,7 @@ class Pipeline:
         if job.deferred_failure not in (None, _STALLED_REASON):
             known = job.deferred_failure if _CHILD_FAILED.fullmatch(job.deferred_failure or "") else None
             return "finish", ErrorInfo("DeferredFailure", known or _DEFERRED)
-        if job.deferred_failure is not None or job.stalled > processed.declaration.stalls:
+        if job.deferred_failure is not None or job.stalled > processed.declaration.max_stalls:
             return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
         return None
 
@@ -234,7 +234,7 @@ class Pipeline:
     async def _kept_out(self, running: Running, declaration: Declaration, gate: Gate) -> Fetched | Unsettled | None:
         """None once there is a place for the event; else what became of it, since it was put back."""
         job = running.job
-        if job.stalled and self._suspects is not None and job.stalled == declaration.stalls:
+        if job.stalled and self._suspects is not None and job.stalled == declaration.max_stalls:
             later_ms = await self._turn(running, self._suspects)
             if later_ms:
                 with self._suspects.leaving():
