@@ -114,7 +114,8 @@ class Oxherd:
             keep: how many finished ones stay in Redis.
             max_payload: bytes of JSON.
             queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
-            shards: over how many queues, each in a slot of its own, the event is spread (1 to 1,024).
+            shards: over how many queues, each in a slot of its own, the event is spread (1 to 1,024). It may be changed
+                while events wait; drain an ordered event first.
             key: a function of the payload that answers a str, int, UUID or bytes; events of one key stay on one shard.
                 Without it, or where it answers None, the shards are emitted to in turn.
             ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
@@ -222,8 +223,9 @@ class Oxherd:
                 "give the herd a prefix without braces."
             )
         for other in self._events.values():
+            both = (other.declaration, declaration)
             on_one = other.declaration.queue == declaration.queue and other.name != declaration.name
-            if on_one and (other.declaration.says_shards or declaration.says_shards):
+            if on_one and any(each.shards > 1 or each.ordered for each in both):
                 raise DeclarationError(
                     f"{declaration.name} and {other.name} share a queue; an event with shards or an order needs its "
                     "queue for itself."

@@ -63,11 +63,6 @@ class Declaration:
         return self.queue == f"{{{self.name}}}"
 
     @property
-    def says_shards(self) -> bool:
-        """Whether its number of shards is said in Redis: one that changes must be known, or ordered by its time."""
-        return self.shards > 1 or self.ordered
-
-    @property
     def lock_ms(self) -> int:
         """The lock in milliseconds."""
         return max(1, round(self.lock * 1000))

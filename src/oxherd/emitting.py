@@ -50,11 +50,11 @@ class Emitter:
     async def _add(self, link: Link, job: NewJob, *, own_id: bool) -> None:
         async def add(deadline: float, attempts: Attempts) -> None:
             queue = self.queue(link, job, own_id=own_id)
-            if self._declaration.says_shards:
-                await link.sharded(self._declaration).ready()
+            if self._declaration.shards > 1:
+                await link.shard_registry(self._declaration).announce()
             # The id may be stored since the event had other shards.
             if own_id and self._declaration.own_queue:
-                holder = await link.sharded(self._declaration).holder(job)
+                holder = await link.shard_router(self._declaration).holder(job)
                 if holder is not None and not job.durable:
                     return
                 # Stored is not confirmed: where it is, it adds no second one, and is waited for.
@@ -88,8 +88,8 @@ class Emitter:
 
         async def add(queue: BullQueue, batch: list[NewJob]) -> None:
             async def send(deadline: float, attempts: Attempts) -> None:
-                if self._declaration.says_shards:
-                    await link.sharded(self._declaration).ready()
+                if self._declaration.shards > 1:
+                    await link.shard_registry(self._declaration).announce()
                 await queue.add_all(batch, deadline=deadline, attempts=attempts)
 
             try:
@@ -120,9 +120,9 @@ class Emitter:
             UsageError: the event's key function failed.
         """
         declaration = self._declaration
-        return (
-            link.queue(declaration) if declaration.shards == 1 else link.sharded(declaration).queue(job, own_id=own_id)
-        )
+        if declaration.shards == 1:
+            return link.queue(declaration)
+        return link.shard_router(declaration).queue(job, own_id=own_id)
 
     async def _acknowledge(self, job: NewJob, send: Callable[[float, Attempts], Awaitable[None]]) -> None:
         """Send something within the herd's deadline, or raise an EmitError."""

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError
 from oxherd.queue.keys import QueueKeys, has_hash_tag
-from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
+from oxherd.queue.shard_registry import ShardRegistry
 from oxherd.redis.client import Client
 from oxherd.redis.outage import Outages
 from oxherd.redis.tls import check_tls
 from oxherd.redis.url import RedisURL, parse_url
 from oxherd.servers.embedded import EmbeddedServer
-from oxherd.sharded import Sharded
+from oxherd.shard_router import ShardRouter
 
 T = TypeVar("T")
 
@@ -33,11 +33,11 @@ class Link:
         self._prefix = prefix
         self._batched = batched
         self._queues: dict[str, BullQueue] = {}
-        self._layouts: dict[str, Layouts] = {}
-        self._sharded: dict[str, Sharded] = {}
+        self._registries: dict[str, ShardRegistry] = {}
+        self._routers: dict[str, ShardRouter] = {}
 
     def queue(self, declaration: Declaration) -> BullQueue:
-        """The queue of an event; the one of its own where it has shards.
+        """The queue of an event; the first of them where it has shards.
 
         Raises:
             ConfigError: on a cluster, neither the queue's name nor the prefix has a hash tag.
@@ -59,25 +59,26 @@ class Link:
         """The schedulers on a queue."""
         return Schedulers(self.client, queue.keys)
 
-    def layouts(self, event: str) -> Layouts:
-        """The numbers of shards that an event is emitted with."""
-        layouts = self._layouts.get(event)
-        if layouts is None:
-            layouts = self._layouts[event] = Layouts(self.client, self._prefix, event)
-        return layouts
+    def shard_registry(self, declaration: Declaration) -> ShardRegistry:
+        """The numbers of shards of an event with a queue of its own."""
+        registry = self._registries.get(declaration.name)
+        if registry is None:
+            registry = ShardRegistry(self.client, self.queue(declaration).keys, declaration)
+            self._registries[declaration.name] = registry
+        return registry
 
-    def sharded(self, declaration: Declaration) -> Sharded:
-        """The shards of an event that has some."""
-        sharded = self._sharded.get(declaration.name)
-        if sharded is None:
-            layouts = self.layouts(declaration.name)
-            sharded = self._sharded[declaration.name] = Sharded(declaration, layouts, self.queue_named)
-        return sharded
+    def shard_router(self, declaration: Declaration) -> ShardRouter:
+        """The shards of an event with a queue of its own."""
+        router = self._routers.get(declaration.name)
+        if router is None:
+            registry = self.shard_registry(declaration)
+            router = self._routers[declaration.name] = ShardRouter(declaration, registry, self.queue_named)
+        return router
 
     async def close(self) -> None:
         """Close every connection."""
-        for layouts in self._layouts.values():
-            layouts.close()
+        for registry in self._registries.values():
+            registry.close()
         await self.client.close()
 
 

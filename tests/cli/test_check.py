@@ -166,3 +166,6 @@ def test_an_event_with_shards_is_counted_as_a_whole(write_app: WriteApp, standal
     status, found = check(folder, standalone)
     assert status == 0
     assert found["event order.placed"] == ("ok", "15 waiting, 0 active, 0 delayed, 0 failed; 4 shards")
+    folder = write_app(APP.replace('"order.placed"', '"order.placed", shards=2'))
+    status, found = check(folder, standalone)
+    assert found["event order.placed"] == ("ok", "15 waiting, 0 active, 0 delayed, 0 failed; 2 shards, 4 served")

@@ -10,9 +10,8 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, Every, Oxherd, Retry, UsageError
-from oxherd.queue.layouts import Layouts
-from oxherd.queue.shards import shard_of, shard_queues
+from oxherd import Context, EmitError, Every, Oxherd, Retry, UsageError
+from oxherd.queue.shards import shard_of, shard_queues, shards_of
 from tests.harness import Records, until
 
 
@@ -150,44 +149,58 @@ async def test_events_that_wait_on_other_numbers_of_shards_are_found(
             if shards == 1:
                 async with make_herd(url) as other:
                     await other.declare("order.placed", Order, shards=7).emit_many([Order(number=7)] * 4)
-                # A number that is said while we run is found at the next look: at once after a start.
+                # A number that is announced while we run is found at the next look: at once after a start.
                 await herd.stop()
                 await herd.start()
             await until(lambda runs=runs, wanted=wanted: dict(runs) == wanted)
 
 
-async def test_order_is_kept_while_the_number_of_shards_changes(
+async def test_order_is_kept_where_each_number_of_shards_is_drained_before_the_next(
     url: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     begun: dict[str, list[int]] = {key: [] for key in "abcde"}
-    number = 0
-    for shards in (1, 4, 2, 3):
-        async with make_herd(url) as old:
-            event = old.declare("order.placed", Order, shards=shards, key=customer, ordered=True)
-            await event.emit_many([Order(number=number + n, customer=key) for n in range(6) for key in begun])
-        number += 6
-    async with make_herd(url) as herd:
 
-        @herd.event("order.placed", shards=3, key=customer, ordered=True)
-        async def order_placed(order: Order) -> None:
-            begun[order.customer].append(order.number)
+    async def process(order: Order) -> None:
+        begun[order.customer].append(order.number)
 
-        await herd.start()
-        await records.wait("event.end", count=24 * 5, outcome="completed")
+    for turn, shards in enumerate((1, 4, 2, 3)):
+        herd = make_herd(url)
+        event = herd.event("order.placed", shards=shards, key=customer, ordered=True)(process)
+        async with herd:
+            await event.emit_many([Order(number=6 * turn + n, customer=key) for n in range(6) for key in begun])
+            await herd.start()
+            await records.wait("event.end", count=30 * (turn + 1), outcome="completed")
     assert begun == {key: list(range(24)) for key in begun}
+
+
+@pytest.mark.long
+async def test_a_worker_finds_the_shards_of_newer_emitters_while_it_runs(
+    standalone: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    async with make_herd(standalone) as old, make_herd(standalone) as new:
+
+        @old.event("order.placed", shards=2)
+        async def order_placed(order: Order) -> None: ...
+
+        await old.start()
+        await order_placed.emit(Order(number=0))
+        await records.wait("event.end", outcome="completed")
+        await new.declare("order.placed", Order, shards=9).emit_many([Order(number=n) for n in range(18)])
+        await records.wait("event.end", count=19, outcome="completed", deadline=40)
 
 
 @pytest.mark.parametrize("first", [1, 6])
 async def test_an_id_makes_one_event_also_where_the_number_of_shards_changed(
     url: str, make_herd: Callable[..., Oxherd], first: int
 ) -> None:
-    event_id = uuid4()
+    # An id that has another shard with each of these numbers.
+    event_id = next(i for _ in range(10_000) if shards_of(str(i := uuid4()).encode(), 6) == [0, 1, 3, 5])
     for shards in (first, 6, 4, 2, 1):
         async with make_herd(url) as herd:
             emitted = await herd.declare("order.placed", Order, shards=shards).emit(Order(number=1), id=event_id)
             assert emitted.id == event_id
             link = await herd.link()
-            names = {name for number in (1, 6, 4, 2) for name in shard_queues("order.placed", number)}
+            names = shard_queues("order.placed", 6)
             holding = [name for name in names if await link.queue_named(name).holds(str(event_id))]
             assert len(holding) == 1
 
@@ -228,20 +241,27 @@ async def test_a_stop_puts_back_what_runs_on_every_shard(herd: Oxherd, records: 
     assert len(records.named("event.end", outcome="requeued")) == len(records.named("event.begin")) == 8
 
 
-async def test_a_number_of_shards_that_nobody_uses_is_forgotten(
-    url: str, make_herd: Callable[..., Oxherd], prefix: str
-) -> None:
-    async with make_herd(url) as emitting:
-        await emitting.declare("order.placed", Order, shards=6).emit(Order(number=1))
-    # From here on, nobody says it any more, also not to the copies that have not heard of it yet.
-    async with make_herd(url) as herd:
-        layouts = Layouts((await herd.link()).client, prefix, "order.placed")
-        known = await layouts.known(all_copies=True)
-        assert [layout.shards for layout in known] == [6]
-        await layouts.forget(known[0], 3_600_000)
-        assert await layouts.known(all_copies=True) == known, "it was said within the hour"
-        await layouts.forget(known[0], -1000)
-        assert await layouts.known(all_copies=True) == []
+async def test_the_largest_number_of_shards_is_remembered(url: str, make_herd: Callable[..., Oxherd]) -> None:
+    for shards, most in ((1, 1), (6, 6), (4, 6), (8, 8), (1, 8)):
+        async with make_herd(url) as herd:
+            event = herd.declare("order.placed", Order, shards=shards)
+            await event.emit(Order(number=1))
+            assert await (await herd.link()).shard_registry(event.declaration).most() == most
+
+
+async def test_an_emit_fails_while_its_number_of_shards_cannot_be_announced(herd: Oxherd, records: Records) -> None:
+    event = herd.declare("order.placed", Order, shards=4)
+    async with herd:
+        link = await herd.link()
+        home = link.queue(event.declaration).keys
+        await link.client.call(home.slot, "SET", f"{home.base}shards", "damaged")
+        with pytest.raises(EmitError, match="WRONGTYPE") as caught:
+            await event.emit(Order(number=1))
+        assert not caught.value.maybe_stored
+        assert [vars(record)["source"] for record in records.named("queue.error")] == ["emit"]
+        await link.client.call(home.slot, "DEL", f"{home.base}shards")
+        await event.emit(Order(number=1))
+        assert sum(await waiting(herd, "order.placed", 4)) == 1
 
 
 async def test_a_key_that_cannot_be_taken_is_refused_before_anything_is_sent(herd: Oxherd) -> None:

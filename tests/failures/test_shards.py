@@ -14,11 +14,12 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Oxherd
+from oxherd.queue.shard_registry import ShardRegistry
 from oxherd.queue.shards import shard_of, shard_queues
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.node import Node
 from oxherd.telemetry.reader import read_records
-from tests.harness import Records, WorkerProcess
+from tests.harness import Records, WorkerProcess, until
 
 SHARDS = 12
 
@@ -105,6 +106,46 @@ async def test_a_stopped_primary_holds_up_its_own_shards_only(
     outages = [(vars(record)["node"], vars(record)["error"]) for record in records.named("redis.error")]
     assert {node for node, _ in outages} <= {f"127.0.0.1:{stopped.port}"}, outages
     assert len(outages) == len(records.named("redis.recovered")) <= 1, outages
+
+
+async def test_a_home_primary_that_is_away_lets_emits_to_other_shards_through(
+    own_cluster: LocalCluster, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd, other = make_herd(own_cluster.url), make_herd(own_cluster.url)
+    event = herd.declare("order.placed", Order, shards=SHARDS, key=lambda order: order.customer)
+    async with herd, other:
+        # The connections are there; nothing of the event is stored.
+        await herd.declare("order.billed", Order, shards=SHARDS).emit_many([Order(number=n) for n in range(SHARDS)])
+        link = await herd.link()
+        slots = [link.queue_named(name).keys.slot for name in shard_queues("order.placed", SHARDS)]
+        home = own_cluster.primary_of(slots[0])
+        elsewhere = [shard for shard, slot in enumerate(slots) if own_cluster.primary_of(slot) is not home]
+        keys = [str(n) for n in range(200) if shard_of(str(n).encode(), SHARDS) in elsewhere]
+        home.pause()
+        try:
+            begun = time.monotonic()
+            await event.emit(Order(number=0, customer=keys[0]))
+            first, begun = time.monotonic() - begun, time.monotonic()
+            await event.emit_many([Order(number=1, customer=key) for key in keys[1:]])
+            others = time.monotonic() - begun
+        finally:
+            home.resume()
+        assert first < 3, "the number of shards is announced in the background"
+        assert others < 1
+        registry = link.shard_registry(event.declaration)
+        reader = (await other.link()).shard_registry(other.declare("order.placed", Order).declaration)
+        await until(lambda: _is_most(reader, SHARDS))
+        assert await registry.most() == SHARDS
+
+        async def order_placed(order: Order) -> None: ...
+
+        other["order.placed"].process(order_placed)
+        await other.start()
+        await records.wait("event.end", count=len(keys), outcome="completed")
+
+
+async def _is_most(registry: ShardRegistry, shards: int) -> bool:
+    return await registry.most() == shards
 
 
 APP = """

@@ -102,13 +102,12 @@ async def _events(herd: Oxherd) -> list[Finding]:
     findings: list[Finding] = []
     for event in herd:
         declaration = event.declaration
-        names: set[str] = set()
+        most = 1
         try:
+            queues = [link.queue(declaration)]
             if declaration.own_queue:
-                names.update([declaration.queue], shard_queues(event.name, declaration.shards))
-                for layout in await link.layouts(event.name).known(all_copies=declaration.shards > 1):
-                    names.update(shard_queues(event.name, layout.shards))
-            queues = [link.queue_named(name) for name in names] or [link.queue(declaration)]
+                most = await link.shard_registry(declaration).most()
+                queues = [link.queue_named(name) for name in shard_queues(event.name, most)]
             total: Counter[str] = Counter()
             for queue in queues:
                 total.update(await queue.counts())
@@ -118,8 +117,8 @@ async def _events(herd: Oxherd) -> list[Finding]:
         waiting = total["wait"] + total["prioritized"]
         found = f"{waiting} waiting, {total['active']} active, {total['delayed']} delayed, {total['failed']} failed"
         where = "" if declaration.own_queue else f"; all of the queue {declaration.queue!r}"
-        if declaration.shards > 1:
-            where = f"; {declaration.shards} shards"
+        if most > 1:
+            where = f"; {declaration.shards} shards" + (f", {most} served" if most > declaration.shards else "")
         findings.append(Finding(f"event {event.name}", "ok", found + where))
     return findings
 

@@ -98,33 +98,6 @@ do
 end
 """
 
-
-# Notes that an event is emitted with ARGV[1] shards: since when that is the latest number (ARGV[2]: a process that
-# says so for the first time makes it the latest), and when it was last said.
-# KEYS[1] a hash: number of shards to "since:said", milliseconds of the server.
-_ANNOUNCE_LAYOUT = b"""
-local clock = redis.call("TIME")
-local now = string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000))
-local known = redis.call("HGETALL", KEYS[1])
-local since
-local latest = 0
-for i = 1, #known, 2 do
-  local at = string.match(known[i + 1], "^(%d+):")
-  if known[i] == ARGV[1] then since = at elseif at then latest = math.max(latest, tonumber(at)) end
-end
-if not since or (ARGV[2] == "1" and tonumber(since) < latest) then since = now end
-redis.call("HSET", KEYS[1], ARGV[1], since .. ":" .. now)
-"""
-
-
-# Forgets a number of shards that was not said for ARGV[2] milliseconds; answers how many were forgotten.
-_FORGET_LAYOUT = b"""
-local clock = redis.call("TIME")
-local said = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", ":(%d+)$")
-if not said or clock[1] * 1000 - tonumber(said) < tonumber(ARGV[2]) then return 0 end
-return redis.call("HDEL", KEYS[1], ARGV[1])
-"""
-
 # In front of updateProgress: nothing is written for a job that was given to another worker, or is gone. The last two
 # ARGV are the worker's token and the job's fence, which says whether it was begun again since its lock ran out.
 _OWN_ONLY = b"""
@@ -214,18 +187,6 @@ def retry_in_order() -> Script:
     """BullMQ's retryJob, which holds the queue until the retry is due."""
     found = script("retryJob")
     return _script("retryInOrder", found.text.join(_HOLDING), found.keys)
-
-
-@cache
-def announce_layout() -> Script:
-    """Our own script that notes a number of shards."""
-    return _script("announceLayout", _ANNOUNCE_LAYOUT, 1)
-
-
-@cache
-def forget_layout() -> Script:
-    """Our own script that forgets a number of shards."""
-    return _script("forgetLayout", _FORGET_LAYOUT, 1)
 
 
 @cache

@@ -16,7 +16,6 @@ from oxherd.testing.heard import Heard
 # What stores a payload, or what a handler answers and reports, by design.
 _PAYLOAD: Final = frozenset({"data"})
 _RESULTS: Final = frozenset({"returnvalue", "progress"})
-_LAYOUTS: Final = 4  # the numbers of an event's shards stand in as many queues
 _AT_ONCE: Final = 1_000
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -27,7 +26,7 @@ class Storage:
     def __init__(self, link: Link, declaration: Declaration, prefix: str) -> None:
         self._client: Client = link.client
         self._prefix = prefix
-        shards = (*shard_queues(declaration.name, declaration.shards), *shard_queues(declaration.name, _LAYOUTS))
+        shards = shard_queues(declaration.name, declaration.shards)
         self._slots = {QueueKeys(prefix, queue).slot for queue in (declaration.queue, *shards)}
 
     async def read(self) -> list[Heard]:

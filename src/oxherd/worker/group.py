@@ -9,17 +9,17 @@ from typing import Any, Protocol
 from oxherd.declaration import Declaration, key_of
 from oxherd.queue.inspect import Backlog
 from oxherd.queue.inspect import total as total_backlog
-from oxherd.queue.layouts import Layouts
 from oxherd.queue.queue import BullQueue
 from oxherd.queue.schedulers import Schedulers
+from oxherd.queue.shard_registry import ShardRegistry
 from oxherd.queue.shards import shard_of, shard_queues
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
-from oxherd.worker.follow import Follower
 from oxherd.worker.health import GroupFacts
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.shard_watcher import ShardWatcher
 from oxherd.worker.stopped import StopReport, total
 from oxherd.worker.suspects import Suspects
 from oxherd.worker.watchdog import Watchdog
@@ -34,7 +34,7 @@ class Queues(Protocol):
     def queue(self, declaration: Declaration) -> BullQueue: ...
     def queue_named(self, name: str) -> BullQueue: ...
     def schedulers(self, queue: BullQueue) -> Schedulers: ...
-    def layouts(self, event: str) -> Layouts: ...
+    def shard_registry(self, declaration: Declaration) -> ShardRegistry: ...
 
 
 class Group:
@@ -66,16 +66,6 @@ class Group:
         self._tasks: list[asyncio.Task[None]] = []
         self._lending = False
         self._watchdog = Watchdog(lambda: list(self._workers.values()), lambda: self._events.concurrency)
-        self._follower: Follower | None = None
-        if declaration.own_queue:
-            self._follower = Follower(
-                declaration,
-                queues.layouts(declaration.name),
-                QueueFaults(self._home, signals),
-                queue=queues.queue_named,
-                serve=self._serve,
-                retire=self._retire,
-            )
 
     @property
     def events(self) -> list[str]:
@@ -91,11 +81,11 @@ class Group:
         """Begin to take events."""
         create = asyncio.get_running_loop().create_task
         self._tasks.append(create(self._watchdog.run(), name=f"oxherd-watch-{self._home}"))
-        if self._follower is None:
-            self._serve(self._home)
-            return
-        self._follower.start()
-        self._tasks.append(create(self._follower.run(), name=f"oxherd-follow-{self._home}"))
+        self._serve_shards(self._declaration.shards)
+        if self._declaration.own_queue:
+            registry = self._queues.shard_registry(self._declaration)
+            watcher = ShardWatcher(registry, QueueFaults(self._home, self._signals), self._serve_shards)
+            self._tasks.append(create(watcher.run(), name=f"oxherd-shards-{self._home}"))
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
@@ -136,6 +126,11 @@ class Group:
         found = (worker.attempt_in(task) for worker in list(self._workers.values()))
         return next((attempt for attempt in found if attempt is not None), None)
 
+    def _serve_shards(self, shards: int) -> None:
+        """Serve the first queue of the events and, of one that has a queue of its own, that many shards."""
+        for name in (self._home, *shard_queues(self._declaration.name, shards)[1:]):
+            self._serve(name)
+
     def _serve(self, name: str) -> None:
         if name in self._workers:
             return
@@ -165,14 +160,6 @@ class Group:
         key = key_of(declaration, payload)
         shard = 0 if key is None else shard_of(key, declaration.shards)
         return self._queues.queue_named(shard_queues(declaration.name, declaration.shards)[shard])
-
-    async def _retire(self, name: str) -> None:
-        """Leave a queue that is empty and used no more."""
-        worker = self._workers.get(name)
-        if worker is not None:
-            worker.drain()
-            await worker.stop(asyncio.Event())
-            del self._workers[name]
 
     async def _lend(self) -> None:
         """Keep a server that does not answer from holding the places of queues on others."""
