@@ -166,7 +166,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
     elif kind == "look":
         for side in sides:
             await side.queue.client.call(side.queue.keys.slot, "DEL", side.queue.keys.stalled_check)
-            await side.queue.check_stalled(1, 60_000, await side.queue.server_ms())
+            await side.queue.check_stalled(1, {}, 60_000, await side.queue.server_ms())
     elif kind == "break" and sides[0].running:
         await _break(chance, sides)
     elif kind == "mark" and added:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pydantic import BaseModel
 
-from oxherd import Oxherd
+from oxherd import Context, Oxherd
 from tests.harness import Records, until
 
 
@@ -80,3 +80,69 @@ async def test_events_that_follow_each_other_slowly_begin_at_once(herd: Oxherd, 
             await order_placed.emit(Order(number=number))
             await until(lambda wanted=number + 1: len(took) == wanted, every=0.002)
     assert sorted(took)[10] < 0.1
+
+
+async def test_jobs_due_at_one_instant_run_in_order_and_are_begun_once(herd: Oxherd, records: Records) -> None:
+    ran: list[tuple[str, int]] = []
+    order: list[str] = []
+    due = 0
+
+    @herd.event("order.placed", concurrency=1)
+    async def order_placed(order: Order, ctx: Context) -> None:
+        ran.append((str(ctx.id), ctx.fence))
+
+    async with herd:
+        await herd.start()
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await order_placed.emit_many([Order(number=number) for number in range(20)], delay=1)
+        # Due at one instant: nobody knows the score of a millisecond to the last bit but the server.
+        for score, job_id in enumerate(await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)):
+            due = round((time.time() + 0.4) * 1000) if score == 0 else due
+            await queue.client.call(queue.keys.slot, "ZADD", queue.keys.delayed, due * 0x1000 + score, job_id)
+            order.append(job_id.decode())
+        await queue.client.call(queue.keys.slot, "ZADD", queue.keys.marker, due, "1")
+        await until(lambda: len(ran) == 20)
+    assert ran == [(job_id, 1) for job_id in order]
+
+
+async def test_a_limited_queue_is_served_at_its_full_rate(herd: Oxherd, records: Records) -> None:
+    fences: list[int] = []
+
+    @herd.event("order.placed", concurrency=3)
+    async def order_placed(order: Order, ctx: Context) -> None:
+        fences.append(ctx.fence)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.meta, "max", 2, "duration", 300)
+        await order_placed.emit_many([Order(number=number) for number in range(12)])
+        began = time.monotonic()
+        await herd.start()
+        await until(lambda: len(fences) == 12)
+        # Two at once, then two in each of five windows.
+        assert 1.4 < time.monotonic() - began < 2.1
+    assert set(fences) == {1}
+
+
+async def test_delayed_jobs_of_a_paused_queue_are_promoted_in_time(herd: Oxherd, records: Records) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.meta, "paused", 1)
+        await herd.start()
+        for delay in (0.2, 0.5):
+            await order_placed.emit(Order(number=1), delay=delay)
+
+        async def waits() -> int:
+            return (await queue.counts())["wait"] + (await queue.counts())["paused"]
+
+        began = time.monotonic()
+        await until(lambda: is_equal(waits(), 1), deadline=2)
+        await until(lambda: is_equal(waits(), 2), deadline=2)
+        assert time.monotonic() - began < 0.8
+
+
+async def is_equal(value: Awaitable[int], wanted: int) -> bool:
+    return await value == wanted

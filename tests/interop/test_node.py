@@ -258,6 +258,28 @@ async def test_a_failed_event_is_seen_by_node_and_its_retry_runs_here(
     assert vars(again)["fence"] == 3
 
 
+@pytest.mark.parametrize("how", ["await (await queue.getFailed())[0].retry()", "await queue.retryJobs()"])
+async def test_an_event_that_failed_by_stalling_is_run_again_where_node_retries_it(
+    how: str, herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        emitted = await order_placed.emit(Order(order_id=1))
+        queue = (await herd.link()).queue(order_placed.declaration)
+        stalled = ("stc", 2, "ox:beside", 2, "defa", "job stalled more than allowable limit")
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.job(str(emitted.id)), *stalled)
+        await herd.start()
+        await records.wait("queue.error", source="stalled")
+        await until(lambda: queue.client.call(queue.keys.slot, "ZCARD", queue.keys.failed))
+        assert not records.named("event.begin")
+        script = on_node(f"{how}; await done();")
+        await records.wait("event.end", outcome="completed", event_id=emitted.id, attempt=2)
+        assert await left(herd) == set()
+    await script.end()
+
+
 async def test_sealed_events_are_json_to_node_which_can_move_and_retry_them(
     herd: Oxherd, on_node: OnNode, records: Records
 ) -> None:

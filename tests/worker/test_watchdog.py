@@ -103,7 +103,7 @@ async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(herd: Oxher
         assert not any(any(count.values()) for count in counts)
     assert set(runs.values()) == {1}
     assert {vars(record)["fence"] for record in records.named("event.end")} <= {1, 2}
-    assert {vars(record)["error"]["type"] for record in records.named("queue.error")} == {"NoProgress"}
+    assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"NoProgress", "Reclaimed"}
 
 
 async def test_a_stop_takes_care_of_what_a_loop_that_ended_has_left(local_herd: Oxherd, records: Records) -> None:
@@ -169,7 +169,7 @@ async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_ag
         for emitted in many:
             await records.wait("event.end", event_id=emitted.id, outcome="completed")
         assert not connections(server) & before
-        await until(lambda: share_of(herd, "{order.placed}").held == 0)  # but for a call that is under way
+        await until(lambda: share_of(herd, "{order.placed}").held == 1)  # for the fetch behind the idle wait
     assert len(records.named("queue.error")) == 1
     assert not records.named("redis.error")
 
@@ -182,7 +182,7 @@ async def test_an_event_whose_marker_is_lost_is_begun_within_seconds(local_herd:
         link = await local_herd.link()
         keys = link.queue(order_placed.declaration).keys
         await local_herd.start()
-        await until(lambda: only_worker(local_herd, "{order.placed}").asked)
+        await until(lambda: only_worker(local_herd, "{order.placed}").replies_seen)
         # As BullMQ adds a job, but for the marker.
         job = ("name", "order.placed", "data", "1", "opts", "{}", "timestamp", "1790000000000")
         await link.client.call(keys.slot, "HSET", keys.job("1"), *job)
@@ -277,7 +277,7 @@ async def test_a_connection_whose_bytes_vanish_is_found_and_made_anew(
             assert time.monotonic() - began < 15
             await records.wait("redis.recovered")
         assert len(records.named("redis.error")) == len(records.named("redis.recovered"))
-        assert not records.named("queue.error")
+        assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"Reclaimed"}
 
 
 @pytest.mark.long

@@ -4,13 +4,14 @@
 -- deduplication id (its answer is 1).
 --
 -- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
--- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, then for each job: id, token, result, "1" to fetch a next
+-- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] the worker's name, then for each job: id, token, result, "1" to fetch a next
 -- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's, but
--- that a job's fields are these, in this order: name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace.
+-- that a job's fields are these, in this order: name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace,
+-- ox:uncounted.
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local prefix, timestamp, lockDuration = ARGV[1], ARGV[2], ARGV[3]
+local prefix, timestamp, lockDuration, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local queue = rcall("HMGET", meta, "paused", "concurrency", "max", "opts.maxLenEvents")
 if queue[1] or queue[2] or queue[3] then return {} end
@@ -87,15 +88,16 @@ local function fetch(token)
     local jobKey = prefix .. id
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
-    local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
+    local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
+      "ox:uncounted")
     if fields.err then
       -- Its key holds no hash: the worker sets it aside, without a value.
       fields = {}
     elseif #(fields[6] or "0") <= 9 and string.match(fields[6] or "0", "^%d+$") then
       fields[6] = string.format("%d", tonumber(fields[6] or 0) + 1)
-      rcall("HSET", jobKey, "processedOn", timestamp, "ats", fields[6])
+      rcall("HSET", jobKey, "processedOn", timestamp, "pb", worker, "ats", fields[6])
     else
-      rcall("HSET", jobKey, "processedOn", timestamp)
+      rcall("HSET", jobKey, "processedOn", timestamp, "pb", worker)
       local begun = redis.pcall("HINCRBY", jobKey, "ats", 1)
       if type(begun) == "number" then fields[6] = string.format("%.0f", begun) end
     end
@@ -108,7 +110,7 @@ local function fetch(token)
 end
 
 local answers, finished = {}, {}
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local id, token = ARGV[i], ARGV[i + 1]
   local code = finish(prefix .. id, id, token, ARGV[i + 2])
   local next = 0

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from oxherd.queue.answers import NOTHING, Fetched, Refusal
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import Job, job_of
+from oxherd.queue.job import Job, job_of, worker_of
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.scripts import finish_many
 from oxherd.redis.client import Argument, Begun, Client
@@ -68,7 +68,7 @@ class FinishMany:
         each: list[Argument] = []
         for job, result, fetch_next, _ in batch:
             each += (job.id, job.token, result, "1" if fetch_next else "")
-        arguments = (*self._keys, self._base, now_ms(), self._lock_ms, *each)
+        arguments = (*self._keys, self._base, now_ms(), self._lock_ms, worker_of(batch[0][0].token), *each)
         client = self._client
         begun = client.begin(self._slot, finish_many(), arguments)
         if begun is None:

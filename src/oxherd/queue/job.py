@@ -14,12 +14,15 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 # As HINCRBY reads it; far more than a job is ever tried.
 _COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
 _COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
+# What BullMQ's check for stalled jobs has a job fail with.
+STALLED_REASON = "job stalled more than allowable limit"
 
 
 @dataclass(slots=True)
 class Job:
     """One job, begun: its fields as Redis had them, and the token that holds its lock.
 
+    `stalled` are the stalls that count, `uncounted_stalls` those of a worker in which it did not run alone.
     `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
     `written_options` are its options with all that it carries.
     """
@@ -41,6 +44,7 @@ class Job:
     raw_id: bytes = b""
     carrier: Carried = NOTHING
     written_options: bytes = b""
+    uncounted_stalls: int = 0
 
     @property
     def due_ms(self) -> int:
@@ -68,7 +72,7 @@ class NewJob:
 
 
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.
-FIELDS = ("name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace")
+FIELDS = ("name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted")
 _FIELDS = tuple(name.encode() for name in FIELDS)
 _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
 
@@ -85,7 +89,9 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     No values at all mean that its key holds no hash.
     """
     unusable = None if values else "its key holds no hash"
-    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace = values or _NO_VALUES
+    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted = (
+        values or _NO_VALUES
+    )
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
         emitted_ms = int(timestamp or 0)
@@ -119,6 +125,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         job_id,
         carrier,
         options or b"",
+        _count(uncounted) or 0,
     )
 
 
@@ -132,6 +139,11 @@ def _count(raw: bytes | None) -> int | None:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
+
+
+def worker_of(token: str) -> str:
+    """The name of the worker whose lock token it is, BullMQ's `processedBy`: what stands before the last colon."""
+    return token.rpartition(":")[0]
 
 
 def event_id_text(queue: str, job_id: str) -> str:

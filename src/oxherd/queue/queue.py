@@ -9,18 +9,20 @@ from oxherd.queue.add_many import AddMany, batches
 from oxherd.queue.answers import Fetched, Refusal, fetched
 from oxherd.queue.clock import now_ms
 from oxherd.queue.finish_many import FinishMany
-from oxherd.queue.job import Job, NewJob
+from oxherd.queue.job import STALLED_REASON, Job, NewJob, worker_of
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.pack import pack
 from oxherd.queue.scripts import (
     fetch_in_order,
-    fetch_later,
+    fetch_next,
     fresh_stalled_check,
+    mark_begin,
     own_progress,
     retake_locks,
     retry_in_order,
     script,
     set_aside,
+    unclaimed,
 )
 from oxherd.redis.client import Argument, Attempts, Client, insist, pack_script
 
@@ -93,28 +95,21 @@ class BullQueue:
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""
-        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
-        arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed)
-        return fetched(await self.client.script(self.keys.slot, script("moveToActive"), arguments), token)
+        arguments = self._fetch_arguments(token, lock_ms, now_ms())
+        return fetched(await self.client.script(self.keys.slot, fetch_next(), arguments), token)
 
     def fetch_later(self, token: str, lock_ms: int) -> bytes:
-        """As `fetch`: the packed call, for a connection on which it waits before it runs."""
-        return pack_script(fetch_later(), self._later_arguments(token, lock_ms))
-
-    async def fetch_and_teach(self, token: str, lock_ms: int) -> Fetched:
-        """As `fetch`; from then on the server knows the script of `fetch_later`."""
-        arguments = self._later_arguments(token, lock_ms)
-        return fetched(await self.client.script(self.keys.slot, fetch_later(), arguments), token)
-
-    def _later_arguments(self, token: str, lock_ms: int) -> tuple[Argument, ...]:
-        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
-        return (*self._fetch_keys, self.keys.base, 0, packed)
+        """As `fetch`: the packed call, for a connection on which it waits before it runs, by the server's clock."""
+        return pack_script(fetch_next(), self._fetch_arguments(token, lock_ms, 0))
 
     async def fetch_in_order(self, token: str, lock_ms: int) -> Fetched:
         """As `fetch`, but only where nothing of the queue runs or waits for its retry."""
-        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None})
-        arguments = (*self._fetch_keys, self.keys.base, now_ms(), packed, self.keys.held)
+        arguments = (*self._fetch_arguments(token, lock_ms, now_ms()), self.keys.held)
         return fetched(await self.client.script(self.keys.slot, fetch_in_order(), arguments), token)
+
+    def _fetch_arguments(self, token: str, lock_ms: int, now: int) -> tuple[Argument, ...]:
+        packed = pack({"token": token, "lockDuration": lock_ms, "limiter": None, "name": worker_of(token)})
+        return (*self._fetch_keys, self.keys.base, now, packed)
 
     async def finish(
         self,
@@ -226,19 +221,40 @@ class BullQueue:
         clock = await self.client.call(self.keys.slot, "TIME")
         return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
-    async def check_stalled(self, max_stalls: int, every_ms: int, server_ms: int) -> tuple[list[str], list[str]]:
+    async def check_stalled(
+        self, max_stalls: int, by_name: dict[str, int], every_ms: int, server_ms: int
+    ) -> tuple[list[str], list[str]]:
         """Put back the jobs whose worker fell silent; answers their ids, and those of damaged ones that were set aside.
+
+        A stall that would be a job's last counts only where it had just been begun alone (`mark_begin`), or for the
+        third time beside others. `by_name` has the most stalls of events that allow less than `max_stalls`.
 
         Script: moveStalledJobsToWait. It spaces the checks of all workers by `every_ms`, and does nothing where it
         arrives later than a second after `server_ms`.
         """
         k = self.keys
-        arguments = (
+        arguments: list[Argument] = [
             k.stalled, k.wait, k.active, k.stalled_check, k.meta, k.paused, k.marker, k.events, k.repeat,
             max_stalls, k.base, now_ms(), every_ms, server_ms,
-        )  # fmt: skip
-        stalled, aside = await self.client.script(k.slot, fresh_stalled_check(), arguments)
+        ]  # fmt: skip
+        for name, most in by_name.items():
+            arguments += (name, most)
+        stalled, aside = await self.client.script(k.slot, fresh_stalled_check(), tuple(arguments))
         return [_text(job_id) for job_id in stalled], [_text(job_id) for job_id in aside]
+
+    async def forget_stalled(self, job: Job) -> None:
+        """Remove what BullMQ's check for stalled jobs wrote for a job that is to fail. Command: HDEL."""
+        if job.deferred_failure == STALLED_REASON:
+            await self.client.call(self.keys.slot, "HDEL", self.keys.job(job.id), "defa")
+
+    async def mark_begin(self, job: Job, *, alone: bool | None) -> bool:
+        """Note that a job is begun by itself, and whether alone; None takes that back.
+
+        False where the job is not ours any more. Field of the job: `ox:begun`, its fence and `alone` or `beside`.
+        """
+        mark = "" if alone is None else f"{job.fence} {'alone' if alone else 'beside'}"
+        arguments = (self.keys.job(job.id), mark, job.token, job.fence)
+        return int(await self.client.script(self.keys.slot, mark_begin(), arguments)) >= 0
 
     async def set_aside(self, job_id: bytes, token: str, damage: str = "") -> str | None:
         """Take a job that `token` began, and on which BullMQ's scripts fail, off the queue, to failed if it is a hash.
@@ -250,15 +266,18 @@ class BullQueue:
         answer = await self.client.script(k.slot, set_aside(), arguments)
         return None if isinstance(answer, int) else answer.decode()
 
-    async def orphans(self, tokens: set[str]) -> list[tuple[bytes, str]]:
-        """The active jobs that hold one of our tokens: begun by a fetch whose answer was lost. (id, token) each."""
+    async def unclaimed(
+        self, worker: str, tokens: set[str], running: set[bytes], lock_ms: int
+    ) -> list[tuple[bytes, str]]:
+        """The active jobs that calls whose answers were lost have begun: (id, token that holds its lock) each.
+
+        They hold one of `tokens`, or their lock has run out and `pb` names the worker, which does not run them; the
+        locks of these are taken again. Script: ours.
+        """
         k = self.keys
-        active: list[bytes] = await self.client.call(k.slot, "LRANGE", k.active, 0, -1)
-        if not active:
-            return []
-        base = k.base.encode()
-        holders = await self.client.call(k.slot, "MGET", *(b"%b%b:lock" % (base, job_id) for job_id in active))
-        return [(i, token) for i, h in zip(active, holders, strict=True) if h and (token := _text(h)) in tokens]
+        arguments = (k.active, k.base, worker, lock_ms, len(tokens), *tokens, *running)
+        found = await self.client.script(k.slot, unclaimed(), arguments)
+        return [(job_id, token.decode()) for job_id, token in found]
 
     async def progress(self, job: Job, value: bytes) -> int:
         """Store a job's progress, unless the job is another worker's. Script: updateProgress."""
@@ -278,6 +297,7 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
     return pack(
         {
             "token": job.token,
+            "name": worker_of(job.token),
             "keepJobs": keep,
             "limiter": None,
             "lockDuration": lock_ms,

@@ -86,15 +86,40 @@ if redis.call("EXISTS", KEYS[4]) == 0 then
   end
 end
 """
-# Around the check: answers the ids of those that it put back, and of those that were set aside.
-_CHECKING = (b"local function check()\n", b"\nend\nreturn {check(), aside}\n")
+# Around the check: answers the ids of those that it put back, and of those that were set aside. A stall beyond the most
+# that a job is allowed is taken back unless the job had just been begun alone, or three times beside others. From
+# ARGV[6] on come the names of events that allow less than ARGV[1] says, and what they allow.
+_CHECKING = (
+    b"local function check()\n",
+    b"""
+end
+local most = {}
+for i = 6, #ARGV, 2 do most[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local stalled = check()
+for _, id in ipairs(stalled) do
+  local jobKey = ARGV[2] .. id
+  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name")
+  local stalls = tonumber(job[1])
+  if stalls > 1 and stalls > (most[job[4]] or tonumber(ARGV[1])) then
+    local counts = job[3] == job[2] .. " alone"
+    if job[3] == job[2] .. " beside" then counts = redis.call("HINCRBY", jobKey, "ox:beside", 1) > 2 end
+    if not counts then
+      redis.call("HINCRBY", jobKey, "stc", -1)
+      redis.call("HINCRBY", jobKey, "ox:uncounted", 1)
+      redis.call("HDEL", jobKey, "defa")
+    end
+  end
+end
+return {stalled, aside}
+""",
+)
 # A check for stalled jobs that was sent before an outage and reaches the server after it would give away every job
 # whose lock ran out meanwhile, before its worker can take it back. This prelude lets such a late check do nothing.
-# The last ARGV is the server's own time in milliseconds, asked for just before.
+# ARGV[5] is the server's own time in milliseconds, asked for just before.
 _FRESH_ONLY = b"""
 do
   local now = redis.call("TIME")
-  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[#ARGV]) > 1000 then return {{}, {}} end
+  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[5]) > 1000 then return {{}, {}} end
 end
 """
 
@@ -121,12 +146,54 @@ do
   if held > 0 then return {0, 0, held, 0} end
 end
 """
-# In front of moveToActive where it is sent long before it runs: the server's clock instead of ours.
-_SERVER_TIME = b"""
-do
+# Around moveToActive. Where it is sent long before it runs, ARGV[2] is 0: the server's clock takes its place. And where
+# BullMQ does not say when the next delayed job is due: while the queue is paused, or at its concurrency.
+_FETCHING = (
+    b"""
+if ARGV[2] == "0" then
   local now = redis.call("TIME")
   ARGV[2] = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))
 end
+local function fetch()
+""",
+    b"""
+end
+local answer = fetch()
+if answer[1] == 0 and answer[4] == 0 then
+  local upcoming = redis.call("ZRANGE", KEYS[7], 0, 0, "WITHSCORES")
+  if upcoming[2] then answer[4] = tonumber(upcoming[2]) / 0x1000 end
+end
+return answer
+""",
+)
+# Notes how a job is begun: ARGV[1] is the mark, "" to remove it.
+_MARK_BEGIN = b"""
+if ARGV[1] == "" then
+  redis.call("HDEL", KEYS[1], "ox:begun")
+else
+  redis.call("HSET", KEYS[1], "ox:begun", ARGV[1])
+end
+return 0
+"""
+# Finds what calls in doubt have begun: active jobs that hold one of their tokens, or whose lock has run out and whose
+# `pb` names the worker, which does not run them. KEYS[1] active; ARGV[1] key prefix, [2] the worker, [3] lock in
+# milliseconds, [4] how many tokens, then these, then the ids of what it runs. Answers {id, token} each.
+_UNCLAIMED = b"""
+local doubted, runs, found = {}, {}, {}
+local last = 4 + tonumber(ARGV[4])
+for i = 5, last do doubted[ARGV[i]] = true end
+for i = last + 1, #ARGV do runs[ARGV[i]] = true end
+for _, id in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do
+  local jobKey = ARGV[1] .. id
+  local holder = not runs[id] and redis.pcall("GET", jobKey .. ":lock")
+  if doubted[holder] then
+    found[#found + 1] = {id, holder}
+  elseif not runs[id] and not holder and redis.pcall("HGET", jobKey, "pb") == ARGV[2] then
+    redis.call("SET", jobKey .. ":lock", ARGV[5], "PX", ARGV[3])
+    found[#found + 1] = {id, ARGV[5]}
+  end
+end
+return found
 """
 # Around retryJob, for a queue that is kept in order: the event goes back to the head of the queue, and the last two
 # ARGV hold the queue for the retry's delay. A cluster allows the key among the arguments: it is in the others' slot.
@@ -162,17 +229,29 @@ def retake_locks() -> Script:
 
 
 @cache
-def fetch_in_order() -> Script:
-    """BullMQ's moveToActive, which begins nothing that would break the order."""
+def fetch_next() -> Script:
+    """BullMQ's moveToActive, which may wait in the server before it runs."""
     found = script("moveToActive")
-    return _script("fetchInOrder", _IN_ORDER + found.text, found.keys)
+    return _script("fetchNext", found.text.join(_FETCHING), found.keys)
 
 
 @cache
-def fetch_later() -> Script:
-    """BullMQ's moveToActive, for a call that waits in the server before it runs."""
+def fetch_in_order() -> Script:
+    """As `fetch_next`; begins nothing that would break the order."""
     found = script("moveToActive")
-    return _script("fetchLater", _SERVER_TIME + found.text, found.keys)
+    return _script("fetchInOrder", _IN_ORDER + found.text.join(_FETCHING), found.keys)
+
+
+@cache
+def mark_begin() -> Script:
+    """Our own script that notes how a job is begun."""
+    return _script("markBegin", _OWN_ONLY + _MARK_BEGIN, 1)
+
+
+@cache
+def unclaimed() -> Script:
+    """Our own script that finds what calls whose answers were lost have begun."""
+    return _script("unclaimed", _UNCLAIMED, 1)
 
 
 @cache

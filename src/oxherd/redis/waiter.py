@@ -30,11 +30,10 @@ _COMMAND = "BZPOPMIN"
 @dataclass(frozen=True, slots=True)
 class Waited:
     """How a wait ended: the marker's score (0, or the time of the next delayed job in milliseconds), None without one;
-    and what the script behind it answered, `unknown` where the server does not know it."""
+    and what the script behind it answered, None where there was none, or the server does not know it."""
 
     score: float | None = None
     answer: Any = None
-    unknown: bool = False
 
 
 class Waiter:
@@ -98,7 +97,7 @@ class Waiter:
         try:
             return replace(waited, answer=await self._reply(connection))
         except NoScriptError:
-            return replace(waited, unknown=True)
+            return waited
 
     async def _reply(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
         """The next reply, due in `seconds`."""

@@ -34,7 +34,8 @@ class Events:
     """Events by name.
 
     `concurrency` is what they may hold together; `lock_ms` the shortest of their locks, which keeps each one's promise
-    to be begun again in time; `max_stalls` the most that any of them allows.
+    to be begun again in time; `max_stalls` the most that any of them allows, `fewer_stalls` what those allow that allow
+    less, by name.
     """
 
     def __init__(self) -> None:
@@ -69,3 +70,8 @@ class Events:
         self.concurrency = sum(declaration.concurrency for declaration in declarations)
         self.lock_ms = min((declaration.lock_ms for declaration in declarations), default=30_000)
         self.max_stalls = max((declaration.max_stalls for declaration in declarations), default=1)
+        self.fewer_stalls = {
+            declaration.name: declaration.max_stalls
+            for declaration in declarations
+            if declaration.max_stalls < self.max_stalls
+        }

@@ -1,25 +1,21 @@
-"""Brings events from one queue, as many as there is room for, and waits at the marker while there are none."""
+"""Fetches events from one queue, as many as there are slots for, and waits at the marker while there are none."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Awaitable, Callable
-from uuid import uuid4
 
 from oxherd.errors import RedisUnavailable
-from oxherd.queue.answers import NOTHING, Fetched
+from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
-from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import ScriptError, retry_delay
-from oxherd.redis.waiter import Waiter
-from oxherd.worker.events import Events
-from oxherd.worker.faults import QueueFaults
-from oxherd.worker.idle import Idle
+from oxherd.worker.idle import DRAINED_SECONDS, MarkerWait
 from oxherd.worker.places import Share
-from oxherd.worker.suspects import Suspects
+from oxherd.worker.served import ServedQueue
+from oxherd.worker.tokens import LockTokens
+from oxherd.worker.unresolved import UnresolvedCalls
 
 _DAMAGED_SECONDS = 5.0
 _MOST_AT_ONCE = 64
@@ -30,53 +26,32 @@ class Fetcher:
 
     def __init__(
         self,
-        queue: BullQueue,
-        waiter: Waiter,
-        faults: QueueFaults,
-        *,
+        served: ServedQueue,
+        wait: MarkerWait,
         share: Share,
-        ordered: bool,
+        tokens: LockTokens,
+        unresolved: UnresolvedCalls,
         begin: Callable[[Job], None],
-        recover: Callable[[], Awaitable[int]],
-        doubtful: set[str],
-        events: Events,
-        suspects: Suspects | None,
     ) -> None:
-        self._queue = queue
-        self._suspects = suspects
-        self._faults = faults
+        self._served = served
+        self._queue = served.queue
+        self._wait = wait
         self._share = share
-        self._call = queue.fetch_in_order if ordered else queue.fetch
-        self._most_at_once = 1 if ordered else _MOST_AT_ONCE
+        self._unresolved = unresolved
         self._begin = begin
-        self._recover = recover
-        self._doubtful = doubtful
-        self._events = events
-        self._worker = uuid4().hex
-        self._tokens = itertools.count()
-        self._spare: list[str] = []
-        self._delayed_until_ms = 0
-        self._ordered = ordered
-        self._idle = Idle(queue, waiter, token=self._early_token, lock_ms=lambda: events.lock_ms, doubtful=doubtful)
+        self._call = served.queue.fetch_in_order if served.ordered else served.queue.fetch
+        self._most_at_once = 1 if served.ordered else _MOST_AT_ONCE
+        self._tokens = tokens
         self._stopping = asyncio.Event()
-        # The places that are held for calls that are under way, and since when (seconds, monotonic).
+        # Slots held for calls that are under way, and since when (seconds, monotonic).
         self._reserved = 0
         self._reserved_at = 0.0
-        self._asked = 0
-
-    @property
-    def asked(self) -> int:
-        """How often the server has said what there is to begin: while there are places, this grows every few seconds,
-        also where there is nothing."""
-        return self._asked + self._idle.asked
-
-    def freed(self, token: str) -> None:
-        """The token may be used for another job."""
-        if token not in self._doubtful:
-            self._spare.append(token)
+        # How often the server has said what there is to begin: while there are slots, this grows every few seconds,
+        # also where there is nothing.
+        self.replies_seen = 0
 
     def lend(self, older: float) -> None:
-        """Let other queues have the places of calls that got no answer for `older` seconds."""
+        """Let other queues have the slots of calls that got no answer for `older` seconds."""
         if self._reserved and time.monotonic() - self._reserved_at > older:
             count, self._reserved = self._reserved, 0
             self._share.give(count)
@@ -85,16 +60,7 @@ class Fetcher:
         """Begin nothing more, and leave the marker to others."""
         self._stopping.set()
         self._share.close()
-        await self._idle.stop()
-
-    async def abandon(self) -> None:
-        """After a loop that did not go on has ended: end its wait; its share is kept.
-
-        Raises:
-            RedisUnavailable, ScriptError: as `Idle.end`.
-        """
-        self._stopping.set()
-        self._arrived(await self._idle.abandon())
+        await self._wait.stop()
 
     async def run(self) -> None:
         """Fetch until stopped."""
@@ -103,7 +69,7 @@ class Fetcher:
         while not self._stopping.is_set():
             try:
                 if failures:
-                    # No place is held for a server that may not answer.
+                    # No slot is held for a server that may not answer.
                     await self._queue.ping()
                 at_once = await self._next(at_once)
                 failures = 0
@@ -111,77 +77,47 @@ class Fetcher:
                 failures += 1
                 await self._pause(retry_delay(failures))
             except ScriptError as error:
-                self._asked += 1
+                self.replies_seen += 1
                 if await self._set_aside():
                     continue
                 failures += 1
-                self._faults.lasting("fetch", error)
+                self._served.faults.lasting("fetch", error)
                 await self._pause(min(_DAMAGED_SECONDS, 0.1 * 2 ** min(failures, 10)))
-        try:
-            self._arrived(await self._idle.end())
-        except RedisUnavailable:  # reported as an outage; others look by themselves within seconds
-            return
-        except ScriptError as error:
-            self._faults.lasting("fetch", error)
 
     async def _set_aside(self) -> bool:
         """Whether a fetch failed on a damaged job, which is off the queue now."""
         try:
-            return bool(self._doubtful) and await self._recover() > 0
+            return await self._unresolved.resolve() > 0
         except (RedisUnavailable, ScriptError):
             return False
 
-    def _arrived(self, found: Fetched) -> None:
-        """Begin what a wait has brought."""
-        if found.job is not None:
-            self._share.force()
-            self._begin(found.job)
-
-    async def _pass_on(self, found: Fetched) -> None:
-        """Begin what a wait has brought all the same, or leave it to others where there is still no place for it."""
-        job = found.job
-        if job is None or not self._share.full:
-            self._arrived(found)
-            return
-        try:
-            await self._queue.requeue(job.raw_id, job.token)
-        except (RedisUnavailable, ScriptError):
-            self._doubtful.add(job.token)  # looked for before the next fetch
-            raise
-        self._spare.append(job.token)
-
-    def _early_token(self) -> str | None:
-        """The token of a fetch that goes along with the wait: none where places are shared, or an order kept."""
-        return self._token() if self._share.only and not self._ordered else None
-
     async def _next(self, at_once: int) -> int:
-        """Fetch once, and wait where there was nothing; how many to fetch the next time."""
-        if self._doubtful:
-            await self._recover()
-        if self._idle.waits and self._share.full:
-            # What the wait's own fetch brings would wait here, while another worker may be free.
-            await self._pass_on(await self._idle.recall())
-        places = await self._share.take(at_once)
-        if not places:
+        """Fetch once, and wait where there is nothing; returns how many to fetch the next time."""
+        if self._unresolved:
+            await self._unresolved.resolve()
+        slots = await self._share.take(at_once)
+        if not slots:
             return at_once
-        empty, at_once = await self._fetch(places)
-        self._asked += 1
-        self._faults.mended("fetch")
-        if empty and not self._stopping.is_set():
-            due, self._delayed_until_ms = self._delayed_until_ms, 0
-            self._arrived(await self._idle.wait(due) or NOTHING)
-        return at_once
+        nothing = await self._fetch(slots)
+        self.replies_seen += 1
+        self._served.faults.mended("fetch")
+        if nothing is None:
+            return min(slots * 2, self._most_at_once)
+        if nothing.limited_ms > 0:
+            # Markers are left to others: there may be any number while the limit lasts.
+            await self._pause(min(nothing.limited_ms / 1000, DRAINED_SECONDS))
+        else:
+            await self._until_due(nothing.delayed_until_ms)
+        return 1
 
-    async def _fetch(self, count: int) -> tuple[bool, int]:
-        """Fetch up to `count` jobs; whether the queue is empty, and how many to fetch the next time."""
+    async def _fetch(self, count: int) -> Fetched | None:
+        """Fetch up to `count` jobs and begin them; returns the answer that there are no more, if one was."""
         self._reserved, self._reserved_at = count, time.monotonic()
         jobs: list[Job] = []
         errors: list[BaseException] = []
-        empty = False
-        tokens = [self._token() for _ in range(count)]
+        nothing: Fetched | None = None
+        tokens = [self._tokens.take() for _ in range(count)]
         try:
-            if self._suspects is not None:
-                await self._suspects.wait_for_calm()
             calls = [self._fetch_one(token) for token in tokens]
             # One alone needs no task, and is what a new event waits for.
             results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)
@@ -191,12 +127,11 @@ class Fetcher:
                 elif result.job is not None:
                     jobs.append(result.job)
                 else:
-                    empty = True
-                    limited = now_ms() + result.limited_ms if result.limited_ms > 0 else 0
-                    self._delayed_until_ms = limited or result.delayed_until_ms
+                    nothing = result
         except BaseException:
             # Cancelled: also of those calls that were answered, nobody begins the jobs.
-            self._doubtful.update(tokens)
+            for token in tokens:
+                self._unresolved.add(token)
             raise
         finally:
             reserved, self._reserved = self._reserved, 0
@@ -208,23 +143,64 @@ class Fetcher:
             self._begin(job)
         if errors:
             raise errors[0]
-        return empty, 1 if empty else min(count * 2, self._most_at_once)
+        return nothing
 
     async def _fetch_one(self, token: str) -> Fetched:
         try:
-            call = self._queue.fetch_and_teach if self._idle.unknown else self._call
-            fetched = await call(token, self._events.lock_ms)
-            self._idle.unknown = False
+            fetched = await self._call(token, self._served.events.lock_ms)
         except RedisUnavailable as error:
             if error.maybe_applied:
-                self._doubtful.add(token)
+                self._unresolved.add(token)
             raise
         except BaseException:  # cancelled, an error of ours, or a script that has begun a job and failed on its hash
-            self._doubtful.add(token)
+            self._unresolved.add(token)
             raise
         if fetched.job is None:
-            self._spare.append(token)
+            self._tokens.give_back(token)
         return fetched
+
+    async def _until_due(self, due_ms: int) -> None:
+        """Wait until there is something to fetch; a fetch that goes along with the wait may bring it."""
+        while not self._stopping.is_set() and not self._unresolved and (not due_ms or due_ms > now_ms()):
+            # Shared slots may be needed elsewhere, and one kept in order looks at more than the queue.
+            if self._share.only and not self._served.ordered:
+                if not await self._share.take(1):
+                    return
+                due_ms = await self._wait_and_fetch(due_ms)
+            else:
+                woken = await self._wait.wait(due_ms, None, 0)
+                # Without a marker, or with that of a job that waits: look now.
+                due_ms = min(due_ms or woken.marker_ms, woken.marker_ms) if woken.marker_ms else now_ms()
+                if self._stopping.is_set() and woken.marker_ms is not None:
+                    await self._queue.wake()
+
+    async def _wait_and_fetch(self, due_ms: int) -> int:
+        """Wait with a fetch behind it and begin its job; returns when the next is due (0: nothing is known of one)."""
+        token = self._tokens.take()
+        job = None
+        try:
+            woken = await self._wait.wait(due_ms, token, self._served.events.lock_ms)
+            if woken.fetched is not None:
+                job = woken.fetched.job
+        except BaseException:
+            self._unresolved.add(token)
+            raise
+        finally:
+            if job is None:
+                self._share.give()
+        if woken.fetched is None:
+            self._unresolved.add(token)
+            if self._stopping.is_set():
+                await self._queue.wake()  # the marker may have been taken
+            return now_ms()
+        self.replies_seen += 1
+        if job is not None:
+            self._begin(job)
+            return now_ms()
+        self._tokens.give_back(token)
+        if woken.fetched.limited_ms > 0:
+            return now_ms()  # asked again, it says so in the other loop
+        return woken.fetched.delayed_until_ms
 
     async def _pause(self, delay: float) -> None:
         try:
@@ -232,9 +208,6 @@ class Fetcher:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-    def _token(self) -> str:
-        return self._spare.pop() if self._spare else f"{self._worker}:{next(self._tokens)}"
 
 
 async def _caught(call: Awaitable[Fetched]) -> Fetched | BaseException:

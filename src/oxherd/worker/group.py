@@ -17,11 +17,12 @@ from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.events import Events, Processed
 from oxherd.worker.faults import QueueFaults
 from oxherd.worker.health import GroupFacts
+from oxherd.worker.isolation import Isolation
 from oxherd.worker.places import Places
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.served import ServedQueue
 from oxherd.worker.shard_watcher import ShardWatcher
 from oxherd.worker.stopped import StopReport, total
-from oxherd.worker.suspects import Suspects
 from oxherd.worker.watchdog import Watchdog
 
 # A server that has not answered for so long keeps no places from the queues on other servers.
@@ -52,14 +53,14 @@ class Group:
         declaration: Declaration,
         signals: Signals,
         is_declared: Callable[[str], bool],
-        suspects: Suspects,
+        isolation: Isolation,
     ) -> None:
         self._queues = queues
         self._home = queues.queue(declaration).keys.queue
         self._signals = signals
         self._is_declared = is_declared
         self._declaration = declaration
-        self._suspects = suspects
+        self._isolation = isolation
         self._events = Events()
         self._places = Places()
         self._workers: dict[str, QueueWorker] = {}
@@ -96,8 +97,6 @@ class Group:
         workers = list(self._workers.values())
         for worker in workers:
             worker.drain()
-        for processed in self._events:
-            processed.gate.close()
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers))
         await asyncio.gather(*(processed.executor.close() for processed in self._events))
         return total(reports)
@@ -106,7 +105,6 @@ class Group:
         """Stop one event of several; its jobs wait on the queue from now on."""
         processed = self._events.remove(event)
         self._places.resize(self._events.concurrency)
-        processed.gate.close()
         reports = [await worker.let_go(processed, time_over) for worker in self._workers.values()]
         await processed.executor.close()
         return total(reports)
@@ -114,7 +112,7 @@ class Group:
     @property
     def facts(self) -> GroupFacts:
         """How it goes; may be asked from any thread."""
-        reached = any(worker.asked for worker in list(self._workers.values()))
+        reached = any(worker.replies_seen for worker in list(self._workers.values()))
         return GroupFacts(self.events, reached, self._watchdog.stuck_seconds, self._watchdog.hanging)
 
     async def backlog(self) -> Backlog:
@@ -135,18 +133,18 @@ class Group:
         if name in self._workers:
             return
         queue = self._queues.queue_named(name)
-        worker = self._workers[name] = QueueWorker(
+        served = ServedQueue(
             queue,
             self._queues.schedulers(queue),
             self._signals,
+            QueueFaults(name, self._signals),
+            self._events,
             self._is_declared,
-            events=self._events,
             shared=not self._declaration.own_queue,
-            share=self._places.share(),
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
-            suspects=self._suspects,
         )
+        worker = self._workers[name] = QueueWorker(served, self._places.share(), self._isolation)
         worker.start()
         if len(self._workers) > 1 and not self._lending:
             # From now on, one server's silence could hold up the queues on another.

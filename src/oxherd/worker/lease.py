@@ -1,4 +1,4 @@
-"""Keeps the locks of running events, and gives away those of silent workers: in this order, always."""
+"""Keeps the locks of running events, puts back what nobody runs, and then looks for what has stalled elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from oxherd.context import LockLost
 from oxherd.errors import RedisUnavailable
-from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
-from oxherd.worker.events import Events
-from oxherd.worker.faults import DAMAGED_JOB, QueueFaults
-from oxherd.worker.running import Running, Stage
+from oxherd.worker.faults import DAMAGED_JOB
+from oxherd.worker.running import Running
+from oxherd.worker.served import ServedQueue
+from oxherd.worker.unresolved import UnresolvedCalls
 
 # After an outage every worker needs a moment to take its run-out locks back before anybody looks for stalled jobs.
 _GRACE_SECONDS = 2.0
@@ -28,15 +27,15 @@ class Lease:
 
     def __init__(
         self,
-        queue: BullQueue,
-        faults: QueueFaults,
+        served: ServedQueue,
+        unresolved: UnresolvedCalls,
         running: Callable[[], Iterable[Running]],
-        events: Events,
     ) -> None:
-        self._queue = queue
-        self._faults = faults
+        self._queue = served.queue
+        self._faults = served.faults
+        self._events = served.events
+        self._unresolved = unresolved
         self._running = running
-        self._events = events
         self._look_at = 0.0
 
     @property
@@ -51,6 +50,8 @@ class Lease:
             await asyncio.sleep(retry_delay(failures) if failures else self._interval)
             try:
                 await self._renew()
+                if self._unresolved:
+                    await self._unresolved.resolve()
                 if time.monotonic() >= self._look_at:
                     await self._look()
             except RedisUnavailable:  # reported as an outage
@@ -71,9 +72,8 @@ class Lease:
         for lock_ms, held in by_lock.items():
             ours = await self._queue.retake_locks([running.job for running in held], lock_ms)
             for running, is_ours in zip(held, ours, strict=True):
-                # While its outcome is being written, the lock goes away by itself.
-                if not is_ours and running.stage is Stage.HANDLER:
-                    running.cancel(LockLost())
+                if not is_ours:
+                    running.lose()
         if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
             self._wait_for_others()
         self._faults.mended("lock")
@@ -88,7 +88,9 @@ class Lease:
         try:
             # The key that spaces the checks of all workers must be gone when our next look is due.
             every_ms = max(1, int(self._interval * 900))
-            stalled, aside = await self._queue.check_stalled(self._events.max_stalls, every_ms, server_ms)
+            stalled, aside = await self._queue.check_stalled(
+                self._events.max_stalls, self._events.fewer_stalls, every_ms, server_ms
+            )
         except ScriptError as error:
             self._faults.lasting("stalled", error)
             return

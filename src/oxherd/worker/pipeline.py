@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,22 +17,20 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import Job, NewJob, event_id_text
+from oxherd.queue.job import STALLED_REASON, Job, NewJob, event_id_text
 from oxherd.queue.options import without_metadata
-from oxherd.queue.queue import BullQueue
-from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.schedule.scheduler import next_tick_ms
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded, Signals
-from oxherd.worker.events import Events, Processed
+from oxherd.signals import ErrorInfo, EventBegan, EventEnded
+from oxherd.worker.events import Processed
 from oxherd.worker.failure import describe_failure
-from oxherd.worker.faults import QueueFaults, damaged_job
-from oxherd.worker.gate import Gate
+from oxherd.worker.faults import damaged_job
+from oxherd.worker.isolation import Isolation, Suspect
 from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.places import Share
 from oxherd.worker.running import Run, Running, Stage, execute
+from oxherd.worker.served import Route, ServedQueue
 from oxherd.worker.settle import Settler, Unsettled
-from oxherd.worker.suspects import Suspects
 from oxherd.worker.terms import attempts_of
 
 # How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
@@ -46,61 +44,38 @@ _CROWDED_MS = 1_000
 # What BullMQ itself writes; other words stay in Redis.
 _CHILD_FAILED = re.compile(r"child \S{1,300} failed")
 _DEFERRED = "another program lets it fail"
-_STALLED_REASON = "job stalled more than allowable limit"  # BullMQ's own words
-
-
-Route = Callable[[Any], BullQueue]
 
 
 class Pipeline:
     """What is done with each job of a queue.
 
-    `events` are those that are processed here, `is_declared` knows the names of all that are declared for the queue,
-    and `shared` says whether it is for several. `share` says whether there is a place for the job that follows a
-    finished one. `route`, where there is one, finds the queue that a schedule's tick belongs to by its payload.
-    `suspects` keeps those apart that a worker has died over; None where they run one at a time.
+    `share` says whether there is a slot for the job that follows a finished one; `isolation` lets those run alone that
+    a worker has died over.
     """
 
-    def __init__(
-        self,
-        queue: BullQueue,
-        schedulers: Schedulers,
-        signals: Signals,
-        faults: QueueFaults,
-        settler: Settler,
-        *,
-        events: Events,
-        is_declared: Callable[[str], bool],
-        shared: bool,
-        share: Share,
-        route: Route | None,
-        suspects: Suspects | None,
-    ) -> None:
-        self._queue = queue
-        self._shared = shared
-        self._unknown: set[str] = set()
-        self._schedulers = schedulers
-        self._signals = signals
-        self._faults = faults
+    def __init__(self, served: ServedQueue, settler: Settler, share: Share, isolation: Isolation) -> None:
+        self._served = served
+        self._queue = served.queue
+        self._signals = served.signals
+        self._faults = served.faults
+        self._events = served.events
         self._settler = settler
-        self._events = events
-        self._is_declared = is_declared
         self._share = share
+        self._isolation = isolation
+        self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
-        self._route = route
-        self._suspects = suspects
         self._report = self._progress  # bound once for all events
 
     async def process(self, running: Running) -> Fetched | Unsettled:
         """From a fetched job to its settled outcome; answers the job that follows, if one was begun.
 
-        The caller lets the job leave its gate, whatever happens here.
+        The caller lets the job leave what it has entered, whatever happens here.
         """
         job = running.job
         processed = self._events.get(job.name)
         if job.scheduler is not None and not await self._advance(job):
             return await self.requeue(running)
-        if processed is None and job.damage is None and (self._is_declared(job.name) or self._may_be_newer(job)):
+        if processed is None and job.damage is None and (self._served.is_declared(job.name) or self._may_be_newer(job)):
             return await self._settler.hold(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         error = self._unfit(job, processed)
         payload: Any = None
@@ -112,15 +87,12 @@ class Pipeline:
                 error = ("data", ErrorInfo(type(invalid).__name__, str(invalid)))
         if error is not None or processed is None:
             return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
-        if job.scheduler is not None and self._route is not None:
-            return await self._forward(running, processed, payload, self._route)
+        if job.scheduler is not None and self._served.route is not None:
+            return await self._forward(running, processed, payload, self._served.route)
         running.declaration = processed.declaration
-        if not job.stalled and processed.gate.try_enter():
-            running.gate = processed.gate
-        else:
-            kept_out = await self._kept_out(running, processed.declaration, processed.gate)
-            if kept_out is not None:
-                return kept_out
+        kept_out = await self._admit(running, processed)
+        if kept_out is not None:
+            return kept_out
         return await self._run(running, processed, payload)
 
     async def requeue(self, running: Running) -> Fetched | Unsettled:
@@ -151,16 +123,16 @@ class Pipeline:
             return "data", damaged_job(job.damage or "its options are damaged")
         if processed is None:
             return "data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue")
-        if job.deferred_failure not in (None, _STALLED_REASON):
+        if job.deferred_failure not in (None, STALLED_REASON):
             known = job.deferred_failure if _CHILD_FAILED.fullmatch(job.deferred_failure or "") else None
             return "finish", ErrorInfo("DeferredFailure", known or _DEFERRED)
         if job.deferred_failure is not None or job.stalled > processed.declaration.max_stalls:
-            return "stalled", ErrorInfo("Stalled", _STALLED_REASON)
+            return "stalled", ErrorInfo("Stalled", STALLED_REASON)
         return None
 
     def _may_be_newer(self, job: Job) -> bool:
         """Whether another version's worker may know the job's name, while a deploy goes on; said once for each name."""
-        if not self._shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _NEWER_MS:
+        if not self._served.shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _NEWER_MS:
             return False
         if job.name not in self._unknown and len(self._unknown) < _MOST_NAMES:
             self._unknown.add(job.name)
@@ -178,7 +150,7 @@ class Pipeline:
         declaration = processed.declaration if processed is not None else None
         if error.message is _DEFERRED:
             error = ErrorInfo(error.type, job.deferred_failure or "")
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._goes_on())
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=self._share.goes_on())
 
     async def _advance(self, job: Job) -> bool:
         """A tick has begun: the next one is stored before anything else, so that no death breaks the chain.
@@ -189,7 +161,7 @@ class Pipeline:
         async def advance() -> None:
             upcoming = next_tick_ms(job)
             if upcoming is not None:
-                await self._schedulers.advance(job, upcoming)
+                await self._served.schedulers.advance(job, upcoming)
 
         try:
             return await self._insist(advance)
@@ -216,7 +188,7 @@ class Pipeline:
             return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
         if not handed_over:
             return await self.requeue(running)
-        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._goes_on())
+        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.goes_on())
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Do a step until Redis confirms it; False when the worker's time is over before that."""
@@ -231,41 +203,48 @@ class Pipeline:
             else:
                 return True
 
-    async def _kept_out(self, running: Running, declaration: Declaration, gate: Gate) -> Fetched | Unsettled | None:
-        """None once there is a place for the event; else what became of it, since it was put back."""
-        job = running.job
-        if job.stalled and self._suspects is not None and job.stalled == declaration.max_stalls:
-            later_ms = await self._turn(running, self._suspects)
-            if later_ms:
-                with self._suspects.leaving():
-                    return await self._settler.hold(job, later_ms)
-        if not gate.try_enter():
-            if gate.crowded:
-                return await self._settler.hold(job, _CROWDED_MS)
-            if not await self._wait_at(gate, running):
-                return await self.requeue(running)
-        running.gate = gate
-        return None
+    async def _admit(self, running: Running, processed: Processed) -> Fetched | Unsettled | None:
+        """None once the handler may begin; else what became of the job, which was put back."""
+        gate = processed.gate
+        if gate.try_enter():
+            running.gate = gate
+        elif gate.crowded:
+            return await self._settler.hold(running.job, _CROWDED_MS)
+        else:
+            # Meanwhile the other events of the queue, if any, have its slot.
+            with self._without_place(running) if len(self._events) > 1 else nullcontext():
+                if await running.wait(gate.line_up()):
+                    running.gate = gate
+        if running.gate is None or not await self._enter(running, processed.declaration):
+            return await self.requeue(running)
+        running.isolation = self._isolation
+        return await self.requeue(running) if running.refused else None
 
-    async def _wait_at(self, gate: Gate, running: Running) -> bool:
-        """Wait for a place of the event; meanwhile the other events of the queue, if any, have the worker's."""
-        if len(self._events) == 1:
-            return await gate.wait()
-        with self._without_place(running):
-            return await gate.wait()
+    async def _enter(self, running: Running, declaration: Declaration) -> bool:
+        """Count the handler as running, alone where the event's next stall would be its last."""
+        job, isolation = running.job, self._isolation
+        if not job.stalled or job.stalled < declaration.max_stalls:
+            return isolation.try_enter() or await isolation.enter(running.wait)
+        suspect = running.suspect = Suspect(
+            declaration.lock_ms / 1000,
+            job.uncounted_stalls,
+            record=partial(self._mark_begin, running),
+            erase=partial(self._mark_begin, running, None),
+        )
+        return await isolation.enter_by_itself(suspect, running.wait)
 
-    def _goes_on(self) -> bool:
-        """Whether the next job may be begun with the end of this one."""
-        return self._share.goes_on() and (self._suspects is None or self._suspects.calm)
+    async def _mark_begin(self, running: Running, alone: bool | None) -> bool:
+        """Note how a job is begun; False where it is not ours, or the worker's time is over before that is done."""
 
-    async def _turn(self, running: Running, suspects: Suspects) -> int | None:
-        """The milliseconds after which it may be an event's turn among the suspects; none: it may begin."""
-        lock = self._events.lock_ms / 1000
-        later_ms = suspects.take_turn(lock)
-        if later_ms == 0:
-            running.suspects = suspects
-            await suspects.alone(lock, self._queue.ping)
-        return later_ms
+        async def mark() -> None:
+            if not await self._queue.mark_begin(running.job, alone=alone):
+                running.refuse()
+
+        try:
+            return await self._insist(mark) and not running.refused
+        except ScriptError as error:
+            self._faults.lasting("stalled", error, running.job)
+            return False
 
     @contextmanager
     def _without_place(self, running: Running) -> Generator[None]:
@@ -310,7 +289,7 @@ class Pipeline:
             WRITES[became],
             result=run.result,
             error=error,
-            fetch_next=self._goes_on(),
+            fetch_next=self._share.goes_on(),
         )
         if isinstance(settled, Unsettled):
             running.unwritten = settled is Unsettled.UNWRITTEN

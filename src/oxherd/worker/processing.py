@@ -17,8 +17,8 @@ from oxherd.worker.blocked import LoopWatch
 from oxherd.worker.events import Processed
 from oxherd.worker.group import Group, Queues
 from oxherd.worker.health import Facts, Health, judge
+from oxherd.worker.isolation import Isolation
 from oxherd.worker.stopped import StopReport, total
-from oxherd.worker.suspects import Suspects
 
 _ANSWER_SECONDS = 1.0
 
@@ -36,7 +36,7 @@ class Processing:
         self._groups: dict[str, Group] = {}
         self._ending: list[Group] = []
         self._loop_watch: LoopWatch | None = None
-        self._suspects = Suspects()
+        self._isolation = Isolation()
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
@@ -59,7 +59,7 @@ class Processing:
                 group.add(processed)
                 continue
             is_declared = partial(self._is_declared, queue)
-            group = Group(queues, processed.declaration, self._signals, is_declared, self._suspects)
+            group = Group(queues, processed.declaration, self._signals, is_declared, self._isolation)
             self._groups[queue] = group
             group.add(processed)
             group.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,22 +13,23 @@ from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.inspect import Backlog, backlog, has_due
 from oxherd.queue.job import Job, event_id_text
-from oxherd.queue.queue import BullQueue
-from oxherd.queue.schedulers import Schedulers
 from oxherd.redis.client import ScriptError
 from oxherd.redis.waiter import Waiter
-from oxherd.signals import ErrorInfo, EventAttempt, Signals
-from oxherd.worker.events import Events, Processed
-from oxherd.worker.faults import QueueFaults, damaged_job
+from oxherd.signals import ErrorInfo, EventAttempt
+from oxherd.worker.events import Processed
 from oxherd.worker.fetch import Fetcher
+from oxherd.worker.idle import MarkerWait
+from oxherd.worker.isolation import Isolation
 from oxherd.worker.lease import Lease
 from oxherd.worker.outcome import Outcome, Write
-from oxherd.worker.pipeline import Pipeline, Route
+from oxherd.worker.pipeline import Pipeline
 from oxherd.worker.places import Share
 from oxherd.worker.running import Running, Stage
+from oxherd.worker.served import ServedQueue
 from oxherd.worker.settle import Settler, Unsettled
 from oxherd.worker.stopped import StopReport, stopped
-from oxherd.worker.suspects import Suspects
+from oxherd.worker.tokens import LockTokens
+from oxherd.worker.unresolved import UnresolvedCalls
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
@@ -37,73 +37,32 @@ _LAST_SECONDS = 0.1
 
 
 class QueueWorker:
-    """Processes the events of one queue.
+    """Processes the events of one queue; `share` is its share of the worker's slots."""
 
-    `events` are those that are processed, `is_declared` says whether an event of a name is declared for the queue at
-    all, `shared` whether that is for several events; `share` is the queue's share of the worker's places. `ordered`:
-    one job at a time, in order; `route` finds the queue that a schedule's tick belongs to, where that is another.
-    """
-
-    def __init__(
-        self,
-        queue: BullQueue,
-        schedulers: Schedulers,
-        signals: Signals,
-        is_declared: Callable[[str], bool],
-        *,
-        events: Events,
-        shared: bool,
-        share: Share,
-        ordered: bool,
-        route: Route | None,
-        suspects: Suspects,
-    ) -> None:
-        self._queue = queue
-        self._events = events
+    def __init__(self, served: ServedQueue, share: Share, isolation: Isolation) -> None:
+        self._served = served
+        self._queue = served.queue
         self._share = share
-        self._ordered = ordered
         self._running: dict[asyncio.Task[None], Running] = {}
         self._held_at_stop: list[Running] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        self._asked_before = 0  # by fetch loops that were begun anew since
+        self._replies_before = 0  # of fetch loops that were begun anew since
         self._context_at_start = contextvars.copy_context()
         self._on_end = self._ended  # bound once for all events
-        name = queue.keys.queue
-        self.faults = QueueFaults(name, signals)
-        self._suspects = None if ordered else suspects
-        self._settler = Settler(queue, self.faults, events, running=self._running.__len__, ordered=ordered)
-        self._pipeline = Pipeline(
-            queue,
-            schedulers,
-            signals,
-            self.faults,
-            self._settler,
-            events=events,
-            is_declared=is_declared,
-            shared=shared,
-            share=share,
-            route=route,
-            suspects=self._suspects,
-        )
+        self.faults = served.faults
+        self._tokens = LockTokens()
+        self._unresolved = UnresolvedCalls(served.queue, served.faults, lambda: [r.job for r in self._running.values()])
+        self._settler = Settler(served, self._unresolved, self._running.__len__)
+        self._pipeline = Pipeline(served, self._settler, share, isolation)
         self._make_fetcher()
-        self._lease = Lease(queue, self.faults, self._running.values, events)
+        self._lease = Lease(served, self._unresolved, self._running.values)
 
     def _make_fetcher(self) -> None:
         self._waiter = Waiter(self._queue.client, self._queue.keys.slot, self._queue.keys.marker)
-        self._fetcher = Fetcher(
-            self._queue,
-            self._waiter,
-            self.faults,
-            share=self._share,
-            ordered=self._ordered,
-            begin=self._begin,
-            recover=self._requeue_orphans,
-            doubtful=self._settler.doubtful,
-            events=self._events,
-            suspects=self._suspects,
-        )
+        wait = MarkerWait(self._queue, self._waiter)
+        self._fetcher = Fetcher(self._served, wait, self._share, self._tokens, self._unresolved, self._begin)
 
     def start(self) -> None:
         """Begin to take events."""
@@ -123,24 +82,26 @@ class QueueWorker:
         """Begin nothing more; what is held now is what the stop reports on."""
         self._draining = True
         self._held_at_stop = list(self._running.values())
+        for running in self._held_at_stop:
+            running.refuse()
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """After `drain`: let what runs end until `time_over`, then put back what still runs."""
         await self._fetcher.stop()
-        if self._fetching.done():
-            self._start_fetching()  # it had fallen: what its wait brings is still to be taken care of
         await _until(time_over, self._fetching, self._idle)
         stuck = await self._put_back(list(self._running.values())) if self._running else False
         self._fetching.cancel()
         self._leasing.cancel()
         await asyncio.wait([self._fetching, self._leasing])
-        orphans = await self._last_orphans()
+        orphans = await self._last_unresolved()
         await self._waiter.close()
         return stopped(self._held_at_stop, stuck=stuck, orphans=orphans)
 
     async def let_go(self, processed: Processed, time_over: asyncio.Event) -> StopReport:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
+        for running in mine:
+            running.refuse()
         over = asyncio.create_task(time_over.wait())
         while (tasks := [running.task for running in mine if not running.task.done()]) and not over.done():
             await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -169,9 +130,9 @@ class QueueWorker:
     # -- being watched
 
     @property
-    def asked(self) -> int:
+    def replies_seen(self) -> int:
         """How often the server has said what there is to begin."""
-        return self._asked_before + self._fetcher.asked
+        return self._replies_before + self._fetcher.replies_seen
 
     @property
     def holding(self) -> list[Running]:
@@ -209,16 +170,13 @@ class QueueWorker:
         old, waiter, task = self._fetcher, self._waiter, self._fetching
         task.cancel()
         await asyncio.wait([task], timeout=_CLEAN_UP_SECONDS)
-        with suppress(RedisUnavailable, ScriptError, TimeoutError):
-            async with asyncio.timeout(_CLEAN_UP_SECONDS):
-                await old.abandon()
         await waiter.close()
         if reconnect:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLEAN_UP_SECONDS):
                     await self._queue.client.reconnect(self._queue.keys.slot)
         if not self._draining:
-            self._asked_before += old.asked
+            self._replies_before += old.replies_seen
             self._share.correct(len(self.holding))
             self._make_fetcher()
             self._start_fetching()
@@ -262,8 +220,8 @@ class QueueWorker:
         if not task.cancelled() and (error := task.exception()) is not None:
             abandoned = running.unwritten = True
             self.faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
-        if not abandoned:
-            self._fetcher.freed(running.job.token)
+        if not abandoned and running.job.token not in self._unresolved:
+            self._tokens.give_back(running.job.token)
         if not running.placeless:
             self._share.give()
 
@@ -312,40 +270,17 @@ class QueueWorker:
         became = Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
         self._pipeline.end(running, became, duration, None)
 
-    async def _requeue_orphans(self) -> int:
-        """Put back the jobs that were begun by calls whose answers were lost; nobody runs them.
-
-        A lane whose own call is still tried again is left alone: the job that it begins is not an orphan. A damaged
-        one, on which such a call has failed, is set aside; answers how many were.
-        """
-        tokens = self._settler.doubtful - self._tokens()
-        aside = 0
-        for job_id, token in await self._queue.orphans(tokens) if tokens else ():
-            if token in self._tokens() or job_id in {running.job.raw_id for running in self._running.values()}:
-                continue
-            damage = await self._queue.set_aside(job_id, token)
-            if damage is None:
-                await self._queue.requeue(job_id, token)
-            else:
-                aside += 1
-                self.faults.of_id("data", damaged_job(damage), job_id.decode("utf-8", "backslashreplace"))
-        self._settler.doubtful -= tokens
-        return aside
-
-    def _tokens(self) -> set[str]:
-        return {running.job.token for running in self._running.values()}
-
-    async def _last_orphans(self) -> int:
-        """Put orphans back before the end; how many calls are left of which nobody knows what they began."""
+    async def _last_unresolved(self) -> int:
+        """Put back before the end what nobody runs; how many calls are left of which nobody knows what they began."""
         if self._away:
-            return len(self._settler.doubtful)
+            return len(self._unresolved)
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
-                await self._requeue_orphans()
+                await self._unresolved.resolve()
         except (RedisUnavailable, ScriptError, TimeoutError) as error:
             # Their locks run out, and another worker begins them.
             self.faults.lasting("fetch", error)
-        return len(self._settler.doubtful)
+        return len(self._unresolved)
 
 
 def _how_ended(task: asyncio.Task[None]) -> str | None:

@@ -17,8 +17,8 @@ from oxherd.errors import Discard
 from oxherd.queue.job import Job, event_id_text
 from oxherd.signals import Handling
 from oxherd.worker.gate import Gate
+from oxherd.worker.isolation import Isolation, Suspect
 from oxherd.worker.outcome import Ended, Outcome
-from oxherd.worker.suspects import Suspects
 
 
 class Stage(Enum):
@@ -51,12 +51,13 @@ class Running:
     """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
     `data` is the job's, opened where it came sealed.
-    `gate` is the one that it has passed and holds a place of, `suspects` those among which it has its turn; `placeless`
-    says that others have its place of the worker while it waits for something else than its handler.
+    `gate` is the one that it has passed and holds a place of, `isolation` counts it as running, `suspect` says that it
+    may be alone. Its slot is lent out while it is `placeless`. `refused` says that it is not to be begun any more.
     """
 
     __slots__ = (
         "_timer",
+        "_waits_for",
         "began",
         "context",
         "data",
@@ -64,13 +65,15 @@ class Running:
         "ended",
         "gate",
         "handling",
+        "isolation",
         "job",
         "outcome",
         "placeless",
         "queue",
+        "refused",
         "shown",
         "stage",
-        "suspects",
+        "suspect",
         "task",
         "told_to_stop",
         "unwritten",
@@ -86,7 +89,9 @@ class Running:
         self.began = 0.0
         self.ended = 0.0
         self.gate: Gate | None = None
-        self.suspects: Suspects | None = None
+        self.isolation: Isolation | None = None
+        self.suspect: Suspect | None = None
+        self.refused = False
         self.placeless = False
         self.declaration: Declaration | None = None
         self.context: Context | None = None
@@ -96,6 +101,7 @@ class Running:
         self.unwritten = False
         self.told_to_stop = False
         self._timer: asyncio.TimerHandle | None = None
+        self._waits_for: asyncio.Future[None] | None = None
 
     @property
     def event_id(self) -> str:
@@ -121,6 +127,13 @@ class Running:
         self.told_to_stop = isinstance(context.cancelled, Stopping)
         self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
 
+    def lose(self) -> None:
+        """Its lock is another worker's. While its outcome is being written, the lock goes away by itself."""
+        if self.stage is Stage.STARTING:
+            self.refuse()
+        elif self.stage is Stage.HANDLER:
+            self.cancel(LockLost())
+
     def part(self) -> None:
         """Let go of the context, which knows of this for its progress: neither has to wait for the garbage collector,
         which would be busy with little else, and would keep payloads for longer than they are needed."""
@@ -128,13 +141,31 @@ class Running:
             self.context = None
 
     def leave(self) -> None:
-        """Give the place at the gate back, and its turn among the suspects, as far as they are held."""
+        """Give back what it holds beside its slot, as far as it does."""
         gate, self.gate = self.gate, None
         if gate is not None:
             gate.leave()
-        suspects, self.suspects = self.suspects, None
-        if suspects is not None:
-            suspects.end_turn()
+        isolation, self.isolation = self.isolation, None
+        if isolation is not None:
+            isolation.leave(self.suspect)
+
+    async def wait(self, future: asyncio.Future[None], seconds: float | None = None) -> bool:
+        """Wait for what it needs before its handler may begin; False where it is refused, or the time is over."""
+        if self.refused or (seconds is not None and seconds <= 0):
+            future.cancel()
+            return False
+        self._waits_for = future
+        try:
+            await asyncio.wait([future], timeout=seconds)
+        finally:
+            self._waits_for = None
+        return future.done() and not future.cancelled()
+
+    def refuse(self) -> None:
+        """Begin its handler no more, where it has not begun: it waits for nothing any longer."""
+        self.refused = True
+        if self._waits_for is not None:
+            self._waits_for.cancel()
 
     def finish(self) -> float:
         """Note that the handler has ended; answers how long it ran, in milliseconds."""

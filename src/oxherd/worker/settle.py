@@ -13,13 +13,14 @@ from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import NOTHING, Fetched, Refusal
 from oxherd.queue.job import Job
 from oxherd.queue.options import LONGEST_CACHED
-from oxherd.queue.queue import BullQueue, finish_options
+from oxherd.queue.queue import finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
-from oxherd.worker.events import Events
-from oxherd.worker.faults import QueueFaults, damaged_job
+from oxherd.worker.faults import damaged_job
 from oxherd.worker.outcome import Write
+from oxherd.worker.served import ServedQueue
 from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.worker.unresolved import UnresolvedCalls
 
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
@@ -43,30 +44,20 @@ class Unsettled(Enum):
 class Settler:
     """Writes outcomes for one queue.
 
-    `running` says how many jobs the worker holds, `ordered` that the queue is kept in order. `doubtful` collects the
-    tokens of calls that may have begun a job although their answer was lost; `abandoned` ends every attempt once the
-    worker's time is over.
+    `running` says how many jobs the worker holds; `abandoned` ends every attempt once the worker's time is over.
     """
 
-    def __init__(
-        self,
-        queue: BullQueue,
-        faults: QueueFaults,
-        events: Events,
-        *,
-        running: Callable[[], int],
-        ordered: bool,
-    ) -> None:
-        self._queue = queue
+    def __init__(self, served: ServedQueue, unresolved: UnresolvedCalls, running: Callable[[], int]) -> None:
+        self._queue = served.queue
         # One at a time, there is nothing to be written together.
-        self._many = None if ordered else queue.finish_many
+        self._many = None if served.ordered else served.queue.finish_many
         self._running = running
-        self._ordered = ordered
-        self._faults = faults
-        self._events = events
+        self._ordered = served.ordered
+        self._faults = served.faults
+        self._events = served.events
+        self._unresolved = unresolved
         self._removed: dict[tuple[str, bytes], bool] = {}
         self._options: dict[tuple[str, bytes, int, str], bytes] = {}
-        self.doubtful: set[str] = set()
         self.abandoned = asyncio.Event()
 
     async def settle(
@@ -119,12 +110,16 @@ class Settler:
 
         return complete
 
-    def _fail(
+    async def _fail(
         self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, fields: list[Any], fetch: bool
-    ) -> Awaitable[Answer]:
+    ) -> Answer:
         options = self._finish_options(job, declaration, "failed")
         reason = (error.message if error else "").encode()
-        return self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
+        if job.stalled:
+            # An operator's retry starts its stalls anew. Of the two marks that fail it, its stalls are the last to go.
+            await self._queue.forget_stalled(job)
+            fields = [*fields, "stc", 0, "ox:uncounted", 0, "ox:beside", 0]
+        return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=fields)
 
     async def _wake(self) -> None:
         """Tell the workers that wait for the one before to end; where they hear nothing, they look within seconds."""
@@ -185,7 +180,7 @@ class Settler:
                 # A script that fails may have done a part of its work, also for the others that went with it.
                 if isinstance(error, ScriptError) or error.maybe_applied:
                     ambiguous = True
-                    self.doubtful.add(job.token)
+                    self._unresolved.add(job.token)
                 refused = error if isinstance(error, ScriptError) else None
             except asyncio.CancelledError:
                 if self.abandoned.is_set():

@@ -30,8 +30,8 @@ class _Watched:
 
     def __init__(self, worker: QueueWorker, now: float) -> None:
         self.worker = worker
-        self.asked = worker.asked
-        self.asked_at = now
+        self.replies_seen = worker.replies_seen
+        self.replied_at = now
         self.anew_since: float | None = None
 
 
@@ -48,7 +48,9 @@ class Watchdog:
     @property
     def stuck_seconds(self) -> float | None:
         """For how long nothing was fetched since the fetching was begun anew; None where all is well."""
-        since = [each.anew_since for each in list(self._watched.values()) if each.worker.asked == each.asked]
+        since = [
+            each.anew_since for each in list(self._watched.values()) if each.worker.replies_seen == each.replies_seen
+        ]
         return max((time.monotonic() - at for at in since if at is not None), default=None)
 
     async def run(self) -> None:
@@ -74,9 +76,9 @@ class Watchdog:
             if fallen is not None:
                 await self._begin_anew(watched, f"the loop that begins events had ended ({fallen}); it is begun anew")
                 return
-            if worker.asked != watched.asked or not expected or worker.excused:
-                watched.asked, watched.asked_at, watched.anew_since = worker.asked, now, None
-            elif now - watched.asked_at < STUCK_SECONDS:
+            if worker.replies_seen != watched.replies_seen or not expected or worker.excused:
+                watched.replies_seen, watched.replied_at, watched.anew_since = worker.replies_seen, now, None
+            elif now - watched.replied_at < STUCK_SECONDS:
                 return
             elif not await worker.has_due():
                 watched.anew_since = None
@@ -87,7 +89,7 @@ class Watchdog:
                 )
                 await self._begin_anew(watched, message)
         except (RedisUnavailable, ScriptError):  # an outage, or a damaged key, which is reported by whoever fetches
-            watched.asked_at, watched.anew_since = now, None
+            watched.replied_at, watched.anew_since = now, None
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the last one that looks
             worker.faults.lasting("fetch", error)
 
@@ -97,9 +99,9 @@ class Watchdog:
         if first:
             watched.anew_since = time.monotonic()
         # Where the first new connections did not help, further ones would only disturb the other queues of the node.
-        before = watched.worker.asked
+        before = watched.worker.replies_seen
         await watched.worker.fetch_anew(reconnect=first)
-        watched.asked, watched.asked_at = before, time.monotonic()
+        watched.replies_seen, watched.replied_at = before, time.monotonic()
 
     async def _look_for_hanging(self, holding: list[Running], *, room: bool) -> None:
         """Say once, until there is room again, that every place is taken by a handler that does not end."""
