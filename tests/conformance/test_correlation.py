@@ -241,6 +241,7 @@ async def test_threads_that_a_handler_hands_its_context_to_belong_to_the_event(
 APP = """
 import asyncio, logging, threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from oxherd import Context, Oxherd
 
 herd = Oxherd()
@@ -258,19 +259,22 @@ POOL = ThreadPoolExecutor(1)
 
 @herd.event("work.loop")
 async def in_loop(number: int) -> None:
-    await asyncio.get_running_loop().run_in_executor(None, work, "executor")
-    threads = [threading.Thread(target=work, args=("thread",)), threading.Timer(0, work, ("timer",))]
+    await asyncio.get_running_loop().run_in_executor(None, copy_context().run, work, "executor")
+    threads = [
+        threading.Thread(target=copy_context().run, args=(work, "thread")),
+        threading.Timer(0, copy_context().run, (work, "timer")),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     # Of several events, of which none is the others'.
-    POOL.submit(work, "pool").result()
+    POOL.submit(copy_context().run, work, "pool").result()
 
 @herd.event("work.process", run_in="process")
 def in_process(number: int) -> None:
     work("process")
-    thread = threading.Thread(target=log.info, args=("in a process's thread",))
+    thread = threading.Thread(target=copy_context().run, args=(log.info, "in a process's thread"))
     thread.start()
     thread.join()
 
@@ -286,7 +290,7 @@ async def first(number: int) -> None:
 """
 
 
-async def test_a_worker_s_threads_pools_and_processes_hand_on_the_event(
+async def test_threads_and_pools_that_are_handed_the_context_and_processes_hand_on_the_event(
     local_herd: Oxherd, tmp_path: Path, start_worker: Callable[..., WorkerProcess], standalone: str
 ) -> None:
     (tmp_path / "app.py").write_text(APP.replace("Oxherd()", f"Oxherd(prefix={local_herd.prefix!r})"))

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Timer
 
 import pytest
@@ -14,7 +15,6 @@ from pydantic import BaseModel
 
 from oxherd import Allow, Context, Oxherd
 from oxherd.telemetry.format import JSONFormatter
-from oxherd.worker.threads import carrying_events
 from tests.harness import Records
 
 CANARY = "kanarie7391"
@@ -87,24 +87,26 @@ async def test_a_handlers_own_records_are_scrubbed_wherever_they_are_made(
 
 
 @pytest.mark.parametrize("where", ["thread", "timer", "pool"])
-async def test_records_of_threads_that_a_handler_starts_in_a_worker_s_own_process_are_scrubbed(
+async def test_records_of_threads_that_are_handed_the_context_are_scrubbed(
     local_herd: Oxherd, records: Records, where: str
 ) -> None:
     @local_herd.event("order.placed", sanitize=Allow("order_id"))
     def order_placed(order: Order) -> None:
+        run = copy_context().run
         if where == "pool":
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(reveal, order).result()
+                pool.submit(run, reveal, order).result()
             return
-        thread = threading.Thread(target=reveal, args=(order,)) if where == "thread" else Timer(0, reveal, (order,))
+        thread = (
+            threading.Thread(target=run, args=(reveal, order)) if where == "thread" else Timer(0, run, (reveal, order))
+        )
         thread.start()
         thread.join()
 
-    with carrying_events():
-        async with local_herd:
-            await local_herd.start()
-            emitted = await order_placed.emit(Order())
-            await records.wait("event.end", outcome="completed")
+    async with local_herd:
+        await local_herd.start()
+        emitted = await order_placed.emit(Order())
+        await records.wait("event.end", outcome="completed")
     assert_scrubbed(records, str(emitted.id))
 
 

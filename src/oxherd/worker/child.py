@@ -33,7 +33,6 @@ from oxherd.worker.frames import Channel, Frame
 from oxherd.worker.imports import Imported, import_handler
 from oxherd.worker.orphan import end_with_parent
 from oxherd.worker.running import result_json
-from oxherd.worker.threads import carrying_events
 
 _REASONS = {kind.__name__: kind for kind in (Stopping, LockLost, Cancelled)}
 
@@ -148,10 +147,9 @@ def main(arguments: list[str]) -> None:
     worker.event = imported.declaration.name
     threading.Thread(target=worker.listen, name="oxherd-listen", daemon=True).start()
     channel.send({"kind": "ready"})
-    with carrying_events():
-        while (run := worker.next_run()) is not None:
-            # A context of its own for each event: what a handler sets in it must not reach the next.
-            channel.send(contextvars.copy_context().run(_process, imported, *run))
+    while (run := worker.next_run()) is not None:
+        # A context of its own for each event: what a handler sets in it must not reach the next.
+        channel.send(contextvars.copy_context().run(_process, imported, *run))
     imported.close()
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from oxherd.worker.stopped import StopReport
-from oxherd.worker.threads import carrying_events
 
 # The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's turn
 # lasts, where one computes: a `def` handler, or an exporter.
@@ -43,7 +42,7 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float) -> int:
     gc.freeze()
     turns = _unless_chosen(sys.getswitchinterval(), (_PYTHONS_TURN_SECONDS,), sys.setswitchinterval, _TURN_SECONDS)
     collector = _unless_chosen(gc.get_threshold()[0], _PYTHONS_THRESHOLDS, gc.set_threshold, _THRESHOLD)
-    with turns, collector, carrying_events(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with turns, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(herd, events, stop_timeout))
 
 
