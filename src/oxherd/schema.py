@@ -7,6 +7,7 @@ of the type's core schema. Validation uses the type's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy as copy_of
 from functools import cache
 from typing import Any, Final, cast
 
@@ -154,8 +155,8 @@ def _strings(alias: object) -> Iterator[str]:
 
 def serializer(schema: Node) -> SchemaSerializer:
     """Build a serializer that follows this schema throughout, nested models included."""
-    # Without _use_prebuilt=False a nested model would be written by its own serializer, not by its rewritten schema.
-    return SchemaSerializer(schema, _constants({}), _use_prebuilt=False)  # pyright: ignore[reportArgumentType]  # plain dicts
+    # A new serializer writes a nested model by the model's own, not by its rewritten schema; a copy does not.
+    return copy_of(SchemaSerializer(schema, _constants({})))  # pyright: ignore[reportArgumentType]  # plain dicts
 
 
 def _constants(config: Mapping[str, Any]) -> Node:

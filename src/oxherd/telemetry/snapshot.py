@@ -71,7 +71,7 @@ class Observer:
 
     def _told(self) -> list[tuple[list[str], Backlog | None]] | None:
         loop = self._counts.loop
-        if loop is None or not loop.is_running() or asyncio._get_running_loop() is loop:  # pyright: ignore[reportPrivateUsage]
+        if loop is None or not loop.is_running() or _runs_here(loop):
             return None
         asked: Future[list[tuple[list[str], Backlog | None]]] = asyncio.run_coroutine_threadsafe(
             self._herd.backlogs(), loop
@@ -81,6 +81,13 @@ class Observer:
         except Exception:  # noqa: BLE001 - the loop is blocked, or ends: the numbers are left out, and `up` says so
             asked.cancel()
             return None
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def added(one: Any, other: Any) -> Any:
