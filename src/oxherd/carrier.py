@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
@@ -26,14 +26,6 @@ _OWN = re.compile(
     rf'\{{(?:"traceparent":"(00-{_IDS})")?'
     rf'(?:(?:(?<=\{{)|,)"oxherd\.caused_by":"({_UUID.pattern})","oxherd\.root":"({_UUID.pattern})")?\}}'
 )
-# The same as it is written among a job's options: a string of JSON, in bytes.
-WRITTEN = re.compile(b'"%b"' % _OWN.pattern.replace('"', r'\\"').encode())
-# A trace that is written there alone: what is before its ids and flags, and after them; and those.
-BEFORE, AFTER = rb'"{\"traceparent\":\"00-', rb'\"}"'
-IDS = re.compile(_IDS.encode())
-# The last digits of flags that say that a trace is sampled.
-_SAMPLED = "13579bdf"
-_SAMPLED_BYTES = frozenset(_SAMPLED.encode())
 _MOST_MEMBERS, _LONGEST_STATE = 32, 512
 _MEMBER = re.compile(
     r"(?:[a-z0-9][-a-z0-9_*/]{0,255}|[a-z0-9][-a-z0-9_*/]{0,240}@[a-z][-a-z0-9_*/]{0,13})"
@@ -55,18 +47,6 @@ class Carrier(NamedTuple):
     root: str | None = None
     trace: Trace | None = None
 
-    @property
-    def sampled(self) -> bool | None:
-        """Whether the trace is recorded where it comes from; None without a trace."""
-        return None if self.trace is None else self.trace.parent[-1] in _SAMPLED
-
-    def place(self) -> tuple[int, int, str]:
-        """The trace's id, its flags and its state; without a trace, the id is 0."""
-        if self.trace is None:
-            return 0, 0, ""
-        parent, state = self.trace
-        return int(parent[3:35], 16), int(parent[53:], 16), state
-
     def text(self) -> str:
         """The map as it is stored; empty where it would be."""
         # By hand: it is written for each event, and but for the state nothing in it needs quoting.
@@ -80,31 +60,7 @@ class Carrier(NamedTuple):
         return f"{{{','.join(parts)}}}" if parts else ""
 
 
-class TraceAlone:
-    """What an event carries that no other has caused, of what IDS have found: like a carrier of a trace.
-
-    Each event of a traced application has its own, and few handlers ask for it: it is made for those. `ids` are the
-    trace's, its span's and the flags, as they are written.
-    """
-
-    __slots__ = ("ids", "sampled")
-    caused_by: Final = None
-    root: Final = None
-
-    def __init__(self, found: re.Match[bytes]) -> None:
-        self.ids = found.string
-        self.sampled = self.ids[-1] in _SAMPLED_BYTES
-
-    @property
-    def trace(self) -> Trace:
-        """As a carrier's."""
-        return Trace(f"00-{self.ids.decode()}")
-
-
-Carried = Carrier | TraceAlone
-
 NOTHING = Carrier()
-_made = cast("Any", tuple).__new__
 
 
 def read(text: str) -> Carrier:
@@ -127,16 +83,6 @@ def read(text: str) -> Carrier:
     if not (_is_uuid(caused_by) and _is_uuid(root)):
         caused_by = root = None
     return Carrier(caused_by, root, trace)
-
-
-def of_written(found: re.Match[bytes]) -> Carrier:
-    """What a map says that WRITTEN has found."""
-    # As the classes would make them, in a third of the time: each event that another caused has its own.
-    parent, caused_by, root = found.groups()
-    trace = None if parent is None else _made(Trace, (parent.decode(), ""))
-    if caused_by is None or root is None:
-        return _made(Carrier, (None, None, trace))
-    return _made(Carrier, (caused_by.decode(), root.decode(), trace))
 
 
 def read_trace(parent: object, state: object = "") -> Trace | None:

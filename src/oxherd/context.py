@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
-from oxherd.carrier import NOTHING, Carried, Carrier, Trace
+from oxherd.carrier import NOTHING, Carrier, Trace
 from oxherd.redact import redact
 from oxherd.scrub import Scrubber
 
@@ -54,12 +54,6 @@ class Cancelled:
 Reason = TimedOut | Stopping | LockLost | Cancelled
 
 
-class Placed(Protocol):
-    """Who knows the handler's own place in a trace."""
-
-    def trace(self) -> Trace | None: ...
-
-
 class Context:
     """What a handler may know of the event that it processes, and do with it.
 
@@ -77,8 +71,6 @@ class Context:
     __slots__ = (
         "_emitted_ms",
         "_loop",
-        "_onward",
-        "_place",
         "_report",
         "_scrubber",
         "attempt",
@@ -100,7 +92,7 @@ class Context:
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        carrier: Carried = NOTHING,
+        carrier: Carrier = NOTHING,
     ) -> None:
         self.text = text
         self.event = event
@@ -111,8 +103,6 @@ class Context:
         # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
         self._scrubber: Scrubber | None = None
-        self._onward: str | None = None
-        self._place: Placed | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -157,22 +147,9 @@ class Context:
             logger.addFilter(_SCRUBS)
         return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
 
-    def within(self, place: Placed) -> None:
-        """Note who knows the handler's own place in a trace, which what it emits follows on."""
-        self._place = place
-
-    def carried(self) -> Carrier:
-        """What it was emitted with, in the handler's own place."""
-        trace = None if self._place is None else self._place.trace()
-        return Carrier(self.carrier.caused_by, self.carrier.root, trace or self.carrier.trace)
-
     def onward(self, trace: Trace | None) -> str:
-        """What an event that the handler emits carries, in that trace or, without one, in the handler's own."""
-        if trace is not None:
-            return Carrier(self.text, self.carrier.root or self.text, trace).text()
-        if self._onward is None:
-            self._onward = Carrier(self.text, self.carrier.root or self.text, self.carried().trace).text()
-        return self._onward
+        """What an event that the handler emits carries, in that trace or, without one, in the one it came with."""
+        return Carrier(self.text, self.carrier.root or self.text, trace or self.carrier.trace).text()
 
     async def progress(self, value: Any) -> None:
         """Store how far the event is, for dashboards and for those who wait; `value` is anything JSON.

@@ -7,7 +7,6 @@ The core imports no logging and no exporter. A subscriber that raises does not d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
@@ -170,29 +169,27 @@ class Sending(Protocol):
 
 
 class Handling(Protocol):
-    """One run of a handler."""
+    """One run of a handler; `trace` is its own place in the event's trace, None where it has none."""
 
-    def trace(self) -> Trace | None:
-        """Its place in the event's trace, asked for by few."""
-        ...
-
+    @property
+    def trace(self) -> Trace | None: ...
     def ended(self, ended: EventEnded) -> None: ...
 
 
 class Tracer(Protocol):
-    """Follows events from emit to outcome; no method of it, nor of what they answer, raises."""
+    """Follows events from emit to outcome; no method of it, nor of what they return, raises."""
 
     def sending(self, event: str, ids: Sequence[str]) -> Sending:
         """Events of those ids are about to be sent."""
         ...
 
     def handling(self, context: Context) -> Handling:
-        """The handler is about to run, with that context; what is done in the present one of contextvars, which ends
-        with the event, belongs to the handler's place from now on."""
+        """The handler is about to run: what is done in the present context of contextvars, which ends with the event,
+        belongs to the handler's span."""
         ...
 
-    def going_on(self, place: Trace | None) -> AbstractContextManager[object]:
-        """Around a handler in a process of its own: `place` is where its worker is."""
+    def resume(self, sender: Trace | None) -> None:
+        """In a process of the handler's own: what is done in the present context belongs to the worker's span."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from oxherd.carrier import NOTHING, Carried
+from oxherd.carrier import NOTHING, Carrier
 from oxherd.queue.options import LATEST_MS, JobOptions, options_of
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -42,7 +42,7 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
-    carrier: Carried = NOTHING
+    carrier: Carrier = NOTHING
     written_options: bytes = b""
     uncounted_stalls: int = 0
 

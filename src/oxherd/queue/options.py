@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from oxherd.carrier import AFTER, BEFORE, IDS, NOTHING, WRITTEN, Carried, Carrier, TraceAlone, of_written, read
+from oxherd.carrier import NOTHING, Carrier, read
 from oxherd.policy import number
 
 LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
@@ -80,71 +79,21 @@ def _parse(raw: bytes) -> JobOptions:
 _parsed = lru_cache(maxsize=1024)(_parse)
 
 
-def without_metadata(raw: bytes) -> tuple[bytes, str]:
-    """A job's options without its telemetry metadata, which is its own where the others are its event's; and that."""
-    found = _METADATA.search(raw)
-    return (raw, "") if found is None else (_without(raw, found), _text_of(found[1]))
-
-
-def _without(raw: bytes, found: re.Match[bytes]) -> bytes:
-    first, last = found.span(1)
-    return raw[:first] + b'""' + raw[last:]
-
-
-@dataclass(slots=True)
-class _Alike:
-    """Options that differ in their metadata alone, or in the ids of its one trace: what is before that and after it,
-    where it is, what knows it and what reads it; what they say otherwise; and the last, with what it said."""
-
-    before: bytes
-    after: bytes
-    where: slice
-    fits: Callable[[bytes], re.Match[bytes] | None]
-    read: Callable[[re.Match[bytes]], Carried]
-    options: JobOptions
-    last: tuple[bytes, Carried]
-
-
-# By their length. In a traced application the jobs of an event are alike, and each has a trace of its own.
-_alike: dict[int, _Alike] = {}
-_MOST_ALIKE = 64
-
-
-def options_of(raw: bytes) -> tuple[JobOptions, Carried]:
+def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
     """A job's options, and what it carries of the events before it; never raises."""
-    alike = _alike.get(len(raw)) if _alike else None
-    if alike is not None and raw.startswith(alike.before) and raw.endswith(alike.after):
-        own = raw[alike.where]
-        known, carried = alike.last  # both at once: another thread may read jobs as well
-        if own == known:
-            return alike.options, carried
-        found = alike.fits(own)
-        if found is not None:
-            carried = alike.read(found)
-            alike.last = own, carried
-            return alike.options, carried
-    return (parse_options(raw), NOTHING) if b'"tm"' not in raw else _read_both(raw)
+    if b'"tm"' not in raw:
+        return parse_options(raw), NOTHING
+    rest, metadata = without_metadata(raw)
+    return parse_options(rest), read(metadata)
 
 
-def _read_both(raw: bytes) -> tuple[JobOptions, Carried]:
+def without_metadata(raw: bytes) -> tuple[bytes, str]:
+    """A job's options without its telemetry metadata, so that those of an event's jobs are alike; and that."""
     found = _METADATA.search(raw)
     if found is None:
-        return parse_options(raw), NOTHING
-    options, carrier = parse_options(_without(raw, found)), read(_text_of(found[1]))
-    if len(raw) <= LONGEST_CACHED:
-        if len(_alike) >= _MOST_ALIKE:
-            _alike.clear()
-        _alike[len(raw)] = _alike_of(raw, found, options, carrier)
-    return options, carrier
-
-
-def _alike_of(raw: bytes, found: re.Match[bytes], options: JobOptions, carrier: Carrier) -> _Alike:
-    first, end = found.span(1)
-    ids = slice(first + len(BEFORE), end - len(AFTER))
-    if raw.startswith(BEFORE, first) and raw.endswith(AFTER, first, end) and IDS.fullmatch(raw[ids]):
-        return _Alike(raw[: ids.start], raw[ids.stop :], ids, IDS.fullmatch, TraceAlone, options, (raw[ids], carrier))
-    where = slice(first, end)
-    return _Alike(raw[:first], raw[end:], where, WRITTEN.fullmatch, of_written, options, (raw[where], carrier))
+        return raw, ""
+    first, last = found.span(1)
+    return raw[:first] + b'""' + raw[last:], _text_of(found[1])
 
 
 def _text_of(string: bytes) -> str:

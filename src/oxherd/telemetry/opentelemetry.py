@@ -6,40 +6,31 @@ Names are those of the semantic conventions for messaging, version 1.44.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import proxy
+from typing import Any, Final
 
 from oxherd.app import Oxherd
-from oxherd.carrier import Trace
+from oxherd.carrier import Trace, read_trace
 from oxherd.context import Context as EventContext
 from oxherd.context import current
 from oxherd.errors import ConfigError, OxherdError
-from oxherd.signals import EventEnded, Handling
+from oxherd.signals import EventEnded
 
 try:
     from opentelemetry import context as otel
     from opentelemetry import trace
     from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+    from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    from opentelemetry.util.types import Attributes, AttributeValue
 
-    from oxherd.telemetry.otel_kinds import LOOK_SECONDS, SCHEMA, Kind, Kinds, describe, record_type
-    from oxherd.telemetry.otel_metrics import metrics_of
-    from oxherd.telemetry.otel_places import SPAN_KEY, make_current, sender_of, trace_of, within
+    from oxherd.telemetry.otel_metrics import SCHEMA, SYSTEM, Metrics, error_of
 except ImportError:
     raise ConfigError("OpenTelemetry is not installed; install oxherd[otel].") from None
 
-if TYPE_CHECKING:
-    from oxherd.telemetry.otel_spans import Spans
-
-# For so long it is not looked again whether processors have been added: it costs as much as the span.
-_CHECKED_NS: Final = 1_000_000
-
-T = TypeVar("T")
+_W3C: Final = TraceContextTextMapPropagator()
 
 
 class Traces:
@@ -65,166 +56,210 @@ class Traces:
         one_trace: bool = True,
         metrics: bool = True,
     ) -> None:
-        self._provider = tracer_provider
         self._tracer = trace.get_tracer("oxherd", tracer_provider=tracer_provider, schema_url=SCHEMA)
-        self._spans: Spans | None = None
-        self._look_at = 0.0
-        self.on_error = herd.signals.on_error
-        self.one_trace = one_trace
-        self._metrics = metrics_of(meter_provider, self.on_error) if metrics else None
-        self.measure = self._metrics.take if self._metrics is not None else _ignore
-        self._send = Kinds("send")
-        self._process = Kinds("process")
+        self._metrics = Metrics(meter_provider) if metrics else None
+        self._one_trace = one_trace
+        self._safely = _Safely(herd.signals.on_error)
         herd.signals.tracer = self
 
     def sending(self, event: str, ids: Sequence[str]) -> _Sending:
-        """Begin the span of a send: one for all events that go together."""
-        kind = self._send[event]
-        span = self.safely(
-            lambda: self._tracer.start_span(kind.name, kind=SpanKind.PRODUCER, attributes=kind.attributes)
+        """Begin the span of a send."""
+        span = trace.INVALID_SPAN
+        with self._safely:
+            span = self._tracer.start_span(
+                f"send {event}", kind=SpanKind.PRODUCER, attributes=_attributes("send", event)
+            )
+        return _Sending(self._safely, self._metrics, span, event, ids)
+
+    def handling(self, context: EventContext) -> _Handling:
+        """Begin the span of a handler's run, and make it the current one."""
+        span, began = trace.INVALID_SPAN, time.time_ns()
+        with self._safely:
+            span = self._started(context.event, context.carrier.trace, began)
+        within = trace.set_span_in_context(_HandlerSpan(span), Context())
+        otel.attach(within)
+        return _Handling(self._safely, self._metrics, span, within, began)
+
+    def resume(self, sender: Trace | None) -> None:
+        """Make a span elsewhere the current one."""
+        otel.attach(_context_of(sender))
+
+    def _started(self, event: str, carried: Trace | None, began: int) -> Span:
+        remote = _context_of(carried)
+        sender = trace.get_current_span(remote).get_span_context()
+        return self._tracer.start_span(
+            f"process {event}",
+            remote if self._one_trace else Context(),  # never that of whoever started the worker
+            kind=SpanKind.CONSUMER,
+            attributes=_attributes("process", event),
+            links=[Link(sender)] if sender.is_valid else (),
+            start_time=began,
         )
-        return _Sending(self, span or trace.INVALID_SPAN, event, ids)
 
-    def handling(self, context: EventContext) -> Handling:
-        """Begin the span of a handler's run."""
-        kind, carried, began = self._process[context.event], context.carrier, time.time_ns()
-        try:
-            spans = self._spans or self._own_spans()
-            if spans is not None and (0 <= began - spans.checked_ns < _CHECKED_NS or spans.fit(began)):
-                handling = span = spans.start(kind, carried, began)
-            else:
-                span = self._started(kind, carried.trace, began)
-                handling = _Handling(self, span, began)
-        except Exception as error:  # noqa: BLE001 - as `safely`
-            self.on_error(error)
-            span = trace.INVALID_SPAN
-            handling = _Handling(self, span, began)
-        make_current(Context({SPAN_KEY: span}))
-        return handling
 
-    def _started(self, kind: Kind, place: Trace | None, began: int) -> Span:
-        """A span of the tracer's own; not in the context of whoever has started the worker."""
-        sender, links = sender_of(place)
-        parent = sender if self.one_trace else None
-        span = self._tracer.start_span(
-            kind.name, within(parent), SpanKind.CONSUMER, kind.attributes, links, start_time=began
-        )
-        if span.is_recording():
-            with suppress(AttributeError, TypeError):  # another implementation's may refuse
-                # Of this span alone; by a proxy, or it would be left to the garbage collector.
-                setattr(span, "record_exception", partial(record_type, proxy(span)))  # noqa: B010
-        return span
+class _Safely:
+    """Reports what the user's samplers, processors and views raise, which must not stop the queue."""
 
-    def _own_spans(self) -> Spans | None:
-        """Ours, once there is an SDK behind the tracer: a global one may be set at any time."""
-        if self._spans is None and (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            tracer = trace.get_tracer("oxherd", tracer_provider=self._provider, schema_url=SCHEMA)
-            self._spans = _spans_of(self, tracer)
-        return self._spans
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._on_error = on_error
 
-    def going_on(self, place: Trace | None) -> _Current:
-        """Around a handler in a process of its own, whose span is its worker's."""
-        return _Current(within(sender_of(place)[0]))
+    def __enter__(self) -> None:
+        pass
 
-    def sent(self, event: str, count: int, failures: Sequence[BaseException]) -> None:
-        """Count what was sent, and what was not."""
-        if self._metrics is not None:
-            self._metrics.sent(event, count, failures)
-
-    def safely(self, call: Callable[[], T]) -> T | None:
-        """Call what may run samplers, processors and views of the user's: one that raises must not stop the queue."""
-        try:
-            return call()
-        except Exception as error:  # noqa: BLE001 - see above
-            self.on_error(error)
-            return None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._on_error(error)
+        return True
 
 
 class _Sending:
     """One send."""
 
-    def __init__(self, traces: Traces, span: Span, event: str, ids: Sequence[str]) -> None:
-        self._traces = traces
+    def __init__(self, safely: _Safely, metrics: Metrics | None, span: Span, event: str, ids: Sequence[str]) -> None:
+        self._safely = safely
+        self._metrics = metrics
         self._span = span
         self._event = event
         self._ids = ids
-        self.trace = trace_of(span)
+        self.trace = _trace_of(span)
 
     def end(self, failures: Sequence[BaseException]) -> None:
-        self._traces.sent(self._event, len(self._ids) - len(failures), failures)
-        if self._span.is_recording():
-            self._traces.safely(lambda: self._describe(failures))
-        self._traces.safely(self._span.end)
+        """Count it and end its span."""
+        with self._safely:
+            if self._metrics is not None:
+                self._metrics.sent(self._event, len(self._ids) - len(failures), failures)
+        if not self._span.is_recording():
+            return
+        with self._safely:
+            self._describe(failures)
+        with self._safely:
+            self._span.end()
 
     def _describe(self, failures: Sequence[BaseException]) -> None:
-        span, ids = self._span, self._ids
-        if len(ids) == 1:
-            span.set_attribute("messaging.message.id", ids[0])
-        else:
-            span.set_attribute("messaging.batch.message_count", len(ids))
-        parent = current.get()
+        ids, parent = self._ids, current.get()
+        attributes: dict[str, AttributeValue] = (
+            {"messaging.message.id": ids[0]} if len(ids) == 1 else {"messaging.batch.message_count": len(ids)}
+        )
         if parent is not None:
-            span.set_attribute("messaging.message.conversation_id", parent.carrier.root or parent.text)
+            attributes["messaging.message.conversation_id"] = parent.carrier.root or parent.text
         if failures:
             error = failures[0]
-            span.set_attribute("error.type", type(error).__name__)
-            # Ours hold no payload; of others nobody knows.
-            span.set_status(Status(StatusCode.ERROR, str(error) if isinstance(error, OxherdError) else None))
+            attributes["error.type"] = type(error).__name__
+            # Our messages hold no payload; nobody knows what others' hold.
+            self._span.set_status(Status(StatusCode.ERROR, str(error) if isinstance(error, OxherdError) else None))
+        self._span.set_attributes(attributes)
 
 
 class _Handling:
-    """One run of a handler."""
+    """One run of a handler; `within` holds its span."""
 
-    __slots__ = ("_began", "_span", "_traces")
-
-    def __init__(self, traces: Traces, span: Span, began: int) -> None:
-        self._traces = traces
+    def __init__(self, safely: _Safely, metrics: Metrics | None, span: Span, within: Context, began: int) -> None:
+        self._safely = safely
+        self._metrics = metrics
         self._span = span
+        self._within = within
         self._began = began
 
+    @property
     def trace(self) -> Trace | None:
-        return trace_of(self._span)
+        return _trace_of(self._span)
 
     def ended(self, ended: EventEnded) -> None:
-        self._traces.measure(ended, self._span)
-        try:
-            if self._span.is_recording():
-                attributes: dict[str, Any] = {}
-                status = describe(attributes, ended)
-                if status is not None:
-                    self._span.set_status(status)
-                self._span.set_attributes(attributes)
+        """Count it, time it and end its span."""
+        with self._safely:
+            if self._metrics is not None:
+                self._metrics.handled(ended, self._within)
+        if not self._span.is_recording():  # not sampled, or ended by the handler
+            return
+        with self._safely:
+            self._describe(ended)
+        with self._safely:
             # The outcome's way to Redis is not the handler's time.
             self._span.end(self._began + round(ended.duration_ms * 1e6))
-        except Exception as failure:  # noqa: BLE001 - as `Traces.safely`
-            self._traces.on_error(failure)
+
+    def _describe(self, ended: EventEnded) -> None:
+        attributes: dict[str, AttributeValue] = {
+            "messaging.message.id": ended.event_id,
+            "oxherd.attempt": ended.attempt,
+            "oxherd.fence": ended.fence,
+            "oxherd.outcome": ended.outcome,
+        }
+        if ended.root is not None:
+            attributes["messaging.message.conversation_id"] = ended.root
+        error = error_of(ended)
+        if error is not None:
+            attributes["error.type"] = error
+            # The log's message, which is scrubbed; `record_exception` would write the original.
+            self._span.set_status(Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None))
+        self._span.set_attributes(attributes)
 
 
-class _Current:
-    """Makes a context of OpenTelemetry the current one."""
+class _HandlerSpan(Span):
+    """A handler's span as the handler sees it: of an exception that it records there, only the type is kept, since
+    message and stack may hold what the log does not show."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, span: Span) -> None:
+        self._span = span
 
-    def __enter__(self) -> None:
-        self._token = otel.attach(self._context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,  # noqa: ARG002 - OpenTelemetry's signature
     ) -> None:
-        otel.detach(self._token)
+        of_type = {"exception.type": type(exception).__qualname__}
+        self._span.add_event("exception", of_type | dict(attributes or {}), timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        self._span.end(end_time)
+
+    def get_span_context(self) -> SpanContext:
+        return self._span.get_span_context()
+
+    def is_recording(self) -> bool:
+        return self._span.is_recording()
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        self._span.set_attributes(attributes)
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        self._span.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        self._span.add_event(name, attributes, timestamp)
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        self._span.add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        self._span.set_status(status, description)
 
 
-def _ignore(ended: EventEnded, span: Span) -> None:
-    """No numbers are wanted."""
+def _attributes(operation: str, event: str) -> dict[str, Any]:
+    return {
+        "messaging.system": SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": event,
+    }
 
 
-def _spans_of(traces: Traces, tracer: trace.Tracer) -> Spans | None:
-    """Our own spans, where the tracer is the SDK's."""
-    try:
-        # Not at the top: the API alone may be installed, and an SDK may be another one inside than it was.
-        from oxherd.telemetry.otel_spans import spans_of
-    except ImportError:
-        return None
-    return spans_of(tracer, one_trace=traces.one_trace, measure=traces.measure, on_error=traces.on_error)
+def _context_of(carried: Trace | None) -> Context:
+    """A context in which the span that sent an event is the current one."""
+    if carried is None:
+        return Context()
+    return _W3C.extract({"traceparent": carried.parent, "tracestate": carried.state}, Context())
+
+
+def _trace_of(span: Span) -> Trace | None:
+    """A span's place, as it goes along with events."""
+    headers: dict[str, str] = {}
+    _W3C.inject(headers, trace.set_span_in_context(span, Context()))
+    return read_trace(headers.get("traceparent"), headers.get("tracestate"))

@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import traceback
-from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -161,9 +160,9 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     context.withheld = withheld = (data, shown, declaration.payload.field_names)
     try:
         payload = declaration.payload.decode(data)
-        tracer = imported.signals.tracer
-        with nullcontext() if tracer is None else tracer.going_on(context.carrier.trace):
-            result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
+        if imported.signals.tracer is not None:
+            imported.signals.tracer.resume(context.carrier.trace)
+        result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # What oxherd itself called is no part of the handler's story.

@@ -274,8 +274,7 @@ class Pipeline:
         )  # fmt: skip
         running.began = time.perf_counter()
         if self._signals.tracer is not None:
-            handling = running.handling = self._signals.tracer.handling(context)
-            context.within(handling)
+            running.handling = self._signals.tracer.handling(context)
         run = await execute(running, processed.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST

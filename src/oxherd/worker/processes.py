@@ -12,6 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
+from oxherd.carrier import Carrier
 from oxherd.context import Cancelled, Context, Reason, TimedOut
 from oxherd.declaration import Declaration, Handler
 from oxherd.errors import OxherdError
@@ -260,13 +261,16 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 def _request(running: Running, context: Context) -> Frame:
     shown = running.shown.json
+    carrier = context.carrier
+    if running.handling is not None and (own := running.handling.trace) is not None:
+        carrier = Carrier(carrier.caused_by, carrier.root, own)
     return {
         "kind": "run",
         "id": context.text,
         "attempt": context.attempt,
         "fence": context.fence,
         "emitted_ms": running.job.timestamp_ms,
-        "carried": context.carried().text(),
+        "carried": carrier.text(),
         "payload": running.data.decode(),
         "shown": None if shown is None else shown.decode(),
     }
