@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,23 +10,27 @@ from typing import Any
 from oxherd.declaration import Declaration, Handler
 from oxherd.sanitize import Sanitizer
 from oxherd.worker.executors import Executor, executor_for
-from oxherd.worker.gate import Gate
 from oxherd.worker.running import Call
 
 
 @dataclass(slots=True)
 class Processed:
-    """An event that a worker processes."""
+    """An event that a worker processes.
+
+    `limiter` keeps to its concurrency: on a shared queue a job may be fetched before it may run, and `waiting` of them
+    wait for that.
+    """
 
     declaration: Declaration
     handler: Handler
     sanitizer: Sanitizer[Any]
     executor: Executor = field(init=False)
     call: Call = field(init=False)  # the executor's
-    gate: Gate = field(init=False)
+    limiter: asyncio.Semaphore = field(init=False)
+    waiting: int = 0
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.declaration.concurrency)
+        self.limiter = asyncio.Semaphore(self.declaration.concurrency)
         self.executor = executor_for(self.declaration, self.handler)
         self.call = self.executor.call
 

@@ -205,17 +205,23 @@ class Pipeline:
 
     async def _admit(self, running: Running, processed: Processed) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
-        gate = processed.gate
-        if gate.try_enter():
-            running.gate = gate
-        elif gate.crowded:
+        limiter = processed.limiter
+        if not limiter.locked():
+            await limiter.acquire()
+            running.limiter = limiter
+        elif processed.waiting >= processed.declaration.concurrency:
+            # More would keep the other events of the queue away.
             return await self._settler.hold(running.job, _CROWDED_MS)
         else:
             # Meanwhile the other events of the queue, if any, have its slot.
             with self._without_place(running) if len(self._events) > 1 else nullcontext():
-                if await running.wait(gate.line_up()):
-                    running.gate = gate
-        if running.gate is None or not await self._enter(running, processed.declaration):
+                processed.waiting += 1
+                try:
+                    if await running.wait(asyncio.ensure_future(limiter.acquire())):
+                        running.limiter = limiter
+                finally:
+                    processed.waiting -= 1
+        if running.limiter is None or not await self._enter(running, processed.declaration):
             return await self.requeue(running)
         running.isolation = self._isolation
         return await self.requeue(running) if running.refused else None

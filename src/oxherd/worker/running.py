@@ -16,7 +16,6 @@ from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.queue.job import Job, event_id_text
 from oxherd.signals import Handling
-from oxherd.worker.gate import Gate
 from oxherd.worker.isolation import Isolation, Suspect
 from oxherd.worker.outcome import Ended, Outcome
 
@@ -51,7 +50,7 @@ class Running:
     """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
 
     `data` is the job's, opened where it came sealed.
-    `gate` is the one that it has passed and holds a place of, `isolation` counts it as running, `suspect` says that it
+    `limiter` is its event's, once it has let it through; `isolation` counts it as running, `suspect` says that it
     may be alone. Its slot is lent out while it is `placeless`. `refused` says that it is not to be begun any more.
     """
 
@@ -63,10 +62,10 @@ class Running:
         "data",
         "declaration",
         "ended",
-        "gate",
         "handling",
         "isolation",
         "job",
+        "limiter",
         "outcome",
         "placeless",
         "queue",
@@ -88,7 +87,7 @@ class Running:
         self.stage = Stage.STARTING
         self.began = 0.0
         self.ended = 0.0
-        self.gate: Gate | None = None
+        self.limiter: asyncio.Semaphore | None = None
         self.isolation: Isolation | None = None
         self.suspect: Suspect | None = None
         self.refused = False
@@ -101,7 +100,7 @@ class Running:
         self.unwritten = False
         self.told_to_stop = False
         self._timer: asyncio.TimerHandle | None = None
-        self._waits_for: asyncio.Future[None] | None = None
+        self._waits_for: asyncio.Future[Any] | None = None
 
     @property
     def event_id(self) -> str:
@@ -142,14 +141,14 @@ class Running:
 
     def leave(self) -> None:
         """Give back what it holds beside its slot, as far as it does."""
-        gate, self.gate = self.gate, None
-        if gate is not None:
-            gate.leave()
+        limiter, self.limiter = self.limiter, None
+        if limiter is not None:
+            limiter.release()
         isolation, self.isolation = self.isolation, None
         if isolation is not None:
             isolation.leave(self.suspect)
 
-    async def wait(self, future: asyncio.Future[None], seconds: float | None = None) -> bool:
+    async def wait(self, future: asyncio.Future[Any], seconds: float | None = None) -> bool:
         """Wait for what it needs before its handler may begin; False where it is refused, or the time is over."""
         if self.refused or (seconds is not None and seconds <= 0):
             future.cancel()
