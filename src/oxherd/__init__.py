@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from oxherd.allow import Allow
     from oxherd.app import Oxherd
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
+    from oxherd.declaration import DeclareOptions, EventOptions
+    from oxherd.emitting import EmitManyOptions, EmitOptions
     from oxherd.errors import (
         ConfigError,
         DeclarationError,
@@ -41,10 +43,14 @@ __all__ = [
     "ContextFilter",
     "Cron",
     "DeclarationError",
+    "DeclareOptions",
     "Discard",
     "EmitError",
+    "EmitManyOptions",
+    "EmitOptions",
     "Emitted",
     "Event",
+    "EventOptions",
     "Every",
     "Health",
     "InvalidPayload",
@@ -77,10 +83,14 @@ _HOMES = {
     "ContextFilter": "context",
     "Cron": "schedule.cron",
     "DeclarationError": "errors",
+    "DeclareOptions": "declaration",
     "Discard": "errors",
     "EmitError": "errors",
+    "EmitManyOptions": "emitting",
+    "EmitOptions": "emitting",
     "Emitted": "event",
     "Event": "event",
+    "EventOptions": "declaration",
     "Every": "schedule.cron",
     "Health": "worker.health",
     "InvalidPayload": "errors",

@@ -9,15 +9,14 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from oxherd.allow import Allow
-from oxherd.declaration import Declaration, RunIn, caller_scope, declare, inspect_handler, is_name
+from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
-from oxherd.keyring import Keyring, Sealing
+from oxherd.handler import caller_scope, inspect_handler
 from oxherd.link import Link, Portal, Server
-from oxherd.policy import Keep, Retry, Seconds, seconds
+from oxherd.policy import Seconds, seconds
 from oxherd.queue.inspect import Backlog
 from oxherd.queue.keys import has_hash_tag
 from oxherd.redis.outage import Outages
@@ -30,9 +29,6 @@ from oxherd.worker.stopped import StopReport
 
 P = TypeVar("P")
 T = TypeVar("T")
-
-_RETRY: Retry = Retry()
-_KEEP = Keep()
 
 
 class Oxherd:
@@ -81,126 +77,38 @@ class Oxherd:
 
     # -- declaring
 
-    def event(
-        self,
-        name: str,
-        *,
-        concurrency: int = 10,
-        retry: Retry = _RETRY,
-        timeout: Seconds | None = None,
-        lock: Seconds = 30,
-        max_stalls: int = 1,
-        keep: Keep = _KEEP,
-        max_payload: int = 1024 * 1024,
-        queue: str | None = None,
-        shards: int = 1,
-        key: Callable[[Any], object] | None = None,
-        ordered: bool = False,
-        once: Seconds | None = None,
-        durable: bool = False,
-        seal: Keyring | Sealing | None = None,
-        sanitize: Callable[[Any], Any] | Allow | None = None,
-        run_in: RunIn | None = None,
-    ) -> Decorator:
+    def event(self, name: str, **options: Unpack[EventOptions]) -> Decorator:
         """Declare an event by its handler (a decorator); the payload's type is the handler's first annotation.
 
-        Args:
-            name: a letter or digit, then up to 127 of letters, digits, `.`, `_`, `-`.
-            concurrency: how many run at once, in each worker process.
-            retry: how often it is tried, and the waits in between.
-            timeout: seconds (or a timedelta) that one run may take; none unless given.
-            lock: seconds (or a timedelta) that a worker may be silent before its event is given to another.
-            max_stalls: how often a worker may die or fall silent over an event before it goes to failed.
-            keep: how many finished ones stay in Redis.
-            max_payload: bytes of JSON.
-            queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
-            shards: over how many queues, each in a slot of its own, the event is spread (1 to 1,024). It may be changed
-                while events wait; drain an ordered event first.
-            key: a function of the payload that answers a str, int, UUID or bytes; events of one key stay on one shard.
-                Without it, or where it answers None, the shards are emitted to in turn.
-            ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
-                in between: the next begins once the one before is completed or has failed for good.
-            once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
-                and removed; at least the herd's `emit_timeout`. See `Event.emit`.
-            durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
-            seal: a Keyring that encrypts payloads for their time in Redis, or fields of them: `keyring.fields("card")`.
-            sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
-            run_in: "thread" (the default of a `def`) or "process".
+        `name` is a letter or digit, then up to 127 of letters, digits, `.`, `_`, `-`. The options are those of
+        `EventOptions` and `DeclareOptions`.
 
         Raises:
             DeclarationError: a value that cannot work, a second event of the name, a handler that is not one.
         """
 
+        check_options(name, options, EventOptions.__optional_keys__)
+        run_in = options.pop("run_in", None)
+
         def decorate(function: Callable[..., Any]) -> Event[Any, Any]:
             scope = caller_scope()
             payload = inspect_handler(name, function, run_in, scope).payload
-            event: Event[Any, Any] = self.declare(
-                name,
-                payload,
-                concurrency=concurrency,
-                retry=retry,
-                timeout=timeout,
-                lock=lock,
-                max_stalls=max_stalls,
-                keep=keep,
-                max_payload=max_payload,
-                queue=queue,
-                shards=shards,
-                key=key,
-                ordered=ordered,
-                once=once,
-                durable=durable,
-                seal=seal,
-                sanitize=sanitize,
-            )
+            event: Event[Any, Any] = self.declare(name, payload, **options)
             event.set_handler(function, run_in, scope)
             event.__doc__ = function.__doc__
             return event
 
         return decorate  # pyright: ignore[reportReturnType] - one function stands for the four overloads
 
-    def declare(
-        self,
-        name: str,
-        payload: type[P] | Any,
-        *,
-        concurrency: int = 10,
-        retry: Retry = _RETRY,
-        timeout: Seconds | None = None,
-        lock: Seconds = 30,
-        max_stalls: int = 1,
-        keep: Keep = _KEEP,
-        max_payload: int = 1024 * 1024,
-        queue: str | None = None,
-        shards: int = 1,
-        key: Callable[[P], object] | None = None,
-        ordered: bool = False,
-        once: Seconds | None = None,
-        durable: bool = False,
-        seal: Keyring | Sealing | None = None,
-        sanitize: Callable[[P], Any] | Allow | None = None,
-    ) -> Event[P, Any]:
+    @overload
+    def declare(self, name: str, payload: type[P], **options: Unpack[DeclareOptions[P]]) -> Event[P, Any]: ...
+    @overload
+    def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]: ...
+    def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]:
         """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
-        declaration = declare(
-            name,
-            payload,
-            queue=queue,
-            concurrency=concurrency,
-            retry=retry,
-            timeout=timeout,
-            lock=lock,
-            max_stalls=max_stalls,
-            keep=keep,
-            max_payload=max_payload,
-            shards=shards,
-            key=key,
-            ordered=ordered,
-            once=once,
-            durable=durable,
-            seal=seal,
-        )
-        event: Event[P, Any] = Event(self, declaration)
+        event: Event[Any, Any] = Event(self, declare(name, payload, options))
         self._check(event)
+        sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)
         self._events[name] = event

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Generic, TypedDict, TypeVar
 from uuid import UUID
 
-from oxherd.context import Context
+from oxherd.allow import Allow
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.handler import RunIn
 from oxherd.keyring import Keyring, Sealing
 from oxherd.payload import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole
 
-RunIn = Literal["loop", "thread", "process"]
+P = TypeVar("P")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 LONGEST = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits
@@ -26,14 +26,57 @@ _HIGHEST_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
 MOST_SHARDS = 1024  # each is a queue with connections and look-ups of its own
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """A function that processes an event, and how it is called."""
+class DeclareOptions(TypedDict, Generic[P], total=False):
+    """What may be said of an event where it is declared.
 
-    function: Callable[..., Any]
-    run_in: RunIn
-    wants_context: bool
-    payload: Any
+    Attributes:
+        concurrency: how many run at once, in each worker process. Default: 10.
+        retry: how often it is tried, and the waits in between. Default: 3 attempts, the waits doubling from 1 s.
+        timeout: seconds (or a timedelta) that one run may take. Default: no limit.
+        lock: seconds (or a timedelta), 0.1 or more, for which a worker may be silent before its event is given to
+            another. Default: 30.
+        max_stalls: how often a worker may die or fall silent over an event before it goes to failed. Default: 1.
+        keep: how many finished ones stay in Redis. Default: none that completed, the last 10,000 failed of 14 days.
+        max_payload: bytes of JSON. Default: 1 MiB.
+        queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
+        shards: over how many queues, each in a slot of its own, the event is spread: 1 (the default) to 1,024. It may
+            be changed while events wait; drain an ordered event first.
+        key: a function of the payload that answers a str, int, UUID or bytes; events of one key stay on one shard.
+            Without it, or where it answers None, the shards are emitted to in turn.
+        ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
+            in between: the next begins once the one before is completed or has failed for good.
+        once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
+            and removed; at least the herd's `emit_timeout`. See `Event.emit`.
+        durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
+        seal: a Keyring that encrypts payloads for their time in Redis, or fields of them: `keyring.fields("card")`.
+        sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
+    """
+
+    concurrency: int
+    retry: Retry
+    timeout: Seconds | None
+    lock: Seconds
+    max_stalls: int
+    keep: Keep
+    max_payload: int
+    queue: str | None
+    shards: int
+    key: Callable[[P], object] | None
+    ordered: bool
+    once: Seconds | None
+    durable: bool
+    seal: Keyring | Sealing | None
+    sanitize: Callable[[P], Any] | Allow | None
+
+
+class EventOptions(DeclareOptions[Any], total=False):
+    """What may be said of an event where its handler is.
+
+    Attributes:
+        run_in: "thread" (the default of a `def`) or "process"; an `async def` runs in the event loop.
+    """
+
+    run_in: RunIn | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,48 +111,44 @@ class Declaration:
         return max(1, round(self.lock * 1000))
 
 
-def declare(
-    name: str,
-    payload: Any,
-    *,
-    queue: str | None,
-    concurrency: int,
-    retry: Retry,
-    timeout: Seconds | None,
-    lock: Seconds,
-    max_stalls: int,
-    keep: Keep,
-    max_payload: int,
-    shards: int,
-    key: Callable[[Any], object] | None,
-    ordered: bool,
-    once: Seconds | None,
-    durable: bool,
-    seal: Keyring | Sealing | None,
-) -> Declaration:
-    """A declaration, or a DeclarationError that says which value cannot work."""
+def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaration:
+    """A declaration, or a DeclarationError that says which value cannot work; `sanitize` is the caller's."""
     check_name(name)
+    check_options(name, options, DeclareOptions.__optional_keys__)
+    given = options.get
+    queue, key, retry, keep = given("queue"), given("key"), given("retry", Retry()), given("keep", Keep())
+    shards, ordered = given("shards", 1), given("ordered", False)
+    timeout = given("timeout")
+    max_payload = whole(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1)
     whole(shards, f"{name}: shards", least=1, most=MOST_SHARDS)
     _check_order(name, queue, shards, key, ordered)
-    whole(max_payload, f"{name}: max_payload", least=1)
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
-        payload=PayloadType(payload, name, max_payload, seal),
-        concurrency=whole(concurrency, f"{name}: concurrency", least=1),
+        payload=PayloadType(payload, name, max_payload, given("seal")),
+        concurrency=whole(given("concurrency", 10), f"{name}: concurrency", least=1),
         retry=_instance(name, "retry", retry, Retry),
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),
-        lock=seconds(lock, f"{name}: lock", least=0.1),
-        max_stalls=whole(max_stalls, f"{name}: max_stalls", least=0),
+        lock=seconds(given("lock", 30), f"{name}: lock", least=0.1),
+        max_stalls=whole(given("max_stalls", 1), f"{name}: max_stalls", least=0),
         keep=_instance(name, "keep", keep, Keep),
         max_payload=max_payload,
         shards=shards,
         key=key,
         ordered=ordered,
-        once_ms=milliseconds_once(name, once),
-        durable=check_durable(name, durable),
+        once_ms=milliseconds_once(name, given("once")),
+        durable=check_durable(name, given("durable", False)),
         options={**retry.options, **keep.options},
     )
+
+
+def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> None:
+    """Refuse an option that there is not: a DeclarationError names the nearest that there is."""
+    for option in given:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
+            raise DeclarationError(f"{name}: there is no option {option!r}; {hint}")
 
 
 def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any], object] | None, ordered: bool) -> None:
@@ -180,69 +219,6 @@ def check_durable(name: str, durable: bool) -> bool:
 def check_priority(priority: int) -> int:
     """A priority as BullMQ takes it: 0 (none, served first) to 2,097,151."""
     return whole(priority, "priority", least=0, most=_HIGHEST_PRIORITY)
-
-
-def inspect_handler(
-    name: str, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any] | None = None
-) -> Handler:
-    """How `function` is called, read from its signature; `scope` is where its annotations may be defined, too.
-
-    Raises:
-        DeclarationError: it is not a function of a payload and, if it likes, a Context; or `run_in` does not fit.
-    """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-        hints = get_type_hints(function, localns=scope, include_extras=True)
-    except NameError as error:
-        raise DeclarationError(
-            f"{name}: an annotation of the handler names {error.name!r}, which is not defined there; import it."
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise DeclarationError(f"{name}: the handler's signature cannot be read ({type(error).__name__}).") from None
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if not positional or len(required) > 2 or any(p not in positional[:2] for p in required):
-        raise DeclarationError(f"{name}: a handler takes the payload and, if it likes, a Context.")
-    wants_context = len(positional) > 1 and (positional[1] in required or hints.get(positional[1].name) is Context)
-    if positional[0].name not in hints:
-        raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
-    is_async = inspect.iscoroutinefunction(function)
-    if is_async and run_in not in (None, "loop"):
-        raise DeclarationError(
-            f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}."
-        )
-    if not is_async and run_in not in (None, "thread", "process"):
-        raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
-    if run_in == "process":
-        _check_importable(name, function)
-    return Handler(
-        function=function,
-        run_in="loop" if is_async else (run_in or "thread"),
-        wants_context=wants_context,
-        payload=hints[positional[0].name],
-    )
-
-
-def caller_scope() -> dict[str, Any]:
-    """The names that are local where our caller was called: a payload's type may be defined there."""
-    frame = inspect.currentframe()
-    caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
-    return dict(caller.f_locals) if caller is not None else {}
-
-
-def _check_importable(name: str, function: Callable[..., Any]) -> None:
-    """Refuse what another process cannot find: it imports the module that declares the handler."""
-    at_top = inspect.isfunction(function) and function.__qualname__ == function.__name__ != "<lambda>"
-    if not at_top:
-        raise DeclarationError(
-            f"{name}: a handler that runs in a process must be importable; make it a def at the top level of a module."
-        )
-    main = sys.modules["__main__"]
-    in_file = main.__spec__ is not None or Path(getattr(main, "__file__", "")).is_file()
-    if function.__module__ == "__main__" and not in_file:
-        raise DeclarationError(
-            f"{name}: a handler that runs in a process must be importable; put it in a file, and run or import that."
-        )
 
 
 def _queue_name(event: str, queue: str) -> str:

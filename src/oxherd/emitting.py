@@ -1,17 +1,19 @@
-"""Sends an event's jobs to their queues, within a deadline, and says what became of those that failed."""
+"""Makes an event's jobs, sends them to their queues within a deadline, and says what became of those that failed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypedDict, TypeVar
+from uuid import UUID
 
 from oxherd.context import onward
-from oxherd.declaration import Declaration
-from oxherd.errors import EmitError, NotDurable, RedisUnavailable
+from oxherd.declaration import LONGEST, Declaration, check_durable, check_priority, milliseconds_once
+from oxherd.errors import EmitError, NotDurable, RedisUnavailable, UsageError
 from oxherd.link import Link
+from oxherd.policy import Seconds, seconds
 from oxherd.queue.job import NewJob
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.attempts import Attempts, Unconfirmed
@@ -19,6 +21,61 @@ from oxherd.redis.client import ScriptError
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
+
+
+class EmitManyOptions(TypedDict, total=False):
+    """What may be said of events that are emitted.
+
+    Attributes:
+        delay: seconds (or a timedelta) before they may be processed.
+        priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
+        once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed and
+            removed; this emit's own retries after a lost answer included. None: as the event says; 0: not.
+        durable: wait until the server's replicas have it (WAIT) or, where there are none, its disk (WAITAOF). None: as
+            the event says.
+    """
+
+    delay: Seconds | None
+    priority: int
+    once: Seconds | None
+    durable: bool | None
+
+
+class EmitOptions(EmitManyOptions, total=False):
+    """What may be said of one event that is emitted.
+
+    Attributes:
+        id: its UUID; made (version 7) where there is none. While an event with that id is stored, a second emit makes
+            no second event.
+    """
+
+    id: UUID | None
+
+
+def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], options: EmitManyOptions) -> list[NewJob]:
+    """The jobs of events, each of which is an id and a payload.
+
+    Raises:
+        UsageError: an option or an id cannot be.
+        InvalidPayload, PayloadTooLarge: of the first payload that cannot be sent.
+    """
+    name, given = declaration.name, options.get
+    delay, priority, once, durable = given("delay"), given("priority", 0), given("once"), given("durable")
+    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay", most=LONGEST) * 1000)
+    if priority:
+        check_priority(priority)
+        if declaration.ordered:
+            raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
+    once_ms = declaration.once_ms if once is None else milliseconds_once(name, once)
+    durable = declaration.durable if durable is None else check_durable(name, durable)
+    encode, shared, metadata = declaration.payload.encode, declaration.options, onward()
+    jobs: list[NewJob] = []
+    for event_id, payload in events:
+        if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{name}: id must be a uuid.UUID.")
+        data = encode(payload)
+        jobs.append(NewJob(str(event_id), name, data, shared, delay_ms, priority, once_ms, durable, metadata))
+    return jobs
 
 
 class Emitter:

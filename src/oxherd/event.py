@@ -6,30 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from oxherd.allow import Allow
-from oxherd.context import Context, onward
-from oxherd.declaration import (
-    LONGEST,
-    Declaration,
-    Handler,
-    RunIn,
-    caller_scope,
-    check_durable,
-    check_name,
-    check_priority,
-    inspect_handler,
-    milliseconds_once,
-)
-from oxherd.emitting import Emitter
-from oxherd.errors import DeclarationError, EmitError, NotDurable, OxherdError, UsageError
-from oxherd.policy import Seconds, seconds
+from oxherd.context import Context
+from oxherd.declaration import Declaration, check_name, check_options
+from oxherd.emitting import EmitManyOptions, EmitOptions, Emitter, new_jobs
+from oxherd.errors import DeclarationError, EmitError, NotDurable, OxherdError
+from oxherd.handler import Handler, RunIn, caller_scope, inspect_handler
+from oxherd.policy import Seconds
 from oxherd.queue.clock import now_ms
-from oxherd.queue.job import NewJob
 from oxherd.sanitize import Sanitizer
 from oxherd.schedule.cron import Cron, Every, Schedule
 from oxherd.schedule.scheduler import ensure
@@ -145,34 +134,16 @@ class Event(Generic[P, R]):
 
     # -- emitting
 
-    async def emit(
-        self,
-        payload: P,
-        /,
-        *,
-        delay: Seconds | None = None,
-        priority: int = 0,
-        id: UUID | None = None,  # noqa: A002
-        once: Seconds | None = None,
-        durable: bool | None = None,
-    ) -> Emitted[R]:
+    async def emit(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """Put an event on its queue and wait until Redis has acknowledged it.
 
-        Args:
-            payload: an instance of the event's type, or what pydantic makes one of.
-            delay: seconds, or a timedelta, before it may be processed.
-            priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
-            id: the event's UUID; made (version 7) when not given. While an event with that id is stored, a second
-                emit makes no second event.
-            once: seconds, or a timedelta, for which the id makes no second event even if the first has been processed
-                and removed; this emit's own retries after a lost answer included. None: as the event says; 0: not.
-            durable: wait until the server's replicas have it (WAIT) or, where there are none, its disk (WAITAOF). None:
-                as the event says.
+        `payload` is an instance of the event's type, or what pydantic makes one of. The options are those of
+        `EmitOptions` and `EmitManyOptions`.
 
         Raises:
             InvalidPayload: the payload does not fit the event's type; nothing is sent.
             PayloadTooLarge: its JSON is over `max_payload` bytes; nothing is sent.
-            UsageError: a delay, priority, id or once that is not one; nothing is sent.
+            UsageError: a delay, priority, id or once that is not one, or an option that there is not; nothing is sent.
             EmitError: Redis did not acknowledge it within the deadline (10 seconds unless the herd says otherwise).
             NotDurable: a durable one was not confirmed within the deadline; or, at once, the server has neither a
                 replica nor a disk that could confirm it. Says which, and whether it may be stored.
@@ -182,28 +153,23 @@ class Event(Generic[P, R]):
         moment; addDelayedJob with a delay, addPrioritizedJob with a priority. Tried again through outages with the same
         id until the deadline. `once` is BullMQ's deduplication by the event's own id: the key `de:<id>` of the queue.
         """
-        job, event_id = self._new_job(payload, delay, priority, id, once, durable)
+        check_options(self.name, options, EmitOptions.__optional_keys__)
+        own_id = options.get("id")
+        event_id = uuid7() if own_id is None else own_id
+        (job,) = new_jobs(self.declaration, [(event_id, payload)], options)
         link = await self._herd.link()
-        await self._emitter.add(link, job, own_id=id is not None)
+        await self._emitter.add(link, job, own_id=own_id is not None)
         return Emitted(event_id, self.name)
 
-    async def emit_many(
-        self,
-        payloads: Iterable[P],
-        /,
-        *,
-        delay: Seconds | None = None,
-        priority: int = 0,
-        once: Seconds | None = None,
-        durable: bool | None = None,
-    ) -> list[Emitted[R]]:
+    async def emit_many(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """Put many events on their queue, in order; all are validated before the first is sent. As `emit`.
 
         Raises:
             EmitError: sending failed midway; its `emitted` lists, in order, what was acknowledged (and confirmed, where
                 it is durable).
         """
-        jobs = [self._new_job(payload, delay, priority, None, once, durable)[0] for payload in payloads]
+        check_options(self.name, options, EmitManyOptions.__optional_keys__)
+        jobs = new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
         link = await self._herd.link()
         # Each one's queue is known before the first is sent: a key function may fail.
         routed = [(job, self._emitter.queue(link, job, own_id=False)) for job in jobs]
@@ -217,34 +183,13 @@ class Event(Generic[P, R]):
                 raise _midway(list(failures.values()), emitted, len(jobs))
         return emitted
 
-    def emit_sync(
-        self,
-        payload: P,
-        /,
-        *,
-        delay: Seconds | None = None,
-        priority: int = 0,
-        id: UUID | None = None,  # noqa: A002
-        once: Seconds | None = None,
-        durable: bool | None = None,
-    ) -> Emitted[R]:
+    def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks until it is acknowledged."""
-        return self._herd.run_sync(
-            self.emit(payload, delay=delay, priority=priority, id=id, once=once, durable=durable)
-        )
+        return self._herd.run_sync(self.emit(payload, **options))
 
-    def emit_many_sync(
-        self,
-        payloads: Iterable[P],
-        /,
-        *,
-        delay: Seconds | None = None,
-        priority: int = 0,
-        once: Seconds | None = None,
-        durable: bool | None = None,
-    ) -> list[Emitted[R]]:
+    def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
-        return self._herd.run_sync(self.emit_many(payloads, delay=delay, priority=priority, once=once, durable=durable))
+        return self._herd.run_sync(self.emit_many(payloads, **options))
 
     # -- scheduling
 
@@ -320,33 +265,6 @@ class Event(Generic[P, R]):
         return cast("R", await asyncio.to_thread(handler.function, *arguments))
 
     # -- inside
-
-    def _new_job(
-        self,
-        payload: Any,
-        delay: Seconds | None,
-        priority: int,
-        event_id: UUID | None,
-        once: Seconds | None,
-        durable: bool | None,
-    ) -> tuple[NewJob, UUID]:
-        declaration = self.declaration
-        if event_id is None:
-            event_id = uuid7()
-        elif not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{self.name}: id must be a uuid.UUID.")
-        delay_ms = 0 if delay is None else round(seconds(delay, f"{self.name}: delay", most=LONGEST) * 1000)
-        if priority:
-            check_priority(priority)
-            if declaration.ordered:
-                raise UsageError(f"{self.name}: an ordered event has no priorities; leave priority out.")
-        once_ms = declaration.once_ms if once is None else milliseconds_once(self.name, once)
-        durable = declaration.durable if durable is None else check_durable(self.name, durable)
-        data = declaration.payload.encode(payload)
-        job = NewJob(
-            str(event_id), self.name, data, declaration.options, delay_ms, priority, once_ms, durable, onward()
-        )
-        return job, event_id
 
     def _scheduler(self, name: str) -> str:
         check_name(name, "schedule")

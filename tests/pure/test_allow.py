@@ -243,7 +243,7 @@ def test_allow_without_a_field_and_a_sanitiser_that_is_none_are_refused() -> Non
     with pytest.raises(DeclarationError, match="names no field"):
         Allow()
     with pytest.raises(DeclarationError, match=r"^order\.placed: sanitize must be a function"):
-        Oxherd().declare("order.placed", Order, sanitize=("order_id",))  # pyright: ignore[reportArgumentType]  # that is the test
+        Oxherd().declare("order.placed", Order, sanitize=("order_id",))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def test_allow_can_be_set_on_a_declared_event_once() -> None:

@@ -352,7 +352,7 @@ def test_what_does_not_fit_the_type_is_refused_at_declaration() -> None:
     with pytest.raises(DeclarationError, match=r"^order\.placed: seal: it names no field"):
         Oxherd().declare("order.placed", Order, seal=RING.fields())
     with pytest.raises(DeclarationError, match=r"^order\.placed: seal must be a Keyring") as caught:
-        Oxherd().declare("order.placed", Order, seal=NEW)  # pyright: ignore[reportArgumentType]  # that is the test
+        Oxherd().declare("order.placed", Order, seal=NEW)  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert NEW not in str(caught.value)
 
 

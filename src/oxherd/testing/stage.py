@@ -12,8 +12,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from oxherd.app import Oxherd
-from oxherd.declaration import Handler, RunIn
 from oxherd.event import Event
+from oxherd.handler import Handler, RunIn
 from oxherd.policy import Keep, Retry
 from oxherd.queue.job import NewJob
 from oxherd.queue.keys import has_hash_tag

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from oxherd.declaration import Declaration, Handler
+from oxherd.declaration import Declaration
+from oxherd.handler import Handler
 from oxherd.sanitize import Sanitizer
 from oxherd.worker.executors import Executor, executor_for
 from oxherd.worker.running import Call

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from oxherd.context import Context
-from oxherd.declaration import Declaration, Handler
+from oxherd.declaration import Declaration
+from oxherd.handler import Handler
 from oxherd.worker.processes import Processes
 from oxherd.worker.running import Running
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from oxherd.app import Oxherd
-from oxherd.declaration import Declaration, Handler
+from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError
 from oxherd.event import Event
+from oxherd.handler import Handler
 from oxherd.signals import Signals
 from oxherd.worker.frames import Frame
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from oxherd.carrier import Carrier
 from oxherd.context import Cancelled, Context, Reason, TimedOut
-from oxherd.declaration import Declaration, Handler
+from oxherd.declaration import Declaration
 from oxherd.errors import OxherdError
+from oxherd.handler import Handler
 from oxherd.worker import records
 from oxherd.worker.failure import RaisedElsewhere, raised_elsewhere
 from oxherd.worker.frames import Frame, NoFrame, pack, read
