@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -235,11 +236,12 @@ class Oxherd:
         """Stop every event: nothing new is taken, what runs ends, completions are written, connections close.
 
         After `timeout` seconds (a number or timedelta; the herd's `stop_timeout` unless given) what still runs is
-        cancelled and put back on the queue at once, without costing an attempt. Where a handler cannot be ended (a
-        thread, or one that swallows its cancellation), its events are put back and the process ends at once, with
-        status 0 where nothing is stranded, else 1: no old run may go on beside the new one.
+        cancelled and put back on the queue at once, without costing an attempt; so are those whose handlers cannot be
+        ended (a thread, or a coroutine that swallows its cancellation). Such a handler goes on, beside the event's next
+        run, but nothing of it is recorded any more.
 
-        Answers what became of the events that had begun: drained, requeued, cancelled and stranded, by their UUIDs.
+        Answers what became of the events that had begun: drained, requeued, cancelled, stranded and stuck, by their
+        UUIDs.
         """
         with self._time_limit(timeout) as time_over:
             return await self.stop_when(time_over)
@@ -264,11 +266,12 @@ class Oxherd:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
 
         The first signal drains, the second is as if the stop timeout were over. Ends the process with status 1 where
-        an event is stranded.
+        an event is stranded; at once, where a handler cannot be ended, and two seconds after the program's own end,
+        where a thread that was started meanwhile does not end.
         """
         from oxherd.worker.main import run
 
-        status = run(self, None, self.stop_timeout)
+        status = run(self, None, self.stop_timeout, wait_for=threading.enumerate())
         if status:
             raise SystemExit(status)
 
@@ -312,11 +315,7 @@ class Oxherd:
     async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
         whole = report or StopReport()
         if report is not None:
-            self.signals.emit(WorkerStopped(names, *whole.ids, orphans=whole.orphans))
-        if whole.stuck:
-            # A thread cannot be ended: the process goes, so that no old run goes on beside the new one.
-            logging.shutdown()
-            os._exit(1 if whole.left_behind else 0)
+            self.signals.emit(WorkerStopped(names, **whole.texts, orphans=whole.orphans))
         if not self._processing.events and not self._entered:
             await self.close()
         return whole

@@ -13,6 +13,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 from oxherd.carrier import NOTHING, Carrier, Trace
+from oxherd.errors import OxherdError
 from oxherd.redact import redact
 from oxherd.scrub import Scrubber
 
@@ -73,6 +74,7 @@ class Context:
         "_loop",
         "_report",
         "_scrubber",
+        "abandoned",
         "attempt",
         "cancelled",
         "carrier",
@@ -99,6 +101,7 @@ class Context:
         self.attempt = attempt
         self.fence = fence
         self.cancelled: Reason | None = None
+        self.abandoned = False  # set by the worker where the event was put back although its handler goes on
         self.carrier = carrier
         # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
@@ -159,18 +162,25 @@ class Context:
 
         Raises:
             OxherdError: `value` cannot be written as JSON, the server cannot be reached, or the event was given to
-                another worker, whose progress counts.
+                another worker, whose progress counts, or put back for one.
         """
+        self._refuse_late_progress()
         if self._report is not None:
             await self._report(value)
 
     def progress_sync(self, value: Any) -> None:
         """`progress` for a `def` handler in its thread; returns once it is stored."""
+        self._refuse_late_progress()
         if self._report is not None and self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._stored(value), self._loop).result()
 
     async def _stored(self, value: Any) -> None:
         await self.progress(value)
+
+    def _refuse_late_progress(self) -> None:
+        # Here and not in the loop, which may have ended since.
+        if self.abandoned:
+            raise OxherdError("The progress is not stored: the event was put back at a stop; end the handler.")
 
 
 class _Bound(logging.LoggerAdapter[logging.Logger]):

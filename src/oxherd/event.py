@@ -243,9 +243,8 @@ class Event(Generic[P, R]):
     async def stop(self, timeout: Seconds | None = None) -> StopReport:
         """Take no more of this event, let what runs end, and put back what still runs after `timeout` seconds.
 
-        The default is the herd's stop timeout, 25 seconds. Where a handler cannot be ended (a thread, or one that
-        swallows its cancellation), its events are put back and the process ends at once. Answers what became of the
-        events that had begun.
+        The default is the herd's stop timeout, 25 seconds. Answers what became of the events that had begun; `stuck`
+        are those whose handlers could not be ended. As `Oxherd.stop`.
         """
         return await self._herd.stop_events([self.name], timeout)
 

@@ -102,7 +102,8 @@ class WorkerStarted:
 class WorkerStopped:
     """No event is taken any more and none runs; the ids are of events, by what became of them at the stop.
 
-    `cancelled` ones were told to stop, and are among the others as well; of `orphans` only the number is known.
+    `cancelled` ones were told to stop, and the handlers of `stuck` ones could not be ended: both are among the others
+    as well. Of `orphans` only the number is known.
     """
 
     events: list[str]
@@ -110,6 +111,7 @@ class WorkerStopped:
     requeued: list[str]
     cancelled: list[str]
     stranded: list[str]
+    stuck: list[str]
     orphans: int
 
 

@@ -432,6 +432,8 @@ def assert_put_back_and_run_again(
     assert_pairs(records)
     assert {r["event_id"] for r in records if r.get("outcome") == "requeued"} == set(ids)
     assert (records[-1]["msg"], records[-1]["requeued"], records[-1]["stranded"]) == ("worker.stop", len(ids), 0)
+    deaf = {r["event_id"] for r in records if r["msg"] == "event.begin" and r["event"] == "waiting.thread"}
+    assert set(records[-1]["stuck_ids"]) == deaf
     (app / "go").touch()
     second = start_worker(url=url, log="second.jsonl")
     second.wait("event.end", count=len(ids), outcome="completed")

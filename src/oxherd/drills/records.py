@@ -25,8 +25,8 @@ DOCUMENTED: dict[str, set[str]] = {
     "worker.start": {"events", "server"},
     "worker.stop": {
         "events",
-        *("drained", "requeued", "cancelled", "stranded", "orphans"),
-        *("drained_ids", "requeued_ids", "cancelled_ids", "stranded_ids"),
+        *("drained", "requeued", "cancelled", "stranded", "stuck", "orphans"),
+        *("drained_ids", "requeued_ids", "cancelled_ids", "stranded_ids", "stuck_ids"),
     },
 }
 

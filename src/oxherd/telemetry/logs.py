@@ -180,6 +180,7 @@ def _stopped(signal: WorkerStopped) -> dict[str, Any]:
         "requeued": signal.requeued,
         "cancelled": signal.cancelled,
         "stranded": signal.stranded,
+        "stuck": signal.stuck,
     }
     counts = {name: len(each) for name, each in ids.items()}
     by_name = {f"{name}_ids": each for name, each in ids.items()}

@@ -13,7 +13,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
 from oxherd.worker.processes import Processes
-from oxherd.worker.running import Running
+from oxherd.worker.running import Running, Stage
 
 
 class Executor(Protocol):
@@ -70,7 +70,10 @@ class InThreads:
             try:
                 value, error = await asyncio.shield(future)
             except asyncio.CancelledError:
-                # A thread cannot be cancelled: it has been told by context.cancelled, and we go on waiting for it.
+                # A thread cannot be cancelled: it has been told by context.cancelled, and we go on waiting for it. But
+                # once its event was put back, it must not keep the loop from closing.
+                if running.stage is Stage.ABANDONED:
+                    future.cancel()
                 if future.cancelled():
                     raise
                 continue

@@ -89,13 +89,14 @@ class QueueWorker:
         """After `drain`: let what runs end until `time_over`, then put back what still runs."""
         await self._fetcher.stop()
         await _until(time_over, self._fetching, self._idle)
-        stuck = await self._put_back(list(self._running.values())) if self._running else False
+        if self._running:
+            await self._put_back(list(self._running.values()))
         self._fetching.cancel()
         self._leasing.cancel()
         await asyncio.wait([self._fetching, self._leasing])
         orphans = await self._last_unresolved()
         await self._waiter.close()
-        return stopped(self._held_at_stop, stuck=stuck, orphans=orphans)
+        return stopped(self._held_at_stop, orphans=orphans)
 
     async def let_go(self, processed: Processed, time_over: asyncio.Event) -> StopReport:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
@@ -106,8 +107,8 @@ class QueueWorker:
         while (tasks := [running.task for running in mine if not running.task.done()]) and not over.done():
             await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
-        stuck = await self._put_back([running for running in mine if not running.task.done()])
-        return stopped(mine, stuck=stuck, orphans=0)
+        await self._put_back([running for running in mine if not running.task.done()])
+        return stopped(mine)
 
     def lend_places(self, older: float) -> None:
         """Let other queues have the places of what has waited for Redis for more than `older` seconds."""
@@ -213,7 +214,7 @@ class QueueWorker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         running = self._running.pop(task, None)
         if running is None:
-            return  # it has handed its place to the next
+            return  # its place is the next one's, or was given back when it was abandoned
         if not self._running:
             self._idle.set()
         abandoned = running.stage is Stage.ABANDONED
@@ -227,8 +228,8 @@ class QueueWorker:
 
     # -- ending
 
-    async def _put_back(self, held: list[Running]) -> bool:
-        """Cancel what still runs; what cannot be ended is put back all the same, and makes this True."""
+    async def _put_back(self, held: list[Running]) -> None:
+        """Cancel what still runs; what cannot be ended is put back all the same."""
         for running in held:
             running.cancel(Stopping())
         await self._cleaned_up(held)
@@ -241,7 +242,6 @@ class QueueWorker:
             for running in rest:
                 running.task.cancel()  # in the middle of a call that gets no answer
             await _ended(rest, _CLEAN_UP_SECONDS)
-        return bool(stuck)
 
     async def _cleaned_up(self, held: list[Running]) -> None:
         """Wait until what was cancelled has ended; while Redis is away, for the handlers only."""
@@ -259,8 +259,17 @@ class QueueWorker:
         return self._queue.client.outages.open
 
     async def _abandon(self, running: Running) -> None:
+        """Put an event back whose handler goes on: nothing of that run counts any more, and it holds nothing."""
         running.stage = Stage.ABANDONED
+        if running.context is not None:
+            running.context.abandoned = True
         duration = running.finish()
+        del self._running[running.task]
+        if not self._running:
+            self._idle.set()
+        running.leave()
+        if not running.placeless:
+            self._share.give()
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 settled = await self._settler.settle(running.job, running.declaration, Write.REQUEUE)

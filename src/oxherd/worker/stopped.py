@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from oxherd.worker.outcome import Outcome
-from oxherd.worker.running import Running
+from oxherd.worker.running import Running, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class StopReport:
         cancelled: were told to stop when the time was over; they are among the others as well, by what became of them.
         stranded: could not be put back or written, as in an outage: their locks run out, another worker begins them.
         orphans: how many calls to Redis are left of which nobody knows whether they began an event.
-        stuck: whether a handler could not be ended.
+        stuck: whose handlers could not be ended (a thread, or a coroutine that swallows its cancellation) and may still
+            run; they are among the others as well, and what becomes of these runs is not recorded.
     """
 
     drained: list[UUID] = field(default_factory=list[UUID])
@@ -28,15 +29,13 @@ class StopReport:
     cancelled: list[UUID] = field(default_factory=list[UUID])
     stranded: list[UUID] = field(default_factory=list[UUID])
     orphans: int = 0
-    stuck: bool = False
+    stuck: list[UUID] = field(default_factory=list[UUID])
 
     @property
-    def ids(self) -> tuple[list[str], list[str], list[str], list[str]]:
-        """The UUIDs as text: drained, requeued, cancelled, stranded."""
-        drained, requeued, cancelled, stranded = (
-            [str(event_id) for event_id in ids] for ids in (self.drained, self.requeued, self.cancelled, self.stranded)
-        )
-        return drained, requeued, cancelled, stranded
+    def texts(self) -> dict[str, list[str]]:
+        """The UUIDs as text, by what became of the events."""
+        names = ("drained", "requeued", "cancelled", "stranded", "stuck")
+        return {name: [str(event_id) for event_id in getattr(self, name)] for name in names}
 
     @property
     def left_behind(self) -> int:
@@ -44,9 +43,9 @@ class StopReport:
         return len(self.stranded) + self.orphans
 
 
-def stopped(held: list[Running], *, stuck: bool, orphans: int) -> StopReport:
+def stopped(held: list[Running], *, orphans: int = 0) -> StopReport:
     """The report on what was held by one queue."""
-    report = StopReport(orphans=orphans, stuck=stuck)
+    report = StopReport(orphans=orphans)
     for running in held:
         event_id = UUID(running.event_id)
         if running.unwritten:
@@ -57,6 +56,8 @@ def stopped(held: list[Running], *, stuck: bool, orphans: int) -> StopReport:
             report.drained.append(event_id)
         if running.told_to_stop:
             report.cancelled.append(event_id)
+        if running.stage is Stage.ABANDONED:
+            report.stuck.append(event_id)
     return report
 
 
@@ -69,5 +70,5 @@ def total(reports: Iterable[StopReport]) -> StopReport:
         cancelled=[event_id for report in each for event_id in report.cancelled],
         stranded=[event_id for report in each for event_id in report.stranded],
         orphans=sum(report.orphans for report in each),
-        stuck=any(report.stuck for report in each),
+        stuck=[event_id for report in each for event_id in report.stuck],
     )
