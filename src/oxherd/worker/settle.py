@@ -24,6 +24,20 @@ from oxherd.worker.unresolved import UnresolvedCalls
 
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
+_UNTOLD = {
+    Refusal.PARENT_ELSEWHERE: ErrorInfo(
+        "ParentElsewhere",
+        "the job's parent cannot be told of its end, since it is in another slot of the cluster; give both queues the "
+        "same hash tag",
+    ),
+    Refusal.PARENT_DAMAGED: ErrorInfo(
+        "ParentDamaged",
+        "the job's parent cannot be told of its end, since its hash or a key of its queue is damaged; mend that key",
+    ),
+}
+_PARENT_OF_DAMAGED = ErrorInfo(
+    "ParentNotTold", "the job was taken off the queue, and its parent is not told of its end; remove or mend the job"
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -142,7 +156,7 @@ class Settler:
         """Send a job to failed on which BullMQ's scripts would fail."""
 
         async def step(_: bool) -> Answer:
-            await self._queue.set_aside(job.raw_id, job.token, damage)
+            self._was_set_aside(job, await self._queue.set_aside(job.raw_id, job.token, damage))
             return 0
 
         return await self.persist(job, step)
@@ -150,12 +164,17 @@ class Settler:
     async def _is_damaged(self, job: Job) -> bool:
         """Whether a script failed because the job's own hash is damaged; such a job is set aside."""
         try:
-            damage = await self._queue.set_aside(job.raw_id, job.token)
+            done = await self._queue.set_aside(job.raw_id, job.token)
         except (RedisUnavailable, ScriptError, asyncio.CancelledError):
             return False  # tried again with the step itself, or given up there
-        if damage is not None:
-            self._faults.of_job("data", damaged_job(damage), job)
-        return damage is not None
+        if done is not None:
+            self._faults.of_job("data", damaged_job(done[0]), job)
+            self._was_set_aside(job, done)
+        return done is not None
+
+    def _was_set_aside(self, job: Job, done: tuple[str, bool] | None) -> None:
+        if done is not None and done[1]:
+            self._faults.of_job("finish", _PARENT_OF_DAMAGED, job)
 
     async def persist(
         self, job: Job, step: Step, *, fetch_next: bool = False, leaves_running: bool = False
@@ -212,6 +231,11 @@ class Settler:
         if not isinstance(answer, int) or answer >= 0:
             self._faults.mended("finish")
             return answer if isinstance(answer, Fetched) else NOTHING
+        if answer in _UNTOLD:
+            if not job.forgets_parent:
+                job.forgets_parent = True
+                self._faults.of_job("finish", _UNTOLD[Refusal(answer)], job)
+            return None
         if answer != Refusal.LOCK_MISSING:
             return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
         # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
