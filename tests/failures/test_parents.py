@@ -1,15 +1,17 @@
-"""Jobs with a parent that cannot be told of their end."""
+"""Jobs with a parent that cannot be told of their end, and parents whose children keep them from ending."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Discard, Event, Keep, Oxherd, Retry
+from oxherd import Context, Discard, Event, Keep, Oxherd, Retry
 from oxherd.queue.job import event_id_text
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import Argument, Client, key_slot
@@ -251,4 +253,73 @@ async def test_what_is_removed_by_age_or_number_does_not_keep_others_from_ending
         assert set(kept) < {str(each.id).encode() for each in emitted}
         assert await call(keys.slot, "EXISTS", keys.job("old")) == 0
         assert await call(keys.slot, "GET", keys.job("no hash")) == b"x"
+    assert not records.named("queue.error")
+
+
+# -- parents whose children keep them from ending
+
+
+@pytest.mark.parametrize("batched", [True, False])
+async def test_a_parent_that_returns_before_its_children_have_ended_fails_like_any_run(
+    batched: bool, standalone: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(standalone, batched=batched)
+    runs: list[float] = []
+
+    @herd.event(EVENT, retry=Retry(attempts=3, delay=0.2, backoff="fixed", jitter=0))
+    async def child(order: Order) -> None:
+        runs.append(time.monotonic())
+
+    async with herd:
+        queue = (await herd.link()).queue(child.declaration)
+        await queue.client.call(queue.keys.slot, "SADD", queue.keys.job("1") + ":dependencies", "pending")
+        await put(queue, "1")
+        await herd.start()
+        (end,) = await records.wait("event.end", outcome="failed")
+        assert [vars(record)["outcome"] for record in records.named("event.end")] == ["retrying", "retrying", "failed"]
+        assert all(later - before >= 0.2 for before, later in pairwise(runs))
+        assert end.error["type"] == "PendingChildren"
+        failed = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.failed, 0, -1)
+        reason = await queue.client.call(queue.keys.slot, "HGET", queue.keys.job("1"), "failedReason")
+    assert failed == [b"1"]
+    assert reason.decode() == end.error["message"]
+    assert "has pending dependencies" in end.error["message"]
+    assert not records.named("queue.error")
+
+
+async def test_a_parent_is_completed_by_the_run_before_which_its_children_have_ended(
+    local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event(EVENT, retry=Retry(attempts=2, delay=0))
+    async def child(order: Order, ctx: Context) -> None:
+        if ctx.attempt == 2:
+            await queue.client.call(queue.keys.slot, "DEL", queue.keys.job("1") + ":dependencies")
+
+    async with local_herd:
+        queue = (await local_herd.link()).queue(child.declaration)
+        await queue.client.call(queue.keys.slot, "SADD", queue.keys.job("1") + ":dependencies", "pending")
+        await put(queue, "1")
+        await local_herd.start()
+        await records.wait("event.end", outcome="completed")
+    assert [vars(record)["outcome"] for record in records.named("event.end")] == ["retrying", "completed"]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+async def test_a_parent_with_a_failed_child_fails_without_another_attempt(
+    batched: bool, standalone: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(standalone, batched=batched)
+
+    @herd.event(EVENT, retry=Retry(attempts=3, delay=0))
+    async def child(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(child.declaration)
+        await queue.client.call(queue.keys.slot, "ZADD", queue.keys.job("1") + ":unsuccessful", 1, "failed")
+        await put(queue, "1")
+        await herd.start()
+        (end,) = await records.wait("event.end")
+        assert (end.outcome, end.error["type"]) == ("failed", "FailedChildren")
+        assert await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.failed, 0, -1) == [b"1"]
+    assert "failed child" in end.error["message"]
     assert not records.named("queue.error")

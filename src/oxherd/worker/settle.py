@@ -17,7 +17,7 @@ from oxherd.queue.queue import finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.faults import damaged_job
-from oxherd.worker.outcome import Write
+from oxherd.worker.outcome import Ended, Write
 from oxherd.worker.served import ServedQueue
 from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.unresolved import UnresolvedCalls
@@ -53,6 +53,29 @@ class Unsettled(Enum):
 
     LOST = auto()  # the job is another worker's, or gone
     UNWRITTEN = auto()  # the worker's time was over before Redis confirmed it
+    CHILDREN_PENDING = auto()  # its children have not ended, so that it cannot be completed
+    CHILDREN_FAILED = auto()  # a child that it depends on has failed, so that it cannot be completed
+
+
+_REFUSED = {
+    Refusal.PENDING_CHILDREN: Unsettled.CHILDREN_PENDING,
+    Refusal.FAILED_CHILDREN: Unsettled.CHILDREN_FAILED,
+}
+# How a run has ended of which the job cannot be completed.
+UNCOMPLETED = {
+    Unsettled.CHILDREN_PENDING: (
+        Ended.CHILDREN_PENDING,
+        ErrorInfo(
+            "PendingChildren", "the job has pending dependencies; its handler must not return before they have ended"
+        ),
+    ),
+    Unsettled.CHILDREN_FAILED: (
+        Ended.CHILDREN_FAILED,
+        ErrorInfo(
+            "FailedChildren", "the job cannot be completed because it has at least one failed child; retry that first"
+        ),
+    ),
+}
 
 
 class Settler:
@@ -237,7 +260,7 @@ class Settler:
                 self._faults.of_job("finish", _UNTOLD[Refusal(answer)], job)
             return None
         if answer != Refusal.LOCK_MISSING:
-            return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
+            return self._refused(Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
         # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
         if (await self._queue.retake_locks([job], self._events.lock_ms))[0]:
             return None
@@ -261,13 +284,11 @@ class Settler:
             _remember(self._removed, key, removes, job)
         return removes
 
-    def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
+    @staticmethod
+    def _refused(refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
         if ambiguous and (refusal in (Refusal.MISSING, Refusal.NOT_ACTIVE) or leaves_running):
             return NOTHING  # the attempt whose answer was lost did it
-        if refusal in (Refusal.PENDING_CHILDREN, Refusal.FAILED_CHILDREN):
-            message = "its children are not completed; BullMQ does not let it complete"
-            self._faults.of_job("finish", ErrorInfo("PendingChildren", message), job)
-        return Unsettled.LOST
+        return _REFUSED.get(refusal, Unsettled.LOST)
 
     def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
         key = (job.token, job.options.text, job.attempts_made, target)
