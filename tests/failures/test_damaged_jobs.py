@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Oxherd, Retry
+from oxherd import Context, EmitError, Keep, Oxherd, Retry
+from oxherd.queue.inspect import stored_states
 from oxherd.queue.queue import BullQueue
 from oxherd.redis.client import Argument
 from tests.harness import Records, until
@@ -56,6 +59,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "begins": {"ats": "1.5"},
     "stalls": {"stc": " 1"},
 }
+PRIORITIES = ("nan", "-nan", "NaN", "inf", "-inf", "1e300", "-1e300", "9" * 30, "1.5", "high", "", " 1", "0x10")
 
 
 @pytest.mark.parametrize("what", DAMAGED)
@@ -195,3 +199,164 @@ async def test_more_damaged_jobs_than_are_kept_leave_the_newest(herd: Oxherd, re
         await until(lambda: quiet(queue))
         assert (await queue.counts())["failed"] == 10_000
         assert not await queue.holds("old-0")
+
+
+async def delay(queue: BullQueue, job_id: str, **fields: Argument) -> None:
+    """A job that is due."""
+    await put(queue, job_id.encode(), **fields)
+    await queue.client.call(queue.keys.slot, "LREM", queue.keys.wait, 0, job_id)
+    await queue.client.call(queue.keys.slot, "ZADD", queue.keys.delayed, 1700000000000 * 0x1000, job_id)
+
+
+@pytest.mark.parametrize("priority", PRIORITIES)
+@pytest.mark.parametrize("where", ["delayed", "prioritized", "wait"])
+async def test_a_priority_that_is_no_whole_number_sends_its_job_to_failed_and_no_other(
+    where: str, priority: str, herd: Oxherd, records: Records
+) -> None:
+    done: list[int] = []
+
+    @herd.event(EVENT, concurrency=2)
+    async def order_placed(order: Order) -> None:
+        done.append(order.order_id)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        for number in range(20):
+            await delay(queue, f"good-{number:02}", data=f'{{"order_id": {number}}}', priority=number % 2)
+            if number % 5 == 0:
+                await delay(queue, f"bad-{number:02}", priority=priority)
+                if where != "delayed":
+                    await queue.client.call(queue.keys.slot, "ZREM", queue.keys.delayed, f"bad-{number:02}")
+                    command = (
+                        ("ZADD", queue.keys.prioritized, 1) if where == "prioritized" else ("LPUSH", queue.keys.wait)
+                    )
+                    await queue.client.call(queue.keys.slot, *command, f"bad-{number:02}")
+        await herd.start()
+        await until(lambda: len(done) == 20)
+        faults = await records.wait("queue.error", count=4, source="data")
+        await until(lambda: quiet(queue))
+        assert sorted(await failed(queue)) == [b"bad-00", b"bad-05", b"bad-10", b"bad-15"]
+    assert sorted(done) == list(range(20))
+    assert {fault.error["message"] for fault in faults} == {
+        "the job cannot be read: its priority is not a whole number"
+    }
+    assert len(records.named("queue.error")) == 4
+
+
+async def test_more_damaged_jobs_than_are_promoted_at_once_lose_no_other(herd: Oxherd, records: Records) -> None:
+    done: list[int] = []
+
+    @herd.event(EVENT, concurrency=50)
+    async def order_placed(order: Order) -> None:
+        done.append(order.order_id)
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await asyncio.gather(
+            *(delay(queue, f"{number:04}", priority="nan" if number % 3 else 1) for number in range(2_100)),
+            *(delay(queue, f"good-{number:04}", data=f'{{"order_id": {number}}}') for number in range(1_050)),
+        )
+        await herd.start()
+        await until(lambda: quiet(queue))
+        assert len(await failed(queue)) == 1_400
+        await until(lambda: len(done) == 1_750)
+    assert set(done) == set(range(1_050))
+
+
+# A step that a worker does with a job, and what it finds damaged: what sets it, and what mends it.
+STEPS: dict[str, dict[str, Any]] = {
+    "completes": {},
+    "completes and keeps": {"opts": '{"removeOnComplete":false}'},
+    "fails": {"data": '{"order_id":1}', "opts": '{"attempts":1}'},
+    "retries at once": {"data": '{"order_id":1}', "opts": '{"attempts":2}'},
+    "retries later": {"data": '{"order_id":1}', "opts": '{"attempts":2,"backoff":1}'},
+    "completes a prioritized one": {"priority": 1},
+    "retries a prioritized one": {"data": '{"order_id":1}', "opts": '{"attempts":2}', "priority": 1},
+    "completes one with a deduplication id": {"deid": "once"},
+}
+KEYS = ("meta", "events", "prioritized", "pc", "delayed", "completed", "failed", "marker", "de:once", "dn:once", "wait")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_damaged_key_of_the_queue_loses_no_job(step: str, key: str, herd: Oxherd, records: Records) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    ran: list[str] = []
+
+    @herd.event(EVENT, concurrency=1, lock=0.5, keep=Keep(failed=5))
+    async def order_placed(order: Order, ctx: Context) -> None:
+        ran.append(ctx.text)
+        begun.set()
+        await go_on.wait()
+        if order.order_id and len(ran) == 1:
+            raise ValueError("declined")
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        call, slot, base = queue.client.call, queue.keys.slot, queue.keys.base
+        await put(queue, b"1", **STEPS[step])
+        await herd.start()
+        await begun.wait()
+        kept = await call(slot, "DUMP", base + key)
+        await call(slot, "SADD", base + key + "!", "x")
+        await call(slot, "RENAME", base + key + "!", base + key)
+        go_on.set()
+
+        async def heard() -> bool:
+            """Whether it ended all the same, or what is damaged was reported."""
+            return bool(records.named("queue.error") or records.named("event.end"))
+
+        await until(heard)
+        await herd.stop(timeout=0.1)
+        await call(slot, "DEL", base + key)
+        if kept is not None:
+            await call(slot, "RESTORE", base + key, 0, kept)
+        ended = {vars(record)["outcome"] for record in records.named("event.end")} & {"completed", "failed"}
+        if not ended:
+            assert await queue.holds("1")
+            await herd.start()
+            await until(
+                lambda: records.named("event.end", outcome="completed") or records.named("event.end", outcome="failed")
+            )
+        await until(lambda: quiet(queue))
+        # Also what was said to have ended has: it is gone, or among those that have.
+        assert (await stored_states(queue)).get("1") in (["completed", "failed"] if await queue.holds("1") else [None])
+
+
+@pytest.mark.parametrize("key", ["meta", "events", "prioritized", "pc", "delayed", "wait", "marker"])
+@pytest.mark.parametrize("how", [{}, {"delay": 0.1}, {"priority": 1}, {"once": 60}, {"once": 60, "priority": 1}])
+async def test_an_emit_that_fails_on_a_damaged_key_does_not_count_as_one(
+    how: dict[str, Any], key: str, herd: Oxherd, records: Records
+) -> None:
+    @herd.event(EVENT)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.link()).queue(order_placed.declaration)
+        await queue.client.call(queue.keys.slot, "SADD", queue.keys.base + key, "x")
+        event_id = uuid4()
+        with suppress(EmitError):
+            await order_placed.emit(Order(), id=event_id, **how)
+        await queue.client.call(queue.keys.slot, "DEL", queue.keys.base + key)
+        await order_placed.emit(Order(), id=event_id, **how)
+        await herd.start()
+        await records.wait("event.end", outcome="completed", event_id=event_id)
+
+
+async def test_stalled_jobs_stay_where_they_are_while_a_key_of_the_queue_is_damaged(
+    local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event(EVENT, lock=0.3)
+    async def order_placed(order: Order) -> None: ...
+
+    async with local_herd:
+        queue = (await local_herd.link()).queue(order_placed.declaration)
+        await put(queue, b"1")
+        await queue.client.call(queue.keys.slot, "RPOPLPUSH", queue.keys.wait, queue.keys.active)
+        await queue.client.call(queue.keys.slot, "SET", queue.keys.repeat, "x")
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.job("1"), "rjk", "nightly")
+        await local_herd.start()
+        await records.wait("queue.error", source="stalled")
+        assert (await queue.counts())["active"] == 1
+        await queue.client.call(queue.keys.slot, "DEL", queue.keys.repeat)
+        await records.wait("event.end", outcome="completed")

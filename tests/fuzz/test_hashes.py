@@ -68,7 +68,8 @@ async def put(queue: BullQueue, source: Source, number: int) -> None:
     job_id = b"%d" % number + (as_bytes(source.text())[:1_000] if source.below(4) == 3 else b"")
     for command in commands(source, keys.base.encode() + job_id):
         await call(keys.slot, *command)
-    await call(keys.slot, source.choose(("LPUSH", "RPUSH")), keys.wait, job_id)
+    command = source.choose((("LPUSH", keys.wait), ("RPUSH", keys.wait), ("ZADD", keys.delayed, 1)))
+    await call(keys.slot, *command, job_id)
 
 
 async def empty(queue: BullQueue) -> bool:

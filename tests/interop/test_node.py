@@ -383,6 +383,45 @@ async def test_a_trace_comes_from_node_and_goes_back_with_what_its_event_has_cau
     }
 
 
+async def test_a_parent_that_returns_before_its_child_has_ended_ends_as_with_a_worker_of_node(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    script = on_node("""
+        const add = async (id) => {
+            // Due once its child is there.
+            await queue.add("order.placed", { order_id: 1 }, { jobId: id, attempts: 2, delay: 500 });
+            const parent = { id, queue: queue.qualifiedName };
+            await queue.add("order.placed", { order_id: 2 }, { jobId: `${id}-child`, delay: 3600000, parent });
+        };
+        await add("node");
+        const mine = worker(async () => {});
+        mine.removeAllListeners("error").on("error", () => {});
+        await new Promise((resolve) => mine.on("failed", (job) => job.attemptsMade === 2 && resolve()));
+        await mine.close();
+        await add("oxherd");
+        say({ ready: true });
+        await done();
+        for (const id of ["node", "oxherd"]) {
+            const job = await queue.getJob(id);
+            const { attemptsMade, attemptsStarted, failedReason } = job;
+            say({ id, state: await job.getState(), attemptsMade, attemptsStarted, failedReason });
+        }
+    """)
+    await script.wait(told("ready"))
+    async with herd:
+        await herd.start()
+        await records.wait("event.end", outcome="failed")
+        node, ours = [said for said in await script.end() if "id" in said]
+    assert [vars(record)["outcome"] for record in records.named("event.end")] == ["retrying", "failed"]
+    alike = ("state", "attemptsMade", "attemptsStarted")
+    assert [node[each] for each in alike] == [ours[each] for each in alike] == ["failed", 2, 2]
+    assert "has pending dependencies" in node["failedReason"]
+    assert "has pending dependencies" in ours["failedReason"]
+
+
 # -- emitted here, processed by Node
 
 

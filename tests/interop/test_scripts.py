@@ -27,6 +27,7 @@ from oxherd.queue.job import Job, NewJob, decode
 from oxherd.queue.keys import QueueKeys
 from oxherd.queue.queue import BullQueue, finish_options
 from oxherd.queue.schedulers import Repeat, Schedulers
+from oxherd.redis.url import parse_url
 
 PREFIX, QUEUE = "bull", "{order.placed}"
 BASE = f"{PREFIX}:{QUEUE}:"
@@ -68,7 +69,9 @@ def test_the_installed_bullmq_is_within_the_range_that_is_pinned() -> None:
 
 def test_the_codes_of_refusal_are_those_of_bullmq() -> None:
     codes: dict[str, int] = {each.name: each.value for each in bullmq("error_code").ErrorCode}
-    assert {each.name: each.value for each in Refusal} == {
+    ours = {Refusal.PARENT_ELSEWHERE, Refusal.PARENT_DAMAGED}
+    assert min(codes.values()) > max(ours)
+    assert {each.name: each.value for each in set(Refusal) - ours} == {
         "MISSING": codes["JobNotExist"],
         "LOCK_MISSING": codes["JobLockNotExist"],
         "NOT_ACTIVE": codes["JobNotInState"],
@@ -101,6 +104,7 @@ class OurClient:
     """Stands where oxherd's client does."""
 
     sent: list[Sent] = field(default_factory=list[Sent])
+    url = parse_url("redis+cluster://127.0.0.1:1")
 
     async def script(self, slot: int, script: Any, arguments: tuple[Any, ...], **_: Any) -> Any:
         keys = [str(key) for key in arguments[: script.keys]]
@@ -228,6 +232,9 @@ TICK_JOB = our_job(
 )
 NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
 NO_NEXT = "we ask for no next job here: Node's says so by 0 and nil, Python's by '0'; the script asks for 1"
+PARENTS = (
+    "our prelude asks whether the server is a cluster, and whether the job forgets its parent; no fields are empty"
+)
 ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
 STATES = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
 
@@ -276,12 +283,16 @@ CALLS: dict[str, Call] = {
     "moveToFinished, completed": Call(
         finish("completed", b'"receipt"'),
         lambda theirs: theirs.moveToCompleted(their_job({}), "receipt", {"count": 0}, TOKEN),
+        ours_ends=("", "1", ""),
+        reason=PARENTS,
     ),
     "moveToFinished, failed": Call(
         finish("failed", b"no money", FLAT),
         lambda theirs: theirs.moveToFinished(
             JOB_ID, *theirs.moveToFailedArgs(their_job({}), "no money", {"count": 0}, TOKEN, True, FAILURE)
         ),
+        ours_ends=("1", ""),
+        reason=PARENTS,
     ),
     "retryJob": Call(
         lambda queue, _: queue.retry_now(our_job(), FLAT),
@@ -423,6 +434,12 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
     assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
     assert sent.arguments == [known[words[f"ARGV[{number}]"]] for number in range(1, 4)]
     assert len(words) == len(known)
+
+
+@pytest.mark.parametrize("what", [what for what, call in CALLS.items() if call.sent_as == ""])
+async def test_what_guards_a_script_leaves_its_text_unchanged(what: str) -> None:
+    sent = await record_ours(CALLS[what].ours)
+    assert scripts.script(sent.name).text in sent.text
 
 
 async def test_our_check_for_stalled_jobs_is_bullmqs_behind_a_prelude() -> None:

@@ -10,7 +10,7 @@ from oxherd.queue.job import Job, decode
 
 
 class Refusal(IntEnum):
-    """BullMQ's answers that a job is not where its worker thinks it is (`error-code.ts`)."""
+    """Answers that a job cannot be moved as asked: BullMQ's (`error-code.ts`), and below -100 ours (parents.lua)."""
 
     MISSING = -1
     LOCK_MISSING = -2
@@ -18,6 +18,8 @@ class Refusal(IntEnum):
     PENDING_CHILDREN = -4
     LOCK_TAKEN = -6
     FAILED_CHILDREN = -9
+    PARENT_ELSEWHERE = -101
+    PARENT_DAMAGED = -102
 
 
 @dataclass(slots=True)

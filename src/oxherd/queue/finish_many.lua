@@ -7,7 +7,7 @@
 -- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] the worker's name, then for each job: id, token, result, "1" to fetch a next
 -- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's, but
 -- that a job's fields are these, in this order: name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace,
--- ox:uncounted.
+-- ox:uncounted, priority. Behind guard.lua.
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -47,21 +47,19 @@ local promoted = false
 local function promoteDelayed()
   if promoted then return end
   promoted = true
-  local due = rcall("ZRANGEBYSCORE", delayed, 0, (timestamp + 1) * 0x1000 - 1, "LIMIT", 0, 1000)
+  local due = soundDue(prefix, timestamp)
   if #due == 0 then return end
   rcall("ZREM", delayed, unpack(due))
   for _, id in ipairs(due) do
     local jobKey = prefix .. id
-    -- The others must not be lost where one's key holds no hash; that one is set aside when it is begun.
-    local stored = redis.pcall("HGET", jobKey, "priority")
-    local priority = type(stored) == "string" and tonumber(stored) or 0
+    local priority = tonumber(rcall("HGET", jobKey, "priority")) or 0
     if priority == 0 then
       rcall("LPUSH", wait, id)
     else
       rcall("ZADD", prioritized, priority * 0x100000000 + rcall("INCR", pc) % 0x100000000, id)
     end
     rcall("XADD", events, "*", "event", "waiting", "jobId", id, "prev", "delayed")
-    redis.pcall("HSET", jobKey, "delay", 0)
+    rcall("HSET", jobKey, "delay", 0)
   end
   rcall("ZADD", marker, 0, "0")
 end
@@ -89,7 +87,7 @@ local function fetch(token)
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
     local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
-      "ox:uncounted")
+      "ox:uncounted", "priority")
     if fields.err then
       -- Its key holds no hash: the worker sets it aside, without a value.
       fields = {}

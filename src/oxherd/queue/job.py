@@ -24,7 +24,7 @@ class Job:
 
     `stalled` are the stalls that count, `uncounted_stalls` those of a worker in which it did not run alone.
     `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
-    `written_options` are its options with all that it carries.
+    `written_options` are its options with all that it carries; `forgets_parent`: it ends without telling its parent.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Job:
     carrier: Carrier = NOTHING
     written_options: bytes = b""
     uncounted_stalls: int = 0
+    forgets_parent: bool = False
 
     @property
     def due_ms(self) -> int:
@@ -72,7 +73,9 @@ class NewJob:
 
 
 # The fields of a job that a worker reads, in the order in which `job_of` takes them.
-FIELDS = ("name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted")
+FIELDS = (
+    "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
+)  # fmt: skip
 _FIELDS = tuple(name.encode() for name in FIELDS)
 _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
 
@@ -89,7 +92,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     No values at all mean that its key holds no hash.
     """
     unusable = None if values else "its key holds no hash"
-    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted = (
+    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority = (
         values or _NO_VALUES
     )
     damage = None if name is not None and data is not None else "its name or data is missing"
@@ -101,6 +104,8 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     counts = _count(made), _count(fence), _count(stalled)
     if None in counts:
         unusable = unusable or "a counter is not a number"
+    if _count(priority) is None:
+        unusable = unusable or "its priority is not a whole number"
     try:
         text = job_id.decode()
     except UnicodeDecodeError:

@@ -16,6 +16,7 @@ from oxherd.queue.scripts import (
     fetch_in_order,
     fetch_next,
     fresh_stalled_check,
+    guarded,
     mark_begin,
     own_progress,
     retake_locks,
@@ -77,7 +78,7 @@ class BullQueue:
             keys = (k.wait, k.paused, k.meta, k.id, k.completed, k.delayed, k.active, k.events, k.marker)
         arguments = (*keys, packed, job.data, pack(options))
         until = deadline if job.durable else None
-        await self.client.persist(k.slot, script(name), arguments, deadline=deadline, attempts=attempts, until=until)
+        await self.client.persist(k.slot, guarded(name), arguments, deadline=deadline, attempts=attempts, until=until)
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Jobs in pieces for `add_all`, each of which is added whole or not at all."""
@@ -123,7 +124,8 @@ class BullQueue:
     ) -> Fetched | Refusal:
         """Move a job to `completed` or `failed`, and begin the next one if asked to. Script: moveToFinished.
 
-        `value` is the result's JSON or the reason of the failure; `options` come from `finish_options`.
+        `value` is the result's JSON or the reason of the failure; `options` come from `finish_options`. Where
+        its parent cannot be told of its end, it is refused, unless it forgets that.
         """
         k = self.keys
         target_key = k.completed if target == "completed" else k.failed
@@ -142,9 +144,11 @@ class BullQueue:
             k.base,
             options,
         )
-        if fields:
-            arguments = (*arguments, pack(fields))
-        answer = await self.client.script(k.slot, script("moveToFinished"), arguments)
+        clustered = self.client.url.topology == "cluster"
+        arguments = (
+            *arguments, pack(fields) if fields else "", "1" if clustered else "", "1" if job.forgets_parent else "",
+        )  # fmt: skip
+        answer = await self.client.script(k.slot, guarded("moveToFinished"), arguments)
         if isinstance(answer, int) and answer < 0:
             return Refusal(answer)
         return fetched(answer, job.token)
@@ -153,7 +157,7 @@ class BullQueue:
         """Put a failed job back on the queue without a wait, one attempt spent. Script: retryJob."""
         push = "RPUSH" if job.options.get("lifo") else "LPUSH"
         arguments = self._retry_arguments(job, fields, push)
-        return int(await self.client.script(self.keys.slot, script("retryJob"), arguments))
+        return int(await self.client.script(self.keys.slot, guarded("retryJob"), arguments))
 
     async def retry_in_order(self, job: Job, fields: list[Any], delay_ms: int) -> int:
         """Put a failed job back as the queue's next, which begins in `delay_ms` milliseconds; one attempt spent."""
@@ -175,7 +179,7 @@ class BullQueue:
             k.limiter, k.pc, k.base, str(now_ms()), job.id, job.token, delay_ms, "1" if skip_attempt else "0",
             pack(fields) if fields else "", "", "",
         )  # fmt: skip
-        return int(await self.client.script(k.slot, script("moveToDelayed"), arguments))
+        return int(await self.client.script(k.slot, guarded("moveToDelayed"), arguments))
 
     async def requeue(self, job_id: str | bytes, token: str) -> int:
         """Put a job back at the head of the queue, without costing an attempt. Script: moveJobFromActiveToWait."""
@@ -184,7 +188,7 @@ class BullQueue:
             k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
             job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id,
         )  # fmt: skip
-        answer = int(await self.client.script(k.slot, script("moveJobFromActiveToWait"), arguments))
+        answer = int(await self.client.script(k.slot, guarded("moveJobFromActiveToWait"), arguments))
         if answer >= 0:
             # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
             await self.wake()
@@ -256,15 +260,16 @@ class BullQueue:
         arguments = (self.keys.job(job.id), mark, job.token, job.fence)
         return int(await self.client.script(self.keys.slot, mark_begin(), arguments)) >= 0
 
-    async def set_aside(self, job_id: bytes, token: str, damage: str = "") -> str | None:
+    async def set_aside(self, job_id: bytes, token: str, damage: str = "") -> tuple[str, bool] | None:
         """Take a job that `token` began, and on which BullMQ's scripts fail, off the queue, to failed if it is a hash.
 
-        `damage` is what is wrong with it; without, the script looks. Answers what was wrong, None where nothing is.
+        `damage` is what is wrong with it; without, the script looks. Answers what was wrong, and whether the job has a
+        parent, which is not told; None where nothing is wrong.
         """
         k = self.keys
         arguments = (k.active, k.base, now_ms(), job_id, token, damage)
         answer = await self.client.script(k.slot, set_aside(), arguments)
-        return None if isinstance(answer, int) else answer.decode()
+        return None if isinstance(answer, int) else (answer[0].decode(), answer[1] == 1)
 
     async def unclaimed(
         self, worker: str, tokens: set[str], running: set[bytes], lock_ms: int

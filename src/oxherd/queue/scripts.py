@@ -63,19 +63,21 @@ return answers
 """
 
 # Sets a job aside that we hold, or that nobody does. KEYS[1] the active list; ARGV[1] key prefix, ARGV[2] now, then id,
-# token, and what is wrong with it, "" to look whether anything is. Answers what is wrong, or 0.
+# token, and what is wrong with it, "" to look whether anything is. Answers what is wrong, and whether it has a parent,
+# which is not told; or 0.
 _SET_ASIDE = b"""
 local holder = redis.pcall("GET", ARGV[1] .. ARGV[3] .. ":lock")
 if type(holder) == "string" and holder ~= ARGV[4] then return 0 end
 local found = ARGV[5] ~= "" and ARGV[5] or damage(ARGV[1] .. ARGV[3])
 if not found then return 0 end
-setAside(ARGV[1], ARGV[3], ARGV[2], "the job cannot be read: " .. found)
-return found
+return {found, setAside(ARGV[1], ARGV[3], ARGV[2], "the job cannot be read: " .. found) and 1 or 0}
 """
 # In front of the check for stalled jobs: where one of them is damaged, it would end in the middle, each time.
 _SOUND_ONLY = b"""
 local aside = {}
 if redis.call("EXISTS", KEYS[4]) == 0 then
+  local key = damagedKey(ARGV[2], {"wait", "meta", "marker", "events", "repeat"})
+  if key then error("stalled jobs cannot be put back, since this key is damaged: " .. key, 0) end
   for _, id in ipairs(redis.call("SMEMBERS", KEYS[1])) do
     local jobKey = ARGV[2] .. id
     local found = redis.call("EXISTS", jobKey .. ":lock") == 0 and damage(jobKey)
@@ -195,6 +197,32 @@ for _, id in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do
 end
 return found
 """
+# In front of BullMQ's scripts, and behind them: no damaged value makes one lose a job (guard.lua).
+_ADDING = (b"return addWhole(ARGV[1], function()\n", b"\nend)\n")
+GUARDS: dict[str, tuple[bytes, bytes]] = {
+    "addStandardJob": _ADDING,
+    "addDelayedJob": _ADDING,
+    "addPrioritizedJob": _ADDING,
+    # Of what is taken off `prioritized`, BullMQ finds only then whether `active` can have it.
+    "moveToActive": (b'redis.call("LLEN", KEYS[2])\nsoundDue(ARGV[1], ARGV[2])\n', b""),
+    "moveToFinished": (
+        b"""
+if ARGV[6] == "1" then soundDue(ARGV[7], ARGV[2]) end
+local opts, clustered, forget = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
+return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, forget, function()
+""",
+        b"\nend)\n",
+    ),
+    "retryJob": (
+        b"soundDue(ARGV[1], ARGV[2])\nreturn keepActive(ARGV[1], ARGV[4], ARGV[5], function()\n",
+        b"\nend)\n",
+    ),
+    "moveToDelayed": (b"return keepActive(ARGV[1], ARGV[3], ARGV[4], function()\n", b"\nend)\n"),
+    "moveJobFromActiveToWait": (
+        b"return keepActive(string.sub(ARGV[3], 1, -#ARGV[1] - 1), ARGV[1], ARGV[2], function()\n",
+        b"\nend)\n",
+    ),
+}
 # Around retryJob, for a queue that is kept in order: the event goes back to the head of the queue, and the last two
 # ARGV hold the queue for the retry's delay. A cluster allows the key among the arguments: it is in the others' slot.
 _HOLDING = (
@@ -223,6 +251,15 @@ def script(name: str) -> Script:
 
 
 @cache
+def guarded(name: str) -> Script:
+    """A script of BullMQ that loses no job, whatever it finds."""
+    found = script(name)
+    before, behind = GUARDS[name]
+    guards = _lua("guard") + (_lua("parents") if name == "moveToFinished" else b"")
+    return _script(name, guards + before + found.text + behind, found.keys)
+
+
+@cache
 def retake_locks() -> Script:
     """Our own script that takes run-out locks back."""
     return _script("retakeLocks", _RETAKE_LOCKS, 2)
@@ -231,14 +268,14 @@ def retake_locks() -> Script:
 @cache
 def fetch_next() -> Script:
     """BullMQ's moveToActive, which may wait in the server before it runs."""
-    found = script("moveToActive")
+    found = guarded("moveToActive")
     return _script("fetchNext", found.text.join(_FETCHING), found.keys)
 
 
 @cache
 def fetch_in_order() -> Script:
     """As `fetch_next`; begins nothing that would break the order."""
-    found = script("moveToActive")
+    found = guarded("moveToActive")
     return _script("fetchInOrder", _IN_ORDER + found.text.join(_FETCHING), found.keys)
 
 
@@ -264,14 +301,14 @@ def own_progress() -> Script:
 @cache
 def retry_in_order() -> Script:
     """BullMQ's retryJob, which holds the queue until the retry is due."""
-    found = script("retryJob")
+    found = guarded("retryJob")
     return _script("retryInOrder", found.text.join(_HOLDING), found.keys)
 
 
 @cache
 def finish_many() -> Script:
     """Our own script that completes several jobs and begins as many next ones."""
-    return _script("finishMany", _lua("finish_many"), 9)
+    return _script("finishMany", _lua("guard") + _lua("finish_many"), 9)
 
 
 @cache
@@ -284,14 +321,14 @@ def add_many() -> Script:
 def fresh_stalled_check() -> Script:
     """BullMQ's moveStalledJobsToWait, which does nothing when it arrives late."""
     checked = script("moveStalledJobsToWait")
-    text = _FRESH_ONLY + _lua("set_aside") + _SOUND_ONLY + checked.text.join(_CHECKING)
+    text = _FRESH_ONLY + _lua("guard") + _lua("set_aside") + _SOUND_ONLY + checked.text.join(_CHECKING)
     return _script("freshStalledCheck", text, checked.keys)
 
 
 @cache
 def set_aside() -> Script:
     """Our own script that takes a damaged job off the queue."""
-    return _script("setAside", _lua("set_aside") + _SET_ASIDE, 1)
+    return _script("setAside", _lua("guard") + _lua("set_aside") + _SET_ASIDE, 1)
 
 
 def _lua(name: str) -> bytes:

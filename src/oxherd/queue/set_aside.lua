@@ -1,24 +1,18 @@
 -- Takes a job on which BullMQ's scripts fail off the queue: they would begin it for ever, or leave it in no list at all.
--- For scripts of ours; `base` is the prefix of the queue's keys.
-
-local function fails(...)
-  local reply = redis.pcall(...)
-  return type(reply) == "table" and reply.err
-end
+-- Behind guard.lua.
 
 -- What is wrong with a job's hash, nil where BullMQ's scripts can read it.
 local function damage(jobKey)
-  local fields = redis.pcall("HMGET", jobKey, "atm", "ats", "stc", "parent")
+  local fields = redis.pcall("HMGET", jobKey, "priority", "parent", "atm", "ats", "stc", "ox:uncounted", "ox:beside")
   if fields.err then return "its key holds no hash" end
-  for i = 1, 3 do
-    local count = fields[i] or "0"
-    if #count > 15 or (count ~= "0" and not string.match(count, "^%-?[1-9]%d*$")) then
-      return "a counter is not a number"
-    end
+  for i = 3, 7 do
+    if not isWhole(fields[i]) then return "a counter is not a number" end
   end
-  if fields[4] then
-    local read, parent = pcall(cjson.decode, fields[4])
-    if not read or type(parent) ~= "table" or not parent["id"] or type(parent["queueKey"]) ~= "string" then
+  if not isWhole(fields[1]) then return "its priority is not a whole number" end
+  if fields[2] then
+    local read, parent = pcall(cjson.decode, fields[2])
+    if not read or type(parent) ~= "table" or type(parent["queueKey"]) ~= "string"
+      or (type(parent["id"]) ~= "string" and type(parent["id"]) ~= "number") then
       return "its parent cannot be read"
     end
   end
@@ -27,7 +21,8 @@ local function damage(jobKey)
   end
 end
 
--- Moves a job to `failed`; one whose key holds no hash is only taken off the queue, its key left as it is.
+-- Moves a job to `failed`; one whose key holds no hash is only taken off the queue, its key left as it is. Answers
+-- whether there is a parent, which is not told.
 local function setAside(base, id, now, reason)
   local jobKey = base .. id
   redis.call("LREM", base .. "active", 0, id)
@@ -43,4 +38,5 @@ local function setAside(base, id, now, reason)
   end
   redis.call("ZREMRANGEBYRANK", base .. "failed", 0, -10001)
   redis.call("XADD", base .. "events", "*", "event", "failed", "jobId", id, "failedReason", reason, "prev", "active")
+  return redis.call("HEXISTS", jobKey, "parentKey") == 1
 end

@@ -15,6 +15,8 @@ class Ended(IntEnum):
     CANCELLED = auto()  # by itself, not by us
     STOPPED = auto()
     LOST = auto()
+    CHILDREN_PENDING = auto()  # it returned before its children had ended
+    CHILDREN_FAILED = auto()  # it returned, and a child that it depends on had failed: another run would not help
 
 
 class Outcome(StrEnum):
@@ -52,6 +54,9 @@ _OUTCOMES: dict[tuple[Ended, bool | None], Outcome] = {
     (Ended.CANCELLED, False): Outcome.CANCELLED,
     (Ended.STOPPED, None): Outcome.REQUEUED,
     (Ended.LOST, None): Outcome.LOST,
+    (Ended.CHILDREN_PENDING, True): Outcome.RETRYING,
+    (Ended.CHILDREN_PENDING, False): Outcome.FAILED,
+    (Ended.CHILDREN_FAILED, None): Outcome.FAILED,
 }
 
 WRITES: dict[Outcome, Write] = {

@@ -30,7 +30,7 @@ from oxherd.worker.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.places import Share
 from oxherd.worker.running import Run, Running, Stage, execute
 from oxherd.worker.served import Route, ServedQueue
-from oxherd.worker.settle import Settler, Unsettled
+from oxherd.worker.settle import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.terms import attempts_of
 
 # How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
@@ -296,6 +296,12 @@ class Pipeline:
             error=error,
             fetch_next=self._share.goes_on(),
         )
+        if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
+            # A failure of the run like any other, as for Node's worker.
+            ended, error = UNCOMPLETED[settled]
+            became = outcome(ended, attempts_left=attempts_left)
+            write, goes_on = WRITES[became], self._share.goes_on()
+            settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=goes_on)
         if isinstance(settled, Unsettled):
             running.unwritten = settled is Unsettled.UNWRITTEN
             became = Outcome.LOST

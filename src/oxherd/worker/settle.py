@@ -17,13 +17,27 @@ from oxherd.queue.queue import finish_options
 from oxherd.redis.client import ScriptError, retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.faults import damaged_job
-from oxherd.worker.outcome import Write
+from oxherd.worker.outcome import Ended, Write
 from oxherd.worker.served import ServedQueue
 from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.unresolved import UnresolvedCalls
 
 _CACHED_OPTIONS = 4096
 _DAMAGED_SECONDS = 5.0
+_UNTOLD = {
+    Refusal.PARENT_ELSEWHERE: ErrorInfo(
+        "ParentElsewhere",
+        "the job's parent cannot be told of its end, since it is in another slot of the cluster; give both queues the "
+        "same hash tag",
+    ),
+    Refusal.PARENT_DAMAGED: ErrorInfo(
+        "ParentDamaged",
+        "the job's parent cannot be told of its end, since its hash or a key of its queue is damaged; mend that key",
+    ),
+}
+_PARENT_OF_DAMAGED = ErrorInfo(
+    "ParentNotTold", "the job was taken off the queue, and its parent is not told of its end; remove or mend the job"
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,6 +53,29 @@ class Unsettled(Enum):
 
     LOST = auto()  # the job is another worker's, or gone
     UNWRITTEN = auto()  # the worker's time was over before Redis confirmed it
+    CHILDREN_PENDING = auto()  # its children have not ended, so that it cannot be completed
+    CHILDREN_FAILED = auto()  # a child that it depends on has failed, so that it cannot be completed
+
+
+_REFUSED = {
+    Refusal.PENDING_CHILDREN: Unsettled.CHILDREN_PENDING,
+    Refusal.FAILED_CHILDREN: Unsettled.CHILDREN_FAILED,
+}
+# How a run has ended of which the job cannot be completed.
+UNCOMPLETED = {
+    Unsettled.CHILDREN_PENDING: (
+        Ended.CHILDREN_PENDING,
+        ErrorInfo(
+            "PendingChildren", "the job has pending dependencies; its handler must not return before they have ended"
+        ),
+    ),
+    Unsettled.CHILDREN_FAILED: (
+        Ended.CHILDREN_FAILED,
+        ErrorInfo(
+            "FailedChildren", "the job cannot be completed because it has at least one failed child; retry that first"
+        ),
+    ),
+}
 
 
 class Settler:
@@ -142,7 +179,7 @@ class Settler:
         """Send a job to failed on which BullMQ's scripts would fail."""
 
         async def step(_: bool) -> Answer:
-            await self._queue.set_aside(job.raw_id, job.token, damage)
+            self._was_set_aside(job, await self._queue.set_aside(job.raw_id, job.token, damage))
             return 0
 
         return await self.persist(job, step)
@@ -150,12 +187,17 @@ class Settler:
     async def _is_damaged(self, job: Job) -> bool:
         """Whether a script failed because the job's own hash is damaged; such a job is set aside."""
         try:
-            damage = await self._queue.set_aside(job.raw_id, job.token)
+            done = await self._queue.set_aside(job.raw_id, job.token)
         except (RedisUnavailable, ScriptError, asyncio.CancelledError):
             return False  # tried again with the step itself, or given up there
-        if damage is not None:
-            self._faults.of_job("data", damaged_job(damage), job)
-        return damage is not None
+        if done is not None:
+            self._faults.of_job("data", damaged_job(done[0]), job)
+            self._was_set_aside(job, done)
+        return done is not None
+
+    def _was_set_aside(self, job: Job, done: tuple[str, bool] | None) -> None:
+        if done is not None and done[1]:
+            self._faults.of_job("finish", _PARENT_OF_DAMAGED, job)
 
     async def persist(
         self, job: Job, step: Step, *, fetch_next: bool = False, leaves_running: bool = False
@@ -212,8 +254,13 @@ class Settler:
         if not isinstance(answer, int) or answer >= 0:
             self._faults.mended("finish")
             return answer if isinstance(answer, Fetched) else NOTHING
+        if answer in _UNTOLD:
+            if not job.forgets_parent:
+                job.forgets_parent = True
+                self._faults.of_job("finish", _UNTOLD[Refusal(answer)], job)
+            return None
         if answer != Refusal.LOCK_MISSING:
-            return self._refused(job, Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
+            return self._refused(Refusal(answer), ambiguous=ambiguous, leaves_running=leaves_running)
         # It ran out (Redis was away, the loop was blocked). Where nobody else has it, it is still ours.
         if (await self._queue.retake_locks([job], self._events.lock_ms))[0]:
             return None
@@ -237,13 +284,11 @@ class Settler:
             _remember(self._removed, key, removes, job)
         return removes
 
-    def _refused(self, job: Job, refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
+    @staticmethod
+    def _refused(refusal: Refusal, *, ambiguous: bool, leaves_running: bool) -> Fetched | Unsettled:
         if ambiguous and (refusal in (Refusal.MISSING, Refusal.NOT_ACTIVE) or leaves_running):
             return NOTHING  # the attempt whose answer was lost did it
-        if refusal in (Refusal.PENDING_CHILDREN, Refusal.FAILED_CHILDREN):
-            message = "its children are not completed; BullMQ does not let it complete"
-            self._faults.of_job("finish", ErrorInfo("PendingChildren", message), job)
-        return Unsettled.LOST
+        return _REFUSED.get(refusal, Unsettled.LOST)
 
     def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
         key = (job.token, job.options.text, job.attempts_made, target)

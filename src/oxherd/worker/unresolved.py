@@ -51,7 +51,7 @@ class UnresolvedCalls:
             damage = await self._queue.set_aside(job_id, token)
             if damage is not None:
                 aside += 1
-                self._faults.of_id("data", damaged_job(damage), job_id.decode("utf-8", "backslashreplace"))
+                self._faults.of_id("data", damaged_job(damage[0]), job_id.decode("utf-8", "backslashreplace"))
             elif await self._queue.requeue(job_id, token) >= 0:
                 reclaimed += 1
         self._tokens -= tokens

@@ -71,7 +71,7 @@ def value(source: Source, name: str) -> bytes:
     kind = source.below(4)
     if kind == 0:
         return source.raw()
-    if name in ("timestamp", "atm", "ats", "stc"):
+    if name in ("timestamp", "atm", "ats", "stc", "priority"):
         return as_bytes(source.number())
     if name in ("opts", "data"):
         keys = _TOP if name == "opts" else NAMES
