@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TypeVar
@@ -16,13 +15,12 @@ from oxherd.redis.confirm import Confirm
 from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.faults import lost, server_state
 from oxherd.redis.outage import CONNECTION, Outages
+from oxherd.redis.retry import retry_delay
 from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
 
 T = TypeVar("T")
 
-_FIRST_RETRY_SECONDS = 0.05
-_LAST_RETRY_SECONDS = 1.0
 _CONFIRMING = "the confirming connection"  # what an outage's cause is called
 
 
@@ -139,8 +137,7 @@ class Node:
 
     async def _connect(self) -> Wire:
         if self._failures:
-            delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10))
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, keeps no secret
+            await asyncio.sleep(retry_delay(self._failures))
         try:
             connection = await self.open()
         except RedisUnavailable:
