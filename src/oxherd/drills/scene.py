@@ -24,8 +24,8 @@ from oxherd.drills.remains import Remains, remains, remove_all
 from oxherd.drills.topology import Topology, topology_for
 from oxherd.drills.workers import Worker
 from oxherd.errors import OxherdError
+from oxherd.redis.client import key_slot
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.slots import key_slot
 from oxherd.servers.standalone import StandaloneServer
 
 T = TypeVar("T")

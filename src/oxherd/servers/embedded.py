@@ -19,12 +19,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import command, ping
+from oxherd.redis.url import Address
 from oxherd.servers.binary import server_binary
 from oxherd.servers.config import complaint, log_since, log_size, write_config
 from oxherd.servers.environment import server_environment
 from oxherd.servers.locks import exclusive, shared, try_exclusive
 from oxherd.servers.project import data_dir, project_dir, socket_path
-from oxherd.servers.resp import RespClient, ping
 
 _REMEDY = "set OXHERD_URL to a server of your own"
 _START = 10.0  # seconds for a server to answer
@@ -94,7 +95,7 @@ def _ensure_running(data: Path, socket: Path) -> int:
     while time.monotonic() < deadline:
         keeper = try_exclusive(data / "keeper")
         if keeper is None:
-            if ping(socket) != "down":
+            if ping(Address(path=str(socket))) != "down":
                 return offset
         else:
             try:
@@ -127,8 +128,8 @@ def _replace(data: Path, socket: Path, keeper: int) -> bool:
 
 def _shut_down(socket: Path) -> None:
     # It closes the connection instead of answering, or has gone before.
-    with suppress(ConnectionError, FileNotFoundError, TimeoutError), RespClient(socket) as client:
-        client.command("SHUTDOWN")
+    with suppress(ConnectionError, FileNotFoundError, TimeoutError):
+        command(Address(path=str(socket)), "SHUTDOWN")
 
 
 def _start_keeper(data: Path, keeper: int, server: int) -> None:
@@ -175,7 +176,7 @@ def _write_config(data: Path) -> None:
 
 def _wait_until_loaded(data: Path, socket: Path, offset: int) -> None:
     pause = _POLL
-    while ping(socket, timeout=_START) != "up":
+    while ping(Address(path=str(socket)), timeout=_START) != "up":
         keeper = try_exclusive(data / "keeper")
         if keeper is not None:
             os.close(keeper)

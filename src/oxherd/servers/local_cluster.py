@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import ReplyError
+from oxherd.redis.client import key_slot
+from oxherd.redis.topology import SLOTS
 from oxherd.servers.node import Node
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
 from oxherd.servers.process import PortTaken
 from oxherd.servers.resharding import Resharding
-from oxherd.servers.resp import ReplyError
-from oxherd.servers.slots import SLOTS, key_slot, ranges
 from oxherd.servers.workdir import new_workdir, remove_workdir
 
 _ATTEMPTS = 5  # at finding ports that nobody else takes in the meantime
@@ -88,7 +90,7 @@ class LocalCluster(Resharding):
         """Return when the nodes that answer have all slots and agree on who has which, and replicas are in step."""
         wait_until(self._stable, seconds=timeout, what="the local cluster agrees on its slots")
 
-    def primary_of(self, key: str | bytes | int) -> Node:
+    def primary_of(self, key: str | int) -> Node:
         """The primary that serves a key, or a slot given as a number: of several claimants the latest."""
         slot = key if isinstance(key, int) else key_slot(key)
         claims = [(node.myself(), node) for node in self.answering()]
@@ -176,8 +178,9 @@ class LocalCluster(Resharding):
         for epoch, node in enumerate(self.nodes, 1):
             # Different from the start, or the nodes first have to settle who yields.
             node.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
-        for node, (first, last) in zip(self.nodes, ranges(self._primaries), strict=False):
-            node.command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        edges = [SLOTS * index // self._primaries for index in range(self._primaries + 1)]
+        for node, (first, after) in zip(self.nodes, pairwise(edges), strict=False):
+            node.command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         for index, node in enumerate(self.nodes):
             for other in self.nodes[index + 1 :]:
                 # Every pair, since word of mouth takes seconds.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import Reply, command
+from oxherd.redis.url import Address
 from oxherd.servers.binary import server_binary
 from oxherd.servers.config import complaint, log_since, log_size, write_config
-from oxherd.servers.resp import Address, Reply, RespClient
 from oxherd.servers.spawn import spawn
 
 _START = 20.0  # seconds; several start at once on few cores
@@ -56,7 +56,7 @@ class ServerProcess:
     @property
     def port(self) -> int:
         """The TCP port; 0 on a Unix socket."""
-        return 0 if isinstance(self.address, Path) else self.address[1]
+        return self.address.port
 
     @property
     def pid(self) -> int:
@@ -147,18 +147,9 @@ class ServerProcess:
         self.end()
         self.start()
 
-    @contextlib.contextmanager
-    def connection(self, timeout: float = 5.0) -> Generator[RespClient]:
-        """A raw connection, authenticated if there is a password."""
-        with RespClient(self.address, timeout=timeout) as client:
-            if self._password is not None:
-                client.command("AUTH", self._password)
-            yield client
-
     def command(self, *arguments: str | bytes | int, timeout: float = 5.0) -> Reply:
-        """Run one command on a new connection."""
-        with self.connection(timeout) as client:
-            return client.command(*arguments)
+        """Run one command on a new connection, authenticated if there is a password."""
+        return command(self.address, *arguments, password=self._password, timeout=timeout)
 
     def text(self, *arguments: str | bytes | int) -> str:
         """Run one command that answers with text."""

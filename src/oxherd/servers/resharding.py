@@ -23,7 +23,7 @@ class Resharding(ABC):
         return [node for node in self.nodes if node.answering]
 
     @abstractmethod
-    def primary_of(self, key: str | bytes | int) -> Node:
+    def primary_of(self, key: str | int) -> Node:
         """The primary that serves a key or slot."""
 
     def move_slot(self, slot: int, target: Node) -> None:
@@ -50,9 +50,9 @@ class Resharding(ABC):
             keys = source.command("CLUSTER", "GETKEYSINSLOT", slot, batch)
             if not isinstance(keys, list) or not keys:
                 break
-            names = [str(key).encode(errors="surrogateescape") for key in keys]
+            names = map(str, keys)
             source.command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, *secret, "KEYS", *names, timeout=10)
-            moved += len(names)
+            moved += len(keys)
         return moved
 
     def end_move(self, slot: int, target: Node) -> None:

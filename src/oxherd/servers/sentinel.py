@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import ReplyError
+from oxherd.redis.url import Address
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
 from oxherd.servers.process import PortTaken, ServerProcess
-from oxherd.servers.resp import ReplyError
 from oxherd.servers.workdir import new_workdir, remove_workdir
 
 _SERVICE = "mymaster"
@@ -33,7 +34,7 @@ class Sentinel(ServerProcess):
             f"sentinel failover-timeout {_SERVICE} 6000",
         ]
         settings: dict[str, str | int] = {"bind": "127.0.0.1", "port": port}
-        super().__init__(directory, ("127.0.0.1", port), settings, config=config, binary=binary)
+        super().__init__(directory, Address("127.0.0.1", port), settings, config=config, binary=binary)
 
     def primary_port(self) -> int:
         """The port of the server that this sentinel tells clients to use."""
@@ -190,7 +191,7 @@ class LocalSentinel:
         }
         config = [] if replica_of is None else [f"replicaof 127.0.0.1 {replica_of}"]
         folder = (self.directory or Path()) / f"server-{port}"
-        server = ServerProcess(folder, ("127.0.0.1", port), settings, config=config, binary=self._binary)
+        server = ServerProcess(folder, Address("127.0.0.1", port), settings, config=config, binary=self._binary)
         self.servers.append(server)
         server.begin()
 

@@ -9,9 +9,9 @@ from typing import Self
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
+from oxherd.redis.url import Address
 from oxherd.servers.ports import free_ports
 from oxherd.servers.process import PortTaken, ServerProcess
-from oxherd.servers.resp import Address
 from oxherd.servers.workdir import new_workdir, remove_workdir
 
 _ATTEMPTS = 5  # at finding a port that nobody else takes in the meantime
@@ -38,7 +38,7 @@ class StandaloneServer(ServerProcess):
         config: Sequence[str] = (),
     ) -> None:
         folder = new_workdir(directory)
-        address: Address = folder / "s" if unix else ("127.0.0.1", port or free_ports(1)[0])
+        address = Address(path=str(folder / "s")) if unix else Address("127.0.0.1", port or free_ports(1)[0])
         if len(str(address)) > _LONGEST_SOCKET:
             raise ServerError(f"The path {address} is too long for a socket: give a shorter directory.")
         super().__init__(folder, address, {}, config=config, binary=binary, password=password)
@@ -49,14 +49,14 @@ class StandaloneServer(ServerProcess):
     def url(self) -> str:
         """What a client connects to."""
         secret = "" if self._password is None else f":{quote(self._password, safe='')}@"
-        if isinstance(self.address, Path):
-            return f"unix://{secret}{quote(str(self.address))}"
+        if self.address.path:
+            return f"unix://{secret}{quote(self.address.path)}"
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     def begin(self) -> None:
         """Start it and return at once; `wait_ready` does the rest."""
-        if isinstance(self.address, Path):
-            place: dict[str, str | int] = {"port": 0, "unixsocket": str(self.address), "unixsocketperm": "600"}
+        if self.address.path:
+            place: dict[str, str | int] = {"port": 0, "unixsocket": self.address.path, "unixsocketperm": "600"}
         else:
             place = {"bind": "127.0.0.1", "port": self.port}
         self._settings = {**place, "save": "", **self._own_settings}
@@ -71,7 +71,7 @@ class StandaloneServer(ServerProcess):
                 if attempt == _ATTEMPTS or not self._any_port:
                     raise
                 self.stop()
-                self.address = ("127.0.0.1", free_ports(1)[0])
+                self.address = Address("127.0.0.1", free_ports(1)[0])
             else:
                 # Clients know it from now on.
                 self._any_port = False
