@@ -32,7 +32,8 @@ server.leave()
 """
 STANDALONE = """
 from oxherd.servers.standalone import StandaloneServer
-with StandaloneServer(unix=True, directory=Path(sys.argv[1]), password="secret", config=["appendonly yes"]) as server:
+settings = {"appendonly": "yes"}
+with StandaloneServer(unix=True, directory=Path(sys.argv[1]), password="secret", settings=settings) as server:
     server.command("SET", "key", "value")
     server.command("CONFIG", "REWRITE")
     server.command("SAVE")

@@ -139,7 +139,7 @@ async def test_a_server_that_refuses_us_or_is_away(url: str, server: StandaloneS
 
 async def test_a_server_that_repeats_what_it_does_not_know(records: Records) -> None:
     """Where AUTH is unknown, Redis says so with the user and the password."""
-    with StandaloneServer(config=['rename-command AUTH ""']) as server:
+    with StandaloneServer(settings={"rename-command": ("AUTH", "")}) as server:
         herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", server.port), emit_timeout=0.2)
         event = herd.declare("order.placed", dict[str, int])
         async with herd:

@@ -178,7 +178,7 @@ def test_stop_leaves_neither_process_nor_file_and_is_idempotent(tmp_path: Path) 
 
 
 def test_a_node_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
-    cluster = LocalCluster(directory=tmp_path, config=["no-such-setting 1"])
+    cluster = LocalCluster(directory=tmp_path, settings={"no-such-setting": 1})
     with pytest.raises(ServerError, match=r"did not start .*no-such-setting"):
         cluster.start()
     assert (cluster.nodes, running_in(tmp_path), list(tmp_path.iterdir())) == ([], [], [])

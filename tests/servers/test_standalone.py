@@ -10,8 +10,7 @@ import pytest
 
 from oxherd.errors import ServerError
 from oxherd.redis.blocking import ReplyError, command, ping
-from oxherd.servers.ports import free_ports
-from oxherd.servers.process import PortTaken
+from oxherd.servers.ports import PortTaken, free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.servers.conftest import alive, eventually, running_in
 
@@ -44,19 +43,20 @@ def test_its_password_is_asked_for_and_is_on_no_command_line(tmp_path: Path) -> 
             command(server.address, "GET", "key")
 
 
-def test_settings_and_lines_reach_its_configuration(tmp_path: Path) -> None:
+def test_settings_of_one_and_of_several_values_reach_its_configuration(tmp_path: Path) -> None:
     acl = tmp_path / "users.acl"
     acl.write_text("user default on nopass ~* &* +@all\nuser reader on >secret ~* +get\n")
     with StandaloneServer(
-        directory=tmp_path, settings={"aclfile": acl}, config=["maxmemory 20mb", "maxmemory-policy allkeys-lru"]
+        directory=tmp_path, settings={"aclfile": acl, "save": (3600, 1), "maxmemory-policy": "allkeys-lru"}
     ) as server:
         assert server.command("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "allkeys-lru"]
+        assert server.command("CONFIG", "GET", "save") == ["save", "3600 1"]
         assert server.command("ACL", "WHOAMI") == "default"
         assert server.command("AUTH", "reader", "secret") == "OK"
 
 
 def test_it_comes_back_on_the_same_port_with_its_data(tmp_path: Path) -> None:
-    with StandaloneServer(directory=tmp_path, config=["appendonly yes"]) as server:
+    with StandaloneServer(directory=tmp_path, settings={"appendonly": "yes"}) as server:
         server.command("SET", "key", "value")
         port = server.port
         server.kill()
@@ -127,7 +127,7 @@ def test_a_server_never_started_says_so(tmp_path: Path) -> None:
 
 def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) -> None:
     with StandaloneServer(
-        directory=tmp_path, config=["appendonly yes", "enable-debug-command yes", "aof-use-rdb-preamble no"]
+        directory=tmp_path, settings={"appendonly": "yes", "enable-debug-command": "yes", "aof-use-rdb-preamble": "no"}
     ) as server:
         server.command("DEBUG", "POPULATE", 20000)
         server.command("CONFIG", "SET", "key-load-delay", 200, "loading-process-events-interval-bytes", 1024)

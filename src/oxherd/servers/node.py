@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from oxherd.errors import ServerError
 from oxherd.redis.url import Address
+from oxherd.servers.config import Settings
 from oxherd.servers.process import ServerProcess
 
 
@@ -34,27 +34,24 @@ class Node(ServerProcess):
         directory: Path,
         port: int,
         bus_port: int,
-        *,
-        node_timeout: int,
-        appendonly: bool,
-        config: Sequence[str],
+        settings: Settings,
         password: str | None,
     ) -> None:
-        settings: dict[str, str | int] = {
+        own: Settings = {
             "bind": "127.0.0.1",
             "port": port,
             "cluster-enabled": "yes",
             "cluster-port": bus_port,
             "cluster-config-file": "nodes.conf",
-            "cluster-node-timeout": node_timeout,
-            "appendonly": "yes" if appendonly else "no",
+            "cluster-node-timeout": 2000,
+            "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
             "repl-diskless-sync-delay": 0,
         }
         if password is not None:
-            settings["masterauth"] = password
-        super().__init__(directory, Address("127.0.0.1", port), settings, config=config, password=password)
+            own = {**own, "masterauth": password}
+        super().__init__(directory, Address("127.0.0.1", port), {**own, **settings}, password=password)
         self.bus_port = bus_port
         self._id: str | None = None
 
