@@ -16,6 +16,8 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
@@ -66,6 +68,14 @@ class EmbeddedServer:
         if users is not None:
             # Closed and not unlocked: unlocking would also take it from a forked process.
             os.close(users)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
 
 
 def _enter(data: Path, socket: Path) -> int:
