@@ -82,16 +82,14 @@ class Node:
         try:
             connection = await open_connection(self._url, await self._resolve())
             await self._assert_serving(connection)
-        except (RedisError, OSError, RedisUnavailable) as error:
+        except BaseException as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
+            if not isinstance(error, RedisError | OSError | RedisUnavailable):
+                raise
             fault = error if isinstance(error, RedisUnavailable) else self._fault(error)
             self._outages.down(self.name, fault.source, error, cause)
             raise fault from None
-        except BaseException:
-            if connection is not None:
-                await connection.disconnect(nowait=True)
-            raise
         self._outages.up(self.name, cause)
         return connection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
@@ -83,14 +83,9 @@ class LocalCluster(LocalServers):
                 return other
         raise ServerError(f"The node on port {node.port} has no replica that answers: restart one.")
 
-    def failover(
-        self, replica: Node, mode: Literal["FORCE", "TAKEOVER"] | None = None, *, timeout: float = _SETTLE
-    ) -> None:
-        """Make `replica` the primary and wait until all nodes that answer have seen it.
-
-        Without a `mode` its primary must be alive and hands over without loss; see CLUSTER FAILOVER for the others.
-        """
-        replica.command("CLUSTER", "FAILOVER", *([mode] if mode else []))
+    def failover(self, replica: Node, *, timeout: float = _SETTLE) -> None:
+        """Make `replica` the primary, its old one handing over without loss; wait until all that answer know."""
+        replica.command("CLUSTER", "FAILOVER")
         wait_until(lambda: replica.role() == "primary", seconds=timeout, what=f"{replica!r} became a primary")
         self.wait_stable(timeout)
 

@@ -100,10 +100,9 @@ class ServerProcess:
         """End it cleanly, or with SIGKILL after `timeout`, such that `start` goes on with its data."""
         if self.running:
             self.resume()
-            self._started().terminate()
             try:
-                self._started().wait(timeout)
-            except subprocess.TimeoutExpired:
+                self.terminate(timeout)
+            except ServerError:
                 self.kill()
 
     def kill(self) -> None:
