@@ -11,6 +11,7 @@ from benchmarks.measure_drain import Watch
 from benchmarks.systems import System
 from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import key_slot
+from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster
 
 _CONCURRENCY = 100
@@ -30,8 +31,8 @@ def run(bench: Bench, systems: list[System]) -> None:
         bench.attempt("scale", oxherd, f"processes {processes}", busy)
         waiting = _with_processes(bench, oxherd, processes, events // 10, _CONCURRENCY_WAITING, "io")
         bench.attempt("scale", oxherd, f"waiting {processes}", waiting)
-    config = ["cluster-require-full-coverage no"]
-    with LocalCluster(replicas=0, appendonly=False, config=config) as cluster:
+    settings: Settings = {"cluster-require-full-coverage": "no", "appendonly": "no"}
+    with LocalCluster(replicas=0, settings=settings) as cluster:
         for shards in _SHARDS:
             bench.attempt("scale", oxherd, f"shards {shards}", _with_shards(bench, oxherd, cluster, shards, events))
 

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from oxherd.servers.resp import Reply, RespClient
+from oxherd.redis.blocking import Reply, command
+from oxherd.redis.url import Address
 from tests.harness import cli, environment
 
 WriteApp = Callable[[str], Path]
 
 
-def redis(url: str, *command: str | int) -> Reply:
+def redis(url: str, *words: str | int) -> Reply:
     """One raw command to a server on TCP, as any program could send it."""
     parts = urlsplit(url)
     assert parts.hostname is not None
-    with RespClient((parts.hostname, parts.port or 6379)) as client:
-        return client.command(*command)
+    return command(Address(parts.hostname, parts.port or 6379), *words)
 
 
 def keys(url: str, prefix: str) -> list[str]:

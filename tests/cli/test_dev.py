@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from oxherd.servers.resp import ping
+from oxherd.redis.blocking import ping
+from oxherd.redis.url import Address
 from tests.cli.support import start
 from tests.harness import cli, until_sync
 from tests.servers.conftest import eventually, running_in
@@ -70,10 +71,10 @@ def test_an_embedded_server_is_up_until_it_is_told_to_end(number: signal.Signals
     url = url_of(process)
     emitted = cli(project, "emit", "app:herd", "order.placed", "1", url=url)
     assert (emitted.returncode, emitted.stderr) == (0, "")
-    assert ping(socket_of(url)) == "up"
+    assert ping(Address(path=str(socket_of(url)))) == "up"
     assert process.poll() is None
     end(process, number, group=number is signal.SIGINT)
-    until_sync(lambda: ping(socket_of(url)) == "down")
+    until_sync(lambda: ping(Address(path=str(socket_of(url)))) == "down")
 
 
 def test_the_embedded_server_is_that_of_the_project(dev: Dev, project: Path) -> None:
@@ -94,9 +95,9 @@ def test_two_share_the_server_and_the_last_one_takes_it_down(dev: Dev) -> None:
     url = url_of(first)
     assert url_of(second) == url
     end(first, signal.SIGTERM)
-    assert ping(socket_of(url)) == "up"
+    assert ping(Address(path=str(socket_of(url)))) == "up"
     end(second, signal.SIGTERM)
-    until_sync(lambda: ping(socket_of(url)) == "down")
+    until_sync(lambda: ping(Address(path=str(socket_of(url)))) == "down")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -114,7 +115,7 @@ def test_a_cluster_of_six_nodes_is_up_until_it_is_told_to_end(
     assert "16384 of 16384" in checked.stdout
     assert len(running_in(temporary)) >= 6
     end(process, number, group=number is signal.SIGINT)
-    assert [port for port in ports if ping(("127.0.0.1", port)) != "down"] == []
+    assert [port for port in ports if ping(Address("127.0.0.1", port)) != "down"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from oxherd import Keyring
-from oxherd.servers.resp import ReplyError, RespClient
+from oxherd.redis.blocking import ReplyError, command
+from oxherd.redis.url import Address
 from tests.cli.support import WriteApp, one_line
 from tests.harness import WorkerProcess, cli, until_sync
 
@@ -73,16 +74,16 @@ class Shop:
         """All that is in Redis below the prefix."""
         parts = urlsplit(self.url)
         found: list[str] = []
-        with RespClient((str(parts.hostname), parts.port or 0)) as client:
-            keys = client.command("KEYS", f"{self.prefix}:*")
-            assert isinstance(keys, list)
-            reads = [("GET",), ("HGETALL",), ("LRANGE", 0, -1), ("ZRANGE", 0, -1), ("SMEMBERS",), ("XRANGE", "-", "+")]
-            for key in map(str, keys):
-                for command, *rest in reads:
-                    try:
-                        found.append(f"{key} {client.command(command, key, *rest)}")
-                    except ReplyError:
-                        continue
+        server = Address(str(parts.hostname), parts.port or 0)
+        keys = command(server, "KEYS", f"{self.prefix}:*")
+        assert isinstance(keys, list)
+        reads = [("GET",), ("HGETALL",), ("LRANGE", 0, -1), ("ZRANGE", 0, -1), ("SMEMBERS",), ("XRANGE", "-", "+")]
+        for key in map(str, keys):
+            for word, *rest in reads:
+                try:
+                    found.append(f"{key} {command(server, word, key, *rest)}")
+                except ReplyError:
+                    continue
         return "\n".join(found)
 
     def secrets_in(self, text: str) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from oxherd import DeclarationError, Oxherd
 from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.servers.config import Settings
 from oxherd.servers.polling import wait_until
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records
@@ -38,8 +39,8 @@ def on_disk() -> Iterator[str]:
 def redis7_with_replica(redis7_binary: Path) -> Iterator[str]:
     """Debian's Redis 7, which knows no WAITAOF, with a replica: WAIT."""
     with StandaloneServer(binary=redis7_binary) as primary:
-        config = [f"replicaof 127.0.0.1 {primary.port}"]
-        with StandaloneServer(binary=redis7_binary, config=config) as replica:
+        following: Settings = {"replicaof": ("127.0.0.1", primary.port)}
+        with StandaloneServer(binary=redis7_binary, settings=following) as replica:
             wait_until(replica.linked, seconds=30, what="the replica is in step")
             yield primary.url
 

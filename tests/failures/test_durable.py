@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from oxherd import EmitError, NotDurable, Oxherd
 from oxherd.queue.shards import shard_queues
+from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.process import ServerProcess
 from oxherd.servers.sentinel import LocalSentinel
@@ -98,7 +99,7 @@ async def test_a_redis_without_waitaof_needs_a_replica(
                 await event.emit(Order())
             assert (caught.value.missing, caught.value.maybe_stored) == ("disk", False)
             assert await stored(herd) == 0
-            with StandaloneServer(binary=redis7_binary, config=[f"replicaof 127.0.0.1 {primary.port}"]) as replica:
+            with StandaloneServer(binary=redis7_binary, settings={"replicaof": ("127.0.0.1", primary.port)}) as replica:
                 await until(replica.linked)
                 await event.emit(Order())
             # The replica is gone while the connection stays.
@@ -161,9 +162,9 @@ async def test_a_server_that_was_a_replica_in_between_does_not_confirm_what_it_h
 async def test_all_replicas_are_asked_that_are_there(
     server: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
-    config = [f"replicaof 127.0.0.1 {server.port}"]
+    following: Settings = {"replicaof": ("127.0.0.1", server.port)}
     event = (herd := make_herd(server.url, emit_timeout=2.5)).declare("order.placed", Order, durable=True)
-    with StandaloneServer(config=config) as one, StandaloneServer(config=config) as other:
+    with StandaloneServer(settings=following) as one, StandaloneServer(settings=following) as other:
         await until(lambda: one.linked() and other.linked())
         async with herd:
             await event.emit(Order())

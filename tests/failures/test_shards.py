@@ -32,7 +32,7 @@ class Order(BaseModel):
 @pytest.fixture
 def own_cluster() -> Iterator[LocalCluster]:
     """Three primaries of the test's own, to be stopped: each serves its slots also while another does not."""
-    with LocalCluster(replicas=0, config=["cluster-require-full-coverage no"]) as cluster:
+    with LocalCluster(replicas=0, settings={"cluster-require-full-coverage": "no"}) as cluster:
         yield cluster
 
 

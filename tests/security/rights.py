@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from oxherd.servers.resp import Reply, RespClient
-from oxherd.servers.slots import key_slot
+from redis import Connection
+
+from oxherd.redis.blocking import Reply
+from oxherd.redis.client import key_slot
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 USER, PASSWORD = "oxherd", "only-for-oxherd"
@@ -44,11 +47,11 @@ class Place:
 
     def all(self, *words: str | int) -> list[Reply]:
         """Run a command on each primary."""
-        return [admin.command(*words) for admin in self._admins.values()]
+        return [_run(admin, *words) for admin in self._admins.values()]
 
     def at(self, key: str, *words: str | int) -> Reply:
         """Run a command on the primary that serves a key."""
-        return self._admins[self._serving(key)].command(*words)
+        return _run(self._admins[self._serving(key)], *words)
 
     def admin_url(self, key: str) -> str:
         """A plain URL, with all rights, of the primary that serves a key."""
@@ -91,7 +94,7 @@ class Place:
 
     def close(self) -> None:
         for admin in self._admins.values():
-            admin.close()
+            admin.disconnect()
 
     def _counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -129,9 +132,13 @@ def guarded(url: str, primaries: Sequence[tuple[str, int]], *kinds: str, databas
         place.close()
 
 
-def _admin(address: tuple[str, int], database: int) -> RespClient:
-    client = RespClient(address, timeout=20)
-    client.command("AUTH", ADMIN, ADMIN_PASSWORD)
-    if database:
-        client.command("SELECT", database)
-    return client
+def _admin(address: tuple[str, int], database: int) -> Any:
+    # One connection for all: those of single commands would be counted.
+    host, port = address
+    login: dict[str, Any] = {"username": ADMIN, "password": ADMIN_PASSWORD, "db": database}
+    return Connection(host=host, port=port, socket_timeout=20, protocol=2, decode_responses=True, **login)
+
+
+def _run(admin: Any, *words: str | int) -> Reply:
+    admin.send_command(*words)
+    return admin.read_response()

@@ -22,17 +22,18 @@ only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a fi
 # Each prints the folder whose files are looked at, and waits until it may end.
 EMBEDDED = """
 from oxherd.servers.embedded import EmbeddedServer
-from oxherd.servers.resp import RespClient
+from oxherd.redis.blocking import command
+from oxherd.redis.url import Address
 server = EmbeddedServer.join(Path(sys.argv[1]))
-with RespClient(server.socket) as client:
-    client.command("SET", "key", "value")
+command(Address(path=str(server.socket)), "SET", "key", "value")
 print(Path(sys.argv[1], ".oxherd"), flush=True)
 sys.stdin.read()
 server.leave()
 """
 STANDALONE = """
 from oxherd.servers.standalone import StandaloneServer
-with StandaloneServer(unix=True, directory=Path(sys.argv[1]), password="secret", config=["appendonly yes"]) as server:
+settings = {"appendonly": "yes"}
+with StandaloneServer(unix=True, directory=Path(sys.argv[1]), password="secret", settings=settings) as server:
     server.command("SET", "key", "value")
     server.command("CONFIG", "REWRITE")
     server.command("SAVE")

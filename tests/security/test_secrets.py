@@ -19,10 +19,10 @@ import pytest
 import oxherd
 from oxherd import ConfigError, EmitError, Every, Oxherd
 from oxherd.queue.keys import QueueKeys
+from oxherd.redis.blocking import command
 from oxherd.redis.connection import open_connection
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.resp import RespClient
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.telemetry.console import ConsoleFormatter
 from oxherd.telemetry.format import JSONFormatter
@@ -139,7 +139,7 @@ async def test_a_server_that_refuses_us_or_is_away(url: str, server: StandaloneS
 
 async def test_a_server_that_repeats_what_it_does_not_know(records: Records) -> None:
     """Where AUTH is unknown, Redis says so with the user and the password."""
-    with StandaloneServer(config=['rename-command AUTH ""']) as server:
+    with StandaloneServer(settings={"rename-command": ("AUTH", "")}) as server:
         herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", server.port), emit_timeout=0.2)
         event = herd.declare("order.placed", dict[str, int])
         async with herd:
@@ -280,8 +280,8 @@ def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pyt
         assert len(pids) == 3
         assert shown(*(_read(pid, file) for pid in pids for file in ("cmdline", "environ"))) == set()
         assert cluster.nodes[0].command("PING") == "PONG"
-        with RespClient(cluster.nodes[0].address) as stranger, pytest.raises(oxherd.OxherdError, match="NOAUTH"):
-            stranger.command("PING")
+        with pytest.raises(oxherd.OxherdError, match="NOAUTH"):
+            command(cluster.nodes[0].address, "PING")
     embedded.leave()
     eventually(lambda: not running_in(tmp_path), "the server ends")
 

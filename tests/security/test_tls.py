@@ -239,7 +239,7 @@ class _TLSSentinel(Sentinel):
         self, folder: Path, binary: Path, authority: Authority, certificate: Certificate, primary: int
     ) -> None:
         port, self.tls_port = free_ports(2)
-        super().__init__(folder, port, primary, down_after=1500, binary=binary)
+        super().__init__(folder, port, primary, binary=binary)
         settings = tls_settings(authority, certificate, self.tls_port) | {"tls-replication": "yes"}
         self._settings = {**self._settings, **settings}
 

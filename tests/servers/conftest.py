@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from oxherd.redis.blocking import command
+from oxherd.redis.url import Address
 from oxherd.servers.embedded import EmbeddedServer
-from oxherd.servers.resp import RespClient
 
 DEADLINE = 60.0  # seconds; the machine may be busy with much else
 
@@ -63,8 +64,7 @@ def running_in(folder: Path) -> list[int]:
 
 
 def server_pid(server: EmbeddedServer) -> int:
-    with RespClient(server.socket) as client:
-        info = str(client.command("INFO", "server"))
+    info = str(command(Address(path=str(server.socket)), "INFO", "server"))
     return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith("process_id:"))
 
 

@@ -16,16 +16,20 @@ from pathlib import Path
 import pytest
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import command, ping
+from oxherd.redis.url import Address
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.locks import exclusive, try_exclusive
 from oxherd.servers.project import project_dir, socket_path
-from oxherd.servers.resp import RespClient, ping
 from tests.servers.conftest import DEADLINE, MEMBER, Member, alive, eventually, parent_of, running_in, server_pid
 
 
-def run(server: EmbeddedServer, *command: str) -> object:
-    with RespClient(server.socket) as client:
-        return client.command(*command)
+def run(server: EmbeddedServer, *words: str) -> object:
+    return command(at(server.socket), *words)
+
+
+def at(socket: Path) -> Address:
+    return Address(path=str(socket))
 
 
 def kill_keeper(server: EmbeddedServer, pid: int) -> None:
@@ -89,7 +93,7 @@ def test_the_server_runs_until_the_last_process_leaves(project: Path, member: Ca
     pid = server_pid(server)
     server.leave()
     first.leave()
-    assert ping(server.socket) == "up"
+    assert ping(at(server.socket)) == "up"
     second.leave()
     eventually(lambda: not running_in(project), "server and keeper end")
     assert not alive(pid)
@@ -121,7 +125,7 @@ def test_a_forked_process_keeps_the_share_that_it_has_a_copy_of(project: Path) -
         child = int(parent.stdout.readline())
         parent.kill()
     try:
-        assert ping(project / ".oxherd" / "valkey.sock") == "up"
+        assert ping(at(project / ".oxherd" / "valkey.sock")) == "up"
     finally:
         os.kill(child, signal.SIGKILL)
     eventually(lambda: not running_in(project), "the server stops with the forked process")
@@ -305,7 +309,7 @@ def test_after_the_server_was_killed_the_next_join_starts_it(project: Path) -> N
     pid = server_pid(first)
     keeper = parent_of(pid)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: ping(first.socket) == "down", "the server is dead")
+    eventually(lambda: ping(at(first.socket)) == "down", "the server is dead")
     second = EmbeddedServer.join(project)
     assert run(second, "GET", "key") == "value"
     eventually(lambda: not alive(keeper), "the first keeper ends")

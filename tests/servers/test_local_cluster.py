@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import ReplyError
+from oxherd.redis.client import key_slot
+from oxherd.redis.topology import SLOTS
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.ports import free_ports
-from oxherd.servers.resp import ReplyError
-from oxherd.servers.slots import SLOTS, key_slot, parse_members, ranges
 from tests.servers.conftest import DEADLINE, alive, eventually, running_in
 
 PARENT = """
@@ -177,21 +178,10 @@ def test_stop_leaves_neither_process_nor_file_and_is_idempotent(tmp_path: Path) 
 
 
 def test_a_node_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
-    cluster = LocalCluster(directory=tmp_path, config=["no-such-setting 1"])
+    cluster = LocalCluster(directory=tmp_path, settings={"no-such-setting": 1})
     with pytest.raises(ServerError, match=r"did not start .*no-such-setting"):
         cluster.start()
     assert (cluster.nodes, running_in(tmp_path), list(tmp_path.iterdir())) == ([], [], [])
-
-
-def test_shares_of_slots_cover_all_once() -> None:
-    for primaries in (1, 3, 7):
-        covered = [slot for first, last in ranges(primaries) for slot in range(first, last + 1)]
-        assert covered == list(range(SLOTS))
-
-
-def test_slots_on_the_move_belong_to_their_owner_still() -> None:
-    [member] = parse_members("abc 127.0.0.1:1@2 myself,master - 0 0 7 connected 0-2 5 [4->-def]\n")
-    assert (member.slots, member.epoch, member.primary_id) == ({0, 1, 2, 5}, 7, None)
 
 
 def test_free_ports_are_different() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from oxherd.errors import ServerError
-from oxherd.servers.ports import free_ports
-from oxherd.servers.process import PortTaken
-from oxherd.servers.resp import ReplyError, RespClient, ping
+from oxherd.redis.blocking import ReplyError, command, ping
+from oxherd.servers.ports import PortTaken, free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.servers.conftest import alive, eventually, running_in
 
@@ -28,9 +27,8 @@ def test_it_answers_on_a_port_of_the_loopback_interface_only(tmp_path: Path) -> 
 
 def test_it_answers_on_a_unix_socket_that_is_its_users_alone() -> None:
     with StandaloneServer(unix=True) as server:
-        assert isinstance(server.address, Path)
-        assert server.url == f"unix://{server.address}"
-        assert stat.S_IMODE(server.address.stat().st_mode) == 0o600
+        assert server.url == f"unix://{server.address.path}"
+        assert stat.S_IMODE(Path(server.address.path).stat().st_mode) == 0o600
         assert server.command("CONFIG", "GET", "port") == ["port", "0"]
     assert not server.directory.exists()
 
@@ -41,24 +39,24 @@ def test_its_password_is_asked_for_and_is_on_no_command_line(tmp_path: Path) -> 
         assert server.command("PING") == "PONG"
         assert password not in Path(f"/proc/{server.pid}/cmdline").read_text()
         assert stat.S_IMODE((server.directory / "server.conf").stat().st_mode) == 0o600
-        with RespClient(server.address) as client, pytest.raises(ReplyError, match="NOAUTH"):
-            client.command("GET", "key")
+        with pytest.raises(ReplyError, match="NOAUTH"):
+            command(server.address, "GET", "key")
 
 
-def test_settings_and_lines_reach_its_configuration(tmp_path: Path) -> None:
+def test_settings_of_one_and_of_several_values_reach_its_configuration(tmp_path: Path) -> None:
     acl = tmp_path / "users.acl"
     acl.write_text("user default on nopass ~* &* +@all\nuser reader on >secret ~* +get\n")
     with StandaloneServer(
-        directory=tmp_path, settings={"aclfile": acl}, config=["maxmemory 20mb", "maxmemory-policy allkeys-lru"]
+        directory=tmp_path, settings={"aclfile": acl, "save": (3600, 1), "maxmemory-policy": "allkeys-lru"}
     ) as server:
         assert server.command("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "allkeys-lru"]
+        assert server.command("CONFIG", "GET", "save") == ["save", "3600 1"]
         assert server.command("ACL", "WHOAMI") == "default"
-        with server.connection() as client:
-            assert client.command("AUTH", "reader", "secret") == "OK"
+        assert server.command("AUTH", "reader", "secret") == "OK"
 
 
 def test_it_comes_back_on_the_same_port_with_its_data(tmp_path: Path) -> None:
-    with StandaloneServer(directory=tmp_path, config=["appendonly yes"]) as server:
+    with StandaloneServer(directory=tmp_path, settings={"appendonly": "yes"}) as server:
         server.command("SET", "key", "value")
         port = server.port
         server.kill()
@@ -109,7 +107,10 @@ def test_a_free_port_that_is_taken_meanwhile_is_exchanged(tmp_path: Path) -> Non
 
 
 def test_what_it_is_is_asked_again_where_the_connection_is_closed_as_a_sentinel_does_it(tmp_path: Path) -> None:
-    with StandaloneServer(directory=tmp_path) as server, socket.create_connection(server.address) as killing:
+    with (
+        StandaloneServer(directory=tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as killing,
+    ):
         before = int(server.info("stats")["total_connections_received"])
         # Commands that come during a pause are run at its end, in their order.
         server.command("CLIENT", "PAUSE", 300, "ALL")
@@ -126,12 +127,11 @@ def test_a_server_never_started_says_so(tmp_path: Path) -> None:
 
 def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) -> None:
     with StandaloneServer(
-        directory=tmp_path, config=["appendonly yes", "enable-debug-command yes", "aof-use-rdb-preamble no"]
+        directory=tmp_path, settings={"appendonly": "yes", "enable-debug-command": "yes", "aof-use-rdb-preamble": "no"}
     ) as server:
         server.command("DEBUG", "POPULATE", 20000)
         server.command("CONFIG", "SET", "key-load-delay", 200, "loading-process-events-interval-bytes", 1024)
-        with server.connection(timeout=60) as client:
-            client.command("BGREWRITEAOF")
+        server.command("BGREWRITEAOF", timeout=60)
         eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0", "the log is rewritten")
         server.end()
         with (server.directory / "server.conf").open("a") as file:

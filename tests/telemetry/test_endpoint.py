@@ -7,7 +7,8 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,24 +232,46 @@ def test_a_wrong_address_ends_with_2_and_a_taken_port_with_1_before_anything_is_
     )
 
 
-def test_requests_that_are_too_large_or_too_slow_are_bounded() -> None:
+@pytest.fixture
+def endpoint() -> Iterator[tuple[str, int]]:
     with serving(Address("127.0.0.1", 0), ProcessSource(Oxherd("redis://127.0.0.1:1"))) as address:
-        where = (address.host, address.port)
-        with socket.create_connection(where) as large:
-            large.sendall(b"GET /live HTTP/1.1\r\nX: " + b"x" * 9000)
-            assert large.recv(100).startswith(b"HTTP/1.0 431 ")
-        slow = [socket.create_connection(where) for _ in range(20)]
-        began = time.monotonic()
-        for each in slow:
-            each.settimeout(20)
-            assert each.recv(1) == b""
-        assert time.monotonic() - began < 7
-        for each in slow:
-            each.close()
-        with socket.create_connection(where) as broken:
-            broken.sendall(b"<script> /live \x00\r\n\r\n")
+        yield address.host, address.port
+
+
+def test_a_request_that_cannot_be_read_is_refused_and_not_repeated(endpoint: tuple[str, int]) -> None:
+    for request, status in (
+        (b"<script> /live \x00\r\n\r\n", 400),
+        (b"GET /live HTTP/1.1\r\n<script>: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET /live HTTP/1.1\r\n" + b"<script>: x\r\n" * 200 + b"\r\n", 431),
+        (b"GET /<script>" + b"x" * 70_000, 414),
+        (b"<SCRIPT> /live HTTP/1.1\r\n\r\n", 405),
+    ):
+        with socket.create_connection(endpoint) as broken:
+            broken.sendall(request)
             answer = broken.recv(1000)
-        assert b"400" in answer.splitlines()[0]
-        assert b"script" not in answer
-        assert ask(address.port, "/live").status == 200
-        assert ask(address.port, "/ready").json["reasons"] == ["No event is processed; start the herd."]
+        assert answer.startswith(b"HTTP/1.0 %d " % status)
+        assert b"script" not in answer.lower()
+    assert ask(endpoint[1], "/ready").json["reasons"] == ["No event is processed; start the herd."]
+
+
+def test_clients_that_say_nothing_keep_no_probe_from_its_answer(endpoint: tuple[str, int]) -> None:
+    silent = [socket.create_connection(endpoint) for _ in range(20)]
+    assert ask(endpoint[1], "/live").status == 200
+    for each in silent:
+        each.settimeout(20)
+        assert each.recv(1) == b""
+        each.close()
+
+
+def test_a_request_that_comes_byte_by_byte_has_a_second(endpoint: tuple[str, int]) -> None:
+    with socket.create_connection(endpoint) as slow:
+        slow.settimeout(0.1)
+        began = time.monotonic()
+        slow.sendall(b"GET /live HTTP/1.1\r\n")
+        with suppress(ConnectionError):
+            while True:
+                slow.sendall(b"X")
+                with suppress(TimeoutError):
+                    assert slow.recv(1) == b""
+                    break
+        assert 0.9 < time.monotonic() - began < 5

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from oxherd import DeclarationError, Oxherd
-from oxherd.servers.resp import Reply, RespClient
+from oxherd.redis.blocking import Reply, command
+from oxherd.redis.url import Address
 from tests.harness import WorkerProcess, cli, environment, until_sync
 
 APP = """
@@ -152,8 +153,8 @@ class Shop:
         return emitted.stdout.split()
 
     def stored(self, event_id: str, field: str) -> Reply:
-        with RespClient(self.folder / ".oxherd" / "valkey.sock") as client:
-            return client.command("HGET", f"bull:{{order.work}}:{event_id}", field)
+        socket = Address(path=str(self.folder / ".oxherd" / "valkey.sock"))
+        return command(socket, "HGET", f"bull:{{order.work}}:{event_id}", field)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 import tempfile
 import time
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, SecretStr
 from rich.box import SIMPLE_HEAD
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from oxherd.allow import Allow
 from oxherd.app import Oxherd
+from oxherd.cli.terminal import exit_on_sigterm, make_console
 from oxherd.context import Context, ContextFilter
 from oxherd.event import Event
 from oxherd.masks import Mask
@@ -29,6 +29,7 @@ from oxherd.queue.inspect import server_facts, stored_keys
 from oxherd.schedule.cron import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
+from oxherd.servers.polling import holds
 from oxherd.signals import EventEnded
 from oxherd.telemetry.console import ConsoleFormatter
 
@@ -58,18 +59,13 @@ class Report(BaseModel):
 
 def run(*, cluster: bool) -> int:
     """Run the demo; the exit status is 0 when all went as it should."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+    console = make_console()
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, _interrupted)
+    exit_on_sigterm()
     with _server(console, cluster=cluster) as url:
         ok = asyncio.run(_Demo(console, url, cluster=cluster).run())
     console.print(f"[dim]done in {time.monotonic() - began:.1f} s; the server is stopped[/dim]")
     return 0 if ok else 1
-
-
-def _interrupted(*_: object) -> NoReturn:
-    # As Ctrl-C: what was started is ended on the way out.
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager
@@ -87,9 +83,7 @@ def _server(console: Console, *, cluster: bool) -> Generator[str]:
         finally:
             server.leave()
             # The folder goes once the server, whose last user we were, has written its data and gone.
-            deadline = time.monotonic() + 5
-            while server.socket.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            holds(lambda: not server.socket.exists(), seconds=5)
 
 
 class _Demo:

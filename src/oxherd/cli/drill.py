@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
 
+from oxherd.cli.terminal import exit_on_sigterm, make_console
 from oxherd.drills.catalogue import DRILLS, SHORT, chosen
 from oxherd.drills.drill import Drill, Needs
 from oxherd.drills.own import Own, own_drill
@@ -38,13 +36,12 @@ def run(
     Raises:
         UsageError: there is no drill of a name, or it cannot run on the server of the URL.
     """
-    signal.signal(signal.SIGTERM, _interrupted)
+    exit_on_sigterm()
     drills = chosen(names) if own is None else [own_drill(own, names, url)]
     for each in drills:
         check_url(each, url)
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
     progress = Console(stderr=True, highlight=False)
-    table = Table(console)
+    table = Table(make_console())
     if not json:
         table.head()
     ok = True
@@ -64,20 +61,10 @@ def run(
 
 def _one(drill: Drill, seed: int, url: str | None, logs: Path | None, progress: Console) -> Outcome:
     if not progress.is_terminal:
-        return asyncio.run(run_drill(drill, seed, url, logs, _silent))
+        return asyncio.run(run_drill(drill, seed, url, logs, lambda _: None))
     with progress.status("") as status:
 
         def say(what: str) -> None:
             status.update(Text(f"{drill.name}, seed {seed}: {what}"))
 
-        teller: Callable[[str], None] = say
-        return asyncio.run(run_drill(drill, seed, url, logs, teller))
-
-
-def _silent(_: str) -> None:
-    return
-
-
-def _interrupted(*_: object) -> NoReturn:
-    # As Ctrl-C: what was started is ended on the way out.
-    raise SystemExit(128 + signal.SIGTERM)
+        return asyncio.run(run_drill(drill, seed, url, logs, say))

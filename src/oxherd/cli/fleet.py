@@ -39,7 +39,7 @@ class Fleet:
             channel = self._channels.pop(pid, None)
             last = self._last.pop(pid, None)
             if last is not None:
-                self._ended = added(self._ended, last) if self._ended else last
+                self._ended = added(self._ended, last)
         if channel is not None:
             channel.close()
 
@@ -69,7 +69,7 @@ class Fleet:
             silent = [last for pid, last in self._last.items() if pid not in dict(alive)]
             before = self._ended
         for last in silent:
-            before = added(before, last) if before else last
+            before = added(before, last)
         whole = merged([snapshot for _, snapshot in alive], before, health)
         return text(whole)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from oxherd.cli.channel import Channel
 from oxherd.cli.fleet import Fleet
-from oxherd.cli.reload import Files, look, watch
+from oxherd.cli.reload import look, watch
 from oxherd.cli.supervised import environment
+from oxherd.redis.retry import retry_delay
 
 _WRONG_USAGE = 2
-_FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 10.0
 # One that lived for so long was healthy: its end is news, and no sign that the next would end, too.
 _HEALTHY_SECONDS = 10.0
 
@@ -52,7 +51,7 @@ class _Supervisor:
         watching = None
         if self._reload:
             # Before any worker is started: what changes from now on is not what it has imported.
-            watching = loop.create_task(watch(Path.cwd(), self._look(), self._replace), name="oxherd-watch")
+            watching = loop.create_task(watch(Path.cwd(), look(Path.cwd()), self._replace), name="oxherd-watch")
         statuses = await asyncio.gather(*(self._keep() for _ in range(processes)))
         if watching is not None:
             watching.cancel()
@@ -60,13 +59,10 @@ class _Supervisor:
             return _WRONG_USAGE
         return 1 if any(statuses) else 0
 
-    def _look(self) -> Files:
-        return look(Path.cwd())
-
     async def _keep(self) -> int:
         """Start one worker after the other until the stop; the last one's status."""
         loop = asyncio.get_running_loop()
-        wait = _FIRST_WAIT_SECONDS
+        failures = 0
         while True:
             self._changed.clear()
             began = loop.time()
@@ -76,17 +72,15 @@ class _Supervisor:
                 return status
             if process in self._replaced:
                 self._replaced.discard(process)
-                wait = _FIRST_WAIT_SECONDS
+                failures = 0
                 continue
             if status == _WRONG_USAGE and not self._reload:
                 self._stop()
                 return status
-            if loop.time() - began >= _HEALTHY_SECONDS:
-                wait = _FIRST_WAIT_SECONDS
-            pause = None if status == _WRONG_USAGE else wait
+            failures = 1 if loop.time() - began >= _HEALTHY_SECONDS else failures + 1
+            pause = None if status == _WRONG_USAGE else retry_delay(failures, first=0.1, longest=10.0)
             _report(process.pid, status, pause)
             await self._pause(pause)
-            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
             if self._stopping.is_set():
                 return status
 
@@ -153,6 +147,6 @@ def _terminate(process: Process) -> None:
 
 def _report(pid: int, status: int, pause: float | None) -> None:
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
-    then = "at the next change" if pause is None else f"in {pause:g} s"
+    then = "at the next change" if pause is None else f"in {pause:.1f} s"
     fields = {"pid": pid, "status": status}
     logger.warning("worker process %d ended (%s); another is started %s", pid, how, then, extra=fields)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
 from oxherd.cli.channel import answer
@@ -38,7 +38,13 @@ def run(
         signal.signal(number, _nothing_runs_yet)
     set_up_logging(log_format)
     address = None if health is None else parse_address(health)
-    if processes > 1 or reload:
+    supervised = processes > 1 or reload
+    questions = None if supervised else follow_supervisor()
+    # Wrong usage is said once, before anything is started.
+    herd = load_herd(target)
+    for event in events or ():
+        herd[event]
+    if supervised:
         from oxherd.cli.supervisor import supervise
 
         arguments = [target, "--log-format", log_format]
@@ -46,26 +52,13 @@ def run(
             arguments += ["--event", event]
         if stop_timeout is not None:
             arguments += ["--stop-timeout", str(stop_timeout)]
-        # Wrong usage is said once, before anything is started.
-        herd = load_herd(target)
-        for event in events or ():
-            herd[event]
-        if address is None:
-            return supervise(arguments, processes=processes, reload=reload)
-        fleet = Fleet(processes)
-        with _endpoint(address, fleet):
+        fleet = Fleet(processes) if address else None
+        with _endpoint(address, fleet) if address and fleet else nullcontext():
             return supervise(arguments, processes=processes, reload=reload, fleet=fleet)
-    questions = follow_supervisor()
-    herd = load_herd(target)
-    for event in events or ():
-        herd[event]
-    timeout = herd.stop_timeout if stop_timeout is None else stop_timeout
     if questions is not None:
         answer(questions, ProcessSource(herd))
-    if address is None:
-        return run_worker(herd, events or None, timeout)
-    with _endpoint(address, ProcessSource(herd)):
-        return run_worker(herd, events or None, timeout)
+    with _endpoint(address, ProcessSource(herd)) if address else nullcontext():
+        return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from oxherd import Context, Oxherd, Retry
 from oxherd.worker.orphan import end_with_parent
@@ -45,7 +46,7 @@ class Setup:
 
     def json(self) -> str:
         """As the environment carries it."""
-        return TypeAdapter(dict[str, object]).dump_json(asdict(self)).decode()
+        return json.dumps(asdict(self))
 
 
 class Work(BaseModel):
@@ -114,7 +115,7 @@ def _hog() -> None:
 
 def _setup() -> Setup:
     text = os.environ.get(VARIABLE)
-    setup = Setup(**TypeAdapter(dict[str, object]).validate_json(text)) if text else Setup()  # pyright: ignore[reportArgumentType]
+    setup = Setup(**json.loads(text)) if text else Setup()
     # Without the drill, the servers are gone as well: a worker would look for them for ever.
     end_with_parent(setup.parent, signal.SIGKILL)
     if setup.memory:

@@ -55,7 +55,7 @@ async def slot_moved(scene: Scene) -> None:
     repeats=True,
     durable=True,
     # A primary that nobody follows takes no writes: without this it would, until it notices.
-    server={"config": ("min-replicas-to-write 1",)},
+    server={"min-replicas-to-write": 1},
     seconds=25,
 )
 async def cut_off(scene: Scene) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from oxherd.drills.ledger import Answer, Ledger
 
@@ -80,10 +79,6 @@ class Row:
     erased: int
     overlap: float
     wrong: list[str]
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
 
 
 def reconcile(facts: Facts, expected: Expected) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -39,7 +40,7 @@ class Table:
     def row(self, outcome: Outcome) -> None:
         """One drill with one seed, and below it what must not be."""
         self._outcomes.append(outcome)
-        values = outcome.row.plain()
+        values = asdict(outcome.row)
         cells = [f"{outcome.drill:<{_NAME_WIDTH}}", f"{outcome.seed:>4}"]
         cells += [f"{_cell(field, values[field]):>{width}}" for _, width, field in COLUMNS]
         line = "  ".join([*cells, f"{outcome.seconds:>4.0f} s"])
@@ -62,7 +63,7 @@ class Table:
 def as_json(outcome: Outcome) -> str:
     """One drill with one seed, as one line."""
     head: dict[str, Any] = {"drill": outcome.drill, "seed": outcome.seed, "ok": not outcome.row.wrong}
-    return json.dumps(head | outcome.row.plain() | {"seconds": outcome.seconds})
+    return json.dumps(head | asdict(outcome.row) | {"seconds": outcome.seconds})
 
 
 def _cell(field: str, value: Any) -> str:

@@ -24,8 +24,8 @@ from oxherd.drills.remains import Remains, remains, remove_all
 from oxherd.drills.topology import Topology, topology_for
 from oxherd.drills.workers import Worker
 from oxherd.errors import OxherdError
+from oxherd.redis.client import key_slot
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.slots import key_slot
 from oxherd.servers.standalone import StandaloneServer
 
 T = TypeVar("T")
@@ -175,7 +175,8 @@ class Scene:
             left = await remains(self.herd)
             if not isinstance(self.topology, LocalCluster | StandaloneServer):
                 await remove_all(self.herd)
-        return reconcile(self._facts(left), self._expected())
+        drill = self.drill
+        return reconcile(self._facts(left), Expected(repeats=drill.repeats, erases=drill.erases, fails=drill.fails))
 
     async def _drain(self) -> Remains:
         """Wait until nothing waits or runs any more."""
@@ -185,9 +186,6 @@ class Scene:
             if not left.busy or time.monotonic() > deadline:
                 return left
             await asyncio.sleep(_LOOK_SECONDS)
-
-    def _expected(self) -> Expected:
-        return Expected(repeats=self.drill.repeats, erases=self.drill.erases, fails=self.drill.fails)
 
     def _facts(self, left: Remains) -> Facts:
         runs: list[Run] = []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oxherd.drills.drill import Needs, drill
+from oxherd.redis.blocking import command
 
 if TYPE_CHECKING:
     from oxherd.drills.scene import Scene
 
 _MINUTE = 60.0
-_WRONG = "rotated-too-early"
+_KNOWN, _WRONG = "the-one-that-they-know", "rotated-too-early"
 
 
 @drill("server.restart", "the server is restarted", Needs.SERVER)
@@ -84,12 +86,13 @@ async def connections(scene: Scene) -> None:
     "server.password",
     "the password is changed before the workers know, and changed back",
     Needs.SERVER,
-    server={"password": "the-one-that-they-know"},
+    server={"password": _KNOWN},
     seconds=15,
 )
 async def password(scene: Scene) -> None:
-    with scene.server.connection() as admin:
-        admin.command("CONFIG", "SET", "requirepass", _WRONG)
-        admin.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        await scene.pause(2.0, 4.0)
-        admin.command("CONFIG", "SET", "requirepass", "the-one-that-they-know")
+    server = scene.server
+    await scene.blocking(server.command, "CONFIG", "SET", "requirepass", _WRONG)
+    rotated = partial(command, server.address, password=_WRONG)
+    await scene.blocking(rotated, "CLIENT", "KILL", "TYPE", "normal")
+    await scene.pause(2.0, 4.0)
+    await scene.blocking(rotated, "CONFIG", "SET", "requirepass", _KNOWN)

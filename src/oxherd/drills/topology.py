@@ -13,8 +13,6 @@ from oxherd.redis.url import parse_url
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 
-_CLUSTER_CONFIG = ("enable-debug-command local",)
-
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -46,7 +44,7 @@ def topology_for(drill: Drill, url: str | None) -> Generator[Topology]:
     if url is not None:
         yield Given(url)
     elif drill.needs is Needs.CLUSTER:
-        with LocalCluster(config=(*_CLUSTER_CONFIG, *settings.pop("config", ())), **settings) as cluster:
+        with LocalCluster(settings={"enable-debug-command": "local", **settings}) as cluster:
             yield cluster
     else:
         password = settings.pop("password", None)

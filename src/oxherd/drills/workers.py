@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oxherd.drills.app import VARIABLE, Setup
 from oxherd.errors import OxherdError
+from oxherd.servers.polling import holds
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -38,11 +39,9 @@ class Worker:
 
     def wait_started(self) -> None:
         """Return once it takes events."""
-        deadline = time.monotonic() + _START_SECONDS
-        while b"worker.start" not in self.log.read_bytes():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise OxherdError(f"The drill's worker {self.name} did not start: {self._last_words()}.")
-            time.sleep(0.02)
+        holds(lambda: self._has_started() or self.process.poll() is not None, seconds=_START_SECONDS)
+        if not self._has_started():
+            raise OxherdError(f"The drill's worker {self.name} did not start: {self._last_words()}.")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -74,6 +73,9 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def _has_started(self) -> bool:
+        return b"worker.start" in self.log.read_bytes()
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()

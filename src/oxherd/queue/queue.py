@@ -25,7 +25,8 @@ from oxherd.queue.scripts import (
     set_aside,
     unclaimed,
 )
-from oxherd.redis.client import Argument, Attempts, Client, insist, pack_script
+from oxherd.redis.client import Argument, Attempts, Client, pack_script
+from oxherd.redis.retry import retry
 
 
 class BullQueue:
@@ -55,7 +56,7 @@ class BullQueue:
         """
         many = self._add_many
         if many is not None and not job.delay_ms and not job.priority:
-            await insist(lambda: many.add(job, attempts, deadline), deadline=deadline, attempts=attempts)
+            await retry(lambda: many.add(job, attempts, deadline), deadline=deadline, attempts=attempts)
             return
         k = self.keys
         options = job.options
@@ -92,7 +93,7 @@ class BullQueue:
         if many is None or len(jobs) == 1:
             await self.add(jobs[0], deadline=deadline, attempts=attempts)
         else:
-            await insist(lambda: many.add_all(jobs, attempts, deadline), deadline=deadline, attempts=attempts)
+            await retry(lambda: many.add_all(jobs, attempts, deadline), deadline=deadline, attempts=attempts)
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds. Script: moveToActive; one attempt."""

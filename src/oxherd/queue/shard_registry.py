@@ -8,7 +8,8 @@ from typing import Any
 
 from oxherd.declaration import MOST_SHARDS, Declaration
 from oxherd.queue.keys import QueueKeys
-from oxherd.redis.client import Client, insist
+from oxherd.redis.client import Client
+from oxherd.redis.retry import retry
 
 _PATIENCE_SECONDS = 1.0
 # A fail-over may lose what was announced.
@@ -43,7 +44,7 @@ class ShardRegistry:
         task = self._announcing
         if task is None or (task.done() and (_failed(task) or time.monotonic() - self._begun > _AGAIN_SECONDS)):
             self._begun = time.monotonic()
-            task = self._announcing = asyncio.ensure_future(insist(self._announce, deadline=None))
+            task = self._announcing = asyncio.ensure_future(retry(self._announce))
         patience = self._begun + _PATIENCE_SECONDS - time.monotonic()
         if patience > 0:
             await asyncio.wait([task], timeout=patience)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -24,6 +22,7 @@ from oxherd.redis.attempts import Attempts
 from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
+from oxherd.redis.retry import retry
 from oxherd.redis.topology import Topology, make_topology
 from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire, pack
@@ -32,8 +31,6 @@ Argument = str | bytes | int | float
 T = TypeVar("T")
 
 _REDIRECTIONS = 16
-_FIRST_RETRY_SECONDS = 0.02
-_LAST_RETRY_SECONDS = 0.5
 _ASKING = pack(("ASKING",))
 
 
@@ -148,7 +145,7 @@ class Client:
 
         `attempts` tells, also when this is cancelled, whether one of the attempts may have run. `until` as `script`.
         """
-        return await insist(
+        return await retry(
             lambda: self.script(slot, script, arguments, attempts=attempts, until=until),
             deadline=deadline,
             attempts=attempts,
@@ -272,25 +269,3 @@ async def _noting(reply: Awaitable[T], attempts: Attempts) -> T:
     except (ResponseError, ScriptError):
         attempts.maybe_applied = before
         raise
-
-
-async def insist(attempt: Callable[[], Awaitable[T]], *, deadline: float | None, attempts: Attempts | None = None) -> T:
-    """Do what must succeed again and again through outages until `deadline` (monotonic seconds, None: for ever)."""
-    failures = 0
-    while True:
-        try:
-            return await attempt()
-        except RedisUnavailable as error:
-            if attempts is not None:
-                attempts.last = error
-            failures += 1
-            delay = retry_delay(failures)
-            if deadline is not None and time.monotonic() + delay >= deadline:
-                raise
-        await asyncio.sleep(delay)
-
-
-def retry_delay(failures: int) -> float:
-    """Seconds to wait before the next attempt: doubling from 20 ms to 0.5 s, with jitter."""
-    delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
-    return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret

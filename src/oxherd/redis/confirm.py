@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.attempts import Attempts, Missing, Unconfirmed
 from oxherd.redis.faults import describe, lost, server_state
+from oxherd.redis.futures import retrieve
 from oxherd.redis.wire import Wire, pack
 
 # How long one WAIT may block: who there is to confirm is learned anew in between.
@@ -253,14 +254,8 @@ class Confirm:
 
 def _send(wire: Wire, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
     future = wire.send(packed, replies)
-    future.add_done_callback(_retrieve)
+    future.add_done_callback(retrieve)
     return future
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark the exception of an answer as seen: when one fails, the others are not looked at any more."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _no_disk(info: dict[str, str]) -> str:

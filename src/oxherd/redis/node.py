@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TypeVar
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
@@ -15,14 +13,12 @@ from oxherd.errors import RedisUnavailable
 from oxherd.redis.confirm import Confirm
 from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.faults import lost, server_state
+from oxherd.redis.futures import retrieve, shared
 from oxherd.redis.outage import CONNECTION, Outages
+from oxherd.redis.retry import retry_delay
 from oxherd.redis.url import Address, RedisURL
 from oxherd.redis.wire import Wire
 
-T = TypeVar("T")
-
-_FIRST_RETRY_SECONDS = 0.05
-_LAST_RETRY_SECONDS = 1.0
 _CONFIRMING = "the confirming connection"  # what an outage's cause is called
 
 
@@ -73,7 +69,7 @@ class Node:
             self._connecting = asyncio.create_task(
                 self._connect(), name=f"oxherd-connect-{self.name}", context=Context()
             )
-            self._connecting.add_done_callback(_retrieve)
+            self._connecting.add_done_callback(retrieve)
         return await shared(self._connecting, self.name)
 
     async def open(self, cause: str = CONNECTION) -> AbstractConnection:
@@ -86,16 +82,14 @@ class Node:
         try:
             connection = await open_connection(self._url, await self._resolve())
             await self._assert_serving(connection)
-        except (RedisError, OSError, RedisUnavailable) as error:
+        except BaseException as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
+            if not isinstance(error, RedisError | OSError | RedisUnavailable):
+                raise
             fault = error if isinstance(error, RedisUnavailable) else self._fault(error)
             self._outages.down(self.name, fault.source, error, cause)
             raise fault from None
-        except BaseException:
-            if connection is not None:
-                await connection.disconnect(nowait=True)
-            raise
         self._outages.up(self.name, cause)
         return connection
 
@@ -139,8 +133,7 @@ class Node:
 
     async def _connect(self) -> Wire:
         if self._failures:
-            delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 10))
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects, keeps no secret
+            await asyncio.sleep(retry_delay(self._failures))
         try:
             connection = await self.open()
         except RedisUnavailable:
@@ -181,25 +174,3 @@ class Node:
 
     def _fault(self, error: BaseException) -> RedisUnavailable:
         return server_state(error, self.name) or lost(self.name, error, maybe_applied=False)
-
-
-async def shared(task: asyncio.Task[T], name: str) -> T:
-    """The result of a task that several wait for.
-
-    Raises:
-        RedisUnavailable: it was ended since the connection to `name` is closed; to those who wait, that is no
-            cancellation of their own.
-    """
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if not task.cancelled() or (current is not None and current.cancelling()):
-            raise
-    raise lost(name, "the connection is closed", maybe_applied=False)
-
-
-def _retrieve(task: asyncio.Task[Wire]) -> None:
-    """Mark the failure of an attempt that nobody waits for any more as seen: open() has noted it."""
-    if not task.cancelled():
-        task.exception()

@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.faults import common_source, describe, lost
-from oxherd.redis.node import Node, shared
+from oxherd.redis.futures import retrieve, shared
+from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.url import Address, RedisURL
 
@@ -154,7 +155,7 @@ class Cluster:
     def _start_refresh(self) -> asyncio.Task[None]:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh(), name="oxherd-cluster-slots", context=Context())
-            self._refreshing.add_done_callback(_retrieve)
+            self._refreshing.add_done_callback(retrieve)
         return self._refreshing
 
     async def _refresh(self) -> None:
@@ -247,9 +248,3 @@ def _constant(address: Address) -> Callable[[], Awaitable[Address]]:
         return address
 
     return resolve
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Mark the failure of a look that nobody waits for as seen: it has been noted as an outage."""
-    if not task.cancelled():
-        task.exception()

@@ -15,10 +15,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.client import Client, ScriptError, pack_command, retry_delay
+from oxherd.redis.client import Client, ScriptError, pack_command
 from oxherd.redis.connection import SILENCE_SECONDS, ask, read_reply, send
 from oxherd.redis.faults import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
+from oxherd.redis.retry import retry_delay
 
 # A server that is late may be busy, or another serves the slot by now: that is asked first, in the meantime.
 _LATE_SECONDS = 2.0

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from oxherd.redis.connection import SILENCE_SECONDS, send
 from oxherd.redis.faults import lost
+from oxherd.redis.futures import retrieve
 
 pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast(
     "Any", hiredis
@@ -61,7 +62,7 @@ class Wire:
             self._waiting_since = self._loop.time()
         for _ in range(replies - 1):
             leading = create_future()
-            leading.add_done_callback(_retrieve)
+            leading.add_done_callback(retrieve)
             pending.append(leading)
         future = create_future()
         pending.append(future)
@@ -198,9 +199,3 @@ def _resume(coroutine: Coroutine[Any, Any, None], paused_on: Any) -> Generator[A
             paused_on = step()
         except StopIteration:
             return
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark the exception of a reply that nobody awaits as seen."""
-    if not future.cancelled():
-        future.exception()

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
+
+Value: TypeAlias = str | int | Path
+# A setting's value, or its values.
+Settings: TypeAlias = Mapping[str, Value | tuple[Value, ...]]
 
 _LOG_LINE = re.compile(r"^\d+:\w+ .*? (?P<level>[.*#-]) (?P<text>.*)$")
 _ADVICE = ("overcommit", "Transparent Huge Pages", "somaxconn")
 
 
-def write_config(path: Path, settings: Mapping[str, str | int | Path], extra: Sequence[str] = ()) -> None:
-    """Write a configuration file that only this user can read (0600); `extra` are lines taken as they are."""
-    lines = [f"{name} {_quoted(value)}" for name, value in settings.items()]
+def write_config(path: Path, settings: Settings) -> None:
+    """Write a configuration file that only this user can read (0600)."""
+    lines = [f"{name} {_quoted(value)}\n" for name, value in settings.items()]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(descriptor, 0o600)
-        file.write("\n".join([*lines, *extra, ""]))
+        file.writelines(lines)
 
 
 def log_since(log: Path, offset: int) -> str:
@@ -50,7 +55,9 @@ def complaint(logged: str) -> str:
     return " / ".join((warnings or plain)[-4:]) or "it logged nothing"
 
 
-def _quoted(value: str | int | Path) -> str:
+def _quoted(value: Value | tuple[Value, ...]) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_quoted, value))
     if isinstance(value, int):
         return str(value)
     characters = (

@@ -10,21 +10,25 @@ Files in `<project>/.oxherd/`, all but the data empty and never removed:
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import command, ping
+from oxherd.redis.url import Address
 from oxherd.servers.binary import server_binary
 from oxherd.servers.config import complaint, log_since, log_size, write_config
-from oxherd.servers.environment import server_environment
 from oxherd.servers.locks import exclusive, shared, try_exclusive
+from oxherd.servers.polling import holds
 from oxherd.servers.project import data_dir, project_dir, socket_path
-from oxherd.servers.resp import RespClient, ping
+from oxherd.servers.spawn import script_command, server_environment
 
 _REMEDY = "set OXHERD_URL to a server of your own"
 _START = 10.0  # seconds for a server to answer
@@ -65,6 +69,14 @@ class EmbeddedServer:
             # Closed and not unlocked: unlocking would also take it from a forked process.
             os.close(users)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
 
 def _enter(data: Path, socket: Path) -> int:
     with exclusive(data / "lock", seconds=_TURN):
@@ -88,22 +100,24 @@ def _enter(data: Path, socket: Path) -> int:
 
 def _ensure_running(data: Path, socket: Path) -> int:
     """Return once a server with a keeper answers, even if it is still loading; the log's offset where it began."""
-    deadline = time.monotonic() + _START
     offset = log_size(data / "server.log")
     started = False
-    while time.monotonic() < deadline:
+
+    def answers() -> bool:
+        nonlocal started
         keeper = try_exclusive(data / "keeper")
         if keeper is None:
-            if ping(socket) != "down":
-                return offset
-        else:
-            try:
-                if started:
-                    raise _failure(data, offset)
-                started = _replace(data, socket, keeper)
-            finally:
-                os.close(keeper)
-        time.sleep(_POLL)
+            return ping(Address(path=str(socket))) != "down"
+        try:
+            if started:
+                raise _failure(data, offset)
+            started = _replace(data, socket, keeper)
+        finally:
+            os.close(keeper)
+        return False
+
+    if holds(answers, seconds=_START, longest=_POLL):
+        return offset
     raise ServerError(
         f"The embedded server in {data} did not answer within {_START:g} s "
         f"({complaint(log_since(data / 'server.log', offset))}): end the processes that use it or {_REMEDY}."
@@ -127,8 +141,8 @@ def _replace(data: Path, socket: Path, keeper: int) -> bool:
 
 def _shut_down(socket: Path) -> None:
     # It closes the connection instead of answering, or has gone before.
-    with suppress(ConnectionError, FileNotFoundError, TimeoutError), RespClient(socket) as client:
-        client.command("SHUTDOWN")
+    with suppress(ConnectionError, FileNotFoundError, TimeoutError):
+        command(Address(path=str(socket)), "SHUTDOWN")
 
 
 def _start_keeper(data: Path, keeper: int, server: int) -> None:
@@ -136,10 +150,8 @@ def _start_keeper(data: Path, keeper: int, server: int) -> None:
     if log_size(log) > _LOG_LIMIT:
         os.truncate(log, 0)
     _write_config(data)
-    # -I and -S: neither the environment nor site-packages has a say, and it starts in a few milliseconds.
-    command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("keeper.py"))]
     done = subprocess.run(
-        [*command, str(data), str(keeper), str(server), str(server_binary())],
+        [*script_command("keeper.py"), str(data), str(keeper), str(server), str(server_binary())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -174,14 +186,16 @@ def _write_config(data: Path) -> None:
 
 
 def _wait_until_loaded(data: Path, socket: Path, offset: int) -> None:
-    pause = _POLL
-    while ping(socket, timeout=_START) != "up":
+    def is_up() -> bool:
+        if ping(Address(path=str(socket)), timeout=_START) == "up":
+            return True
         keeper = try_exclusive(data / "keeper")
         if keeper is not None:
             os.close(keeper)
             raise _failure(data, offset)
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
+        return False
+
+    holds(is_up, seconds=math.inf, longest=0.1)
 
 
 def _failure(data: Path, offset: int) -> ServerError:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import ReplyError
+from oxherd.redis.client import key_slot
+from oxherd.redis.topology import SLOTS
+from oxherd.servers.config import Settings
+from oxherd.servers.local import LocalServers
 from oxherd.servers.node import Node
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
-from oxherd.servers.process import PortTaken
-from oxherd.servers.resharding import Resharding
-from oxherd.servers.resp import ReplyError
-from oxherd.servers.slots import SLOTS, key_slot, ranges
-from oxherd.servers.workdir import new_workdir, remove_workdir
 
-_ATTEMPTS = 5  # at finding ports that nobody else takes in the meantime
 _SETTLE = 60.0  # seconds, on a machine that is busy with much else
 
 # Of each node: id, id of its primary, slots, health.
 _View: TypeAlias = frozenset[tuple[str, str | None, frozenset[int], bool]]
 
 
-class LocalCluster(Resharding):
+class LocalCluster(LocalServers):
     """`primaries` nodes with `replicas` each on 127.0.0.1, in a new folder in `directory` (default: a temporary one).
 
-    `node_timeout` is in milliseconds, `config` are lines for every node's configuration. `stop` removes the folder;
-    the nodes also end with this process. `nodes` are in order: the first primaries, then each primary's replicas.
+    `settings` are more of every node's configuration. `stop` removes the folder; the nodes also end with this process.
+    `nodes` are in order: the first primaries, then each primary's replicas.
     """
+
+    _name = "local cluster"
 
     def __init__(
         self,
@@ -38,19 +38,15 @@ class LocalCluster(Resharding):
         primaries: int = 3,
         replicas: int = 1,
         directory: Path | None = None,
-        node_timeout: int = 2000,
-        appendonly: bool = True,
         password: str | None = None,
-        config: Sequence[str] = (),
+        settings: Settings | None = None,
     ) -> None:
-        super().__init__(password)
+        super().__init__(directory)
         self._primaries = primaries
         self._replicas = replicas
-        self._parent = directory
-        self._node_timeout = node_timeout
-        self._appendonly = appendonly
-        self._config = config
-        self.directory: Path | None = None
+        self._password = password
+        self._settings: Settings = settings or {}
+        self.nodes: list[Node] = []
 
     @property
     def url(self) -> str:
@@ -58,37 +54,20 @@ class LocalCluster(Resharding):
         secret = "" if self._password is None else f":{quote(self._password, safe='')}@"
         return "redis+cluster://" + secret + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
-    def start(self) -> None:
-        """Start and form the cluster; return when it serves all slots and every replica is in step."""
-        if self.nodes:
-            raise ServerError("The local cluster runs already: stop it first.")
-        try:
-            self._start_nodes()
-            self._form()
-            self.wait_stable()
-        except OSError as error:
-            self.stop()
-            raise ServerError(
-                f"The local cluster could not be started ({error}): see to that and try again."
-            ) from error
-        except BaseException:
-            self.stop()
-            raise
-
     def stop(self) -> None:
         """Kill all nodes and remove their folder; without effect if there are none."""
-        for node in self.nodes:
-            node.kill()
+        super().stop()
         self.nodes = []
-        if self.directory is not None:
-            remove_workdir(self.directory)
-            self.directory = None
+
+    def answering(self) -> list[Node]:
+        """The nodes that are alive and not paused."""
+        return [node for node in self.nodes if node.answering]
 
     def wait_stable(self, timeout: float = _SETTLE) -> None:
         """Return when the nodes that answer have all slots and agree on who has which, and replicas are in step."""
         wait_until(self._stable, seconds=timeout, what="the local cluster agrees on its slots")
 
-    def primary_of(self, key: str | bytes | int) -> Node:
+    def primary_of(self, key: str | int) -> Node:
         """The primary that serves a key, or a slot given as a number: of several claimants the latest."""
         slot = key if isinstance(key, int) else key_slot(key)
         claims = [(node.myself(), node) for node in self.answering()]
@@ -104,21 +83,16 @@ class LocalCluster(Resharding):
                 return other
         raise ServerError(f"The node on port {node.port} has no replica that answers: restart one.")
 
-    def failover(
-        self, replica: Node, mode: Literal["FORCE", "TAKEOVER"] | None = None, *, timeout: float = _SETTLE
-    ) -> None:
-        """Make `replica` the primary and wait until all nodes that answer have seen it.
-
-        Without a `mode` its primary must be alive and hands over without loss; see CLUSTER FAILOVER for the others.
-        """
-        replica.command("CLUSTER", "FAILOVER", *([mode] if mode else []))
+    def failover(self, replica: Node, *, timeout: float = _SETTLE) -> None:
+        """Make `replica` the primary, its old one handing over without loss; wait until all that answer know."""
+        replica.command("CLUSTER", "FAILOVER")
         wait_until(lambda: replica.role() == "primary", seconds=timeout, what=f"{replica!r} became a primary")
         self.wait_stable(timeout)
 
     def add_primary(self) -> Node:
         """Start one more node, which has no slots yet, and wait until all that answer know it."""
-        port, bus_port = free_ports(2)
-        node = self._new_node(port, bus_port)
+        assert self.directory is not None, "start it first"  # noqa: S101
+        node = self._new_node(self.directory, *free_ports(2))
         node.start()
         node.command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
         self.nodes.append(node)
@@ -139,45 +113,65 @@ class LocalCluster(Resharding):
         node.command("DEBUG", "DISABLE-CLUSTER-RECONNECTION", 0)
         node.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
 
-    def _start_nodes(self) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._start_on_free_ports()
-            except PortTaken:
-                if attempt == _ATTEMPTS:
-                    raise
-                self.stop()
-            else:
-                return
+    def move_slot(self, slot: int, target: Node) -> None:
+        """Give `slot` with its keys to the primary `target`: `begin_move`, `move_keys`, `end_move`."""
+        self.begin_move(slot, target)
+        self.move_keys(slot, target)
+        self.end_move(slot, target)
 
-    def _start_on_free_ports(self) -> None:
-        self.directory = new_workdir(self._parent)
-        self.directory.mkdir(mode=0o700, parents=True)
+    def begin_move(self, slot: int, target: Node) -> None:
+        """From now on the slot's primary answers ASK for keys that it does not have."""
+        source = self.primary_of(slot)
+        if source is target:
+            raise ServerError(f"The node on port {target.port} has slot {slot} already: choose another.")
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+
+    def move_keys(self, slot: int, target: Node, *, limit: int | None = None) -> int:
+        """Move the slot's keys, or as many as `limit`; returns how many were moved."""
+        source = self.primary_of(slot)
+        secret = [] if self._password is None else ["AUTH", self._password]
+        moved = 0
+        while limit is None or moved < limit:
+            batch = 100 if limit is None else min(100, limit - moved)
+            keys = source.command("CLUSTER", "GETKEYSINSLOT", slot, batch)
+            if not isinstance(keys, list) or not keys:
+                break
+            names = map(str, keys)
+            source.command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, *secret, "KEYS", *names, timeout=10)
+            moved += len(keys)
+        return moved
+
+    def end_move(self, slot: int, target: Node) -> None:
+        """Make `target` the slot's primary, and wait until all nodes that answer know."""
+        source = self.primary_of(slot)
+        # The target first: were it last, there would be a moment in which nobody has the slot.
+        for node in (target, source):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        wait_until(lambda: self._all_know(slot, target), seconds=_SETTLE, what=f"all nodes know who has slot {slot}")
+
+    def _processes(self) -> list[Node]:
+        return self.nodes
+
+    def _start_all(self, directory: Path) -> None:
         ports = free_ports(2 * self._primaries * (1 + self._replicas))
         for port, bus_port in zip(ports[::2], ports[1::2], strict=True):
-            node = self._new_node(port, bus_port)
-            self.nodes.append(node)
-            node.begin()
+            self.nodes.append(self._new_node(directory, port, bus_port))
+            self.nodes[-1].begin()
         for node in self.nodes:
             node.wait_ready()
+        self._form()
 
-    def _new_node(self, port: int, bus_port: int) -> Node:
-        return Node(
-            (self.directory or Path()) / str(port),
-            port,
-            bus_port,
-            node_timeout=self._node_timeout,
-            appendonly=self._appendonly,
-            config=self._config,
-            password=self._password,
-        )
+    def _new_node(self, directory: Path, port: int, bus_port: int) -> Node:
+        return Node(directory / str(port), port, bus_port, self._settings, self._password)
 
     def _form(self) -> None:
         for epoch, node in enumerate(self.nodes, 1):
             # Different from the start, or the nodes first have to settle who yields.
             node.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
-        for node, (first, last) in zip(self.nodes, ranges(self._primaries), strict=False):
-            node.command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        edges = [SLOTS * index // self._primaries for index in range(self._primaries + 1)]
+        for node, (first, after) in zip(self.nodes, pairwise(edges), strict=False):
+            node.command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         for index, node in enumerate(self.nodes):
             for other in self.nodes[index + 1 :]:
                 # Every pair, since word of mouth takes seconds.
@@ -217,11 +211,7 @@ class LocalCluster(Resharding):
         # Slots of a node that does not answer do not count, though the others may not have noticed yet.
         return len(view) == nodes and all(member[3] for member in view) and sum(len(m[2]) for m in view) == SLOTS
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _all_know(self, slot: int, target: Node) -> bool:
+        return all(
+            slot in member.slots for node in self.answering() for member in node.members() if member.id == target.id
+        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from oxherd.servers.polling import holds
 
 
 def try_exclusive(path: Path) -> int | None:
@@ -35,7 +36,7 @@ def exclusive(path: Path, *, seconds: float) -> Generator[None]:
 def _take(path: Path, operation: int, *, seconds: float) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if _poll(descriptor, operation, time.monotonic() + seconds):
+        if holds(lambda: _lock(descriptor, operation), seconds=seconds, longest=0.01):
             return descriptor
     except BaseException:
         os.close(descriptor)
@@ -44,15 +45,9 @@ def _take(path: Path, operation: int, *, seconds: float) -> int | None:
     return None
 
 
-def _poll(descriptor: int, operation: int, deadline: float) -> bool:
-    pause = 0.0005
-    while True:
-        try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-        else:
-            return True
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.01)
+def _lock(descriptor: int, operation: int) -> bool:
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

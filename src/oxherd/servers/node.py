@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from oxherd.errors import ServerError
+from oxherd.redis.url import Address
+from oxherd.servers.config import Settings
 from oxherd.servers.process import ServerProcess
-from oxherd.servers.slots import Member, parse_members
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node as another (or itself, `myself`) sees it in CLUSTER NODES."""
+
+    id: str
+    flags: frozenset[str]
+    primary_id: str | None
+    epoch: int
+    slots: frozenset[int]
+
+    @property
+    def healthy(self) -> bool:
+        return not self.flags & {"fail", "fail?", "handshake", "noaddr"}
 
 
 class Node(ServerProcess):
@@ -18,27 +34,24 @@ class Node(ServerProcess):
         directory: Path,
         port: int,
         bus_port: int,
-        *,
-        node_timeout: int,
-        appendonly: bool,
-        config: Sequence[str],
+        settings: Settings,
         password: str | None,
     ) -> None:
-        settings: dict[str, str | int] = {
+        own: Settings = {
             "bind": "127.0.0.1",
             "port": port,
             "cluster-enabled": "yes",
             "cluster-port": bus_port,
             "cluster-config-file": "nodes.conf",
-            "cluster-node-timeout": node_timeout,
-            "appendonly": "yes" if appendonly else "no",
+            "cluster-node-timeout": 2000,
+            "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
             "repl-diskless-sync-delay": 0,
         }
         if password is not None:
-            settings["masterauth"] = password
-        super().__init__(directory, ("127.0.0.1", port), settings, config=config, password=password)
+            own = {**own, "masterauth": password}
+        super().__init__(directory, Address("127.0.0.1", port), {**own, **settings}, password=password)
         self.bus_port = bus_port
         self._id: str | None = None
 
@@ -51,7 +64,7 @@ class Node(ServerProcess):
 
     def members(self) -> list[Member]:
         """All nodes that this one knows."""
-        return parse_members(self.text("CLUSTER", "NODES"))
+        return [_member(*line.split(" ")) for line in self.text("CLUSTER", "NODES").splitlines()]
 
     def myself(self) -> Member:
         """This node in its own view."""
@@ -72,3 +85,15 @@ class Node(ServerProcess):
 
     def __repr__(self) -> str:
         return f"<Node {self.port}>"
+
+
+def _member(node_id: str, _: str, flags: str, primary: str, *rest: str) -> Member:
+    """A line of CLUSTER NODES; `rest` is the last ping and pong, the epoch, the link's state, and the slots."""
+    slots: set[int] = set()
+    for word in rest[4:]:
+        # In brackets stand slots on the move.
+        if not word.startswith("["):
+            first, _, last = word.partition("-")
+            slots.update(range(int(first), int(last or first) + 1))
+    primary_id = None if primary == "-" else primary
+    return Member(node_id, frozenset(flags.split(",")), primary_id, int(rest[2]), frozenset(slots))

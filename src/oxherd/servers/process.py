@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
-import time
-from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import Reply, command
+from oxherd.redis.url import Address
 from oxherd.servers.binary import server_binary
-from oxherd.servers.config import complaint, log_since, log_size, write_config
-from oxherd.servers.resp import Address, Reply, RespClient
+from oxherd.servers.config import Settings, complaint, log_since, log_size, write_config
+from oxherd.servers.polling import holds
+from oxherd.servers.ports import PortTaken
 from oxherd.servers.spawn import spawn
 
 _START = 20.0  # seconds; several start at once on few cores
 
 
-class PortTaken(ServerError):
-    """Somebody else listens on a port that this server was to have."""
-
-
 class ServerProcess:
-    """A server that runs in `directory` with `settings`, and `config` lines as they are (its log level must stay).
+    """A server that runs in `directory` with `settings` (its log level must stay).
 
     It dies with this process (on Linux, also when this is killed). Times are in seconds.
     """
@@ -36,9 +32,8 @@ class ServerProcess:
         self,
         directory: Path,
         address: Address,
-        settings: Mapping[str, str | int | Path],
+        settings: Settings,
         *,
-        config: Sequence[str] = (),
         binary: Path | None = None,
         password: str | None = None,
     ) -> None:
@@ -50,13 +45,12 @@ class ServerProcess:
         self._offset = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
-        self._settings: Mapping[str, str | int | Path] = settings
-        self._config = config
+        self._settings = settings
 
     @property
     def port(self) -> int:
         """The TCP port; 0 on a Unix socket."""
-        return 0 if isinstance(self.address, Path) else self.address[1]
+        return self.address.port
 
     @property
     def pid(self) -> int:
@@ -93,16 +87,10 @@ class ServerProcess:
 
     def wait_ready(self, timeout: float = _START) -> None:
         """Return when this process says so in its log: on its port somebody else might answer."""
-        deadline = time.monotonic() + timeout
-        while self._ready_mark not in self._logged():
-            if not self.running:
-                kind = PortTaken if "Address already in use" in self._logged() else ServerError
-                raise kind(f"{self._what()} did not start ({complaint(self._logged())}): check its configuration.")
-            if time.monotonic() > deadline:
-                said = complaint(self._logged())
-                self.kill()
-                raise ServerError(f"{self._what()} was not ready within {timeout:g} s ({said}): try again.")
-            time.sleep(0.005)
+        if not holds(self._is_ready, seconds=timeout):
+            said = complaint(self._logged())
+            self.kill()
+            raise ServerError(f"{self._what()} was not ready within {timeout:g} s ({said}): try again.")
 
     def stop(self) -> None:
         """End it for good; without effect if it does not run."""
@@ -112,10 +100,9 @@ class ServerProcess:
         """End it cleanly, or with SIGKILL after `timeout`, such that `start` goes on with its data."""
         if self.running:
             self.resume()
-            self._started().terminate()
             try:
-                self._started().wait(timeout)
-            except subprocess.TimeoutExpired:
+                self.terminate(timeout)
+            except ServerError:
                 self.kill()
 
     def kill(self) -> None:
@@ -147,18 +134,9 @@ class ServerProcess:
         self.end()
         self.start()
 
-    @contextlib.contextmanager
-    def connection(self, timeout: float = 5.0) -> Generator[RespClient]:
-        """A raw connection, authenticated if there is a password."""
-        with RespClient(self.address, timeout=timeout) as client:
-            if self._password is not None:
-                client.command("AUTH", self._password)
-            yield client
-
     def command(self, *arguments: str | bytes | int, timeout: float = 5.0) -> Reply:
-        """Run one command on a new connection."""
-        with self.connection(timeout) as client:
-            return client.command(*arguments)
+        """Run one command on a new connection, authenticated if there is a password."""
+        return command(self.address, *arguments, password=self._password, timeout=timeout)
 
     def text(self, *arguments: str | bytes | int) -> str:
         """Run one command that answers with text."""
@@ -185,12 +163,18 @@ class ServerProcess:
         """Whether it is a replica that is connected to its primary and in step with it."""
         return self.info("replication").get("master_link_status") == "up"
 
+    def _is_ready(self) -> bool:
+        if self._ready_mark in self._logged():
+            return True
+        if not self.running:
+            kind = PortTaken if "Address already in use" in self._logged() else ServerError
+            raise kind(f"{self._what()} did not start ({complaint(self._logged())}): check its configuration.")
+        return False
+
     def _configure(self, file: Path) -> None:
-        settings = {"dir": self.directory, "logfile": "", "daemonize": "no", **self._settings}
-        if self._password is not None:
-            # In a file, since every user of the machine can read a command line.
-            settings["requirepass"] = self._password
-        write_config(file, settings, self._config)
+        # The password in a file, since every user of the machine can read a command line.
+        password = {} if self._password is None else {"requirepass": self._password}
+        write_config(file, {"dir": self.directory, "logfile": "", "daemonize": "no", **password, **self._settings})
 
     def _logged(self) -> str:
         return log_since(self.log, self._offset)

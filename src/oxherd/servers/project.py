@@ -12,7 +12,7 @@ from oxherd.errors import ServerError
 
 _REMEDY = "set OXHERD_URL to a server of your own"
 # sun_path holds 104 bytes on macOS and 108 on Linux, with the closing zero.
-_LONGEST_SOCKET = 100
+LONGEST_SOCKET = 100
 
 
 def project_dir(start: Path | None = None) -> Path:
@@ -53,13 +53,13 @@ def socket_path(project: Path) -> Path:
     """
     data = project / ".oxherd"
     direct = data / "valkey.sock"
-    if len(os.fsencode(direct)) <= _LONGEST_SOCKET:
+    if len(os.fsencode(direct)) <= LONGEST_SOCKET:
         return direct
     name = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
     for base in _short_bases():
         folder = base / f"oxherd-{os.getuid()}"
         short = folder / name / "valkey.sock"
-        if len(os.fsencode(short)) <= _LONGEST_SOCKET:
+        if len(os.fsencode(short)) <= LONGEST_SOCKET:
             try:
                 _private(folder, strict=True)
                 _link(folder / name, data)

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from oxherd.errors import ServerError
+from oxherd.redis.blocking import ReplyError
+from oxherd.redis.url import Address
+from oxherd.servers.config import Settings
+from oxherd.servers.local import LocalServers
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
-from oxherd.servers.process import PortTaken, ServerProcess
-from oxherd.servers.resp import ReplyError
-from oxherd.servers.workdir import new_workdir, remove_workdir
+from oxherd.servers.process import ServerProcess
 
 _SERVICE = "mymaster"
 _SENTINELS = 3
-_ATTEMPTS = 5  # at finding ports that nobody else takes in the meantime
 _SETTLE = 60.0  # seconds; a sentinel asks its servers every 10 s, and others follow it some seconds later
 
 
 class Sentinel(ServerProcess):
-    """One sentinel on 127.0.0.1; `down_after` is in milliseconds."""
+    """One sentinel on 127.0.0.1."""
 
     _ready_mark: ClassVar[str] = "Sentinel ID is"
     _arguments: ClassVar[tuple[str, ...]] = ("--sentinel",)
 
-    def __init__(self, directory: Path, port: int, primary: int, *, down_after: int, binary: Path | None) -> None:
-        config = [
-            f"sentinel monitor {_SERVICE} 127.0.0.1 {primary} {_SENTINELS // 2 + 1}",
-            f"sentinel down-after-milliseconds {_SERVICE} {down_after}",
-            f"sentinel failover-timeout {_SERVICE} 6000",
-        ]
-        settings: dict[str, str | int] = {"bind": "127.0.0.1", "port": port}
-        super().__init__(directory, ("127.0.0.1", port), settings, config=config, binary=binary)
+    def __init__(self, directory: Path, port: int, primary: int, *, binary: Path | None = None) -> None:
+        settings: Settings = {
+            "bind": "127.0.0.1",
+            "port": port,
+            "sentinel monitor": (_SERVICE, "127.0.0.1", primary, _SENTINELS // 2 + 1),
+            "sentinel down-after-milliseconds": (_SERVICE, 1500),
+            "sentinel failover-timeout": (_SERVICE, 6000),
+        }
+        super().__init__(directory, Address("127.0.0.1", port), settings, binary=binary)
 
     def primary_port(self) -> int:
         """The port of the server that this sentinel tells clients to use."""
@@ -51,18 +52,17 @@ class Sentinel(ServerProcess):
         return seen.get("flags") == "master" and seen.get("num-slaves") == "1" and others
 
 
-class LocalSentinel:
+class LocalSentinel(LocalServers):
     """The service `mymaster`: `servers` (first a primary and a replica, which may change places) and `sentinels`.
 
-    A server counts as down after `down_after` milliseconds. All files are in a new folder in `directory` (default: a
-    temporary one), which `stop` removes; the processes also end with this one.
+    All files are in a new folder in `directory` (default: a temporary one), which `stop` removes; the processes also
+    end with this one.
     """
 
-    def __init__(self, *, directory: Path | None = None, down_after: int = 1500, binary: Path | None = None) -> None:
-        self._parent = directory
-        self._down_after = down_after
-        self._binary = binary
-        self.directory: Path | None = None
+    _name = "local Sentinel"
+
+    def __init__(self, *, directory: Path | None = None) -> None:
+        super().__init__(directory)
         self.servers: list[ServerProcess] = []
         self.sentinels: list[Sentinel] = []
 
@@ -72,28 +72,10 @@ class LocalSentinel:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{_SERVICE}/0"
 
-    def start(self) -> None:
-        """Start all and return when each sentinel knows the others and both servers."""
-        if self.servers:
-            raise ServerError("The local Sentinel runs already: stop it first.")
-        try:
-            self._start_all()
-            self.wait_stable()
-        except OSError as error:
-            self.stop()
-            raise ServerError(f"The local Sentinel could not be started ({error}): see to that, try again.") from error
-        except BaseException:
-            self.stop()
-            raise
-
     def stop(self) -> None:
         """Kill all and remove their folder; without effect if there are none."""
-        for process in (*self.sentinels, *self.servers):
-            process.kill()
+        super().stop()
         self.servers, self.sentinels = [], []
-        if self.directory is not None:
-            remove_workdir(self.directory)
-            self.directory = None
 
     def primary(self) -> ServerProcess:
         """The server that the sentinels name as primary."""
@@ -153,55 +135,32 @@ class LocalSentinel:
             )
         )
 
-    def _start_all(self) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                self._start_on_free_ports()
-            except PortTaken:
-                if attempt == _ATTEMPTS:
-                    raise
-                self.stop()
-            else:
-                return
+    def _processes(self) -> list[ServerProcess]:
+        return [*self.sentinels, *self.servers]
 
-    def _start_on_free_ports(self) -> None:
-        self.directory = new_workdir(self._parent)
-        self.directory.mkdir(mode=0o700, parents=True)
+    def _start_all(self, directory: Path) -> None:
         first, second, *watching = free_ports(2 + _SENTINELS)
-        self._begin_server(first)
-        self._begin_server(second, replica_of=first)
+        self._begin_server(directory, first, {})
+        self._begin_server(directory, second, {"replicaof": ("127.0.0.1", first)})
         for server in self.servers:
             server.wait_ready()
         # A sentinel asks for replicas once at its start and then every 10 s.
         wait_until(self.servers[1].linked, seconds=_SETTLE, what="the replica is in step with its primary")
         for port in watching:
-            folder = self.directory / f"sentinel-{port}"
-            sentinel = Sentinel(folder, port, first, down_after=self._down_after, binary=self._binary)
-            self.sentinels.append(sentinel)
-            sentinel.start()
+            self.sentinels.append(Sentinel(directory / f"sentinel-{port}", port, first))
+            self.sentinels[-1].start()
 
-    def _begin_server(self, port: int, *, replica_of: int | None = None) -> None:
-        settings: dict[str, str | int] = {
+    def _begin_server(self, directory: Path, port: int, more: Settings) -> None:
+        settings: Settings = {
             "bind": "127.0.0.1",
             "port": port,
             "save": "",
             "appendonly": "yes",
             "repl-diskless-sync-delay": 0,
+            **more,
         }
-        config = [] if replica_of is None else [f"replicaof 127.0.0.1 {replica_of}"]
-        folder = (self.directory or Path()) / f"server-{port}"
-        server = ServerProcess(folder, ("127.0.0.1", port), settings, config=config, binary=self._binary)
-        self.servers.append(server)
-        server.begin()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self.servers.append(ServerProcess(directory / f"server-{port}", Address("127.0.0.1", port), settings))
+        self.servers[-1].begin()
 
 
 def _holds(condition: Callable[[], bool]) -> bool:

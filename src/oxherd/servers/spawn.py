@@ -14,14 +14,26 @@ from contextvars import Context
 from pathlib import Path
 from typing import TypeAlias
 
-from oxherd.servers.environment import server_environment
-
+# What a program needs to start, to tell the time and to sort. The rest may hold secrets, OXHERD_URL among them, and the
+# embedded server outlives the process that starts it.
+_KEPT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_COLLATE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 _Job: TypeAlias = "tuple[Sequence[str], Path, Future[subprocess.Popen[bytes]]]"
 
 
 def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, its output appended to `log`, killed when this process ends."""
     return _spawner().spawn(command, log)
+
+
+def server_environment() -> dict[str, str]:
+    """The few variables of this process's environment that a server is given."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def script_command(name: str) -> list[str]:
+    """The command that runs a script of this folder."""
+    # -I and -S: neither the environment nor site-packages has a say, and it starts in a few milliseconds.
+    return [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name(name))]
 
 
 class _Spawner:
@@ -53,11 +65,10 @@ class _Spawner:
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    launch = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("launch.py"))]
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
-            [*launch, str(os.getpid()), str(int(signal.SIGKILL)), *command],
+            [*script_command("launch.py"), str(os.getpid()), str(int(signal.SIGKILL)), *command],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,

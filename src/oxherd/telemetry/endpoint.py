@@ -7,17 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from socketserver import TCPServer
 from typing import Any, Protocol
 
 from oxherd.errors import ConfigError, ServerError
 
-# What a request may take: its head in bytes, its time in seconds, and how many there may be at once.
-_LARGEST = 8192
+# What a request may take: the seconds for its head, those for sending the answer, and how many there may be at once.
+_HEAD_SECONDS = 1.0
 _SECONDS = 5.0
 _AT_ONCE = 16
 _CLOSE_SECONDS = 0.05
@@ -83,11 +83,11 @@ def serving(address: Address, source: Source) -> Generator[Address]:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
     def __init__(self, address: Address, source: Source) -> None:
         self.source = source
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        # Each open connection, oldest first, and by when its head must have come; None once it has.
+        self._open: dict[socket.socket, float | None] = {}
+        self._lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         super().__init__((address.host, address.port), _Request)
 
@@ -95,17 +95,40 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's own asks the name service for the host's name, which nobody needs.
         TCPServer.server_bind(self)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        with self._lock:
+            if len(self._open) >= _AT_ONCE:
+                # One that says nothing makes room, so that no number of them keeps a probe from its answer.
+                silent = next((each for each, until in self._open.items() if until is not None), None)
+                if silent is None:
+                    return False
+                self._cut(silent)
+            self._open[request] = time.monotonic() + _HEAD_SECONDS
+            return True
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
+    def service_actions(self) -> None:
+        """Called by `serve_forever` several times a second."""
+        now = time.monotonic()
+        with self._lock:
+            for late in [each for each, until in self._open.items() if until is not None and until <= now]:
+                self._cut(late)
+
+    def head_came(self, request: socket.socket) -> None:
+        """Give a request the time that its answer takes."""
+        with self._lock:
+            if request in self._open:
+                self._open[request] = None
+
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().close_request(request)
+
+    def _cut(self, connection: socket.socket) -> None:
+        """Wake the thread that waits for a head; it closes the connection."""
+        del self._open[connection]
+        with suppress(OSError):  # the client has gone before
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is no news."""
@@ -117,17 +140,8 @@ class _Request(BaseHTTPRequestHandler):
     # Head and body go together: a process that ends in between would send the one without the other.
     wbufsize = -1
 
-    def handle(self) -> None:
-        head = self._read_head()
-        if head is None:
-            return
-        self.rfile = BytesIO(head)
-        self.raw_requestline = self.rfile.readline()
-        if not self.parse_request():
-            return
-        if self.command not in ("GET", "HEAD"):
-            self._answer(405, {"error": "Only GET and HEAD are answered."}, ("Allow", "GET, HEAD"))
-            return
+    def do_GET(self) -> None:
+        self.server.head_came(self.connection)
         path = self.path.partition("?")[0]
         if path == "/metrics":
             self._metrics()
@@ -137,35 +151,15 @@ class _Request(BaseHTTPRequestHandler):
         else:
             self._answer(404, {"error": "There are /live, /ready and /metrics."})
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def _metrics(self) -> None:
         told = self.server.source.metrics()
         if told is None:
             self._answer(501, {"error": "Metrics need prometheus_client; install oxherd[prometheus]."})
         else:
             self._send(200, *told)
-
-    def _read_head(self) -> bytes | None:
-        """The request's line and headers; None where they do not come in time."""
-        head = b""
-        until = time.monotonic() + _SECONDS
-        while b"\r\n\r\n" not in head and b"\n\n" not in head:
-            if len(head) > _LARGEST:
-                self.raw_requestline, self.requestline, self.request_version, self.command = b"", "", "HTTP/1.0", ""
-                self._answer(431, {"error": f"A request may have {_LARGEST} bytes."})
-                return None
-            left = until - time.monotonic()
-            if left <= 0:
-                return None
-            self.connection.settimeout(left)
-            try:
-                part = self.connection.recv(_LARGEST)
-            except OSError:
-                return None
-            if not part:
-                return None
-            head += part
-        self.connection.settimeout(_SECONDS)
-        return head
 
     def _answer(self, status: int, body: dict[str, Any], *headers: tuple[str, str]) -> None:
         self._send(status, "application/json", json.dumps(body).encode() + b"\n", *headers)
@@ -184,10 +178,12 @@ class _Request(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """A request that cannot be read: what the client sent is not repeated."""
+        """What http.server itself refuses; what the client sent is not repeated."""
         self.request_version = "HTTP/1.0"
-        self.command = ""
-        self._answer(code, {"error": "The request cannot be read."})
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._answer(405, {"error": "Only GET and HEAD are answered."}, ("Allow", "GET, HEAD"))
+        else:
+            self._answer(code, {"error": "The request cannot be read."})
 
     def version_string(self) -> str:
         return "oxherd"

@@ -91,7 +91,7 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def added(one: Any, other: Any) -> Any:
-    """Two totals' sum: numbers are added wherever they stand."""
+    """Two totals' sum: numbers are added wherever they stand; what only one has is taken over."""
     if isinstance(one, dict):
         left, right = cast("Json", one), cast("Json", other)
         both = {key: added(value, right[key]) if key in right else value for key, value in left.items()}
@@ -107,7 +107,7 @@ def merged(snapshots: list[Snapshot], ended: Json, health: Json) -> Snapshot:
     nodes: dict[str, bool] = {}
     backlogs: dict[str, list[Any]] = {}
     for each in snapshots:
-        totals = added(totals, each.totals) if totals else each.totals
+        totals = added(totals, each.totals)
         nodes |= {node: up and nodes.get(node, True) for node, up in each.nodes.items()}
         # They all see the same queues.
         backlogs |= each.backlogs

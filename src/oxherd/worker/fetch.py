@@ -10,7 +10,8 @@ from oxherd.errors import RedisUnavailable
 from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import Job
-from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
 from oxherd.worker.idle import DRAINED_SECONDS, MarkerWait
 from oxherd.worker.places import Share
 from oxherd.worker.served import ServedQueue

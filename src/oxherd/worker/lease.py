@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.faults import DAMAGED_JOB
 from oxherd.worker.running import Running

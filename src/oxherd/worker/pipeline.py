@@ -19,7 +19,8 @@ from oxherd.queue.answers import Fetched
 from oxherd.queue.clock import now_ms
 from oxherd.queue.job import STALLED_REASON, Job, NewJob, event_id_text
 from oxherd.queue.options import without_metadata
-from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
 from oxherd.schedule.scheduler import next_tick_ms
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded
 from oxherd.worker.events import Processed

@@ -14,7 +14,8 @@ from oxherd.queue.answers import NOTHING, Fetched, Refusal
 from oxherd.queue.job import Job
 from oxherd.queue.options import LONGEST_CACHED
 from oxherd.queue.queue import finish_options
-from oxherd.redis.client import ScriptError, retry_delay
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.faults import damaged_job
 from oxherd.worker.outcome import Ended, Write

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from oxherd.queue.shard_registry import ShardRegistry
-from oxherd.redis.client import ScriptError, insist
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry
 from oxherd.worker.faults import QueueFaults
 
 _LOOK_SECONDS = 30.0
@@ -26,7 +27,7 @@ class ShardWatcher:
             try:
                 # A worker hands ticks to the shards that it declares.
                 await self._registry.announce()
-                self._serve(await insist(self._registry.most, deadline=None))
+                self._serve(await retry(self._registry.most, deadline=None))
             except ScriptError as error:
                 self._faults.lasting("fetch", error)
             else:

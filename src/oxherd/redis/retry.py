@@ -1,0 +1,55 @@
+"""Trying again through outages: one loop, and one formula for the wait between two attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.attempts import Attempts
+
+T = TypeVar("T")
+
+_MOST_DOUBLINGS = 20  # more would only overflow
+
+
+async def _sleep(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return False
+
+
+async def retry(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    deadline: float | None = None,
+    attempts: Attempts | None = None,
+    pause: Callable[[float], Awaitable[bool]] = _sleep,
+) -> T:
+    """The result of the first attempt that Redis does not fail; any other error is raised at once.
+
+    `pause` waits for the given seconds, and answers whether to give up.
+
+    Raises:
+        RedisUnavailable: the last attempt's, when the next would begin after `deadline` (monotonic seconds; None is
+            for ever) or `pause` gives up.
+    """
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except RedisUnavailable as error:
+            if attempts is not None:
+                attempts.last = error
+            failures += 1
+            delay = retry_delay(failures)
+            if (deadline is not None and time.monotonic() + delay >= deadline) or await pause(delay):
+                raise
+
+
+def retry_delay(failures: int, *, first: float = 0.02, longest: float = 0.5) -> float:
+    """Seconds to wait after so many failures in a row: `first`, doubling up to `longest`, less up to half at random."""
+    delay = min(longest, first * 2 ** min(failures - 1, _MOST_DOUBLINGS))
+    return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
