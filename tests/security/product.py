@@ -285,8 +285,9 @@ async def lost_answers(run: Run) -> None:
         await cut.emit(Order())
         await run.records.wait("event.begin", event="order.cut")
         await until(lambda: run.place.blocked())
+        before = run.place.called()["lrange"]
         run.place.all("CLIENT", "KILL", "USER", USER)
-        await until(lambda: run.place.called()["mget"])
+        await until(lambda: run.place.called()["lrange"] > before)
         hold.set()
         await run.ended("order.cut", 1)
 

@@ -20,7 +20,7 @@ from oxherd.queue.clock import now_ms
 from oxherd.queue.job import STALLED_REASON, Job, NewJob, event_id_text
 from oxherd.queue.options import without_metadata
 from oxherd.redis.client import ScriptError
-from oxherd.redis.retry import retry_delay
+from oxherd.redis.retry import retry
 from oxherd.schedule.scheduler import next_tick_ms
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded
 from oxherd.worker.events import Processed
@@ -193,16 +193,11 @@ class Pipeline:
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Do a step until Redis confirms it; False when the worker's time is over before that."""
-        failures = 0
-        while True:
-            try:
-                await step()
-            except RedisUnavailable:  # reported as an outage
-                failures += 1
-                if await self._settler.over(retry_delay(failures)):
-                    return False
-            else:
-                return True
+        try:
+            await retry(step, pause=self._settler.over)
+        except RedisUnavailable:  # reported as an outage
+            return False
+        return True
 
     async def _admit(self, running: Running, processed: Processed) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
