@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,10 @@ class Answer:
 
 def ask(port: int, path: str, method: str = "GET", timeout: float = 10) -> Answer:
     """One request to 127.0.0.1."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    with suppress(OSError):
+    with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
-        answer = Answer(response.status, response.read().decode(), dict(response.headers))
-        connection.close()
-        return answer
+        return Answer(response.status, response.read().decode(), dict(response.headers))
     return Answer(0)
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from oxherd.allow import Allow
 from oxherd.app import Oxherd
-from oxherd.cli.terminal import exit_on_sigterm, make_console
+from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
 from oxherd.context import Context, ContextFilter
 from oxherd.event import Event
 from oxherd.masks import Mask
@@ -63,7 +63,7 @@ def run(*, cluster: bool) -> int:
     began = time.monotonic()
     exit_on_sigterm()
     with _server(console, cluster=cluster) as url:
-        ok = asyncio.run(_Demo(console, url, cluster=cluster).run())
+        ok = run_interruptible(_Demo(console, url, cluster=cluster).run())
     console.print(f"[dim]done in {time.monotonic() - began:.1f} s; the server is stopped[/dim]")
     return 0 if ok else 1
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from oxherd.cli.terminal import exit_on_sigterm, make_console
+from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
 from oxherd.drills.catalogue import DRILLS, SHORT, chosen
 from oxherd.drills.drill import Drill, Needs
 from oxherd.drills.own import Own, own_drill
@@ -61,10 +60,10 @@ def run(
 
 def _one(drill: Drill, seed: int, url: str | None, logs: Path | None, progress: Console) -> Outcome:
     if not progress.is_terminal:
-        return asyncio.run(run_drill(drill, seed, url, logs, lambda _: None))
+        return run_interruptible(run_drill(drill, seed, url, logs, lambda _: None))
     with progress.status("") as status:
 
         def say(what: str) -> None:
             status.update(Text(f"{drill.name}, seed {seed}: {what}"))
 
-        return asyncio.run(run_drill(drill, seed, url, logs, say))
+        return run_interruptible(run_drill(drill, seed, url, logs, say))

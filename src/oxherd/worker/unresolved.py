@@ -21,6 +21,7 @@ class UnresolvedCalls:
         self._faults = faults
         self._running = running
         self._tokens: set[str] = set()
+        self._reclaimed = 0
 
     def __contains__(self, token: str) -> bool:
         return token in self._tokens
@@ -44,7 +45,7 @@ class UnresolvedCalls:
         tokens = self._tokens - {job.token for job in self._running()}
         if not tokens:
             return 0
-        reclaimed = aside = 0
+        aside = 0
         held = {job.raw_id for job in self._running()}
         worker = worker_of(next(iter(tokens)))
         for job_id, token in await self._queue.unclaimed(worker, tokens, held, _LOCK_MS):
@@ -53,9 +54,10 @@ class UnresolvedCalls:
                 aside += 1
                 self._faults.of_id("data", damaged_job(damage[0]), job_id.decode("utf-8", "backslashreplace"))
             elif await self._queue.requeue(job_id, token) >= 0:
-                reclaimed += 1
+                self._reclaimed += 1
         self._tokens -= tokens
-        if reclaimed:
-            message = f"answers were lost; {reclaimed} events that had been fetched with them were put back, at no cost"
+        if self._reclaimed and not self._tokens:
+            count, self._reclaimed = self._reclaimed, 0
+            message = f"answers were lost; {count} events that had been fetched with them were put back, at no cost"
             self._faults.of_job("fetch", ErrorInfo("Reclaimed", message), None)
         return aside
