@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.bench import Bench, Handler, RunFailed, Working
 from benchmarks.measure_drain import Watch
 from benchmarks.systems import System
-from oxherd.queue.shards import shard_queues
+from oxherd.bullmq.shards import shard_queues
 from oxherd.redis.client import key_slot
 from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster

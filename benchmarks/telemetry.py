@@ -26,9 +26,9 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.server import Server
 from oxherd import ContextFilter, Event, Oxherd
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.telemetry.handler import LineHandler
-from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.telemetry.logs.line_handler import LineHandler
+from oxherd.telemetry.opentelemetry.spans import Traces
 from oxherd.telemetry.prometheus import Metrics
 
 # Its case, its round, its rate in events a second, and the microseconds of the processor for each.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 
 DEADLINE = 20.0
 

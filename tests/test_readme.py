@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from oxherd.servers.standalone import StandaloneServer
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 from tests.harness import environment, until_sync
 
 ROOT = Path(__file__).parents[1]

@@ -4,11 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oxherd.allow import Allow
     from oxherd.app import Oxherd
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
     from oxherd.declaration import DeclareOptions, EventOptions
-    from oxherd.emitting import EmitManyOptions, EmitOptions
     from oxherd.errors import (
         ConfigError,
         DeclarationError,
@@ -26,12 +24,14 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Emitted, Event
-    from oxherd.keyring import Keyring
-    from oxherd.masks import Mask
+    from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
+    from oxherd.privacy.allow import Allow
+    from oxherd.privacy.masks import Mask
+    from oxherd.producer.emitter import EmitManyOptions, EmitOptions
     from oxherd.schedule.cron import Cron, Every
     from oxherd.worker.health import Health
-    from oxherd.worker.stopped import StopReport
+    from oxherd.worker.stop_report import StopReport
 
 __version__ = "0.1.0"
 
@@ -76,7 +76,7 @@ __all__ = [
 
 # Each is loaded when it is first asked for (PEP 562): masks, errors and the command line do without the queue.
 _HOMES = {
-    "Allow": "allow",
+    "Allow": "privacy.allow",
     "Cancelled": "context",
     "ConfigError": "errors",
     "Context": "context",
@@ -86,8 +86,8 @@ _HOMES = {
     "DeclareOptions": "declaration",
     "Discard": "errors",
     "EmitError": "errors",
-    "EmitManyOptions": "emitting",
-    "EmitOptions": "emitting",
+    "EmitManyOptions": "producer.emitter",
+    "EmitOptions": "producer.emitter",
     "Emitted": "event",
     "Event": "event",
     "EventOptions": "declaration",
@@ -95,9 +95,9 @@ _HOMES = {
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "Keep": "policy",
-    "Keyring": "keyring",
+    "Keyring": "payload.keyring",
     "LockLost": "context",
-    "Mask": "masks",
+    "Mask": "privacy.masks",
     "NotDurable": "errors",
     "Oxherd": "app",
     "OxherdError": "errors",
@@ -107,7 +107,7 @@ _HOMES = {
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
-    "StopReport": "worker.stopped",
+    "StopReport": "worker.stop_report",
     "Stopping": "context",
     "TimedOut": "context",
     "UnknownEvent": "errors",

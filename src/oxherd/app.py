@@ -12,21 +12,22 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from oxherd.bullmq.inspection import Backlog
+from oxherd.bullmq.keys import has_hash_tag
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
-from oxherd.handler import caller_scope, inspect_handler
-from oxherd.link import Link, Portal, Server
+from oxherd.handler import Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds, seconds
-from oxherd.queue.inspect import Backlog
-from oxherd.queue.keys import has_hash_tag
+from oxherd.producer.backend import Backend, ServerLocator, SyncPortal
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
-from oxherd.telemetry.logs import LogSubscriber
-from oxherd.worker.events import Processed
+from oxherd.telemetry.logs.subscriber import LogSubscriber
+from oxherd.worker.events import ProcessedEvent
+from oxherd.worker.executors.executor import executor_for
 from oxherd.worker.health import Health
-from oxherd.worker.processing import Processing, time_limit
-from oxherd.worker.stopped import StopReport
+from oxherd.worker.stop_report import StopReport
+from oxherd.worker.worker import Worker, time_limit
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -66,13 +67,13 @@ class Oxherd:
         self._batched = batched
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
-        self.server = Server(url)
+        self.server = ServerLocator(url)
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
-        self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Link] = weakref.WeakKeyDictionary()
+        self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
-        self._portal: Portal | None = None
-        self._processing = Processing(self.signals, self._outages, self._is_declared)
+        self._portal: SyncPortal | None = None
+        self._worker = Worker(self.signals, self._outages, self._is_declared)
         self._entered = 0
         self._pid = os.getpid()
 
@@ -169,12 +170,12 @@ class Oxherd:
 
     async def __aexit__(self, *_: object) -> None:
         self._entered -= 1
-        if self._processing.events:
+        if self._worker.events:
             await self.stop()
         if not self._entered:
             await self.close()
 
-    async def link(self) -> Link:
+    async def link(self) -> Backend:
         """The running loop's connection to Redis, made at the first use."""
         loop = asyncio.get_running_loop()
         link = self._links.get(loop)
@@ -188,7 +189,7 @@ class Oxherd:
             link = self._links.get(loop)
             if link is None:
                 url = await asyncio.to_thread(self.server.url)
-                link = self._links[loop] = Link(url, self.prefix, self._outages, batched=self._batched)
+                link = self._links[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
             return link
 
     async def close(self) -> None:
@@ -205,7 +206,7 @@ class Oxherd:
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this herd from code without an event loop, in a thread that is kept."""
         if self._portal is None or self._portal.pid != os.getpid():
-            self._portal = Portal()
+            self._portal = SyncPortal()
         return self._portal.run(coroutine)
 
     def close_sync(self) -> None:
@@ -215,7 +216,7 @@ class Oxherd:
             self._close_portal(portal)
         self.server.leave()
 
-    def _close_portal(self, portal: Portal) -> None:
+    def _close_portal(self, portal: SyncPortal) -> None:
         link = self._links.pop(portal.loop, None)
         if link is not None:
             portal.run(link.close())
@@ -249,7 +250,7 @@ class Oxherd:
     def health(self) -> Health:
         """How the processing goes: live, ready, and why not. Asks nobody, and may be called from any thread, also while
         the event loop is blocked."""
-        return self._processing.health()
+        return self._worker.health()
 
     def nodes(self) -> dict[str, bool]:
         """The nodes of Redis, as `redis.error` names them, and whether each serves us; from any thread."""
@@ -260,7 +261,7 @@ class Oxherd:
 
         Events that share a queue are counted together. Script getCounts, commands LINDEX and HMGET, for each queue.
         """
-        return await self._processing.backlogs()
+        return await self._worker.backlogs()
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
@@ -287,10 +288,8 @@ class Oxherd:
         link = await self.link()
         for event in events:
             link.queue(event.declaration)  # refused before any of them starts
-        new = [event for event in events if event.name not in self._processing]
-        self._processing.start(
-            link, [Processed(event.declaration, event.handler, event.sanitizer()) for event in new if event.handler]
-        )
+        new = [event for event in events if event.name not in self._worker]
+        self._worker.start(link, [_processed(event, event.handler) for event in new if event.handler is not None])
         if new:
             self.signals.emit(WorkerStarted([event.name for event in new], str(link.client.url)))
 
@@ -301,13 +300,13 @@ class Oxherd:
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""
         with self._time_limit(timeout) as time_over:
-            report = await self._processing.stop(names, time_over)
+            report = await self._worker.stop(names, time_over)
         return await self._after_stop(names, report)
 
     async def stop_when(self, time_over: asyncio.Event) -> StopReport:
         """Stop every event; what still runs once `time_over` is set is put back."""
-        names = self._processing.events
-        return await self._after_stop(names, await self._processing.stop_all(time_over))
+        names = self._worker.events
+        return await self._after_stop(names, await self._worker.stop_all(time_over))
 
     def _time_limit(self, timeout: Seconds | None) -> AbstractContextManager[asyncio.Event]:
         return time_limit(self.stop_timeout if timeout is None else seconds(timeout, "timeout"))
@@ -316,7 +315,7 @@ class Oxherd:
         whole = report or StopReport()
         if report is not None:
             self.signals.emit(WorkerStopped(names, **whole.texts, orphans=whole.orphans))
-        if not self._processing.events and not self._entered:
+        if not self._worker.events and not self._entered:
             await self.close()
         return whole
 
@@ -324,3 +323,8 @@ class Oxherd:
 def _report_broken_subscriber(error: BaseException) -> None:
     # Its message could hold anything: the type says enough.
     logging.getLogger("oxherd").error("a telemetry subscriber failed: %s", type(error).__name__)
+
+
+def _processed(event: Event[Any, Any], handler: Handler) -> ProcessedEvent:
+    executor = executor_for(event.declaration, handler)
+    return ProcessedEvent(event.declaration, handler, event.sanitizer(), executor)

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
-from oxherd.carrier import NOTHING, Carrier, Trace
 from oxherd.errors import OxherdError
-from oxherd.redact import redact
-from oxherd.scrub import Scrubber
+from oxherd.lineage import NOTHING, Carrier, Trace
+from oxherd.privacy.log_redaction import redact
+from oxherd.privacy.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Context:
         self.carrier = carrier
         # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
-        self._scrubber: Scrubber | None = None
+        self._scrubber: Redactor | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -133,10 +133,10 @@ class Context:
         return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
 
     @property
-    def scrubber(self) -> Scrubber | None:
+    def redactor(self) -> Redactor | None:
         """What takes out of a text what the event's log does not show; None outside a worker."""
         if self._scrubber is None and self.withheld is not None:
-            self._scrubber = Scrubber(*self.withheld)
+            self._scrubber = Redactor(*self.withheld)
         return self._scrubber
 
     @property
@@ -235,9 +235,9 @@ class ContextFilter(logging.Filter):
         # Our own records say themselves whose they are; a user's `extra` must not.
         if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
             return True
-        scrubber = context.scrubber
-        if scrubber is not None and record not in _scrubbed:
-            redact(record, scrubber)
+        redactor = context.redactor
+        if redactor is not None and record not in _scrubbed:
+            redact(record, redactor)
             _scrubbed.add(record)
         record.__dict__.update(bound_fields(context))
         return True

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar
 from uuid import UUID
 
-from oxherd.allow import Allow
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import RunIn
-from oxherd.keyring import Keyring, Sealing
-from oxherd.payload import PayloadType
+from oxherd.payload.keyring import Keyring, Sealing
+from oxherd.payload.payload_type import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole
+from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
 

@@ -11,18 +11,18 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from oxherd.allow import Allow
+from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.context import Context
 from oxherd.declaration import Declaration, check_name, check_options
-from oxherd.emitting import EmitManyOptions, EmitOptions, Emitter, new_jobs
 from oxherd.errors import DeclarationError, EmitError, NotDurable, OxherdError
 from oxherd.handler import Handler, RunIn, caller_scope, inspect_handler
 from oxherd.policy import Seconds
-from oxherd.queue.clock import now_ms
-from oxherd.sanitize import Sanitizer
+from oxherd.privacy.allow import Allow
+from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.producer.emitter import EmitManyOptions, EmitOptions, Emitter, new_jobs
 from oxherd.schedule.cron import Cron, Every, Schedule
-from oxherd.schedule.scheduler import ensure
-from oxherd.worker.stopped import StopReport
+from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
     from oxherd.app import Oxherd

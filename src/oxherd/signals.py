@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
-from oxherd.carrier import Trace
 from oxherd.context import Context
+from oxherd.lineage import Trace
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from oxherd.queue.answers import Fetched, Refusal
-from oxherd.queue.job import Job, NewJob
-from oxherd.queue.keys import QueueKeys
-from oxherd.queue.queue import BullQueue, finish_options
-from oxherd.redis.client import Attempts, Client
+from oxherd.bullmq.job import Job, NewJob
+from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.queue import BullQueue, finish_options
+from oxherd.bullmq.replies import Fetched, Refusal
+from oxherd.redis.client import CallState, Client
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import parse_url
 
@@ -38,7 +38,7 @@ class Side:
             await asyncio.gather(*(self.queue.add(job, deadline=deadline) for job in jobs))
             return
         for batch in self.queue.batches(jobs):
-            await self.queue.add_all(batch, deadline=deadline, attempts=Attempts())
+            await self.queue.add_all(batch, deadline=deadline, attempts=CallState())
 
     async def finish(self, jobs: list[Job], results: list[bytes], fetch_next: list[bool]) -> list[Any]:
         answers = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))

@@ -16,8 +16,8 @@ from oxherd.redis.client import pack_command
 from oxherd.redis.connection import open_connection
 from oxherd.redis.node import Node
 from oxherd.redis.outage import Outages
+from oxherd.redis.pipelined_connection import PipelinedConnection
 from oxherd.redis.url import Address, parse_url
-from oxherd.redis.wire import Wire
 from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records
@@ -147,7 +147,7 @@ def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable
         url = parse_url(standalone)
         connection = await open_connection(url, url.seeds[0])
         lost: list[BaseException] = []
-        wire = Wire(connection, "node", lost.append)
+        wire = PipelinedConnection(connection, "node", lost.append)
         await wire.send(pack_command("PING"))
         cast("Any", connection)._writer.transport.abort()
         for _ in range(turns):
@@ -169,7 +169,10 @@ async def test_a_connection_that_brings_what_nobody_asked_for_is_lost_and_closed
     url = parse_url(standalone)
     connection, other = [await open_connection(url, url.seeds[0]) for _ in range(2)]
     lost: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-    wire, speaker = Wire(connection, "node", lost.set_result), Wire(other, "node", lost.set_result)
+    wire, speaker = (
+        PipelinedConnection(connection, "node", lost.set_result),
+        PipelinedConnection(other, "node", lost.set_result),
+    )
     await wire.send(pack_command("SUBSCRIBE", "nobody-asked"))
     await speaker.send(pack_command("PUBLISH", "nobody-asked", "for this"))
     async with asyncio.timeout(5):

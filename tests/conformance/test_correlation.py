@@ -16,9 +16,9 @@ from uuid import UUID
 import pytest
 
 from oxherd import Context, Every, Keep, Oxherd, Retry
-from oxherd.queue.job import NewJob
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.bullmq.job import NewJob
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.harness import Records, WorkerProcess, until
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import DeclarationError, Oxherd
-from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.bullmq.shards import shard_of, shard_queues
 from oxherd.servers.config import Settings
 from oxherd.servers.polling import wait_until
 from oxherd.servers.standalone import StandaloneServer

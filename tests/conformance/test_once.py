@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import DeclarationError, Oxherd
-from oxherd.queue.queue import BullQueue
-from oxherd.queue.shards import shard_queues
+from oxherd.bullmq.queue import BullQueue
+from oxherd.bullmq.shards import shard_queues
 from tests.harness import Records, until
 
 

@@ -24,7 +24,7 @@ from oxherd import (
     Retry,
     UsageError,
 )
-from oxherd.queue.inspect import stored_keys
+from oxherd.bullmq.inspection import stored_keys
 from tests.harness import Records, until
 
 

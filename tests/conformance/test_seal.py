@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from oxherd import Allow, ConfigError, Context, Event, Every, Keyring, Mask, Oxherd, Retry
-from oxherd.queue.inspect import stored_keys
-from oxherd.queue.shards import shard_queues
+from oxherd.bullmq.inspection import stored_keys
+from oxherd.bullmq.shards import shard_queues
 from oxherd.redis.client import ScriptError
 from tests.harness import Records, until
 

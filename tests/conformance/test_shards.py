@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, EmitError, Every, Oxherd, Retry, UsageError
-from oxherd.queue.shards import shard_of, shard_queues, shards_of
+from oxherd.bullmq.shards import shard_of, shard_queues, shards_of
 from tests.harness import Records, until
 
 

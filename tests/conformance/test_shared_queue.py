@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd
-from oxherd.queue.clock import now_ms
-from oxherd.queue.job import NewJob
-from oxherd.queue.queue import BullQueue
+from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.job import NewJob
+from oxherd.bullmq.queue import BullQueue
 from tests.harness import Records, until
 
 

@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, EmitError, Keep, Oxherd, Retry
-from oxherd.queue.inspect import stored_states
-from oxherd.queue.queue import BullQueue
+from oxherd.bullmq.inspection import stored_states
+from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.client import Argument
 from tests.harness import Records, until
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from oxherd import Context, Every, LockLost, Oxherd, OxherdError
-from oxherd.link import Link
+from oxherd.producer.backend import Backend
 from oxherd.servers.standalone import StandaloneServer
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 from tests.harness import Records, WorkerProcess, until, until_sync
 
 LOCK = 1.5
@@ -278,7 +278,7 @@ async def test_progress_of_an_event_that_was_given_away_is_not_stored(
     assert reasons == [LockLost()]
 
 
-async def stored(link: Link, slot: int, job: str) -> bool:
+async def stored(link: Backend, slot: int, job: str) -> bool:
     return bool(await link.client.call(slot, "HEXISTS", job, "progress"))
 
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import EmitError, NotDurable, Oxherd
-from oxherd.queue.shards import shard_queues
+from oxherd.bullmq.shards import shard_queues
 from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.process import ServerProcess

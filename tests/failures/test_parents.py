@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Discard, Event, Keep, Oxherd, Retry
-from oxherd.queue.job import event_id_text
-from oxherd.queue.queue import BullQueue
+from oxherd.bullmq.job import event_id_text
+from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.client import Argument, Client, key_slot
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until

@@ -14,11 +14,11 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Oxherd
-from oxherd.queue.shard_registry import ShardRegistry
-from oxherd.queue.shards import shard_of, shard_queues
+from oxherd.bullmq.shard_registry import ShardRegistry
+from oxherd.bullmq.shards import shard_of, shard_queues
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.node import Node
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 from tests.harness import Records, WorkerProcess, until
 
 SHARDS = 12

@@ -16,12 +16,12 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from oxherd import Context, Keep, Mask, Oxherd, Retry
-from oxherd.queue.clock import now_ms
-from oxherd.queue.job import FIELDS
-from oxherd.queue.queue import BullQueue
+from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.job import FIELDS
+from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.client import Argument
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.fuzz.oracle import no_canary
 from tests.fuzz.source import CANARY, Source, as_bytes
 from tests.fuzz.targets.job import OPTIONS, value

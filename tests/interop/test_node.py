@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Cron, Every, Keep, Keyring, Oxherd, Retry
-from oxherd.queue.inspect import stored_keys
+from oxherd.bullmq.inspection import stored_keys
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until
 from tests.interop.node_script import NodeScript

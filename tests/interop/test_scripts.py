@@ -21,12 +21,12 @@ from typing import Any, cast
 import msgpack
 import pytest
 
-from oxherd.queue import scripts
-from oxherd.queue.answers import Refusal
-from oxherd.queue.job import Job, NewJob, decode
-from oxherd.queue.keys import QueueKeys
-from oxherd.queue.queue import BullQueue, finish_options
-from oxherd.queue.schedulers import Repeat, Schedulers
+from oxherd.bullmq import scripts
+from oxherd.bullmq.job import Job, NewJob, decode
+from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.queue import BullQueue, finish_options
+from oxherd.bullmq.replies import Refusal
+from oxherd.bullmq.schedulers import Repeat, Schedulers
 from oxherd.redis.url import parse_url
 
 PREFIX, QUEUE = "bull", "{order.placed}"

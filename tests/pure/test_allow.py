@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr, compute
 from typing_extensions import TypedDict
 
 from oxherd import Allow, DeclarationError, Mask, Oxherd
-from oxherd.payload import PayloadType
-from oxherd.sanitize import Sanitizer, Shown
-from oxherd.scrub import Scrubber
+from oxherd.payload.payload_type import PayloadType
+from oxherd.privacy.redaction import Redactor
+from oxherd.privacy.shown_payload import Sanitizer, Shown
 
 CANARY = "kanarie7391"
 T = TypeVar("T")
@@ -280,8 +280,8 @@ def test_what_is_not_allowed_is_withheld_from_errors_and_what_is_allowed_is_not(
     payload_type = PayloadType(Order, "order.placed", 1 << 20)
     raw = payload_type.encode(Order(order_id=1234567, note="hidden note"))
     found = Sanitizer(payload_type, Allow("order_id", "customer.address.town")).shown(payload_type.decode(raw))
-    scrubber = Scrubber(raw, found.json, payload_type.field_names)
-    assert scrubber.scrub(f"order 1234567 to Utrecht: {CANARY}, hidden note, alice@{CANARY}.nl") == (
+    redactor = Redactor(raw, found.json, payload_type.field_names)
+    assert redactor.scrub(f"order 1234567 to Utrecht: {CANARY}, hidden note, alice@{CANARY}.nl") == (
         "order 1234567 to Utrecht: ***, ***, ***"
     )
 

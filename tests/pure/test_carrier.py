@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxherd.carrier import Carrier, Trace, read
-from oxherd.queue.options import options_of, parse_options, without_metadata
+from oxherd.bullmq.options import options_of, parse_options, without_metadata
+from oxherd.lineage import Carrier, Trace, read
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FIRST, SECOND = "0198a0f0-0000-7000-8000-000000000001", "0198a0f0-0000-7000-8000-000000000002"

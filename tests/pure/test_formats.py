@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from oxherd.sanitize import Shown
+from oxherd.privacy.shown_payload import Shown
 from oxherd.signals import EventBegan
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.telemetry.logs import LogSubscriber
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.telemetry.logs.subscriber import LogSubscriber
 from tests.harness import Records
 
 FORGED = "fine\n12:00:00.000  order.placed  #1 00000000-0000-0000-0000-000000000000  completed in 1 ms"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from oxherd.worker.failure import RaisedElsewhere
-from oxherd.worker.frames import NoFrame, pack, read
-from oxherd.worker.processes import HandlerDied, result_of
+from oxherd.worker.executors.processes import HandlerDied, result_of
+from oxherd.worker.executors.protocol import NoFrame, pack, read
+from oxherd.worker.running.failure import RaisedElsewhere
 
 RAISED: dict[str, Any] = {
     "kind": "raised", "type": "ValueError", "message": "no", "frames": [], "discard": False, "cancelled": False,

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxherd.worker.isolation import Isolation, Suspect
+from oxherd.worker.fetching.isolation import Isolation, Suspect
 
 LOCK = 2.0
 

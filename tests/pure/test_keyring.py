@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import oxherd
 from oxherd import ConfigError, DeclarationError, Keyring
-from oxherd.keyring import NotOpened, key_name
+from oxherd.payload.keyring import NotOpened, key_name
 from tests.pure.frames import told_by
 
 CANARY = "kanarie7391"
@@ -228,7 +228,7 @@ except DeclarationError as error:
 
 def test_importing_oxherd_or_a_worker_does_not_import_the_package() -> None:
     code = """
-import oxherd, oxherd.cli, oxherd.worker.child, oxherd.worker.main, sys
+import oxherd, oxherd.cli, oxherd.worker.executors.child, oxherd.worker.main, sys
 from oxherd import Allow, Mask, Oxherd
 herd = Oxherd()
 @herd.event("order.placed", sanitize=Allow("a"))

@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from oxherd.errors import DeclarationError, InvalidPayload
-from oxherd.payload import PayloadType
-from oxherd.sanitize import Sanitizer
-from oxherd.scrub import Scrubber, scrub_exception
+from oxherd.payload.payload_type import PayloadType
+from oxherd.privacy.redaction import Redactor, redact_exception
+from oxherd.privacy.shown_payload import Sanitizer
 
 CANARY = "canary-7f3a91c2"
 CARD = 4111111111111111
@@ -27,8 +27,8 @@ LONG = "head of a long secret " + "and its middle " * 20 + "its tail, input_type
 PARTS = ("head", "middle", "tail", "nobody", "canary")
 
 
-def scrubber(*payload: Any, shown: Any = None) -> Scrubber:
-    return Scrubber(json.dumps(payload).encode(), None if shown is None else json.dumps(shown).encode(), frozenset())
+def redactor(*payload: Any, shown: Any = None) -> Redactor:
+    return Redactor(json.dumps(payload).encode(), None if shown is None else json.dumps(shown).encode(), frozenset())
 
 
 class Strange:
@@ -63,21 +63,21 @@ WRAPPED: dict[str, Callable[[ValidationError], Exception]] = {
 @pytest.mark.parametrize("value", [LONG, [LONG], {LONG: 1}, {"a": {"b": LONG}}, Strange(), LONG.encode(), "x\n" + LONG])
 @pytest.mark.parametrize("wrap", [name for name in WRAPPED if name not in ("its JSON", "its list")])
 def test_pydantics_own_error_shows_no_part_of_a_value_that_it_cuts(wrap: str, value: Any) -> None:
-    made = scrubber(LONG, "x\n" + LONG)
+    made = redactor(LONG, "x\n" + LONG)
     for error in (form_error(number=value), form_error(name={"x": value}), form_error(number=value, name=[value])):
-        _, message = scrub_exception(WRAPPED[wrap](error), made)
+        _, message = redact_exception(WRAPPED[wrap](error), made)
         assert not [part for part in PARTS if part in message]
         assert "***" in message
 
 
 @pytest.mark.parametrize("wrap", list(WRAPPED))
 def test_pydantics_own_error_shows_no_text_in_any_wrapping(wrap: str) -> None:
-    _, message = scrub_exception(WRAPPED[wrap](form_error(number=LONG)), scrubber(LONG))
+    _, message = redact_exception(WRAPPED[wrap](form_error(number=LONG)), redactor(LONG))
     assert not [part for part in PARTS if part in message]
 
 
 def test_pydantics_own_error_still_says_where_and_why() -> None:
-    _, message = scrub_exception(form_error(number=LONG, name=3), scrubber(LONG))
+    _, message = redact_exception(form_error(number=LONG, name=3), redactor(LONG))
     assert "number\n  Input should be a valid integer" in message
     assert "input_value=***, input_type=str]" in message
     assert "name\n  Input should be a valid dictionary" in message
@@ -89,15 +89,15 @@ def test_the_beginning_of_a_long_value_is_replaced_where_the_rest_has_been_left_
         int(LONG)
     error = caught.value
     for raised in (error, RuntimeError(repr(error)), RuntimeError(b64encode(f"{error}".encode()))):
-        _, message = scrub_exception(raised, scrubber(LONG, "head of another value", "head"))
+        _, message = redact_exception(raised, redactor(LONG, "head of another value", "head"))
         assert "***" in message
         assert not [part for part in PARTS if part in message]
-    assert scrubber(LONG).scrub(f"{LONG[:40]}...") == "***..."
+    assert redactor(LONG).scrub(f"{LONG[:40]}...") == "***..."
 
 
 def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
-    assert scrubber(LONG).scrub("the head of a long secret ") == "the head of a long secret "
-    assert scrubber(LONG, shown=[LONG[:40]]).scrub(LONG[:40]) == LONG[:40]
+    assert redactor(LONG).scrub("the head of a long secret ") == "the head of a long secret "
+    assert redactor(LONG, shown=[LONG[:40]]).scrub(LONG[:40]) == LONG[:40]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
 )
 @pytest.mark.parametrize("text", ["a" * 100_000, ("a" * 39 + "b") * 400, CANARY * 4_000], ids=["a", "nearly", "canary"])
 def test_a_text_of_beginnings_is_scrubbed_within_a_second(values: list[str], text: str) -> None:
-    made = scrubber(*values)
+    made = redactor(*values)
     started = perf_counter()
     made.scrub(text)
     assert perf_counter() - started < 1
@@ -121,7 +121,7 @@ def test_a_text_of_beginnings_is_scrubbed_within_a_second(values: list[str], tex
 @settings(max_examples=150, deadline=None)
 @given(st.text("abc", min_size=40, max_size=80), st.integers(32, 80), st.text("xyz ", max_size=9))
 def test_no_long_beginning_survives(value: str, size: int, around: str) -> None:
-    assert value[:size] not in scrubber(value).scrub(f"{around}{value[:size]}...{around}")
+    assert value[:size] not in redactor(value).scrub(f"{around}{value[:size]}...{around}")
 
 
 CONTEXTS: dict[str, Callable[[Any], dict[str, Any]]] = {

@@ -23,9 +23,9 @@ from pydantic import BaseModel, Field, RootModel, Secret, SecretBytes, SecretStr
 from typing_extensions import TypedDict
 
 from oxherd import DeclarationError, Mask
-from oxherd.payload import PayloadType
-from oxherd.sanitize import Sanitizer, Shown
-from oxherd.scrub import TOO_COSTLY, Scrubber
+from oxherd.payload.payload_type import PayloadType
+from oxherd.privacy.redaction import TOO_COSTLY, Redactor
+from oxherd.privacy.shown_payload import Sanitizer, Shown
 from tests.pure.frames import told_by
 
 CARD = "4929 1234 5678 9012"
@@ -90,7 +90,7 @@ def scrubbed(text: str, value: Any, *, tp: Any = Last4) -> str:
     raw = payload_type.encode({"card": value})
     found = Sanitizer(payload_type).shown(payload_type.decode(raw))
     assert found.json is not None
-    return Scrubber(raw, found.json, frozenset({"card"})).scrub(text)
+    return Redactor(raw, found.json, frozenset({"card"})).scrub(text)
 
 
 WRITTEN: list[Callable[[str], str]] = [
@@ -147,9 +147,9 @@ def test_parts_of_a_token_with_last4_are_scrubbed() -> None:
 
 def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round() -> None:
     for stored in (CARD, CARD.replace(" ", ""), int(CARD.replace(" ", ""))):
-        scrubber = Scrubber(json.dumps({"card": stored}).encode(), None, frozenset({"card"}))
+        redactor = Redactor(json.dumps({"card": stored}).encode(), None, frozenset({"card"}))
         for text in (CARD, CARD.replace(" ", ""), CARD.replace(" ", "-")):
-            result = scrubber.scrub(f"declined {text}.")
+            result = redactor.scrub(f"declined {text}.")
             assert result == "declined ***." or (stored == CARD and text != CARD and "4929" not in result), text
 
 
@@ -158,7 +158,7 @@ def test_as_many_cards_as_nobody_sends_at_once_cost_the_text_and_no_time() -> No
     cards = [str(chance.randrange(10**15, 10**16)) for _ in range(20_000)]
     raw = json.dumps(cards).encode()
     masked = json.dumps([Mask("last4").show(card) for card in cards]).encode()
-    assert Scrubber(raw, masked, frozenset()).scrub(f"declined {cards[7]}") == TOO_COSTLY
+    assert Redactor(raw, masked, frozenset()).scrub(f"declined {cards[7]}") == TOO_COSTLY
 
 
 @given(st.text("0123456789 -", min_size=8, max_size=30), st.data())

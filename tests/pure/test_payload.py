@@ -40,7 +40,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge
-from oxherd.payload import PayloadType
+from oxherd.payload.payload_type import PayloadType
 
 CANARY = "kanarie-7391"
 

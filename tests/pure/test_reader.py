@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 
 NONE = [
     b"text", b"", b"  ", b"[1]", b"1", b"null", b'"text"', b'{"a": 1', b'{"a": NaN}', b'{"a": -Infinity}', b"{'a': 1}",

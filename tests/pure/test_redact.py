@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxherd.context import Context, ContextFilter, current
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 
 SECRET = "kanarie/7391?x"
 CARD = 4111111111111111

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.attempts import Attempts
+from oxherd.redis.call_state import CallState
 from oxherd.redis.retry import retry, retry_delay
 
 
@@ -33,7 +33,7 @@ def test_the_wait_doubles_up_to_half_a_second_and_is_spread(failures: int, longe
 
 
 async def test_an_outage_is_waited_out_and_noted() -> None:
-    attempts = Attempts()
+    attempts = CallState()
     flaky = Flaky(2)
     assert await retry(flaky, attempts=attempts) == "done"
     assert attempts.last is flaky.error

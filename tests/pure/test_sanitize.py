@@ -36,8 +36,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from oxherd.errors import DeclarationError
-from oxherd.payload import PayloadType
-from oxherd.sanitize import Mask, Sanitizer
+from oxherd.payload.payload_type import PayloadType
+from oxherd.privacy.shown_payload import Mask, Sanitizer
 
 CANARY = "kanarie7391"
 Hidden = Annotated[str, Mask()]

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from oxherd.scrub import NO_TEXT, TOO_COSTLY, UNREADABLE, Scrubber, scrub_exception, stack
+from oxherd.privacy.redaction import NO_TEXT, TOO_COSTLY, UNREADABLE, Redactor, redact_exception, stack
 
 CANARY = "kanarie7391"
 
 
-def scrubber(payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> Scrubber:
-    return Scrubber(to_json(payload), None if shown is None else to_json(shown), names)
+def redactor(payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> Redactor:
+    return Redactor(to_json(payload), None if shown is None else to_json(shown), names)
 
 
 def scrubbed(text: str, payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> str:
-    return scrubber(payload, shown, names).scrub(text)
+    return redactor(payload, shown, names).scrub(text)
 
 
 def lower_hex(text: str) -> str:
@@ -101,7 +101,7 @@ class TestScrub:
         payload = json.loads(json.dumps([payload, CANARY]).encode("ascii", "replace"))
         raw = json.dumps(payload).encode()
         text = f"failed on {ENCODINGS[encoding](json.dumps(payload))} and {ENCODINGS[encoding](CANARY)}"
-        result = Scrubber(raw, None, frozenset()).scrub(text)
+        result = Redactor(raw, None, frozenset()).scrub(text)
         assert CANARY not in result
         for part in result.split():
             for start in range(4):
@@ -130,7 +130,7 @@ class TestScrub:
         ],
     )
     def test_a_decimal_number_is_replaced_as_python_writes_it_too(self, payload: bytes, text: str) -> None:
-        result = Scrubber(payload, None, frozenset()).scrub(f"refused {text} here")
+        result = Redactor(payload, None, frozenset()).scrub(f"refused {text} here")
         assert not any(character in result for character in "123456")
 
     def test_short_values_stay(self) -> None:
@@ -207,10 +207,10 @@ class TestScrub:
 
     @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"kanarie", b"[" * 100_000])
     def test_a_payload_that_cannot_be_read_withholds_the_whole_text(self, raw: bytes) -> None:
-        assert Scrubber(raw, None, frozenset()).scrub("anything") == UNREADABLE
+        assert Redactor(raw, None, frozenset()).scrub("anything") == UNREADABLE
 
     def test_shown_json_that_cannot_be_read_withholds_the_whole_text(self) -> None:
-        assert Scrubber(b'"abcd"', b"{", frozenset()).scrub("abcd") == UNREADABLE
+        assert Redactor(b'"abcd"', b"{", frozenset()).scrub("abcd") == UNREADABLE
 
     @given(st.text(), TEXTS)
     @example("", CANARY)
@@ -254,18 +254,18 @@ class Handled(BaseModel):
 
 class TestScrubException:
     def test_the_type_and_the_scrubbed_message_are_given(self) -> None:
-        scrub = scrubber({"a": CANARY})
-        assert scrub_exception(KeyError(CANARY), scrub) == ("KeyError", "'***'")
+        scrub = redactor({"a": CANARY})
+        assert redact_exception(KeyError(CANARY), scrub) == ("KeyError", "'***'")
 
     def test_an_error_that_cannot_be_printed_is_survived(self) -> None:
         class Mute(Exception):
             def __str__(self) -> str:
                 raise RuntimeError(CANARY)
 
-        assert scrub_exception(Mute(), scrubber({"a": CANARY})) == ("Mute", NO_TEXT)
+        assert redact_exception(Mute(), redactor({"a": CANARY})) == ("Mute", NO_TEXT)
 
     def test_a_message_is_cut_after_it_is_scrubbed(self) -> None:
-        kind, message = scrub_exception(ValueError("-" * 1_995 + CANARY + "-" * 100), scrubber([CANARY]))
+        kind, message = redact_exception(ValueError("-" * 1_995 + CANARY + "-" * 100), redactor([CANARY]))
         assert kind == "ValueError"
         assert message == "-" * 1_995 + "***--"
 
@@ -274,7 +274,7 @@ class TestScrubException:
         for value in (long, {"deep": [long], "y": "a, input_type=b kanarie"}):
             with pytest.raises(ValidationError) as caught:
                 Handled(amount=value)  # pyright: ignore[reportArgumentType]  # that is the test
-            _, message = scrub_exception(caught.value, scrubber({"amount": value}))
+            _, message = redact_exception(caught.value, redactor({"amount": value}))
             assert "Input should be a valid" in message
             assert "kanarie" not in message
             assert "7391" not in message
@@ -296,7 +296,7 @@ class TestScrubException:
 
 
 def test_a_message_that_is_no_unicode_can_be_sent_all_the_same() -> None:
-    made = Scrubber(b'["se\\ud800cret"]', None, frozenset())
-    _, message = scrub_exception(OSError("no file caf\udce9, nor se\ud800cret"), made)
+    made = Redactor(b'["se\\ud800cret"]', None, frozenset())
+    _, message = redact_exception(OSError("no file caf\udce9, nor se\ud800cret"), made)
     assert message == "no file caf\\udce9, nor ***"
     message.encode()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel, SecretStr
 
 from oxherd import DeclarationError, InvalidPayload, Keyring, Mask, Oxherd, PayloadTooLarge, SealError
-from oxherd.payload import PayloadType
-from oxherd.sanitize import Sanitizer
-from oxherd.scrub import Scrubber
+from oxherd.payload.payload_type import PayloadType
+from oxherd.privacy.redaction import Redactor
+from oxherd.privacy.shown_payload import Sanitizer
 
 CANARY = "kanarie7391"
 MARK = "oxherd:sealed"
@@ -365,5 +365,5 @@ def test_what_is_sealed_is_shown_and_withheld_as_if_it_were_not() -> None:
         opened = made.open(made.encode(Choice()))
         found = Sanitizer(made).shown(made.decode(opened))
         assert found.value == {"card": "***1111"}
-        scrubber = Scrubber(opened, found.json, made.field_names)
-        assert scrubber.scrub("declined 4111 1111 1111 1111") == "declined ***"
+        redactor = Redactor(opened, found.json, made.field_names)
+        assert redactor.scrub("declined 4111 1111 1111 1111") == "declined ***"

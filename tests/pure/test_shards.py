@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from redis.crc import key_slot
 
 from oxherd import DeclarationError, Oxherd, OxherdError, UsageError
+from oxherd.bullmq.shards import shard_of, shard_queues, shards_of
 from oxherd.declaration import key_of
-from oxherd.queue.shards import shard_of, shard_queues, shards_of
-from oxherd.worker.places import Places, Share
+from oxherd.worker.fetching.slots import QueueSlots, SlotPool
 
 
 class Order(BaseModel):
@@ -177,8 +177,8 @@ def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits
     capacity: int, queues: int, steps: list[Step]
 ) -> None:
     async def history() -> None:
-        places = Places(capacity)
-        shares = [places.share() for _ in range(queues)]
+        places = SlotPool(capacity)
+        shares = [places.queue_slots() for _ in range(queues)]
         takes: dict[int, asyncio.Task[int]] = {}
         forced = 0
         for step, number in steps:
@@ -189,7 +189,7 @@ def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits
                 case "end" if share.held:
                     share.give()
                 case "force":
-                    share.force()
+                    share.acquire_over_limit()
                     forced += 1
                 case "close":
                     share.close()
@@ -206,7 +206,7 @@ def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits
     asyncio.run(history())
 
 
-async def serve(places: Places, share: Share, order: list[int], name: int, backlog: int) -> None:
+async def serve(places: SlotPool, share: QueueSlots, order: list[int], name: int, backlog: int) -> None:
     """A queue with a backlog: takes places as it can, and goes on as it may."""
     left = backlog
 
@@ -216,7 +216,7 @@ async def serve(places: Places, share: Share, order: list[int], name: int, backl
             left -= 1
             order.append(name)
             await asyncio.sleep(0.002)
-            if left <= 0 or not share.goes_on():
+            if left <= 0 or not share.may_continue():
                 share.give()
                 return
 
@@ -229,8 +229,8 @@ async def serve(places: Places, share: Share, order: list[int], name: int, backl
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 5, 12])
 async def test_queues_with_equal_backlogs_get_on_equally(capacity: int) -> None:
-    places = Places(capacity)
+    places = SlotPool(capacity)
     order: list[int] = []
-    await asyncio.gather(*(serve(places, places.share(), order, name, 60) for name in range(6)))
+    await asyncio.gather(*(serve(places, places.queue_slots(), order, name, 60) for name in range(6)))
     half = order[: len(order) // 2]
     assert min(half.count(name) for name in range(6)) >= 15, "half of the way, each has done a good part of its half"

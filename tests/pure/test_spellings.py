@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from oxherd.scrub import Scrubber
-from oxherd.spellings import spellings
+from oxherd.privacy.redaction import Redactor
+from oxherd.privacy.value_variants import spellings
 
 ZONES = st.sampled_from([None, UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-3))])
 VALUES: st.SearchStrategy[Any] = st.one_of(
@@ -27,7 +27,7 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
 
 
 def scrubbed(text: str, value: Any) -> str:
-    return Scrubber(to_json({"a": value}), None, frozenset({"a"})).scrub(text)
+    return Redactor(to_json({"a": value}), None, frozenset({"a"})).scrub(text)
 
 
 @given(VALUES)

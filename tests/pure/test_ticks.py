@@ -7,10 +7,10 @@ import time
 import pytest
 
 from oxherd import OxherdError
-from oxherd.queue.job import Job
-from oxherd.queue.options import parse_options
-from oxherd.queue.schedulers import packed_tick
-from oxherd.schedule.scheduler import next_tick_ms
+from oxherd.bullmq.job import Job
+from oxherd.bullmq.options import parse_options
+from oxherd.bullmq.schedule_ticks import next_tick_ms
+from oxherd.bullmq.schedulers import packed_tick
 
 MINUTE_MS = 60_000
 

@@ -13,7 +13,7 @@ import pytest
 
 import oxherd
 from oxherd import Oxherd
-from oxherd.queue.keys import QueueKeys
+from oxherd.bullmq.keys import QueueKeys
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from oxherd import Oxherd
-from oxherd.queue import scripts
-from oxherd.queue.keys import QueueKeys
+from oxherd.bullmq import scripts
+from oxherd.bullmq.keys import QueueKeys
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.sentinel import LocalSentinel
 from oxherd.servers.standalone import StandaloneServer

@@ -18,14 +18,14 @@ import pytest
 
 import oxherd
 from oxherd import ConfigError, EmitError, Every, Oxherd
-from oxherd.queue.keys import QueueKeys
+from oxherd.bullmq.keys import QueueKeys
 from oxherd.redis.blocking import command
 from oxherd.redis.connection import open_connection
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.cli.support import start
 from tests.harness import Records, WorkerProcess, cli, until
 from tests.servers.conftest import eventually, parent_of, running_in, server_pid

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.harness import environment
 
 UUID = "01a20cdd-4493-70c3-9fca-7d0646652bab"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxherd.signals import EventBegan, EventEnded, EventsEmitted, Signals, WorkerStopped
-from oxherd.telemetry.counts import BOUNDS, OUTCOMES, Counts, EventTotals, Totals
+from oxherd.telemetry.metrics.counts import BOUNDS, OUTCOMES, Counts, EventTotals, Totals
 
 
 def raise_it(error: BaseException) -> None:

@@ -18,8 +18,8 @@ from oxherd import Oxherd
 from oxherd.errors import ConfigError
 from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
-from oxherd.telemetry.endpoint import Address, parse_address, serving
-from oxherd.telemetry.sources import ProcessSource
+from oxherd.telemetry.http.endpoint import Address, parse_address, serving
+from oxherd.telemetry.http.health_source import ProcessSource
 from tests.harness import WorkerProcess, cli, until_sync
 from tests.telemetry.support import ask, documented, samples, value
 

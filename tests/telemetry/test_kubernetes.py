@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oxherd import Oxherd
-from oxherd.telemetry.endpoint import parse_address
+from oxherd.telemetry.http.endpoint import parse_address
 from tests.harness import WorkerProcess, until_sync
 from tests.telemetry.support import ROOT, ask
 

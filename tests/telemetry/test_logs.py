@@ -7,7 +7,7 @@ import sys
 import threading
 
 from oxherd.signals import LoopUnblocked
-from oxherd.telemetry.logs import LogSubscriber
+from oxherd.telemetry.logs.subscriber import LogSubscriber
 from tests.harness import Records
 
 
@@ -29,7 +29,7 @@ def test_a_record_names_its_thread_also_where_one_that_has_ended_had_its_number(
 FORKS = """
 import logging, os
 from oxherd.signals import LoopUnblocked
-from oxherd.telemetry.logs import LogSubscriber
+from oxherd.telemetry.logs.subscriber import LogSubscriber
 
 said = []
 handler = logging.Handler()

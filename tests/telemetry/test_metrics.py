@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from oxherd import Context, Oxherd, Retry
 from oxherd.servers.standalone import StandaloneServer
+from oxherd.telemetry.metrics.snapshot import Snapshot, added, merged
 from oxherd.telemetry.prometheus import Metrics
-from oxherd.telemetry.snapshot import Snapshot, added, merged
 from tests.harness import Records, until
 from tests.telemetry.support import samples, value
 

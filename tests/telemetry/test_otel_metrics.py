@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oxherd import Oxherd
-from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.opentelemetry.spans import Traces
 from tests.harness import environment
 
 LATE = """
@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from oxherd import Oxherd
-from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.opentelemetry.spans import Traces
 
 herd = Oxherd("redis://127.0.0.1:1")
 Traces(herd, GIVEN)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from oxherd import Oxherd
 from oxherd.redis.connection import SILENCE_SECONDS
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.harness import DEADLINE, Records, WorkerProcess
 
 

@@ -11,12 +11,12 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from oxherd import Context, Discard, Oxherd, Retry
-from oxherd.queue.job import Job
-from oxherd.telemetry.opentelemetry import Traces
-from oxherd.worker.running import Running
+from oxherd.bullmq.job import Job
+from oxherd.telemetry.opentelemetry.spans import Traces
+from oxherd.worker.running.execution import Execution
 from tests.harness import Records, until
 
-_OF_AN_EVENT = (Context, Job, Running)
+_OF_AN_EVENT = (Context, Job, Execution)
 _EVENTS = 5
 
 

@@ -153,9 +153,9 @@ async def test_a_worker_whose_fetching_does_not_come_back_is_not_live_until_it_d
         await local_herd.start()
         await until(lambda: local_herd.health().ready)
         # As if a fault of ours had lost all places for good.
-        group = local_herd._processing._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
-        lost = group._places.share()  # pyright: ignore[reportPrivateUsage]
-        lost.force(2)
+        group = local_herd._worker._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
+        lost = group._places.queue_slots()  # pyright: ignore[reportPrivateUsage]
+        lost.acquire_over_limit(2)
         await order_placed.emit_many([1, 2])  # the wait that is going on brings the first
         await records.wait("queue.error", source="fetch", deadline=30)
         began = time.monotonic()

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Allow, Context, Oxherd
-from oxherd.telemetry.format import JSONFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from tests.harness import Records
 
 CANARY = "kanarie7391"

@@ -29,7 +29,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import BaseModel
 
 from oxherd import Context, Discard, EmitError, Keep, Mask, Oxherd, Retry
-from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.opentelemetry.spans import Traces
 from tests.conformance.test_correlation import PARENT, add, options_of
 from tests.harness import Records, WorkerProcess, environment, until
 
@@ -342,7 +342,7 @@ import logging
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from oxherd import Context, Oxherd
-from oxherd.telemetry.opentelemetry import Traces
+from oxherd.telemetry.opentelemetry.spans import Traces
 
 herd = Oxherd(prefix=PREFIX)
 provider = TracerProvider()
@@ -392,8 +392,11 @@ print(*set(found))
 @pytest.mark.parametrize(
     ("modules", "by"),
     [
-        ("oxherd, oxherd.cli.main, oxherd.worker.child", ""),
-        ("oxherd.telemetry.opentelemetry", "oxherd.telemetry.opentelemetry oxherd.telemetry.otel_metrics"),
+        ("oxherd, oxherd.cli.main, oxherd.worker.executors.child", ""),
+        (
+            "oxherd.telemetry.opentelemetry.spans",
+            "oxherd.telemetry.opentelemetry.spans oxherd.telemetry.opentelemetry.metrics",
+        ),
     ],
 )
 def test_oxherd_imports_opentelemetry_for_traces_only(modules: str, by: str) -> None:
@@ -403,7 +406,7 @@ def test_oxherd_imports_opentelemetry_for_traces_only(modules: str, by: str) -> 
 
 
 def test_without_opentelemetry_the_error_says_what_to_install() -> None:
-    script = "import sys; sys.modules['opentelemetry'] = None; import oxherd.telemetry.opentelemetry"
+    script = "import sys; sys.modules['opentelemetry'] = None; import oxherd.telemetry.opentelemetry.spans"
     ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ConfigError: OpenTelemetry is not installed; install oxherd[otel].\n")
 

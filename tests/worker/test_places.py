@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from oxherd.worker.places import Places
+from oxherd.worker.fetching.slots import SlotPool
 
 
 async def test_a_place_that_is_granted_to_one_that_was_cancelled_is_free_again() -> None:
-    places = Places(1)
-    holds, waits = places.share(), places.share()
+    places = SlotPool(1)
+    holds, waits = places.queue_slots(), places.queue_slots()
     assert await holds.take(1) == 1
     waiting = asyncio.create_task(waits.take(1))
     await asyncio.sleep(0)
@@ -22,9 +22,9 @@ async def test_a_place_that_is_granted_to_one_that_was_cancelled_is_free_again()
 
 
 async def test_what_a_share_holds_can_be_corrected_in_both_directions() -> None:
-    places = Places(3)
-    share = places.share()
-    share.force(5)
+    places = SlotPool(3)
+    share = places.queue_slots()
+    share.acquire_over_limit(5)
     share.correct(1)
     assert (places.free, share.held) == (2, 1)
     share.correct(2)

@@ -306,7 +306,7 @@ def test_a_process_leaves_signals_to_the_worker(shop: Shop) -> None:
 
 
 def test_a_module_that_cannot_be_imported_in_the_process_fails_the_event(shop: Shop) -> None:
-    shop.app(APP + '\nif "oxherd.worker.child" in sys.orig_argv:\n    raise RuntimeError("not here")\n')
+    shop.app(APP + '\nif "oxherd.worker.executors.child" in sys.orig_argv:\n    raise RuntimeError("not here")\n')
     worker = shop.worker()
     (event_id,) = shop.emit("fine")
     (end,) = found(worker, "event.end", event_id=event_id, outcome="failed")
@@ -327,7 +327,7 @@ def test_the_progress_of_an_event_that_has_ended_does_not_become_the_next_ones(s
 
 
 def test_the_start_of_a_process_does_not_count_as_the_time_of_its_handler(shop: Shop) -> None:
-    shop.app(APP + '\nif "oxherd.worker.child" in sys.orig_argv:\n    time.sleep(1)\n', timeout=0.5)
+    shop.app(APP + '\nif "oxherd.worker.executors.child" in sys.orig_argv:\n    time.sleep(1)\n', timeout=0.5)
     worker = shop.worker()
     (event_id,) = shop.emit("fine")
     worker.wait("event.end", event_id=event_id, attempt=1, outcome="completed")
@@ -336,7 +336,7 @@ def test_the_start_of_a_process_does_not_count_as_the_time_of_its_handler(shop: 
 
 def test_a_stop_while_a_process_is_being_started_puts_the_event_back(shop: Shop) -> None:
     importing = (
-        'if "oxherd.worker.child" in sys.orig_argv:\n'
+        'if "oxherd.worker.executors.child" in sys.orig_argv:\n'
         '    log.info("importing", extra={"pid": os.getpid()})\n'
         "    time.sleep(60)\n"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from oxherd import Oxherd
 from oxherd.servers.standalone import StandaloneServer
-from oxherd.worker.places import Share
+from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.queue_worker import QueueWorker
 from tests.harness import Records, until
 
@@ -30,11 +30,11 @@ def named(name: str) -> asyncio.Task[Any]:
 
 
 def only_worker(herd: Oxherd, queue: str) -> QueueWorker:
-    group = herd._processing._groups[queue]  # pyright: ignore[reportPrivateUsage]
+    group = herd._worker._groups[queue]  # pyright: ignore[reportPrivateUsage]
     return group._workers[queue]  # pyright: ignore[reportPrivateUsage]
 
 
-def share_of(herd: Oxherd, queue: str) -> Share:
+def share_of(herd: Oxherd, queue: str) -> QueueSlots:
     return only_worker(herd, queue)._share  # pyright: ignore[reportPrivateUsage]
 
 
@@ -167,7 +167,7 @@ async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_ag
         await records.wait("event.end", event_id=emitted.id)
         before = connections(server)
         # As if a fault of ours had lost every place: the loop waits for one that nobody gives back.
-        share_of(herd, "{order.placed}").force(3)
+        share_of(herd, "{order.placed}").acquire_over_limit(3)
         many = await order_placed.emit_many(range(10))
         (fault,) = await records.wait("queue.error", deadline=30)
         assert fault.error["type"] == "NoProgress"

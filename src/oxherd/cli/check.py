@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from oxherd.app import Oxherd
-from oxherd.cli.load import load_herd
+from oxherd.bullmq.inspection import server_facts, stored_schedules
+from oxherd.bullmq.shards import shard_queues
+from oxherd.cli.herd_loader import load_herd
 from oxherd.errors import ConfigError, OxherdError, ServerError
-from oxherd.queue.inspect import server_facts, stored_schedules
-from oxherd.queue.shards import shard_queues
 from oxherd.redis.client import ScriptError
 
 

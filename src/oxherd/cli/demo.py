@@ -18,20 +18,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from oxherd.allow import Allow
 from oxherd.app import Oxherd
+from oxherd.bullmq.inspection import server_facts, stored_keys
 from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
 from oxherd.context import Context, ContextFilter
 from oxherd.event import Event
-from oxherd.masks import Mask
 from oxherd.policy import Retry
-from oxherd.queue.inspect import server_facts, stored_keys
+from oxherd.privacy.allow import Allow
+from oxherd.privacy.masks import Mask
 from oxherd.schedule.cron import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.polling import holds
 from oxherd.signals import EventEnded
-from oxherd.telemetry.console import ConsoleFormatter
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 
 _LONGEST_SECONDS = 8.0
 

@@ -11,10 +11,10 @@ from rich.text import Text
 from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
 from oxherd.drills.catalogue import DRILLS, SHORT, chosen
 from oxherd.drills.drill import Drill, Needs
-from oxherd.drills.own import Own, own_drill
 from oxherd.drills.report import Table, as_json
 from oxherd.drills.scene import Outcome, run_drill
 from oxherd.drills.topology import check_url
+from oxherd.drills.user_drill import Own, own_drill
 
 _NEEDS = {Needs.WORKERS: "any server", Needs.SERVER: "a server of its own", Needs.CLUSTER: "a cluster of its own"}
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import Any
 
-from oxherd.cli.load import load_herd
+from oxherd.cli.herd_loader import load_herd
 from oxherd.declaration import check_name
 from oxherd.errors import DeclarationError, EmitError, InvalidPayload, PayloadTooLarge, UsageError
 from oxherd.event import Emitted, Event

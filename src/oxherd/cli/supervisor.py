@@ -11,10 +11,10 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 
-from oxherd.cli.channel import Channel
-from oxherd.cli.fleet import Fleet
+from oxherd.cli.pool_health import Fleet
 from oxherd.cli.reload import look, watch
-from oxherd.cli.supervised import environment
+from oxherd.cli.supervisor_channel import Channel
+from oxherd.cli.supervisor_environment import environment
 from oxherd.redis.retry import retry_delay
 
 _WRONG_USAGE = 2

@@ -10,16 +10,16 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
-from oxherd.cli.channel import answer
-from oxherd.cli.fleet import Fleet
-from oxherd.cli.load import load_herd
-from oxherd.cli.supervised import follow_supervisor
+from oxherd.cli.herd_loader import load_herd
+from oxherd.cli.pool_health import Fleet
+from oxherd.cli.supervisor_channel import answer
+from oxherd.cli.supervisor_environment import follow_supervisor
 from oxherd.context import ContextFilter
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.endpoint import Address, Source, parse_address, serving
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.telemetry.handler import LineHandler
-from oxherd.telemetry.sources import ProcessSource
+from oxherd.telemetry.http.endpoint import Address, Source, parse_address, serving
+from oxherd.telemetry.http.health_source import ProcessSource
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.telemetry.logs.line_handler import LineHandler
 from oxherd.worker.main import run as run_worker
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd, Retry
-from oxherd.worker.orphan import end_with_parent
+from oxherd.worker.executors.parent_death import end_with_parent
 
 VARIABLE = "OXHERD_DRILL"
 WORK = "drill.work"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from oxherd.bullmq.job import event_id_text
 from oxherd.drills.app import TICK, Work
 from oxherd.drills.drill import Needs, drill
 from oxherd.drills.ledger import Answer
-from oxherd.queue.job import event_id_text
 from oxherd.schedule.cron import Every
 
 if TYPE_CHECKING:

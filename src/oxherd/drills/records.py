@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.reader import read_records
 
 _ALWAYS = {"ts", "level", "logger", "msg"}
 _EVENT = {"event", "event_id", "attempt"}

@@ -17,10 +17,10 @@ from oxherd.app import Oxherd
 from oxherd.drills.app import WORK, Setup, make_herd
 from oxherd.drills.drill import Drill
 from oxherd.drills.ledger import Ledger
+from oxherd.drills.leftovers import Remains, remains, remove_all
 from oxherd.drills.load import Load
 from oxherd.drills.reconcile import Expected, Facts, Row, Run, reconcile
 from oxherd.drills.records import read_log, seconds
-from oxherd.drills.remains import Remains, remains, remove_all
 from oxherd.drills.topology import Topology, topology_for
 from oxherd.drills.workers import Worker
 from oxherd.errors import OxherdError

@@ -18,14 +18,14 @@ from redis.exceptions import (
 )
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.attempts import Attempts
-from oxherd.redis.faults import describe, lost, server_state, slot_moves
+from oxherd.redis.call_state import CallState
+from oxherd.redis.error_mapping import describe, lost, server_state, slot_moves
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
+from oxherd.redis.pipelined_connection import PipelinedConnection, pack
 from oxherd.redis.retry import retry
 from oxherd.redis.topology import Topology, make_topology
 from oxherd.redis.url import Address, RedisURL
-from oxherd.redis.wire import Wire, pack
 
 Argument = str | bytes | int | float
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Client:
         script: Script,
         arguments: tuple[Argument, ...],
         *,
-        attempts: Attempts | None = None,
+        attempts: CallState | None = None,
         begun: Begun | None = None,
         until: float | None = None,
     ) -> Any:
@@ -138,7 +138,7 @@ class Client:
         arguments: tuple[Argument, ...],
         *,
         deadline: float | None = None,
-        attempts: Attempts | None = None,
+        attempts: CallState | None = None,
         until: float | None = None,
     ) -> Any:
         """A script that must succeed: tried again through outages until `deadline` (monotonic seconds, None: for ever).
@@ -173,7 +173,7 @@ class Client:
         slot: int,
         packed: bytes,
         called: Script | str | None,
-        attempts: Attempts | None = None,
+        attempts: CallState | None = None,
         begun: Begun | None = None,
         until: float | None = None,
     ) -> Any:
@@ -187,7 +187,7 @@ class Client:
                 elif until is not None:
                     future = _confirmed(node, packed, asking, until, attempts)
                 else:
-                    wire: Wire = node.live or await node.wire()
+                    wire: PipelinedConnection = node.live or await node.wire()
                     future = wire.send(_ASKING + packed, 2) if asking else wire.send(packed)
                 if attempts is None or until is not None:
                     reply = await future
@@ -212,7 +212,7 @@ class Client:
         raise lost(node.name, "the cluster sends us in circles", maybe_applied=False)
 
     async def _refused(
-        self, node: Node, slot: int, error: ResponseError, called: Script | str | None, attempts: Attempts | None
+        self, node: Node, slot: int, error: ResponseError, called: Script | str | None, attempts: CallState | None
     ) -> Exception:
         if isinstance(error, NoScriptError):
             return error
@@ -247,8 +247,10 @@ def _cause(called: Script | str) -> str:
     return called if isinstance(called, str) else called.name
 
 
-def _confirmed(node: Node, packed: bytes, asking: bool, until: float, attempts: Attempts | None) -> asyncio.Future[Any]:
-    attempts = attempts or Attempts()
+def _confirmed(
+    node: Node, packed: bytes, asking: bool, until: float, attempts: CallState | None
+) -> asyncio.Future[Any]:
+    attempts = attempts or CallState()
     return node.confirm.send(_ASKING + packed if asking else packed, 2 if asking else 1, until, attempts)
 
 
@@ -257,7 +259,7 @@ def _address(error: AskError) -> Address:
     return Address(host, port)
 
 
-async def _noting(reply: Awaitable[T], attempts: Attempts) -> T:
+async def _noting(reply: Awaitable[T], attempts: CallState) -> T:
     """The reply to what has been sent; `attempts` knows, also when this is cancelled, whether it may have run."""
     before = attempts.maybe_applied
     attempts.maybe_applied = True

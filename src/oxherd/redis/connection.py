@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from oxherd.redis.faults import describe
+from oxherd.redis.error_mapping import describe
 from oxherd.redis.tls import explained, tls_arguments
 from oxherd.redis.url import Address, RedisURL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar
 
-from oxherd.redis.faults import lost
+from oxherd.redis.error_mapping import lost
 
 T = TypeVar("T")
 

@@ -10,14 +10,14 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.confirm import Confirm
 from oxherd.redis.connection import ask, open_connection
-from oxherd.redis.faults import lost, server_state
+from oxherd.redis.durable_writes import DurableWrites
+from oxherd.redis.error_mapping import lost, server_state
 from oxherd.redis.futures import retrieve, shared
 from oxherd.redis.outage import CONNECTION, Outages
+from oxherd.redis.pipelined_connection import PipelinedConnection
 from oxherd.redis.retry import retry_delay
 from oxherd.redis.url import Address, RedisURL
-from oxherd.redis.wire import Wire
 
 _CONFIRMING = "the confirming connection"  # what an outage's cause is called
 
@@ -33,27 +33,27 @@ class Node:
         self._url = url
         self._resolve = resolve
         self._outages = outages
-        self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
+        self._wire: PipelinedConnection | None = None
+        self._connecting: asyncio.Task[PipelinedConnection] | None = None
         self._failures = 0
         self._closed = False
-        self._confirm: Confirm | None = None
+        self._confirm: DurableWrites | None = None
 
     @property
-    def confirm(self) -> Confirm:
+    def confirm(self) -> DurableWrites:
         """For writes that are answered once they are confirmed."""
         if self._confirm is None:
             on_one_server = self._url.topology == "standalone"
-            self._confirm = Confirm(self.name, self._open_confirming, needs_replica=not on_one_server)
+            self._confirm = DurableWrites(self.name, self._open_confirming, needs_replica=not on_one_server)
         return self._confirm
 
     @property
-    def live(self) -> Wire | None:
+    def live(self) -> PipelinedConnection | None:
         """The wire, if it is connected now."""
         wire = self._wire
         return wire if wire is not None and wire.alive else None
 
-    async def wire(self) -> Wire:
+    async def wire(self) -> PipelinedConnection:
         """The connected wire; many callers share one attempt, and attempts are spaced out while they fail.
 
         Raises:
@@ -131,7 +131,7 @@ class Node:
         await self.wire()
         return await self.open(_CONFIRMING)
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> PipelinedConnection:
         if self._failures:
             await asyncio.sleep(retry_delay(self._failures))
         try:
@@ -140,7 +140,7 @@ class Node:
             self._failures += 1
             raise
         self._failures = 0
-        self._wire = Wire(connection, self.name, self._on_lost)
+        self._wire = PipelinedConnection(connection, self.name, self._on_lost)
         self._outages.connected(self.name)
         return self._wire
 

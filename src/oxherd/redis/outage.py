@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from oxherd.redis.faults import describe
+from oxherd.redis.error_mapping import describe
 from oxherd.signals import ErrorInfo, RedisFault, RedisRecovered, Signal
 
 CLUSTER = "cluster"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.attempts import Attempts
+from oxherd.redis.call_state import CallState
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ async def retry(
     attempt: Callable[[], Awaitable[T]],
     *,
     deadline: float | None = None,
-    attempts: Attempts | None = None,
+    attempts: CallState | None = None,
     pause: Callable[[float], Awaitable[bool]] = _sleep,
 ) -> T:
     """The result of the first attempt that Redis does not fail; any other error is raised at once.

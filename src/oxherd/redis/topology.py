@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import ask, open_connection
-from oxherd.redis.faults import common_source, describe, lost
+from oxherd.redis.error_mapping import common_source, describe, lost
 from oxherd.redis.futures import retrieve, shared
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages

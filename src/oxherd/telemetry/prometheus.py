@@ -7,8 +7,8 @@ from itertools import accumulate
 from typing import Any
 
 from oxherd.errors import ConfigError
-from oxherd.telemetry.counts import BOUNDS
-from oxherd.telemetry.snapshot import Herd, Observer, Snapshot
+from oxherd.telemetry.metrics.counts import BOUNDS
+from oxherd.telemetry.metrics.snapshot import Herd, Observer, Snapshot
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest

@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from oxherd.errors import UsageError
-from oxherd.payload import PayloadType
+from oxherd.payload.payload_type import PayloadType
 
 # Shorter ones turn up by chance, in times and ids.
 SHORTEST: Final = 8

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import create_model
 
 from oxherd.errors import ConfigError
-from oxherd.payload import PayloadType
+from oxherd.payload.payload_type import PayloadType
 
 
 def example(payload_type: PayloadType[Any]) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from oxherd.context import Context
 from oxherd.errors import Discard, OxherdError
 from oxherd.policy import Retry
+from oxherd.testing.renderings import words
 from oxherd.testing.stage import Stage
-from oxherd.testing.words import words
 
 _AGAIN: Final = Retry(attempts=2, delay=0.001)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oxherd.cli.load import load_herd
+from oxherd.cli.herd_loader import load_herd
 from oxherd.errors import OxherdError
 from oxherd.event import Event
 from oxherd.testing.leak import LeakError

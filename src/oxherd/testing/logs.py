@@ -10,9 +10,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from oxherd.context import ContextFilter
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.testing.heard import Hear, Heard
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.testing.observation import Hear, Heard
 
 
 class _Captured(logging.Handler):

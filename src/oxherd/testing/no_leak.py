@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from oxherd.event import Event
-from oxherd.paths import branch, leads_to
+from oxherd.privacy.paths import branch, leads_to
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.testing.canaries import Canary, Planted, plant
 from oxherd.testing.example import example
 from oxherd.testing.failures import FAILURES, OWN_HANDLER, Run
-from oxherd.testing.heard import Heard
 from oxherd.testing.leak import Leak, LeakError
 from oxherd.testing.logs import captured
+from oxherd.testing.observation import Heard
 from oxherd.testing.refusals import BY_KEY, REFUSALS
 from oxherd.testing.search import Search
 from oxherd.testing.stage import Stage

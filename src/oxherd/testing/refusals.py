@@ -14,8 +14,8 @@ from oxherd.event import Event
 from oxherd.schedule.cron import Every
 from oxherd.testing.canaries import stored
 from oxherd.testing.failures import Run, Unwritable
+from oxherd.testing.renderings import words
 from oxherd.testing.stage import Stage
-from oxherd.testing.words import words
 
 _MOST: Final = 25
 _NOWHERE: Final = "unix:///nonexistent/oxherd-leaks"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from oxherd.spellings import spellings
+from oxherd.privacy.value_variants import spellings
 from oxherd.testing.canaries import Canary
 
 _AROUND: Final = 60

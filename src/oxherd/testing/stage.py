@@ -12,15 +12,15 @@ from typing import Any, Final
 from uuid import uuid4
 
 from oxherd.app import Oxherd
+from oxherd.bullmq.job import NewJob
+from oxherd.bullmq.keys import has_hash_tag
 from oxherd.event import Event
 from oxherd.handler import Handler, RunIn
 from oxherd.policy import Keep, Retry
-from oxherd.queue.job import NewJob
-from oxherd.queue.keys import has_hash_tag
 from oxherd.signals import EventBegan, EventEnded, QueueFault
 from oxherd.testing.canaries import Planted
-from oxherd.testing.heard import Heard
 from oxherd.testing.instruments import Instruments
+from oxherd.testing.observation import Heard
 from oxherd.testing.storage import Storage
 
 # All is kept for a look at it.

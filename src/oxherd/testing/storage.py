@@ -6,12 +6,12 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
+from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.shards import shard_queues
 from oxherd.declaration import Declaration
-from oxherd.link import Link
-from oxherd.queue.keys import QueueKeys
-from oxherd.queue.shards import shard_queues
+from oxherd.producer.backend import Backend
 from oxherd.redis.client import Client
-from oxherd.testing.heard import Heard
+from oxherd.testing.observation import Heard
 
 # What stores a payload, or what a handler answers and reports, by design.
 _PAYLOAD: Final = frozenset({"data"})
@@ -23,7 +23,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Storage:
     """An event's part of Redis, on one connection."""
 
-    def __init__(self, link: Link, declaration: Declaration, prefix: str) -> None:
+    def __init__(self, link: Backend, declaration: Declaration, prefix: str) -> None:
         self._client: Client = link.client
         self._prefix = prefix
         shards = shard_queues(declaration.name, declaration.shards)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
-from oxherd.sanitize import Sanitizer
-from oxherd.worker.executors import Executor, executor_for
-from oxherd.worker.running import Call
+from oxherd.privacy.shown_payload import Sanitizer
+
+if TYPE_CHECKING:
+    from oxherd.worker.running.execution import Execution
+
+
+class Executor(Protocol):
+    """Runs one event's handler."""
+
+    def call(self, running: Execution, payload: Any, /) -> Awaitable[Any]:
+        """Run the handler; the awaitable's value is its result."""
+        ...
+
+    async def close(self) -> None:
+        """End what the executor has started."""
+        ...
 
 
 @dataclass(slots=True)
-class Processed:
+class ProcessedEvent:
     """An event that a worker processes.
 
     `limiter` keeps to its concurrency: on a shared queue a job may be fetched before it may run, and `waiting` of them
@@ -25,15 +38,12 @@ class Processed:
     declaration: Declaration
     handler: Handler
     sanitizer: Sanitizer[Any]
-    executor: Executor = field(init=False)
-    call: Call = field(init=False)  # the executor's
+    executor: Executor
     limiter: asyncio.Semaphore = field(init=False)
     waiting: int = 0
 
     def __post_init__(self) -> None:
         self.limiter = asyncio.Semaphore(self.declaration.concurrency)
-        self.executor = executor_for(self.declaration, self.handler)
-        self.call = self.executor.call
 
 
 class Events:
@@ -45,14 +55,14 @@ class Events:
     """
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Processed] = {}
+        self._by_name: dict[str, ProcessedEvent] = {}
         self.get = self._by_name.get
         self._derive()
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Iterator[Processed]:
+    def __iter__(self) -> Iterator[ProcessedEvent]:
         return iter(self._by_name.values())
 
     @property
@@ -60,12 +70,12 @@ class Events:
         """Their names."""
         return list(self._by_name)
 
-    def add(self, processed: Processed) -> None:
+    def add(self, processed: ProcessedEvent) -> None:
         """Process one more."""
         self._by_name[processed.declaration.name] = processed
         self._derive()
 
-    def remove(self, name: str) -> Processed:
+    def remove(self, name: str) -> ProcessedEvent:
         """Process one less."""
         processed = self._by_name.pop(name)
         self._derive()

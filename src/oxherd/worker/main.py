@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from oxherd.worker.stopped import StopReport
+from oxherd.worker.stop_report import StopReport
 
 # The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's turn
 # lasts, where one computes: a `def` handler, or an exporter.

@@ -8,28 +8,28 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from oxherd.bullmq.inspection import Backlog, backlog, has_due
+from oxherd.bullmq.job import Job, event_id_text
+from oxherd.bullmq.replies import Fetched
 from oxherd.context import Stopping
 from oxherd.errors import RedisUnavailable
-from oxherd.queue.answers import Fetched
-from oxherd.queue.inspect import Backlog, backlog, has_due
-from oxherd.queue.job import Job, event_id_text
+from oxherd.redis.blocking_pop import BlockingPop
 from oxherd.redis.client import ScriptError
-from oxherd.redis.waiter import Waiter
 from oxherd.signals import ErrorInfo, EventAttempt
-from oxherd.worker.events import Processed
-from oxherd.worker.fetch import Fetcher
-from oxherd.worker.idle import MarkerWait
-from oxherd.worker.isolation import Isolation
-from oxherd.worker.lease import Lease
-from oxherd.worker.outcome import Outcome, Write
-from oxherd.worker.pipeline import Pipeline
-from oxherd.worker.places import Share
-from oxherd.worker.running import Running, Stage
-from oxherd.worker.served import ServedQueue
-from oxherd.worker.settle import Settler, Unsettled
-from oxherd.worker.stopped import StopReport, stopped
-from oxherd.worker.tokens import LockTokens
-from oxherd.worker.unresolved import UnresolvedCalls
+from oxherd.worker.events import ProcessedEvent
+from oxherd.worker.fetching.fetcher import Fetcher
+from oxherd.worker.fetching.isolation import Isolation
+from oxherd.worker.fetching.lock_tokens import LockTokens
+from oxherd.worker.fetching.marker_wait import MarkerWait
+from oxherd.worker.fetching.slots import QueueSlots
+from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.running.execution import Execution, Stage
+from oxherd.worker.running.outcome import Outcome, Write
+from oxherd.worker.running.pipeline import Pipeline
+from oxherd.worker.running.settling import Settler, Unsettled
+from oxherd.worker.served_queue import ServedQueue
+from oxherd.worker.stop_report import StopReport, stopped
+from oxherd.worker.upkeep.lock_renewer import LockRenewer
 
 # How long what was cancelled at the end of a stop may take to clean up before it counts as stuck.
 _CLEAN_UP_SECONDS = 0.5
@@ -39,12 +39,12 @@ _LAST_SECONDS = 0.1
 class QueueWorker:
     """Processes the events of one queue; `share` is its share of the worker's slots."""
 
-    def __init__(self, served: ServedQueue, share: Share, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, share: QueueSlots, isolation: Isolation) -> None:
         self._served = served
         self._queue = served.queue
         self._share = share
-        self._running: dict[asyncio.Task[None], Running] = {}
-        self._held_at_stop: list[Running] = []
+        self._running: dict[asyncio.Task[None], Execution] = {}
+        self._held_at_stop: list[Execution] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -57,10 +57,10 @@ class QueueWorker:
         self._settler = Settler(served, self._unresolved, self._running.__len__)
         self._pipeline = Pipeline(served, self._settler, share, isolation)
         self._make_fetcher()
-        self._lease = Lease(served, self._unresolved, self._running.values)
+        self._lease = LockRenewer(served, self._unresolved, self._running.values)
 
     def _make_fetcher(self) -> None:
-        self._waiter = Waiter(self._queue.client, self._queue.keys.slot, self._queue.keys.marker)
+        self._waiter = BlockingPop(self._queue.client, self._queue.keys.slot, self._queue.keys.marker)
         wait = MarkerWait(self._queue, self._waiter)
         self._fetcher = Fetcher(self._served, wait, self._share, self._tokens, self._unresolved, self._begin)
 
@@ -98,7 +98,7 @@ class QueueWorker:
         await self._waiter.close()
         return stopped(self._held_at_stop, orphans=orphans)
 
-    async def let_go(self, processed: Processed, time_over: asyncio.Event) -> StopReport:
+    async def stop_event(self, processed: ProcessedEvent, time_over: asyncio.Event) -> StopReport:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
         for running in mine:
@@ -110,13 +110,13 @@ class QueueWorker:
         await self._put_back([running for running in mine if not running.task.done()])
         return stopped(mine)
 
-    def lend_places(self, older: float) -> None:
+    def reclaim_slots(self, older: float) -> None:
         """Let other queues have the places of what has waited for Redis for more than `older` seconds."""
         self._fetcher.lend(older)
         since = time.perf_counter() - older
         for running in self._running.values():
-            if running.stage is Stage.SETTLING and running.ended < since and not running.placeless:
-                running.placeless = True
+            if running.stage is Stage.SETTLING and running.ended < since and not running.slot_released:
+                running.slot_released = True
                 running.leave()
                 self._share.give()
 
@@ -136,12 +136,12 @@ class QueueWorker:
         return self._replies_before + self._fetcher.replies_seen
 
     @property
-    def holding(self) -> list[Running]:
+    def holding(self) -> list[Execution]:
         """The events that hold a place of the worker."""
-        return [running for running in self._running.values() if not running.placeless]
+        return [running for running in self._running.values() if not running.slot_released]
 
     @property
-    def excused(self) -> bool:
+    def progress_not_expected(self) -> bool:
         """Whether nothing can be expected to begin: the worker stops, or its server has an outage."""
         return self._draining or self._queue.client.away(self._queue.keys.slot)
 
@@ -153,11 +153,11 @@ class QueueWorker:
         """Whether events wait that are due; raises as `Client.call`."""
         return await has_due(self._queue)
 
-    def fallen(self) -> str | None:
+    def fetch_crash(self) -> str | None:
         """What has ended the fetch loop, which nobody stopped."""
         return None if self._draining else _how_ended(self._fetching)
 
-    def uphold_lease(self) -> None:
+    def ensure_renewer(self) -> None:
         """Begin the loop that keeps the locks anew, where something has ended it."""
         error = None if self._draining else _how_ended(self._leasing)
         if error is not None:
@@ -165,7 +165,7 @@ class QueueWorker:
             self.faults.of_job("lock", ErrorInfo(error, message), None)
             self._start_lease()
 
-    async def fetch_anew(self, *, reconnect: bool) -> None:
+    async def restart_fetching(self, *, reconnect: bool) -> None:
         """Begin the fetch loop anew, with a new connection to wait on, and a new one for all calls if `reconnect`; what
         the old loop may have begun is looked for first."""
         old, waiter, task = self._fetcher, self._waiter, self._fetching
@@ -186,7 +186,7 @@ class QueueWorker:
 
     def _begin(self, job: Job) -> None:
         # A context of its own for each event: what a handler sets in it must not reach the next.
-        running = Running(job, self._queue.keys.queue)
+        running = Execution(job, self._queue.keys.queue)
         context = self._context_at_start.copy()
         task = running.task = asyncio.get_running_loop().create_task(self._process(running), context=context)
         self._running[task] = running
@@ -195,7 +195,7 @@ class QueueWorker:
             self._held_at_stop.append(running)
         task.add_done_callback(self._on_end, context=self._context_at_start)
 
-    async def _process(self, running: Running) -> None:
+    async def _process(self, running: Execution) -> None:
         if self._draining:
             await self._pipeline.requeue(running)
             return
@@ -203,12 +203,12 @@ class QueueWorker:
             following = await self._pipeline.process(running)
         finally:
             running.leave()
-            running.part()
+            running.drop_context()
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]
-            if running.placeless:
-                self._share.force()
+            if running.slot_released:
+                self._share.acquire_over_limit()
             self._begin(following.job)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -223,12 +223,12 @@ class QueueWorker:
             self.faults.of_job("finish", ErrorInfo(type(error).__name__, "an error inside oxherd"), running.job)
         if not abandoned and running.job.token not in self._unresolved:
             self._tokens.give_back(running.job.token)
-        if not running.placeless:
+        if not running.slot_released:
             self._share.give()
 
     # -- ending
 
-    async def _put_back(self, held: list[Running]) -> None:
+    async def _put_back(self, held: list[Execution]) -> None:
         """Cancel what still runs; what cannot be ended is put back all the same."""
         for running in held:
             running.cancel(Stopping())
@@ -243,7 +243,7 @@ class QueueWorker:
                 running.task.cancel()  # in the middle of a call that gets no answer
             await _ended(rest, _CLEAN_UP_SECONDS)
 
-    async def _cleaned_up(self, held: list[Running]) -> None:
+    async def _cleaned_up(self, held: list[Execution]) -> None:
         """Wait until what was cancelled has ended; while Redis is away, for the handlers only."""
         until = time.monotonic() + _CLEAN_UP_SECONDS
         while (left := until - time.monotonic()) > 0:
@@ -258,7 +258,7 @@ class QueueWorker:
         """Whether there is an outage of Redis."""
         return self._queue.client.outages.open
 
-    async def _abandon(self, running: Running) -> None:
+    async def _abandon(self, running: Execution) -> None:
         """Put an event back whose handler goes on: nothing of that run counts any more, and it holds nothing."""
         running.stage = Stage.ABANDONED
         if running.context is not None:
@@ -268,7 +268,7 @@ class QueueWorker:
         if not self._running:
             self._idle.set()
         running.leave()
-        if not running.placeless:
+        if not running.slot_released:
             self._share.give()
         try:
             async with asyncio.timeout(_CLEAN_UP_SECONDS):
@@ -300,7 +300,7 @@ def _how_ended(task: asyncio.Task[None]) -> str | None:
     return "CancelledError" if error is None else type(error).__name__
 
 
-async def _ended(held: list[Running], seconds: float) -> None:
+async def _ended(held: list[Execution], seconds: float) -> None:
     tasks = [running.task for running in held if not running.task.done()]
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import struct
 
-from oxherd.scrub import Scrubber
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.worker.failure import RaisedElsewhere, describe_failure
-from oxherd.worker.frames import Frame, NoFrame, pack, read
-from oxherd.worker.processes import HandlerDied, result_of, write_record
+from oxherd.privacy.redaction import Redactor
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.worker.executors.processes import HandlerDied, result_of, write_record
+from oxherd.worker.executors.protocol import Frame, NoFrame, pack, read
+from oxherd.worker.running.failure import RaisedElsewhere, describe_failure
 from tests.fuzz.oracle import in_time
 from tests.fuzz.source import Source, as_bytes
 
@@ -94,5 +94,5 @@ def _use(frame: Frame) -> None:
     except asyncio.CancelledError:
         return
     except (HandlerDied, RaisedElsewhere) as error:
-        told = describe_failure(error, None, Scrubber(b"{}", None, frozenset()))
+        told = describe_failure(error, None, Redactor(b"{}", None, frozenset()))
         told.message.encode()

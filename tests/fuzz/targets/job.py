@@ -10,16 +10,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from oxherd.bullmq.job import FIELDS, Job, decode, event_id_text, job_of
+from oxherd.bullmq.pack import pack
+from oxherd.bullmq.queue import finish_options
+from oxherd.bullmq.schedule_ticks import next_tick_ms
+from oxherd.bullmq.schedulers import packed_tick
 from oxherd.context import Context
 from oxherd.errors import InvalidPayload, PayloadTooLarge, ScheduleError
-from oxherd.queue.job import FIELDS, Job, decode, event_id_text, job_of
-from oxherd.queue.pack import pack
-from oxherd.queue.queue import finish_options
-from oxherd.queue.schedulers import packed_tick
-from oxherd.schedule.scheduler import next_tick_ms
-from oxherd.scrub import Scrubber
-from oxherd.worker.failure import describe_failure
-from oxherd.worker.terms import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.privacy.redaction import Redactor
+from oxherd.worker.running.failure import describe_failure
+from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from tests.fuzz.oracle import in_time, no_canary, only
 from tests.fuzz.source import CORE, Source, as_bytes
 from tests.fuzz.targets.payloads import CASES, NAMES, Case, Parcel
@@ -104,7 +104,7 @@ def _terms(job: Job, case: Case) -> None:
             keep = keep_of(job, declaration, target)
             assert all(-_MOST_INT < value < _MOST_INT for value in keep.values()), keep
             finish_options(job, keep=keep, attempts=attempts, lock_ms=30_000)
-    error = describe_failure(ValueError("no \ud800 text"), None, Scrubber(job.data, None, frozenset()))
+    error = describe_failure(ValueError("no \ud800 text"), None, Redactor(job.data, None, frozenset()))
     fields = failure_fields(job, error)
     pack(fields)
     traces: list[Any] = json.loads(fields[3])
@@ -138,7 +138,7 @@ def _shown(value: Any, raw: bytes, case: Case) -> None:
         assert shown.json is None or secret not in "\0".join(_texts(json.loads(shown.json), hidden=False))
     names = case.declaration.payload.field_names
     for text in [text for text in _texts(json.loads(raw), hidden=False) if CORE in text and len(text) < 4_000][:3]:
-        told = describe_failure(ValueError(f"{text!r} was declined: {text}"), None, Scrubber(raw, None, names))
+        told = describe_failure(ValueError(f"{text!r} was declined: {text}"), None, Redactor(raw, None, names))
         no_canary(f"{told.type} {told.message} {told.stack}", "a failure that quotes its payload")
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from oxherd.telemetry.console import ConsoleFormatter
-from oxherd.telemetry.format import JSONFormatter
-from oxherd.telemetry.reader import read_records
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.telemetry.logs.reader import read_records
 from tests.fuzz.oracle import in_time
 from tests.fuzz.source import Source, as_bytes
 

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from oxherd import Mask, Oxherd, Retry
 from oxherd.declaration import Declaration
-from oxherd.sanitize import Sanitizer
+from oxherd.privacy.shown_payload import Sanitizer
 
 
 class Colour(Enum):

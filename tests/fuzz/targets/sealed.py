@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oxherd import Keyring
-from oxherd.keyring import NotOpened
+from oxherd.payload.keyring import NotOpened
 from tests.fuzz.oracle import in_time, silent
 from tests.fuzz.source import CANARY, Source
 

@@ -1,0 +1,139 @@
+"""Looks at a server and its queues without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.options import parse_options
+from oxherd.bullmq.queue import BullQueue
+from oxherd.errors import ScheduleError
+from oxherd.redis.client import Client, ScriptError
+from oxherd.schedule.cron import Cron
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself; `slots` is None where it is no cluster, `eviction` where it may not be asked."""
+
+    software: str
+    version: tuple[int, ...]
+    eviction: str | None
+    slots: int | None
+
+
+async def server_facts(client: Client) -> ServerFacts:
+    """Version, eviction policy and covered slots. Commands: INFO, CLUSTER SLOTS.
+
+    Raises:
+        RedisUnavailable: it cannot be reached.
+        ScriptError: it does not answer these commands.
+    """
+    text = (await client.call(0, "INFO")).decode()
+    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    is_valkey = "valkey_version" in info
+    version = info.get("valkey_version" if is_valkey else "redis_version", "0")
+    slots = None
+    if client.url.topology == "cluster":
+        ranges: list[Any] = await client.call(0, "CLUSTER", "SLOTS")
+        slots = sum(last - first + 1 for first, last, *_ in ranges)
+    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+    return ServerFacts("Valkey" if is_valkey else "Redis", numbers, info.get("maxmemory_policy"), slots)
+
+
+async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
+    """The schedules on a queue: each one's name, and what is wrong with it, if anything. Commands: ZRANGE, HMGET."""
+    k = queue.keys
+    try:
+        names = [name.decode() for name in await queue.client.call(k.slot, "ZRANGE", k.repeat, 0, -1)]
+    except ScriptError as error:
+        return [("", str(error))]
+    found: list[tuple[str, str | None]] = []
+    for name in names:
+        pattern, tz = await queue.client.call(k.slot, "HMGET", f"{k.repeat}:{name}", "pattern", "tz")
+        wrong = None
+        if pattern is not None:
+            try:
+                Cron(pattern.decode(), tz.decode() if tz else "UTC")
+            except ScheduleError as error:
+                wrong = str(error)
+        found.append((name, wrong))
+    return found
+
+
+async def stored_states(queue: BullQueue) -> dict[str, str]:
+    """The state of every job that is stored, by id. Commands: LRANGE, ZRANGE."""
+    k = queue.keys
+    found: dict[str, str] = {}
+    for state in ("completed", "failed", "delayed", "prioritized", "wait", "active"):
+        command = "LRANGE" if state in ("wait", "active") else "ZRANGE"
+        for job_id in await queue.client.call(k.slot, command, k.base + state, 0, -1):
+            found[job_id.decode("utf-8", "backslashreplace")] = state
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many events wait and are delayed, and when the oldest that waits could have begun first, in milliseconds
+    since the Unix epoch; None where none waits, or its time is not known."""
+
+    waiting: int
+    delayed: int
+    oldest_ms: int | None
+
+
+async def backlog(queue: BullQueue) -> Backlog:
+    """What a queue has to be done. Script: getCounts; commands: LINDEX, HMGET.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.call`.
+    """
+    counts = await queue.counts()
+    oldest = None
+    if counts["wait"]:
+        k, client = queue.keys, queue.client
+        # New ones are put at the head.
+        job_id: bytes | None = await client.call(k.slot, "LINDEX", k.wait, -1)
+        if job_id is not None:
+            emitted, options = await client.call(k.slot, "HMGET", k.base.encode() + job_id, "timestamp", "opts")
+            if emitted is not None and emitted.isdigit():
+                oldest = int(emitted) + parse_options(options or b"").delay_ms
+    return Backlog(counts["wait"] + counts["prioritized"] + counts["paused"], counts["delayed"], oldest)
+
+
+def total(backlogs: Iterable[Backlog]) -> Backlog:
+    """Several queues' together."""
+    each = list(backlogs)
+    oldest = [backlog.oldest_ms for backlog in each if backlog.oldest_ms is not None]
+    return Backlog(sum(b.waiting for b in each), sum(b.delayed for b in each), min(oldest, default=None))
+
+
+async def has_due(queue: BullQueue) -> bool:
+    """Whether a job waits, or is delayed and should not be any more. Script: getCounts; command: ZRANGE.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.call`.
+    """
+    counts = await queue.counts()
+    if counts["wait"] or counts["prioritized"]:
+        return True
+    if not counts["delayed"]:
+        return False
+    first: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, 0, "WITHSCORES")
+    # BullMQ keeps the time in the score's upper bits.
+    return bool(first) and float(first[1]) / 0x1000 < now_ms()
+
+
+async def stored_keys(queue: BullQueue) -> list[str]:
+    """Every key of a queue, without its prefix, sorted. Command: SCAN, on the node that serves the queue."""
+    base = queue.keys.base
+    pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in base) + "*"
+    found: set[str] = set()
+    cursor = b"0"
+    while True:
+        cursor, keys = await queue.client.call(queue.keys.slot, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+        found.update(key.decode()[len(base) :] for key in keys)
+        if cursor == b"0":
+            return sorted(found)

@@ -1,0 +1,162 @@
+"""A job as it is added, and as a worker receives it: decoded without raising, since any program may have written it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from oxherd.bullmq.options import LATEST_MS, JobOptions, options_of
+from oxherd.lineage import NOTHING, Carrier
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# As HINCRBY reads it; far more than a job is ever tried.
+_COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
+_COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
+# What BullMQ's check for stalled jobs has a job fail with.
+STALLED_REASON = "job stalled more than allowable limit"
+
+
+@dataclass(slots=True)
+class Job:
+    """One job, begun: its fields as Redis had them, and the token that holds its lock.
+
+    `stalled` are the stalls that count, `uncounted_stalls` those of a worker in which it did not run alone.
+    `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
+    `written_options` are its options with all that it carries; `forgets_parent`: it ends without telling its parent.
+    """
+
+    id: str
+    token: str
+    name: str
+    data: bytes
+    options: JobOptions
+    timestamp_ms: int
+    attempts_made: int
+    fence: int
+    stalled: int
+    deferred_failure: str | None
+    scheduler: str | None
+    stacktrace: bytes = b""
+    damage: str | None = None
+    unusable: bool = False
+    raw_id: bytes = b""
+    carrier: Carrier = NOTHING
+    written_options: bytes = b""
+    uncounted_stalls: int = 0
+    forgets_parent: bool = False
+
+    @property
+    def due_ms(self) -> int:
+        """When it could have begun first, in milliseconds since the Unix epoch, by its producer's clock."""
+        return self.timestamp_ms + self.options.delay_ms
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one.
+
+    `durable`: it is added once the replicas, or the disk, have it. `metadata` is its own among the options, BullMQ's
+    telemetry metadata: jobs of one event share the others.
+    """
+
+    id: str
+    name: str
+    data: bytes
+    options: dict[str, Any]
+    delay_ms: int = 0
+    priority: int = 0
+    once_ms: int = 0
+    durable: bool = False
+    metadata: str = ""
+
+
+# The fields of a job that a worker reads, in the order in which `job_of` takes them.
+FIELDS = (
+    "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
+)  # fmt: skip
+_FIELDS = tuple(name.encode() for name in FIELDS)
+_NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
+
+
+def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
+    """A job from the flat list of its hash's fields; what is missing or wrong is named in `damage`."""
+    get = dict(zip(fields[::2], fields[1::2], strict=False)).get
+    return job_of(job_id, [get(name) for name in _FIELDS], token)
+
+
+def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
+    """A job from the values of its FIELDS; what is missing or wrong is named in `damage`.
+
+    No values at all mean that its key holds no hash.
+    """
+    unusable = None if values else "its key holds no hash"
+    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority = (
+        values or _NO_VALUES
+    )
+    damage = None if name is not None and data is not None else "its name or data is missing"
+    try:
+        emitted_ms = int(timestamp or 0)
+    except ValueError:
+        emitted_ms = 0
+        damage = damage or "its timestamp is not a number"
+    counts = _count(made), _count(fence), _count(stalled)
+    if None in counts:
+        unusable = unusable or "a counter is not a number"
+    if _count(priority) is None:
+        unusable = unusable or "its priority is not a whole number"
+    try:
+        text = job_id.decode()
+    except UnicodeDecodeError:
+        text = _text(job_id)
+        unusable = unusable or "its id is not UTF-8"
+    parsed, carrier = options_of(options or b"")
+    return Job(
+        text,
+        token,
+        _text(name or b""),
+        data or b"",
+        parsed,
+        emitted_ms if 0 <= emitted_ms <= LATEST_MS else min(max(0, emitted_ms), LATEST_MS),
+        counts[0] or 0,
+        counts[1] or 0,
+        counts[2] or 0,
+        _text(deferred) if deferred else None,
+        _text(scheduler) if scheduler else None,
+        stacktrace or b"",
+        unusable or damage,
+        unusable is not None,
+        job_id,
+        carrier,
+        options or b"",
+        _count(uncounted) or 0,
+    )
+
+
+def _count(raw: bytes | None) -> int | None:
+    """A counter, 0 where it is missing or below; None where it is none."""
+    known = _COUNTS.get(raw)
+    if known is not None or raw is None:
+        return known
+    return max(0, int(raw)) if _COUNTER.fullmatch(raw) else None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def worker_of(token: str) -> str:
+    """The name of the worker whose lock token it is, BullMQ's `processedBy`: what stands before the last colon."""
+    return token.rpartition(":")[0]
+
+
+def event_id_text(queue: str, job_id: str) -> str:
+    """The UUID of a job, as text: its id where that is one, else derived (version 5) from queue and id, the same
+    everywhere."""
+    if _UUID.fullmatch(job_id):
+        return job_id
+    try:
+        return str(UUID(job_id)) if len(job_id) == 36 else str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))
+    except ValueError:
+        return str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))

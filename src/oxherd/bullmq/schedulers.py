@@ -1,0 +1,171 @@
+"""BullMQ's job schedulers: a record for each schedule, and one job for its next tick."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.job import Job
+from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.pack import pack
+from oxherd.bullmq.scripts import script
+from oxherd.errors import ScheduleError
+from oxherd.policy import number
+from oxherd.redis.client import Client, ScriptError
+
+_ID_COLLISION = -10
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """When a schedule ticks, in BullMQ's words: a cron `pattern` with `tz`, or `every` milliseconds."""
+
+    pattern: str | None = None
+    tz: str | None = None
+    every: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is set of it."""
+        each = {"pattern": self.pattern, "tz": self.tz, "every": self.every}
+        return {key: value for key, value in each.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A scheduler's record, and when its next tick is due, in milliseconds since the epoch."""
+
+    name: str
+    repeat: Repeat
+    data: Any
+    options: Any
+    next_ms: int
+
+    def same(self, name: str, repeat: Repeat, options: dict[str, Any]) -> bool:
+        """Whether the record already says all that, its data aside."""
+        return (self.name, self.repeat, self.options) == (name, repeat, options)
+
+
+class Schedulers:
+    """A queue's schedulers."""
+
+    def __init__(self, client: Client, keys: QueueKeys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def get(self, scheduler: str, deadline: float | None = None) -> Stored | None:
+        """A scheduler's record. Script: getJobScheduler."""
+        arguments = (self._keys.repeat, scheduler)
+        answer = await self._client.persist(self._keys.slot, script("getJobScheduler"), arguments, deadline=deadline)
+        if not answer or not answer[0]:
+            return None
+        fields = {k.decode(): v.decode() for k, v in zip(answer[0][::2], answer[0][1::2], strict=True)}
+        try:
+            return _stored(fields, answer[1])
+        except ValueError as error:
+            raise ScriptError(f"the record of the schedule is damaged ({type(error).__name__})") from None
+
+    async def pending(self, scheduler: str, tick_ms: int) -> bool:
+        """Whether the job of a tick is stored, in whatever state."""
+        key = self._keys.job(f"repeat:{scheduler}:{tick_ms}")
+        return bool(await self._client.call(self._keys.slot, "EXISTS", key))
+
+    async def upsert(
+        self,
+        scheduler: str,
+        name: str,
+        repeat: Repeat,
+        data: bytes,
+        options: dict[str, Any],
+        next_ms: int,
+        *,
+        deadline: float,
+    ) -> bool:
+        """Store a scheduler and the job of its next tick, which may be due already. Script: addJobScheduler.
+
+        Answers False when a job of that very tick is stored already and cannot be replaced.
+        """
+        k = self._keys
+        record: dict[str, Any] = {"name": name, **repeat.options}
+        now = now_ms()
+        if repeat.every is not None:
+            # The script begins an interval that is new or changed at its start date or now, whichever is later, and
+            # goes on from there: the ticks stay multiples of the interval only from a start that is to come.
+            record |= {"startDate": next_ms, "offset": 0}
+            now = min(now, next_ms - 1)
+        arguments = (
+            k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc, k.active,
+            next_ms, pack(record), scheduler, data, pack(options),
+            pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now, k.base, "",
+        )  # fmt: skip
+        answer = await self._client.persist(k.slot, script("addJobScheduler"), arguments, deadline=deadline)
+        if isinstance(answer, int) and answer != _ID_COLLISION:
+            raise ScriptError(f"addJobScheduler answered {answer}")
+        return not isinstance(answer, int)
+
+    async def advance(self, job: Job, next_ms: int) -> None:
+        """Replace a tick that has begun by the next one; does nothing where that has happened. One attempt.
+
+        Script: updateJobScheduler.
+
+        Raises:
+            ScheduleError: the tick's options, written by another program, cannot be the next one's.
+        """
+        k = self._keys
+        arguments = (
+            k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc,
+            k.job(job.id), k.active, next_ms, job.scheduler or "", job.data, packed_tick(job, next_ms), now_ms(),
+            k.base, job.id,
+        )  # fmt: skip
+        await self._client.script(k.slot, script("updateJobScheduler"), arguments)
+
+    async def remove(self, scheduler: str, *, deadline: float) -> bool:
+        """Remove a scheduler and its next tick; says whether there was one. Script: removeJobScheduler."""
+        k = self._keys
+        arguments = (k.repeat, k.delayed, k.events, scheduler, k.base)
+        answer = await self._client.persist(k.slot, script("removeJobScheduler"), arguments, deadline=deadline)
+        return int(answer) == 0
+
+
+def _stored(fields: dict[str, str], next_ms: bytes) -> Stored:
+    every = fields.get("every")
+    return Stored(
+        name=fields.get("name", ""),
+        repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
+        data=json.loads(fields.get("data", "{}")),
+        options=json.loads(fields.get("opts", "{}")),
+        next_ms=int(float(next_ms)),
+    )
+
+
+def packed_tick(job: Job, next_ms: int) -> bytes:
+    """The options of the tick after `job`, as they are sent.
+
+    Raises:
+        ScheduleError: as `advance`.
+    """
+    options = {name: value for name, value in job.options.raw.items() if name != "repeat"}
+    count = int(number(job.options.repeat.get("count")) or 0) + 1
+    try:
+        return pack(_tick_options(job.scheduler or "", options, job.options.repeat, next_ms, count))
+    except (ValueError, OverflowError, RecursionError) as error:
+        why = type(error).__name__
+    raise ScheduleError(f"The options of a schedule's tick cannot be sent ({why}): schedule it again.")
+
+
+def _tick_options(
+    scheduler: str, options: dict[str, Any], repeat: dict[str, Any], next_ms: int, count: int
+) -> dict[str, Any]:
+    """The options of a tick's job, as Node's JobScheduler writes them."""
+    now = now_ms()
+    return {
+        **options,
+        "jobId": f"repeat:{scheduler}:{next_ms}",
+        "delay": max(0, next_ms - now),
+        "timestamp": now,
+        "prevMillis": next_ms,
+        "repeatJobKey": scheduler,
+        "repeat": {**repeat, "count": count},
+    }

@@ -1,0 +1,73 @@
+"""The largest number of shards that an event was emitted with: remembered in Redis, so that workers serve them all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from oxherd.bullmq.keys import QueueKeys
+from oxherd.declaration import MOST_SHARDS, Declaration
+from oxherd.redis.client import Client
+from oxherd.redis.retry import retry
+
+_PATIENCE_SECONDS = 1.0
+# A fail-over may lose what was announced.
+_AGAIN_SECONDS = 3600.0
+
+_MEMBER = "most"
+
+
+class ShardRegistry:
+    """One event's numbers of shards: the declared one, and the largest that anybody announced.
+
+    Key: `shards` beside the event's own queue, a sorted set of one member, whose score only grows.
+    Commands: ZADD, ZSCORE.
+    """
+
+    def __init__(self, client: Client, home: QueueKeys, declaration: Declaration) -> None:
+        self._client = client
+        self._slot = home.slot
+        self._key = home.base + "shards"
+        self._declared = declaration.shards
+        self._announcing: asyncio.Task[Any] | None = None
+        self._begun = 0.0
+
+    async def announce(self) -> None:
+        """Announce the declared number, at most hourly. Goes on in the background where that takes over a second.
+
+        Raises:
+            ScriptError: the key is damaged.
+        """
+        if self._declared == 1:
+            return  # every worker serves the event's own queue
+        task = self._announcing
+        if task is None or (task.done() and (_failed(task) or time.monotonic() - self._begun > _AGAIN_SECONDS)):
+            self._begun = time.monotonic()
+            task = self._announcing = asyncio.ensure_future(retry(self._announce))
+        patience = self._begun + _PATIENCE_SECONDS - time.monotonic()
+        if patience > 0:
+            await asyncio.wait([task], timeout=patience)
+        if task.done() and _failed(task):
+            task.result()
+
+    async def most(self) -> int:
+        """How many shards may hold events.
+
+        Raises:
+            RedisUnavailable, ScriptError: as `Client.call`.
+        """
+        announced = await self._client.call(self._slot, "ZSCORE", self._key, _MEMBER)
+        return max(self._declared, int(min(MOST_SHARDS, float(announced or 0))))
+
+    def close(self) -> None:
+        """Stop announcing."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+
+    async def _announce(self) -> None:
+        await self._client.call(self._slot, "ZADD", self._key, "GT", self._declared, _MEMBER)
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return not task.cancelled() and task.exception() is not None

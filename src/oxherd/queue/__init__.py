@@ -1,1 +1,0 @@
-"""BullMQ: the only folder that knows its keys, scripts and options."""

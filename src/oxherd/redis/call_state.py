@@ -1,0 +1,37 @@
+"""What is known of a call that may be sent more than once, and whose writes may have to be confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oxherd.errors import RedisUnavailable
+
+Missing = Literal["replicas", "disk"]
+
+
+class Unconfirmed(Exception):
+    """`missing` (of which `confirmed` of `wanted` have) did not confirm a write, or cannot.
+
+    `stored`: the primary has it. `why` is the reason, where it is not merely the time.
+    """
+
+    def __init__(self, missing: Missing, confirmed: int, wanted: int, *, stored: bool, why: str = "") -> None:
+        super().__init__(why or f"{confirmed} of {wanted} {missing} confirmed it")
+        self.missing: Missing = missing
+        self.confirmed = confirmed
+        self.wanted = wanted
+        self.stored = stored
+        self.why = why
+
+
+@dataclass(slots=True)
+class CallState:
+    """What is known of a call that may be sent more than once."""
+
+    maybe_applied: bool = False
+    """An attempt was sent, and its answer is not known (or not yet)."""
+    last: RedisUnavailable | None = None
+    """Why the last attempt failed."""
+    unconfirmed: Unconfirmed | None = None
+    """Who has not confirmed it so far, where that is asked for."""

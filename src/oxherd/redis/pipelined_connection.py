@@ -1,0 +1,201 @@
+"""Implicit pipelining: one connection, many coroutines.
+
+Calls made in the same turn of the event loop are joined and sent with one write; one reader answers them in order.
+Nothing that blocks in the server may be sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError, ResponseError
+
+from oxherd.redis.connection import SILENCE_SECONDS, send
+from oxherd.redis.error_mapping import lost
+from oxherd.redis.futures import retrieve
+
+pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast(
+    "Any", hiredis
+).pack_command  # its stub takes one word
+
+_CHECK_SECONDS = 1.0
+
+
+class PipelinedConnection:
+    """A connected connection shared by all callers; once lost it stays lost, and its owner opens another."""
+
+    def __init__(self, connection: AbstractConnection, node: str, on_lost: Callable[[BaseException], None]) -> None:
+        self._connection = connection
+        self._node = node
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._buffer: list[bytes] = []
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._waiting_since = 0.0
+        self._wakeup: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self.alive = True
+        self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
+        self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
+        self._checked = self._loop.time()
+        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
+        """Queue packed command(s) for the next write; the future is the last reply.
+
+        The future's exception is a `ResponseError` of redis-py when the server answered with one, and
+        `RedisUnavailable` when the connection was lost before the answer.
+        """
+        if not self.alive:
+            raise lost(self._node, "the connection is closed", maybe_applied=False)
+        create_future = self._loop.create_future
+        pending = self._pending
+        if not pending:
+            self._waiting_since = self._loop.time()
+        for _ in range(replies - 1):
+            leading = create_future()
+            leading.add_done_callback(retrieve)
+            pending.append(leading)
+        future = create_future()
+        pending.append(future)
+        self._buffer.append(packed)
+        self._wake_writer()
+        return future
+
+    def _wake_writer(self) -> None:
+        wakeup = self._wakeup
+        if wakeup is not None:
+            self._wakeup = None
+            if not wakeup.done():
+                wakeup.set_result(None)
+
+    def flush(self) -> None:
+        """Write what is queued now instead of at the end of this turn.
+
+        The server answers only once it has run all that arrived together: what leaves at once is worked on while we
+        are busy with the rest.
+        """
+        if not self._buffer or self._writing or not self._connection.is_connected:
+            return
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        sending = send(self._connection, data)
+        try:
+            paused_on = sending.send(None)
+        except StopIteration:
+            return  # the socket took it whole
+        except (RedisError, OSError) as error:
+            self._fail(error)
+            return
+        self._writing = self._loop.create_task(self._finish_write(_resume(sending, paused_on)))
+
+    async def _finish_write(self, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except (RedisError, OSError) as error:
+            self._fail(error)
+        finally:
+            self._writing = None
+            self._wake_writer()
+
+    async def close(self) -> None:
+        """Close the connection; what is not answered yet fails as lost."""
+        self._fail(ConnectionAbortedError("closed by oxherd"), report=False)
+        for task in (self._reader, self._writer):
+            if task is not asyncio.current_task():
+                await asyncio.wait([task])
+        await self._connection.disconnect()
+
+    async def _write(self) -> None:
+        buffer = self._buffer
+        connection = self._connection
+        try:
+            while self.alive:
+                if not buffer or self._writing is not None:
+                    self._wakeup = self._loop.create_future()
+                    await self._wakeup
+                    continue
+                data = b"".join(buffer)
+                buffer.clear()
+                # redis-py would connect again by itself, and the answers would no longer match the questions.
+                if not connection.is_connected:
+                    break
+                await send(connection, data)
+        except (RedisError, OSError) as error:
+            self._fail(error)
+
+    async def _read(self) -> None:
+        read = cast("Any", self._connection).read_response
+        pending = self._pending
+        time = self._loop.time
+        try:
+            while self.alive:
+                error: ResponseError | None = None
+                reply: Any = None
+                try:
+                    reply = await read(timeout=math.inf)
+                except ResponseError as answer:
+                    error = answer
+                self._waiting_since = time()
+                future = pending.popleft()
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(reply)
+                else:
+                    future.set_exception(error)
+        except (RedisError, OSError, IndexError) as broken:
+            await self._connection.disconnect(nowait=True)  # redis-py has not where the answer was one too many
+            self._fail(broken)
+
+    def _check(self) -> None:
+        if not self.alive:
+            return
+        now = self._loop.time()
+        late, self._checked = now - self._checked > 2 * _CHECK_SECONDS, now
+        # After a time in which the loop was held up, what has come meanwhile is read before the next check.
+        if self._pending and not late and now - self._waiting_since > SILENCE_SECONDS:
+            self._fail(TimeoutError(f"no answer for {SILENCE_SECONDS:.0f} seconds"))
+            return
+        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _fail(self, error: BaseException, *, report: bool = True) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        self._watch.cancel()
+        self._buffer.clear()
+        for future in self._pending:
+            if not future.done():
+                future.set_exception(lost(self._node, error, maybe_applied=True))
+        self._pending.clear()
+        current = asyncio.current_task()
+        for task in (self._reader, self._writer):
+            if task is not current:
+                task.cancel()
+        if report:
+            self._on_lost(error)
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, None], paused_on: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that has been started by hand and has paused."""
+    while True:
+        try:
+            value = yield paused_on
+        except BaseException as error:  # noqa: BLE001 - thrown on into the coroutine
+            step = partial(coroutine.throw, error)
+        else:
+            step = partial(coroutine.send, value)
+        try:
+            paused_on = step()
+        except StopIteration:
+            return

@@ -1,0 +1,1 @@
+"""The health endpoint, and what answers its questions."""

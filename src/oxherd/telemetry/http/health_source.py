@@ -1,0 +1,40 @@
+"""What the health endpoint answers with: one process's health and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+from oxherd.telemetry.metrics.snapshot import Herd, Observer, Snapshot
+
+
+class ProcessSource:
+    """This process. Its signals are counted from now on, where there is somebody who can read the counts."""
+
+    def __init__(self, herd: Herd) -> None:
+        self._herd = herd
+        self._observer = Observer(herd) if has_prometheus() else None
+
+    def health(self) -> dict[str, Any]:
+        return asdict(self._herd.health())
+
+    def metrics(self) -> tuple[str, bytes] | None:
+        snapshot = self.snapshot()
+        return None if snapshot is None else text(snapshot)
+
+    def snapshot(self) -> Snapshot | None:
+        """The numbers; None where nobody could read them."""
+        return None if self._observer is None else self._observer.snapshot()
+
+
+def has_prometheus() -> bool:
+    """Whether the extra `oxherd[prometheus]` is installed."""
+    return find_spec("prometheus_client") is not None
+
+
+def text(snapshot: Snapshot) -> tuple[str, bytes]:
+    """A snapshot's content type and text for Prometheus."""
+    from oxherd.telemetry.prometheus import CONTENT_TYPE, exposition
+
+    return CONTENT_TYPE, exposition(snapshot)

@@ -1,0 +1,4 @@
+"""The log: which signal makes which record, and how a record is written.
+
+Begin with `subscriber`.
+"""

@@ -1,0 +1,139 @@
+"""Log lines for people: aligned, coloured on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from typing import Any, cast
+
+from oxherd.privacy.log_redaction import STANDARD
+from oxherd.telemetry.logs.json_formatter import message_of
+
+_GREY, _RED, _GREEN, _YELLOW, _BOLD, _OFF = "\033[90m", "\033[31m", "\033[32m", "\033[33m", "\033[1m", "\033[0m"
+_LEVEL_COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
+_OUTCOME_COLOURS = {"completed": _GREEN, "requeued": _YELLOW, "retrying": _YELLOW}
+_NAME_WIDTH = 18
+# What follows a record's first line is indented: nothing that a record holds can look like another one.
+_NEXT_LINE = f"\n{'':14}"
+# What would end a line, steer a terminal or turn the order of its text around.
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# The last group of a UUID: a double click takes it whole, `grep` finds it in a JSON log, and 48 random bits of an id of
+# version 7, or a part of a hash, tell events apart; its first groups are the time, which is on the line already.
+_SHORT_ID = 12
+# In the order in which they follow the message.
+_DETAILS = (
+    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
+    "drained", "requeued", "cancelled", "stranded", "stuck", "orphans", "requeued_ids", "stranded_ids", "stuck_ids",
+    "root",
+)  # fmt: skip
+# What is on a line already, in its own place.
+_SHOWN = STANDARD | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`12:00:01.234  order.placed  #1  7d0646652bab  begin  {...}`; the UUID is its last group, which can be copied."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return self._entry(record)
+        except Exception as error:  # noqa: BLE001 - whatever a record holds: a log without a line of it says nothing
+            shown = f"{record.name}: {message_of(record)} (its details cannot be shown: {type(error).__name__})"
+            return f"{_clock(time.time())}  {_clean(shown)}"
+
+    def _entry(self, record: logging.LogRecord) -> str:
+        extra = record.__dict__
+        parts = [self._paint(_clock(record.created), _GREY), self._subject(extra), self._message(record, extra)]
+        details = [self._detail(name, extra[name]) for name in _DETAILS if extra.get(name) not in (None, [])]
+        if not _is_ours(record):
+            details += [_clean(f"{name}={value}") for name, value in extra.items() if _is_users(name)]
+        error: dict[str, Any] | None = extra.get("error") if isinstance(extra.get("error"), dict) else None
+        if error is not None:
+            details.append(self._paint(_clean(f"{error.get('type')}: {error.get('message')}"), _RED))
+        stack = extra.get("stack") if error is None else error.get("stack")
+        if isinstance(stack, list):
+            details += [f"{_NEXT_LINE}at {_clean(frame)}" for frame in reversed(cast("list[Any]", stack))]
+        line = "  ".join(part for part in parts if part) + ("  " + " ".join(details) if details else "")
+        trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
+        if trace:
+            line += "".join(f"{_NEXT_LINE}{_clean(text)}" for text in trace.split("\n"))
+        return "\n".join(part.rstrip() for part in line.split("\n"))
+
+    def _subject(self, extra: dict[str, Any]) -> str:
+        if "event_id" not in extra:
+            return ""
+        attempt = f"#{extra['attempt']}" if "attempt" in extra else ""
+        name, short = _clean(extra.get("event", "")), _clean(str(extra["event_id"])[-_SHORT_ID:])
+        return f"{name:<{_NAME_WIDTH}} {_clean(attempt):<3} {self._paint(short, _GREY)}"
+
+    def _message(self, record: logging.LogRecord, extra: dict[str, Any]) -> str:
+        message = message_of(record)
+        if message == "event.begin":
+            return "begin"
+        if message == "event.end" and "outcome" in extra:
+            outcome = _clean(extra["outcome"])
+            painted = self._paint(f"{outcome:<9}", _OUTCOME_COLOURS.get(outcome, _RED))
+            return f"{painted} in {_duration(extra['duration_ms'])}"
+        level = "" if _is_ours(record) or record.levelno == logging.INFO else f"{record.levelname} "
+        name = (
+            "" if record.name in ("oxherd", "root") or record.name.startswith("oxherd.event.") else f"{record.name}: "
+        )
+        return self._paint(_clean(level + name + message), _LEVEL_COLOURS.get(record.levelname, ""))
+
+    def _detail(self, name: str, value: Any) -> str:
+        if name == "payload":
+            return _clean(json.dumps(value, ensure_ascii=False))
+        if name == "root":  # as ids stand on the other lines, so that one search finds the story
+            return f"root={_clean(str(value)[-_SHORT_ID:])}"
+        if name == "outage_ms":
+            return f"after {_duration(value)}"
+        if name.endswith("_ids"):
+            return f"{_NEXT_LINE}{name.removesuffix('_ids')}: {_clean(', '.join(value))}"
+        if name == "blocked_ms":
+            return f"for {_duration(value)}"
+        if name == "lock_held":
+            return "(the interpreter's lock was held)"
+        if isinstance(value, list):
+            return _clean(", ".join(map(str, cast("list[Any]", value))))
+        return _clean(f"{name}={value}")
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_OFF}" if self._colour and colour and text else text
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record was made of a signal: its fields and its message say all that it has to."""
+    return record.name == "oxherd" and record.lineno == 0
+
+
+def _is_users(name: Any) -> bool:
+    """Whether what a record carries under a name is its maker's own, and not shown yet."""
+    return name not in _SHOWN and not str(name).startswith("_")
+
+
+def _clean(value: Any) -> str:
+    """A value as text without control characters: they are shown as a string of Python's would have them."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+
+
+def _clock(created: float) -> str:
+    second = math.floor(created)
+    return time.strftime("%H:%M:%S", time.localtime(second)) + f".{int((created - second) * 1000):03d}"
+
+
+def _duration(milliseconds: float) -> str:
+    if milliseconds < 1:
+        return f"{milliseconds * 1000:.0f} µs"
+    if milliseconds < 1000:
+        return f"{milliseconds:.1f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f} s"
+    if milliseconds < 3_600_000:
+        return f"{milliseconds / 60_000:.1f} min"
+    return f"{milliseconds / 3_600_000:.1f} h"

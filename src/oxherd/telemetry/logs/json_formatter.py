@@ -1,0 +1,209 @@
+"""How records look: JSON for machines, aligned lines for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, cast
+
+from pydantic_core import to_json
+
+from oxherd.privacy.log_redaction import STANDARD
+
+# The contract's keys: their spelling needs no quoting.
+FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
+_RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
+# Python itself reads no longer integers.
+_ENDLESS = 4_300
+_LARGEST = 10 ** (_ENDLESS - 1)
+_DIGITS = re.compile(rf"\d{{{_ENDLESS}}}")
+_BREAKS = re.compile("[\x80-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DEEPEST, _MOST_PARTS = 20, 1_000
+_YEAR_10000 = 253_402_300_800
+UNWRITABLE = "a log record could not be written"
+_STANDARD_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", None, None)))
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line, with the contract's keys; whatever else a record carries as `extra` comes after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second: int | None = None
+        self._stamp = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return self._line(record)
+        except Exception as error:  # noqa: BLE001 - whatever a record holds: a log without a line of it says nothing
+            return self._unwritable(record, error)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        extra = record.__dict__
+        stamp = self._timestamp(record.created)
+        if record.name == "oxherd" and record.lineno == 0:  # made of a signal, and nobody else's
+            shape = (record.msg, len(extra) - _STANDARD_COUNT, "_payload_json" in extra, "caused_by" in extra)
+            lifecycle = _LIFECYCLE.get(shape)
+            if lifecycle is not None:
+                return lifecycle(stamp, extra)
+        parts = [_head(stamp, record, message_of(record))]
+        for name, value in extra.items():
+            if name in STANDARD or value is None:
+                continue
+            if type(name) is not str or name in _RESERVED:  # pyright: ignore[reportUnnecessaryComparison]
+                name = _renamed(name, extra)
+            elif name.startswith("_"):
+                continue
+            kind = cast("type[Any]", type(value))
+            if kind is str:
+                parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")
+            elif kind is int and -_LARGEST < value < _LARGEST:
+                parts.append(f"{_quoted(name)}:{value}")
+            else:
+                parts.append(f"{_quoted(name)}:{_json(value)}")
+        trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
+        if trace:
+            parts.append(f'"exception":{_quoted(trace)}')
+        return ",".join(parts) + "}"
+
+    def _unwritable(self, record: logging.LogRecord, error: Exception) -> str:
+        stamp = self._timestamp(time.time())
+        return f"{_head(stamp, record, UNWRITABLE)},{_quoted('error')}:{_json({'type': type(error).__name__})}}}"
+
+    def _timestamp(self, created: float) -> str:
+        second = math.floor(created)
+        if second != self._second:
+            if not 0 <= second < _YEAR_10000:
+                raise ValueError
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
+
+
+# The records that are written for each event, when nothing but their own fields is on them: names and ids need no
+# quoting, and one expression is several times cheaper than a walk over the attributes.
+
+
+def _begin(stamp: str, extra: dict[str, Any]) -> str:
+    return (
+        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.begin","event":"{extra["event"]}",'
+        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]}}}'
+    )
+
+
+def _begin_shown(stamp: str, extra: dict[str, Any]) -> str:
+    return f'{_begin(stamp, extra)[:-1]},"payload":{_one_line(extra["_payload_json"].decode())}}}'
+
+
+def _end(stamp: str, extra: dict[str, Any]) -> str:
+    return (
+        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.end","event":"{extra["event"]}",'
+        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]},'
+        f'"outcome":"{extra["outcome"]}","duration_ms":{extra["duration_ms"]}}}'
+    )
+
+
+def _begin_caused(stamp: str, extra: dict[str, Any]) -> str:
+    return _caused(_begin(stamp, extra), extra)
+
+
+def _begin_caused_shown(stamp: str, extra: dict[str, Any]) -> str:
+    return f'{_begin_caused(stamp, extra)[:-1]},"payload":{_one_line(extra["_payload_json"].decode())}}}'
+
+
+def _end_caused(stamp: str, extra: dict[str, Any]) -> str:
+    return _caused(_end(stamp, extra), extra)
+
+
+def _caused(line: str, extra: dict[str, Any]) -> str:
+    return f'{line[:-1]},"caused_by":"{extra["caused_by"]}","root":"{extra["root"]}"}}'
+
+
+# By message, number of fields, and whether a payload, and an event that caused this one, are among them.
+_LIFECYCLE: dict[tuple[Any, int, bool, bool], Callable[[str, dict[str, Any]], str]] = {
+    ("event.begin", 4, False, False): _begin,
+    ("event.begin", 6, True, False): _begin_shown,
+    ("event.begin", 6, False, True): _begin_caused,
+    ("event.begin", 8, True, True): _begin_caused_shown,
+    ("event.end", 6, False, False): _end,
+    ("event.end", 8, False, True): _end_caused,
+}
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """A record's text; one whose arguments do not fit is shown without them."""
+    if not record.args and type(record.msg) is str:
+        return record.msg
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - an argument's own __str__ may raise anything
+        text = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
+        return f"{text} (its arguments do not fit)" if record.args else text
+
+
+def _head(stamp: str, record: logging.LogRecord, message: str) -> str:
+    level, name = _quoted(str(record.levelname)), _quoted(str(record.name))
+    return f'{{"ts":"{stamp}","level":{level},"logger":{name},"msg":{_quoted(message)}'
+
+
+def _renamed(name: Any, extra: dict[str, Any]) -> str:
+    """A name of its own for a value whose name is the contract's, or no text."""
+    name = f"extra_{name}"
+    while name in extra:
+        name = f"extra_{name}"
+    return name
+
+
+def _quoted(text: str) -> str:
+    # Most are plain: json.dumps is called for those that need escaping only.
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return json.dumps(text)
+
+
+def _json(value: Any) -> str:
+    kind = cast("type[Any]", type(value))
+    try:
+        if kind is not int:
+            text = to_json(value, fallback=_named, inf_nan_mode="null").decode()
+            if len(text) < _ENDLESS or not _DIGITS.search(text):
+                return _one_line(text)
+    except Exception:  # noqa: BLE001, S110 - a value's own code may raise anything
+        pass
+    mended = _mended(value, 0, count(1))
+    try:
+        return _one_line(to_json(mended, fallback=_named, inf_nan_mode="null").decode())
+    except Exception:  # noqa: BLE001 - as above
+        return _quoted(_named(value))
+
+
+def _one_line(text: str) -> str:
+    """JSON in which nothing ends a line, or steers a terminal, for whoever reads it."""
+    return text if text.isascii() else _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _mended(value: Any, depth: int, parts: Iterator[int]) -> Any:
+    """A value without what cannot be written, as far as that is known: text that is no Unicode, numbers without end."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
+        return _named(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    # It may hold itself.
+    if depth > _DEEPEST or next(parts) > _MOST_PARTS:
+        return _named(value)
+    if isinstance(value, dict):
+        pairs = cast("dict[Any, Any]", value).items()
+        return {_mended(key, _DEEPEST, parts): _mended(part, depth + 1, parts) for key, part in pairs}
+    return [_mended(part, depth + 1, parts) for part in cast("list[Any]", value)]
+
+
+def _named(value: Any) -> str:
+    return f"<{type(value).__name__}>"

@@ -1,0 +1,1 @@
+"""What is counted of a herd, by any exporter."""

@@ -1,0 +1,53 @@
+"""What a job's own options, or else its event's, say of its end: pure, and never raising, whoever wrote the options."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from oxherd.bullmq.job import Job
+from oxherd.declaration import Declaration
+from oxherd.policy import backoff_ms, kept
+from oxherd.signals import ErrorInfo
+
+_MOST_STACKS = 10
+
+
+def attempts_of(job: Job, declaration: Declaration | None) -> int:
+    """How often a job may be tried: its own option, else its event's."""
+    if job.options.attempts is not None:
+        return job.options.attempts
+    return declaration.retry.attempts if declaration is not None else 1
+
+
+def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str, int]:
+    """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`."""
+    name = "removeOnComplete" if target == "completed" else "removeOnFail"
+    own = kept(job.options.get(name))
+    if own is not None:
+        return own
+    return kept(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
+
+
+def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
+    """Milliseconds that a job waits before it is tried again."""
+    own = job.options.get("backoff")
+    declared = declaration.retry if declaration is not None else None
+    if declared is not None and own in (None, declared.options["backoff"]):
+        return backoff_ms(declared.options["backoff"], job.attempts_made + 1, float(declared.max_delay))  # pyright: ignore[reportArgumentType]
+    return backoff_ms(own, job.attempts_made + 1, None)
+
+
+def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
+    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the older traces before."""
+    try:
+        traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
+    except (ValueError, RecursionError):
+        traces = []
+    found = cast("list[Any]", traces) if isinstance(traces, list) else []
+    known = [trace for trace in found if isinstance(trace, str)]
+    trace = "\n".join([f"{error.type}: {error.message}", *(f"    at {frame}" for frame in reversed(error.stack))])
+    limit = job.options.get("stackTraceLimit")
+    most = limit if isinstance(limit, int) and limit >= 0 else _MOST_STACKS
+    stacks = [*known, trace][-most:] if most else []
+    return ["failedReason", error.message, "stacktrace", json.dumps(stacks)]

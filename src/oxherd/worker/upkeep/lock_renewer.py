@@ -1,0 +1,106 @@
+"""Keeps the locks of running events, puts back what nobody runs, and then looks for what has stalled elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
+from oxherd.signals import ErrorInfo
+from oxherd.worker.fault_reporter import DAMAGED_JOB
+from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.running.execution import Execution
+from oxherd.worker.served_queue import ServedQueue
+
+# After an outage every worker needs a moment to take its run-out locks back before anybody looks for stalled jobs.
+_GRACE_SECONDS = 2.0
+# A clock that answered late tells that the server, or this loop, was held up.
+_SLOW_ANSWER_SECONDS = 0.25
+# Three looks in a lock's time: a dead worker's event is begun again within twice its lock, however the looks fall.
+_LOOKS_PER_LOCK = 3
+
+
+class LockRenewer:
+    """One queue's loop: renew or retake the locks of what runs here, then look for what has stalled elsewhere."""
+
+    def __init__(
+        self,
+        served: ServedQueue,
+        unresolved: UnresolvedCalls,
+        running: Callable[[], Iterable[Execution]],
+    ) -> None:
+        self._queue = served.queue
+        self._faults = served.faults
+        self._events = served.events
+        self._unresolved = unresolved
+        self._running = running
+        self._look_at = 0.0
+
+    @property
+    def _interval(self) -> float:
+        return self._events.lock_ms / 1000 / _LOOKS_PER_LOCK
+
+    async def run(self) -> None:
+        """Renew and look until cancelled."""
+        self._look_at = time.monotonic() + self._interval
+        failures = 0
+        while True:
+            await asyncio.sleep(retry_delay(failures) if failures else self._interval)
+            try:
+                await self._renew()
+                if self._unresolved:
+                    await self._unresolved.resolve()
+                if time.monotonic() >= self._look_at:
+                    await self._look()
+            except RedisUnavailable:  # reported as an outage
+                failures += 1
+                self._wait_for_others()
+            except ScriptError as error:
+                failures = 0
+                self._faults.lasting("lock", error)
+            else:
+                failures = 0
+
+    async def _renew(self) -> None:
+        begun = time.monotonic()
+        by_lock: dict[int, list[Execution]] = {}
+        for running in self._running():
+            lock_ms = running.declaration.lock_ms if running.declaration else self._events.lock_ms
+            by_lock.setdefault(lock_ms, []).append(running)
+        for lock_ms, held in by_lock.items():
+            ours = await self._queue.retake_locks([running.job for running in held], lock_ms)
+            for running, is_ours in zip(held, ours, strict=True):
+                if not is_ours:
+                    running.lose()
+        if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
+            self._wait_for_others()
+        self._faults.mended("lock")
+
+    async def _look(self) -> None:
+        self._look_at = time.monotonic() + self._interval
+        begun = time.monotonic()
+        server_ms = await self._queue.server_ms()
+        if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
+            self._wait_for_others()
+            return
+        try:
+            # The key that spaces the checks of all workers must be gone when our next look is due.
+            every_ms = max(1, int(self._interval * 900))
+            stalled, aside = await self._queue.check_stalled(
+                self._events.max_stalls, self._events.fewer_stalls, every_ms, server_ms
+            )
+        except ScriptError as error:
+            self._faults.lasting("stalled", error)
+            return
+        self._faults.mended("stalled")
+        for job_id in stalled:
+            message = "its worker died or fell silent; it was put back on the queue"
+            self._faults.of_id("stalled", ErrorInfo("Stalled", message), job_id)
+        for job_id in aside:
+            self._faults.of_id("data", DAMAGED_JOB, job_id)
+
+    def _wait_for_others(self) -> None:
+        self._look_at = max(self._look_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))
