@@ -28,7 +28,7 @@ from benchmarks.server import Server
 from oxherd import ContextFilter, Event, Oxherd
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from oxherd.telemetry.logs.line_handler import LineHandler
-from oxherd.telemetry.opentelemetry.spans import Traces
+from oxherd.telemetry.opentelemetry import Traces
 from oxherd.telemetry.prometheus import Metrics
 
 # Its case, its round, its rate in events a second, and the microseconds of the processor for each.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
-    from oxherd.producer.emitter import EmitManyOptions, EmitOptions
+    from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.schedule.cron import Cron, Every
     from oxherd.worker.health import Health
     from oxherd.worker.stop_report import StopReport
@@ -86,8 +86,8 @@ _HOMES = {
     "DeclareOptions": "declaration",
     "Discard": "errors",
     "EmitError": "errors",
-    "EmitManyOptions": "producer.emitter",
-    "EmitOptions": "producer.emitter",
+    "EmitManyOptions": "producer.emit_options",
+    "EmitOptions": "producer.emit_options",
     "Emitted": "event",
     "Event": "event",
     "EventOptions": "declaration",

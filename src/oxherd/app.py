@@ -1,4 +1,4 @@
-"""The herd: declares events, opens and closes connections, starts and stops the processing."""
+"""The herd: declares events, opens and closes connections, starts and stops processing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
@@ -19,7 +19,9 @@ from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
 from oxherd.handler import Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds, seconds
-from oxherd.producer.backend import Backend, ServerLocator, SyncPortal
+from oxherd.producer.backend import Backend
+from oxherd.producer.server_locator import ServerLocator
+from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs.subscriber import LogSubscriber
@@ -34,20 +36,18 @@ T = TypeVar("T")
 
 
 class Oxherd:
-    """Events, and the server that they live on.
+    """Events, and the server they live on. Connects and reads the environment on first use only.
 
     Args:
-        url: where Redis is; else `$OXHERD_URL`, else an embedded Valkey of the project directory.
+        url: the server's URL; None: `$OXHERD_URL`, else an embedded Valkey for the project directory.
         prefix: BullMQ's key prefix.
         emit_timeout: seconds (or a timedelta) that an emit may take.
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
-        batched: add the events that are emitted at the same moment, and complete those that end at the same moment,
-            with one script of ours, which leaves the same data; False does each with BullMQ's own.
-
-    Nothing is connected or read from the environment before the first use.
+        batched: add events that are emitted at the same moment, and complete those that end at the same moment, with
+            one script of ours, which leaves the same data; False: one of BullMQ's own for each.
 
     Raises:
-        DeclarationError: a prefix or a timeout that cannot be.
+        DeclarationError: the prefix or a timeout is invalid.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Oxherd:
         self.server = ServerLocator(url)
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
-        self._links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
+        self._backends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
         self._worker = Worker(self.signals, self._outages, self._is_declared)
@@ -80,15 +80,14 @@ class Oxherd:
     # -- declaring
 
     def event(self, name: str, **options: Unpack[EventOptions]) -> Decorator:
-        """Declare an event by its handler (a decorator); the payload's type is the handler's first annotation.
+        """Decorator: declare an event by its handler, whose first annotation is the payload's type.
 
-        `name` is a letter or digit, then up to 127 of letters, digits, `.`, `_`, `-`. The options are those of
+        `name` is a letter or digit, then up to 127 of letters, digits, `.`, `_`, `-`. For the options see
         `EventOptions` and `DeclareOptions`.
 
         Raises:
-            DeclarationError: a value that cannot work, a second event of the name, a handler that is not one.
+            DeclarationError: the name is taken, an option is invalid, or the function cannot be a handler.
         """
-
         check_options(name, options, EventOptions.__optional_keys__)
         run_in = options.pop("run_in", None)
 
@@ -107,24 +106,20 @@ class Oxherd:
     @overload
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]: ...
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]:
-        """Declare an event apart from its processing, for a producer that must not import the handler. As `event`."""
+        """Declare an event apart from its handler, for producers that must not import it. As `event`."""
         event: Event[Any, Any] = Event(self, declare(name, payload, options))
-        self._check(event)
         sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)
-        self._events[name] = event
+        self.add(event)
         return event
 
     def add(self, event: Event[Any, Any]) -> None:
-        """Take an event that was made for this herd; raises DeclarationError as `declare`."""
-        self._check(event)
-        self._events[event.name] = event
-
-    def _check(self, event: Event[Any, Any]) -> None:
+        """Add an event that was made for this herd; raises DeclarationError as `declare`."""
         self._check_shards(event.declaration)
         if event.name in self._events:
             raise DeclarationError(f"The event {event.name!r} is declared twice; give one of them another name.")
+        self._events[event.name] = event
 
     def _check_shards(self, declaration: Declaration) -> None:
         if declaration.shards > 1 and has_hash_tag(self.prefix):
@@ -133,22 +128,21 @@ class Oxherd:
                 "give the herd a prefix without braces."
             )
         for other in self._events.values():
-            both = (other.declaration, declaration)
-            on_one = other.declaration.queue == declaration.queue and other.name != declaration.name
-            if on_one and any(each.shards > 1 or each.ordered for each in both):
+            shared = other.declaration.queue == declaration.queue and other.name != declaration.name
+            if shared and any(each.shards > 1 or each.ordered for each in (other.declaration, declaration)):
                 raise DeclarationError(
                     f"{declaration.name} and {other.name} share a queue; an event with shards or an order needs its "
                     "queue for itself."
                 )
 
     def __getitem__(self, name: str) -> Event[Any, Any]:
-        """The event of a name; raises UnknownEvent, with the nearest name, where there is none."""
+        """Return the event of that name; raises UnknownEvent, which suggests the nearest name."""
         event = self._events.get(name)
         if event is not None:
             return event
         near = difflib.get_close_matches(name, self._events, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(self._events)) or 'none'}."
-        # A payload may have come in its place.
+        # The argument may be a payload by mistake: quote it only if it looks like a name.
         named = f"is named {name!r}" if is_name(name) and not name.isdecimal() else "has that name"
         raise UnknownEvent(f"No event {named}; {hint}")
 
@@ -159,13 +153,11 @@ class Oxherd:
     # -- connections
 
     async def __aenter__(self) -> Self:
-        """Open the connection; where Redis cannot be reached yet, that is logged and tried again when needed."""
+        """Open the connection. If Redis cannot be reached, that is logged, and the first use tries again."""
         self._entered += 1
-        link = await self.link()
-        try:
-            await link.client.call(0, "PING")
-        except RedisUnavailable:  # reported as an outage; the first emit or the worker tries again
-            return self
+        backend = await self.backend()
+        with suppress(RedisUnavailable):  # logged as an outage
+            await backend.client.call(0, "PING")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -175,100 +167,96 @@ class Oxherd:
         if not self._entered:
             await self.close()
 
-    async def link(self) -> Backend:
-        """The running loop's connection to Redis, made at the first use."""
+    async def backend(self) -> Backend:
+        """Return the running loop's backend, made on first use."""
         loop = asyncio.get_running_loop()
-        link = self._links.get(loop)
-        if link is not None and self._pid == os.getpid():
-            return link
-        lock = self._opening.setdefault(loop, asyncio.Lock())
-        async with lock:
-            if self._pid != os.getpid():
+        backend = self._backends.get(loop)
+        if backend is not None and self._pid == os.getpid():
+            return backend
+        async with self._opening.setdefault(loop, asyncio.Lock()):
+            if self._pid != os.getpid():  # a forked child must not use its parent's connections
                 self._pid = os.getpid()
-                self._links.clear()
-            link = self._links.get(loop)
-            if link is None:
+                self._backends.clear()
+            backend = self._backends.get(loop)
+            if backend is None:
                 url = await asyncio.to_thread(self.server.url)
-                link = self._links[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
-            return link
+                backend = self._backends[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
+            return backend
 
     async def close(self) -> None:
         """Close the connections and leave the embedded server; the next use opens them again."""
-        link = self._links.pop(asyncio.get_running_loop(), None)
-        if link is not None:
-            await link.close()
-        portal, self._portal = self._portal, None
-        if portal is not None and portal.pid == os.getpid():
-            await asyncio.to_thread(self._close_portal, portal)
-        if not self._links:
+        backend = self._backends.pop(asyncio.get_running_loop(), None)
+        if backend is not None:
+            await backend.close()
+        await asyncio.to_thread(self._close_portal)
+        if not self._backends:
             await asyncio.to_thread(self.server.leave)
 
+    def close_sync(self) -> None:
+        """`close` from code without an event loop."""
+        self._close_portal()
+        self.server.leave()
+
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine of this herd from code without an event loop, in a thread that is kept."""
+        """Run a coroutine of this herd from code without an event loop, in a background thread."""
         if self._portal is None or self._portal.pid != os.getpid():
             self._portal = SyncPortal()
         return self._portal.run(coroutine)
 
-    def close_sync(self) -> None:
-        """`close` for code without an event loop."""
+    def _close_portal(self) -> None:
         portal, self._portal = self._portal, None
-        if portal is not None and portal.pid == os.getpid():
-            self._close_portal(portal)
-        self.server.leave()
-
-    def _close_portal(self, portal: SyncPortal) -> None:
-        link = self._links.pop(portal.loop, None)
-        if link is not None:
-            portal.run(link.close())
+        if portal is None or portal.pid != os.getpid():
+            return
+        backend = self._backends.pop(portal.loop, None)
+        if backend is not None:
+            portal.run(backend.close())
         portal.close()
 
     # -- processing
 
     async def start(self) -> None:
-        """Begin to process every event that has a handler. Returns at once, also while Redis is away.
+        """Start processing every event that has a handler. Returns at once, even during an outage.
 
         Raises:
             DeclarationError: no event has a handler.
-            ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server not be started.
+            ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server cannot start.
         """
         await self.start_events([event.name for event in self if event.handler is not None])
 
     async def stop(self, timeout: Seconds | None = None) -> StopReport:
-        """Stop every event: nothing new is taken, what runs ends, completions are written, connections close.
+        """Stop every event: fetch no more, let what runs end, write the outcomes, close the connections.
 
-        After `timeout` seconds (a number or timedelta; the herd's `stop_timeout` unless given) what still runs is
-        cancelled and put back on the queue at once, without costing an attempt; so are those whose handlers cannot be
-        ended (a thread, or a coroutine that swallows its cancellation). Such a handler goes on, beside the event's next
-        run, but nothing of it is recorded any more.
+        After `timeout` seconds (a number or a timedelta; None: the herd's `stop_timeout`) what still runs is cancelled
+        and put back at the head of its queue, at no cost of an attempt. So are events whose handlers cannot be ended (a
+        thread, or a coroutine that swallows its cancellation): such a handler runs on, beside the event's next run, but
+        nothing of it is recorded.
 
-        Answers what became of the events that had begun: drained, requeued, cancelled, stranded and stuck, by their
-        UUIDs.
+        Returns what became of the events that had begun, by their UUIDs.
         """
         with self._time_limit(timeout) as time_over:
             return await self.stop_when(time_over)
 
     def health(self) -> Health:
-        """How the processing goes: live, ready, and why not. Asks nobody, and may be called from any thread, also while
-        the event loop is blocked."""
+        """Return the worker's health: live, ready, and why not. No I/O; from any thread, even while the loop is
+        blocked."""
         return self._worker.health()
 
     def nodes(self) -> dict[str, bool]:
-        """The nodes of Redis, as `redis.error` names them, and whether each serves us; from any thread."""
+        """Return each Redis node, named as in `redis.error`, and whether it serves us; from any thread."""
         return self._outages.states()
 
     async def backlogs(self) -> list[tuple[list[str], Backlog | None]]:
-        """What there is to be done by the events that are processed; None where Redis does not tell within a second.
+        """Return each processed queue's event names and backlog; None if Redis does not answer within a second.
 
-        Events that share a queue are counted together. Script getCounts, commands LINDEX and HMGET, for each queue.
+        Redis, for each queue: script getCounts, commands LINDEX and HMGET.
         """
         return await self._worker.backlogs()
 
     def run(self) -> None:
-        """Start every event, process until SIGTERM or SIGINT, and stop; blocks.
+        """Start every event, process until SIGTERM or SIGINT, and stop. Blocks, and owns the process.
 
-        The first signal drains, the second is as if the stop timeout were over. Ends the process with status 1 where
-        an event is stranded; at once, where a handler cannot be ended, and two seconds after the program's own end,
-        where a thread that was started meanwhile does not end.
+        The first signal drains, the second ends the wait. Exits with status 1 if an event is stranded. If a handler
+        cannot be ended, the process ends at once; if a thread started meanwhile does not end, two seconds later.
         """
         from oxherd.worker.main import run
 
@@ -277,7 +265,7 @@ class Oxherd:
             raise SystemExit(status)
 
     async def start_events(self, names: Iterable[str]) -> None:
-        """Begin to process the named events."""
+        """Start processing the named events."""
         events = [self[name] for name in dict.fromkeys(names)]
         for event in events:
             if event.handler is None:
@@ -285,13 +273,13 @@ class Oxherd:
             event.declaration.payload.sealer.ready()
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
-        link = await self.link()
+        backend = await self.backend()
         for event in events:
-            link.queue(event.declaration)  # refused before any of them starts
+            backend.queue(event.declaration)  # refuse before any of them starts
         new = [event for event in events if event.name not in self._worker]
-        self._worker.start(link, [_processed(event, event.handler) for event in new if event.handler is not None])
+        self._worker.start(backend, [_processed(event, event.handler) for event in new if event.handler is not None])
         if new:
-            self.signals.emit(WorkerStarted([event.name for event in new], str(link.client.url)))
+            self.signals.emit(WorkerStarted([event.name for event in new], str(backend.client.url)))
 
     def _is_declared(self, queue: str, name: str) -> bool:
         event = self._events.get(name)
@@ -304,7 +292,7 @@ class Oxherd:
         return await self._after_stop(names, report)
 
     async def stop_when(self, time_over: asyncio.Event) -> StopReport:
-        """Stop every event; what still runs once `time_over` is set is put back."""
+        """Stop every event; what still runs once `time_over` is set is put back on its queue."""
         names = self._worker.events
         return await self._after_stop(names, await self._worker.stop_all(time_over))
 
@@ -312,16 +300,15 @@ class Oxherd:
         return time_limit(self.stop_timeout if timeout is None else seconds(timeout, "timeout"))
 
     async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
-        whole = report or StopReport()
         if report is not None:
-            self.signals.emit(WorkerStopped(names, **whole.texts, orphans=whole.orphans))
+            self.signals.emit(WorkerStopped(names, report.texts, report.orphans))
         if not self._worker.events and not self._entered:
             await self.close()
-        return whole
+        return report or StopReport()
 
 
 def _report_broken_subscriber(error: BaseException) -> None:
-    # Its message could hold anything: the type says enough.
+    # Not its message, which could hold anything.
     logging.getLogger("oxherd").error("a telemetry subscriber failed: %s", type(error).__name__)
 
 

@@ -1,7 +1,7 @@
-"""Lifecycle signals: all that the core says of itself; logs, metrics and traces subscribe to them.
+"""Lifecycle signals: the core reports all that happens through them; logs, metrics and traces subscribe.
 
-The core imports no logging and no exporter. A subscriber that raises does not disturb the work: the error goes to
-`Signals.on_error`. A tracer has to be asked, too, since a trace goes along with each event and into its handler.
+The core imports no logging and no exporter. An error that a subscriber raises goes to `Signals.on_error` and disturbs
+nothing else. A tracer is also asked for spans, since a trace travels with each event and into its handler.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from oxherd.lineage import Trace
 
 @dataclass(slots=True)
 class EventsEmitted:
-    """So many emits of an event were acknowledged together."""
+    """Redis has acknowledged `count` emits of an event. Only sent to those who subscribe to it by name."""
 
     event: str
     count: int
 
 
 @dataclass(slots=True)
-class EventBegan:
-    """A handler is about to run. `caused_by` and `root` are UUIDs, where another event's handler emitted this one."""
+class EventAttempt:
+    """One attempt at an event."""
 
     event: str
     event_id: str
     attempt: int
+
+
+@dataclass(slots=True)
+class EventBegan(EventAttempt):
+    """A handler is about to run. `caused_by` and `root` are UUIDs, set if another event's handler emitted this one."""
+
     fence: int
-    shown: Any  # sanitize.Shown: what of the payload may be logged
-    due_ms: int = 0  # when it could have begun first, in milliseconds since the Unix epoch
+    shown: Any  # privacy.shown_payload.Shown: what of the payload may be logged
+    due_ms: int = 0  # the earliest time it could have begun, in milliseconds since the Unix epoch
     caused_by: str | None = None
     root: str | None = None
 
 
 @dataclass(slots=True)
-class EventEnded:
-    """Redis has confirmed what became of an event that began, or it is known that it cannot."""
+class EventEnded(EventAttempt):
+    """A run has ended, and its outcome is stored in Redis or known to be lost."""
 
-    event: str
-    event_id: str
-    attempt: int
     fence: int
     outcome: str
     duration_ms: float
@@ -53,7 +56,7 @@ class EventEnded:
 
 @dataclass(slots=True)
 class ErrorInfo:
-    """An error as it may leave the process: scrubbed of what is withheld."""
+    """An error as it may leave the process: redacted."""
 
     type: str
     message: str
@@ -62,8 +65,7 @@ class ErrorInfo:
 
 @dataclass(slots=True)
 class QueueFault:
-    """The queue's own working failed. `source` is one of the contract's: emit, fetch, finish, lock, stalled, data,
-    sanitize or schedule."""
+    """The queue's own working failed. `source` is emit, fetch, finish, lock, stalled, data, sanitize or schedule."""
 
     source: str
     queue: str
@@ -84,7 +86,7 @@ class RedisFault:
 
 @dataclass(slots=True)
 class RedisRecovered:
-    """An outage ended; `outage_ms` is how long it lasted, in milliseconds."""
+    """An outage ended after `outage_ms` milliseconds."""
 
     node: str
     outage_ms: float
@@ -100,37 +102,19 @@ class WorkerStarted:
 
 @dataclass(slots=True)
 class WorkerStopped:
-    """No event is taken any more and none runs; the ids are of events, by what became of them at the stop.
-
-    `cancelled` ones were told to stop, and the handlers of `stuck` ones could not be ended: both are among the others
-    as well. Of `orphans` only the number is known.
-    """
+    """Nothing is fetched any more and nothing runs; `ids` and `orphans` are those of the StopReport."""
 
     events: list[str]
-    drained: list[str]
-    requeued: list[str]
-    cancelled: list[str]
-    stranded: list[str]
-    stuck: list[str]
+    ids: dict[str, list[str]]
     orphans: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventAttempt:
-    """One attempt at an event."""
-
-    event: str
-    event_id: str
-    attempt: int
 
 
 @dataclass(slots=True)
 class LoopBlocked:
-    """The event loop has not turned for more than a second, and still does not; sent from a thread of its own.
+    """The event loop has been blocked for over a second, and still is; sent from the monitor's thread.
 
-    `stack` is where the loop's thread is, `whose` the event in whose task, where it is one's. `lock_held`: C code has
-    held the interpreter's lock all the time. Nothing could be seen before it let go, so that `stack` is where the loop
-    was then; the code may also be another thread's.
+    `stack` is where the loop's thread is, `whose` the event whose task runs, if any. With `lock_held`, C code has held
+    the interpreter's lock throughout: `stack` was taken when it let go, and the code may have run in another thread.
     """
 
     blocked_ms: float
@@ -141,7 +125,7 @@ class LoopBlocked:
 
 @dataclass(slots=True)
 class LoopUnblocked:
-    """The event loop turns again; `blocked_ms` is how long it did not, in milliseconds."""
+    """The event loop turns again, after `blocked_ms` milliseconds."""
 
     blocked_ms: float
     whose: EventAttempt | None = None
@@ -160,69 +144,68 @@ Signal = (
 )
 
 
-class Sending(Protocol):
-    """Events on their way to their queue; `trace` is what they carry, None where they are in none."""
+class SendSpan(Protocol):
+    """The span of one send."""
 
     @property
-    def trace(self) -> Trace | None: ...
+    def trace(self) -> Trace | None:
+        """The span's context, which the events carry; None without a trace."""
+        ...
+
     def end(self, failures: Sequence[BaseException]) -> None:
-        """They were acknowledged, but for one for each of the failures."""
+        """End the span: one failure for each event that was not acknowledged."""
         ...
 
 
-class Handling(Protocol):
-    """One run of a handler; `trace` is its own place in the event's trace, None where it has none."""
+class ProcessSpan(Protocol):
+    """The span of one run of a handler."""
 
     @property
-    def trace(self) -> Trace | None: ...
-    def ended(self, ended: EventEnded) -> None: ...
+    def trace(self) -> Trace | None:
+        """The span's context; None without a trace."""
+        ...
+
+    def end(self, ended: EventEnded) -> None: ...
 
 
 class Tracer(Protocol):
-    """Follows events from emit to outcome; no method of it, nor of what they return, raises."""
+    """Follows events from emit to outcome. Neither its methods nor those of its spans raise."""
 
-    def sending(self, event: str, ids: Sequence[str]) -> Sending:
-        """Events of those ids are about to be sent."""
+    def start_send(self, event: str, ids: Sequence[str]) -> SendSpan:
+        """Start the span of sending the events with these ids."""
         ...
 
-    def handling(self, context: Context) -> Handling:
-        """The handler is about to run: what is done in the present context of contextvars, which ends with the event,
-        belongs to the handler's span."""
+    def start_process(self, context: Context) -> ProcessSpan:
+        """Start the span of a handler's run, and make it current in the caller's contextvars context, which belongs to
+        this run alone."""
         ...
 
-    def resume(self, sender: Trace | None) -> None:
-        """In a process of the handler's own: what is done in the present context belongs to the worker's span."""
+    def attach(self, parent: Trace | None) -> None:
+        """In a handler's own process: make the worker's span current in the caller's contextvars context."""
         ...
 
 
 class Signals:
-    """Hands each signal to each subscriber, in order; `tracer` is asked as its protocol says, if there is one."""
+    """Passes each signal to its subscribers, in order of subscription; `tracer` makes the spans, if there is one."""
 
     tracer: Tracer | None = None
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self.on_error = on_error
-        self._subscribers: dict[type[Any], list[Callable[[Any], object]]] = {kind: [] for kind in get_args(Signal)}
-        self._emit_subscribers: list[Callable[[EventsEmitted], None]] = []
+        kinds = (*get_args(Signal), EventsEmitted)
+        self._subscribers: dict[type[Any], list[Callable[[Any], object]]] = {kind: [] for kind in kinds}
 
     def subscribe(self, subscriber: Callable[[Any], object], *kinds: type[Any]) -> None:
-        """Call `subscriber` with every signal, or with those of `kinds` alone, in the thread that sends it."""
-        for kind in kinds or self._subscribers:
+        """Call `subscriber` with signals of these kinds (default: each `Signal`), in the thread that sends them."""
+        for kind in kinds or get_args(Signal):
             self._subscribers[kind].append(subscriber)
 
-    def subscribe_to_emits(self, subscriber: Callable[[EventsEmitted], None]) -> None:
-        """Call `subscriber` also with what is emitted, from now on, in the thread that emits; few want to know."""
-        self._emit_subscribers.append(subscriber)
-
     def emitted(self, event: str, count: int = 1) -> None:
-        """Say that emits were acknowledged, where somebody wants to know; never raises."""
-        for subscriber in self._emit_subscribers:
-            try:
-                subscriber(EventsEmitted(event, count))
-            except Exception as error:  # noqa: BLE001 - as in `emit`
-                self.on_error(error)
+        """Send EventsEmitted, if anybody subscribes to it; never raises."""
+        if self._subscribers[EventsEmitted]:
+            self.emit(EventsEmitted(event, count))
 
-    def emit(self, signal: Signal) -> None:
+    def emit(self, signal: Signal | EventsEmitted) -> None:
         """Send a signal; never raises."""
         for subscriber in self._subscribers.get(type(signal), ()):
             try:

@@ -27,15 +27,15 @@ shop = logging.getLogger("shop")
 
 async def options_of(herd: Oxherd, event: str, job: UUID) -> dict[str, Any]:
     """A job's options, as they are stored."""
-    link = await herd.link()
-    keys = link.queue(herd[event].declaration).keys
-    return json.loads(await link.client.call(keys.slot, "HGET", keys.job(str(job)), "opts"))
+    backend = await herd.backend()
+    keys = backend.queue(herd[event].declaration).keys
+    return json.loads(await backend.client.call(keys.slot, "HGET", keys.job(str(job)), "opts"))
 
 
 async def add(herd: Oxherd, event: str, job: str, **options: Any) -> None:
     """Add a job as another program may."""
-    link = await herd.link()
-    queue = link.queue(herd[event].declaration)
+    backend = await herd.backend()
+    queue = backend.queue(herd[event].declaration)
     await queue.add(NewJob(job, event, b"1", options), deadline=asyncio.get_running_loop().time() + 10)
 
 

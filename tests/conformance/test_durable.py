@@ -62,8 +62,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 async def confirmations(herd: Oxherd, queue: str = "{order.placed}") -> int:
     """How often the server of a queue was asked who has what was written."""
-    link = await herd.link()
-    stats: bytes = await link.client.call(link.queue_named(queue).keys.slot, "INFO", "commandstats")
+    backend = await herd.backend()
+    stats: bytes = await backend.client.call(backend.queue_named(queue).keys.slot, "INFO", "commandstats")
     lines = [line for line in stats.decode().splitlines() if line.startswith(("cmdstat_wait:", "cmdstat_waitaof:"))]
     return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines)
 
@@ -102,8 +102,8 @@ async def test_an_event_may_be_durable_and_an_emit_may_say_otherwise(herd: Oxher
             await emitting
             before, asked = asked, await confirmations(herd)
             assert asked > before
-        link = await herd.link()
-        assert (await link.queue(event.declaration).counts())["wait"] == 13
+        backend = await herd.backend()
+        assert (await backend.queue(event.declaration).counts())["wait"] == 13
     await asyncio.to_thread(herd.close_sync)
 
 
@@ -115,8 +115,8 @@ async def test_what_is_emitted_at_the_same_time_is_confirmed_together(herd: Oxhe
         await asyncio.gather(*(event.emit(Order(), durable=True) for _ in range(300)))
         await event.emit_many([Order()] * 700, durable=True)
         assert 2 <= await confirmations(herd) - before <= 20
-        link = await herd.link()
-        assert (await link.queue(event.declaration).counts())["wait"] == 1001
+        backend = await herd.backend()
+        assert (await backend.queue(event.declaration).counts())["wait"] == 1001
 
 
 async def test_durable_events_keep_their_order(herd: Oxherd, records: Records) -> None:
@@ -145,9 +145,9 @@ async def test_an_id_that_is_stored_since_the_event_had_other_shards_is_confirme
         before = await confirmations(herd)
         await event.emit(Order(), id=event_id, durable=True)
         assert await confirmations(herd) > before
-        link = await herd.link()
+        backend = await herd.backend()
         names = shard_queues("order.placed", 4)
-        assert [await link.queue_named(name).holds(str(event_id)) for name in names] == [True, False, False, False]
+        assert [await backend.queue_named(name).holds(str(event_id)) for name in names] == [True, False, False, False]
 
 
 async def test_only_true_and_false_are_taken(local_herd: Oxherd) -> None:

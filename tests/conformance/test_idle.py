@@ -60,7 +60,7 @@ async def test_what_is_emitted_while_workers_come_and_go_is_neither_lost_nor_lef
             await emitting
         await order_placed.start()
         await until(lambda: sorted(runs) == list(range(25)))
-        counts = await (await herd.link()).queue(order_placed.declaration).counts()
+        counts = await (await herd.backend()).queue(order_placed.declaration).counts()
         assert not any(counts.values())
     assert all(vars(record)["stranded"] == 0 for record in records.named("worker.stop"))
 
@@ -93,7 +93,7 @@ async def test_jobs_due_at_one_instant_run_in_order_and_are_begun_once(herd: Oxh
 
     async with herd:
         await herd.start()
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await order_placed.emit_many([Order(number=number) for number in range(20)], delay=1)
         # Due at one instant: nobody knows the score of a millisecond to the last bit but the server.
         for score, job_id in enumerate(await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)):
@@ -113,7 +113,7 @@ async def test_a_limited_queue_is_served_at_its_full_rate(herd: Oxherd, records:
         fences.append(ctx.fence)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await queue.client.call(queue.keys.slot, "HSET", queue.keys.meta, "max", 2, "duration", 300)
         await order_placed.emit_many([Order(number=number) for number in range(12)])
         began = time.monotonic()
@@ -129,7 +129,7 @@ async def test_delayed_jobs_of_a_paused_queue_are_promoted_in_time(herd: Oxherd,
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await queue.client.call(queue.keys.slot, "HSET", queue.keys.meta, "paused", 1)
         await herd.start()
         for delay in (0.2, 0.5):

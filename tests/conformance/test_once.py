@@ -27,7 +27,7 @@ def customer(order: Order) -> str:
 
 
 async def queue_of(herd: Oxherd) -> BullQueue:
-    return (await herd.link()).queue(herd["order.placed"].declaration)
+    return (await herd.backend()).queue(herd["order.placed"].declaration)
 
 
 async def mark_ms(herd: Oxherd, event_id: UUID) -> int:
@@ -163,9 +163,9 @@ async def test_an_id_makes_one_event_also_where_the_number_of_shards_changes(
             await herd.start()
             await event.emit(Order(), id=event_id, once=60)
             await records.wait("event.end", outcome="completed", event_id=event_id)
-            link = await herd.link()
+            backend = await herd.backend()
             names = {name for number in numbers for name in shard_queues("order.placed", number)}
-            assert not any([await link.queue_named(name).holds(str(event_id)) for name in names])
+            assert not any([await backend.queue_named(name).holds(str(event_id)) for name in names])
     assert len(records.named("event.begin", event_id=event_id)) == 1
 
 

@@ -39,14 +39,14 @@ OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc"}
 
 async def left(herd: Oxherd, event: str) -> set[str]:
     """The keys of an event's queue that are not the queue's own."""
-    link = await herd.link()
-    return set(await stored_keys(link.queue(herd[event].declaration))) - OWN_KEYS
+    backend = await herd.backend()
+    return set(await stored_keys(backend.queue(herd[event].declaration))) - OWN_KEYS
 
 
 async def failed_reason(herd: Oxherd, event: str, job: object) -> str:
-    link = await herd.link()
-    keys = link.queue(herd[event].declaration).keys
-    return (await link.client.call(keys.slot, "HGET", keys.job(str(job)), "failedReason")).decode()
+    backend = await herd.backend()
+    keys = backend.queue(herd[event].declaration).keys
+    return (await backend.client.call(keys.slot, "HGET", keys.job(str(job)), "failedReason")).decode()
 
 
 async def test_an_emitted_event_reaches_its_handler_whole_and_leaves_nothing_behind(
@@ -368,11 +368,11 @@ async def test_progress_is_stored_for_async_and_thread_handlers(herd: Oxherd, re
         jobs = [await order_placed.emit(Order(order_id=1)), await order_shipped.emit(Order(order_id=1))]
         await herd.start()
         await records.wait("event.end", count=2, outcome="completed")
-        link = await herd.link()
+        backend = await herd.backend()
         stored: list[bytes] = []
         for job in jobs:
-            keys = link.queue(herd[job.event].declaration).keys
-            stored.append(await link.client.call(keys.slot, "HGET", keys.job(str(job.id)), "progress"))
+            keys = backend.queue(herd[job.event].declaration).keys
+            stored.append(await backend.client.call(keys.slot, "HGET", keys.job(str(job.id)), "progress"))
         assert stored == [b'{"percent":50}', b"80"]
 
 
@@ -399,11 +399,11 @@ async def test_an_emit_wakes_an_idle_worker_at_once(herd: Oxherd, records: Recor
         await herd.start()
         first = await order_placed.emit(Order(order_id=1))
         await records.wait("event.end", event_id=first.id)
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
 
         async def drained() -> bool:
-            return not await link.client.call(keys.slot, "EXISTS", keys.marker)
+            return not await backend.client.call(keys.slot, "EXISTS", keys.marker)
 
         await until(drained)
         begun = asyncio.get_running_loop().time()

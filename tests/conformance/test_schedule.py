@@ -20,8 +20,8 @@ class Report(BaseModel):
 
 
 async def schedulers_of(herd: Oxherd, event: Event[Any, Any]) -> Any:
-    link = await herd.link()
-    return link.schedulers(link.queue(event.declaration))
+    backend = await herd.backend()
+    return backend.schedulers(backend.queue(event.declaration))
 
 
 async def test_a_tick_makes_one_event_however_many_workers_run(

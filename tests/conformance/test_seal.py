@@ -58,23 +58,25 @@ def seen() -> Seen:
 
 async def everything(herd: Oxherd, queue: str = "{order.placed}") -> dict[str, str]:
     """Each key of a queue with all that it holds, as one text."""
-    link = await herd.link()
-    keys = link.queue_named(queue).keys
+    backend = await herd.backend()
+    keys = backend.queue_named(queue).keys
     reads = [("GET",), ("HGETALL",), ("LRANGE", 0, -1), ("ZRANGE", 0, -1), ("SMEMBERS",), ("XRANGE", "-", "+")]
     found: dict[str, str] = {}
-    for name in await stored_keys(link.queue_named(queue)):
+    for name in await stored_keys(backend.queue_named(queue)):
         for command, *rest in reads:
             try:
-                found[name] = str(await link.client.call(keys.slot, command, f"{keys.base}{name}", *rest, quiet=True))
+                found[name] = str(
+                    await backend.client.call(keys.slot, command, f"{keys.base}{name}", *rest, quiet=True)
+                )
             except ScriptError:
                 continue
     return found
 
 
 async def field(herd: Oxherd, job: object, name: str) -> str:
-    link = await herd.link()
-    keys = link.queue(herd["order.placed"].declaration).keys
-    return (await link.client.call(keys.slot, "HGET", keys.job(str(job)), name)).decode()
+    backend = await herd.backend()
+    keys = backend.queue(herd["order.placed"].declaration).keys
+    return (await backend.client.call(keys.slot, "HGET", keys.job(str(job)), name)).decode()
 
 
 def logged(records: Records) -> str:
@@ -148,8 +150,8 @@ async def test_an_event_whose_key_is_gone_fails_at_once_with_the_reason(
         assert (fault.error["type"], fault.error["message"]) == ("SealError", why)
 
         async def failed() -> bool:
-            link = await new.link()
-            return (await link.queue(left.declaration).counts())["failed"] == 1
+            backend = await new.backend()
+            return (await backend.queue(left.declaration).counts())["failed"] == 1
 
         await until(failed)
         assert await field(new, gone.id, "failedReason") == why
@@ -176,10 +178,10 @@ async def test_a_sealed_text_that_was_changed_fails_its_event_alone(
     event = seen(local_herd)
     async with local_herd:
         changed, whole = await event.emit(Order()), await event.emit(Order())
-        link = await local_herd.link()
-        keys = link.queue(event.declaration).keys
+        backend = await local_herd.backend()
+        keys = backend.queue(event.declaration).keys
         data = damage(await field(local_herd, changed.id, "data"))
-        await link.client.call(keys.slot, "HSET", keys.job(str(changed.id)), "data", data)
+        await backend.client.call(keys.slot, "HSET", keys.job(str(changed.id)), "data", data)
         await event.start()
         await records.wait("event.end", event_id=whole.id, outcome="completed")
         (fault,) = await records.wait("queue.error", source="data", event_id=changed.id)
@@ -201,9 +203,9 @@ async def test_a_sealed_payload_cannot_be_moved_to_another_event(local_herd: Oxh
 
     async with herd:
         moved = await order_placed.emit(Order())
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
-        await link.client.call(keys.slot, "HSET", keys.job(str(moved.id)), "name", "order.billed")
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
+        await backend.client.call(keys.slot, "HSET", keys.job(str(moved.id)), "name", "order.billed")
         await herd.start()
         (fault,) = await records.wait("queue.error", source="data", event_id=moved.id)
         assert "sealed for another event" in fault.error["message"]
@@ -257,8 +259,8 @@ async def test_keys_of_shards_and_ticks_see_what_was_sealed(herd: Oxherd, record
     event = seen(herd, shards=4, key=key)
     async with herd:
         await event.emit_many([Order(note=f"{CANARY}{number % 2}") for number in range(20)])
-        link = await herd.link()
-        counts = [(await link.queue_named(name).counts())["wait"] for name in shard_queues("order.placed", 4)]
+        backend = await herd.backend()
+        counts = [(await backend.queue_named(name).counts())["wait"] for name in shard_queues("order.placed", 4)]
         assert sorted(counts)[-2:] in ([10, 10], [0, 20])
         await event.schedule("often", Every(0.3), Order(order_id=5))
         await event.start()

@@ -32,8 +32,8 @@ def keys_on(shard: int, shards: int, count: int = 1) -> list[str]:
 
 async def waiting(herd: Oxherd, event: str, shards: int) -> list[int]:
     """How many events wait on each shard."""
-    link = await herd.link()
-    counts = [await link.queue_named(name).counts() for name in shard_queues(event, shards)]
+    backend = await herd.backend()
+    counts = [await backend.queue_named(name).counts() for name in shard_queues(event, shards)]
     return [count["wait"] for count in counts]
 
 
@@ -199,9 +199,9 @@ async def test_an_id_makes_one_event_also_where_the_number_of_shards_changed(
         async with make_herd(url) as herd:
             emitted = await herd.declare("order.placed", Order, shards=shards).emit(Order(number=1), id=event_id)
             assert emitted.id == event_id
-            link = await herd.link()
+            backend = await herd.backend()
             names = shard_queues("order.placed", 6)
-            holding = [name for name in names if await link.queue_named(name).holds(str(event_id))]
+            holding = [name for name in names if await backend.queue_named(name).holds(str(event_id))]
             assert len(holding) == 1
 
 
@@ -219,9 +219,9 @@ async def test_a_tick_of_a_keyed_event_takes_its_place_on_the_shard_of_its_key(h
         await herd.start()
         ends = await records.wait("event.end", count=2, outcome="completed")
         assert await order_placed.unschedule("each")
-        link = await herd.link()
-        shard = link.queue_named(shard_queues("order.placed", 3)[2])
-        stream = await link.client.call(shard.keys.slot, "XRANGE", shard.keys.events, "-", "+")
+        backend = await herd.backend()
+        shard = backend.queue_named(shard_queues("order.placed", 3)[2])
+        stream = await backend.client.call(shard.keys.slot, "XRANGE", shard.keys.events, "-", "+")
         completed = [entry for entry in stream if b"completed" in entry[1]]
     assert len({end.event_id for end in ends}) == len(ends)
     assert len(completed) == ran == len(records.named("event.begin"))
@@ -246,20 +246,20 @@ async def test_the_largest_number_of_shards_is_remembered(url: str, make_herd: C
         async with make_herd(url) as herd:
             event = herd.declare("order.placed", Order, shards=shards)
             await event.emit(Order(number=1))
-            assert await (await herd.link()).shard_registry(event.declaration).most() == most
+            assert await (await herd.backend()).shard_registry(event.declaration).most() == most
 
 
 async def test_an_emit_fails_while_its_number_of_shards_cannot_be_announced(herd: Oxherd, records: Records) -> None:
     event = herd.declare("order.placed", Order, shards=4)
     async with herd:
-        link = await herd.link()
-        home = link.queue(event.declaration).keys
-        await link.client.call(home.slot, "SET", f"{home.base}shards", "damaged")
+        backend = await herd.backend()
+        home = backend.queue(event.declaration).keys
+        await backend.client.call(home.slot, "SET", f"{home.base}shards", "damaged")
         with pytest.raises(EmitError, match="WRONGTYPE") as caught:
             await event.emit(Order(number=1))
         assert not caught.value.maybe_stored
         assert [vars(record)["source"] for record in records.named("queue.error")] == ["emit"]
-        await link.client.call(home.slot, "DEL", f"{home.base}shards")
+        await backend.client.call(home.slot, "DEL", f"{home.base}shards")
         await event.emit(Order(number=1))
         assert sum(await waiting(herd, "order.placed", 4)) == 1
 

@@ -24,7 +24,7 @@ class Order(BaseModel):
 
 async def add(herd: Oxherd, event: str, job: NewJob) -> None:
     """Put a job on an event's queue as another program would."""
-    queue = (await herd.link()).queue(herd[event].declaration)
+    queue = (await herd.backend()).queue(herd[event].declaration)
     await queue.add(job, deadline=asyncio.get_running_loop().time() + 10)
 
 
@@ -70,7 +70,7 @@ async def test_a_stop_begins_nothing_that_was_waiting_for_its_place(herd: Oxherd
         await records.wait("event.begin")
         await herd.stop(timeout=10)
         assert len(records.named("event.begin")) == len(records.named("event.end", outcome="completed")) == 1
-        queue = (await herd.link()).queue(slow.declaration)
+        queue = (await herd.backend()).queue(slow.declaration)
         counts = await queue.counts()
         assert counts["wait"] + counts["delayed"] == 3
         assert counts["active"] == 0
@@ -86,7 +86,7 @@ async def test_an_event_that_is_processed_elsewhere_waits_and_costs_no_attempt(h
         done = await here.emit(Order(order_id=2))
         await herd.start()
         await records.wait("event.end", event_id=done.id, outcome="completed")
-        queue = (await herd.link()).queue(elsewhere.declaration)
+        queue = (await herd.backend()).queue(elsewhere.declaration)
         key = queue.keys.job(str(waiting.id))
         assert (await queue.counts())["delayed"] == 1
         assert await queue.client.call(queue.keys.slot, "HGET", key, "atm") is None
@@ -106,7 +106,7 @@ async def test_a_job_that_no_event_of_the_queue_is_named_after_goes_to_failed(he
         assert {fault.event for fault in faults} == {"unknown", "order.other"}
         done = await order_placed.emit(Order(order_id=1))
         await records.wait("event.end", event_id=done.id, outcome="completed")
-        assert (await (await herd.link()).queue(order_placed.declaration).counts())["failed"] == 2
+        assert (await (await herd.backend()).queue(order_placed.declaration).counts())["failed"] == 2
     assert len(records.named("event.begin")) == 1
 
 
@@ -125,7 +125,7 @@ async def test_an_event_that_only_newer_workers_know_waits_for_them(
         await older.start()
         emitted = await order_refunded.emit_many([Order(order_id=i) for i in range(3)])
         await records.wait("queue.error", source="data", event="order.refunded")
-        queue = (await older.link()).queue(order_placed.declaration)
+        queue = (await older.backend()).queue(order_placed.declaration)
         await until(lambda: all_delayed(queue), every=0.001)
         await newer.start()
         await records.wait("event.end", count=3, event="order.refunded", outcome="completed", deadline=40)
@@ -145,7 +145,7 @@ async def test_a_name_that_no_version_knows_goes_to_failed_once_a_deploy_would_b
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         job = NewJob("foreign", "order.gone", b"{}", {"attempts": 5}, delay_ms=1)
         await add(herd, "order.placed", job)
         await queue.client.call(queue.keys.slot, "HSET", queue.keys.job("foreign"), "timestamp", now_ms() - 601_000)
@@ -171,7 +171,7 @@ async def test_data_that_does_not_fit_goes_to_failed_at_once_and_shows_no_value(
         assert any("order_id" in fault.error["message"] for fault in faults)
         done = await order_placed.emit(Order(order_id=1))
         await records.wait("event.end", event_id=done.id, outcome="completed")
-        assert (await (await herd.link()).queue(order_placed.declaration).counts())["failed"] == 4
+        assert (await (await herd.backend()).queue(order_placed.declaration).counts())["failed"] == 4
 
 
 async def test_a_job_without_a_uuid_has_the_same_one_in_each_attempt(herd: Oxherd, records: Records) -> None:
@@ -199,7 +199,7 @@ async def test_a_tick_whose_time_is_no_time_and_a_foreign_failure_are_dealt_with
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         tick = "repeat:x:99999999999999999999"
         options: dict[str, Any] = {"repeat": {"pattern": "0 2 * * *", "tz": "No/Where"}}
         await add(herd, "order.placed", NewJob(tick, "order.placed", b'{"order_id": 1}', options))
@@ -224,7 +224,7 @@ async def test_options_as_node_writes_them_complete_a_job_once(
         await add(herd, "order.placed", NewJob("7", "order.placed", b'{"order_id":1}', options))
         await herd.start()
         await records.wait("event.end", outcome="completed")
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await until(lambda: queue_is_idle(queue))
     assert len(records.named("event.begin")) == 1
 

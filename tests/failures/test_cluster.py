@@ -44,13 +44,13 @@ async def test_events_spread_over_the_primaries_each_in_a_slot_of_its_own(
     slots: set[int] = set()
     nodes: set[str] = set()
     async with herd:
-        link = await herd.link()
+        backend = await herd.backend()
         for number in range(12):
             event = herd.declare(f"order.{number}", Order)
             await event.emit(Order(order_id=number))
-            slot = link.queue(event.declaration).keys.slot
+            slot = backend.queue(event.declaration).keys.slot
             slots.add(slot)
-            nodes.add((await link.client.topology.node(slot)).name)
+            nodes.add((await backend.client.topology.node(slot)).name)
     assert len(slots) == 12
     assert len(nodes) == 3
 
@@ -63,8 +63,8 @@ async def test_a_slot_that_moves_under_load_is_followed(
     loaded(herd, runs)
     async with herd:
         await herd.start()
-        link = await herd.link()
-        slot = link.queue(herd["order.placed"].declaration).keys.slot
+        backend = await herd.backend()
+        slot = backend.queue(herd["order.placed"].declaration).keys.slot
         emitting = asyncio.create_task(emit_steadily(herd, 0, 400))
         await records.wait("event.end", count=50, outcome="completed")
         source = own_cluster.primary_of(slot)
@@ -73,7 +73,7 @@ async def test_a_slot_that_moves_under_load_is_followed(
         await emitting
         await emit_steadily(herd, 400, 50)
         await records.wait("event.end", count=450, outcome="completed", deadline=30)
-        assert (await link.client.topology.node(slot)).name == f"127.0.0.1:{target.port}"
+        assert (await backend.client.topology.node(slot)).name == f"127.0.0.1:{target.port}"
     assert set(runs.values()) == {1}
     assert len(runs) == 450
     assert not records.named("redis.error")
@@ -87,8 +87,8 @@ async def test_a_fail_over_under_load_is_followed_without_a_restart(
     loaded(herd, runs)
     async with herd:
         await herd.start()
-        link = await herd.link()
-        slot = link.queue(herd["order.placed"].declaration).keys.slot
+        backend = await herd.backend()
+        slot = backend.queue(herd["order.placed"].declaration).keys.slot
         await emit_steadily(herd, 0, 50)
         await records.wait("event.end", count=50, outcome="completed")
         primary = own_cluster.primary_of(slot)
@@ -109,8 +109,8 @@ async def test_a_replica_promoted_by_hand_is_followed(
     loaded(herd, runs)
     async with herd:
         await herd.start()
-        link = await herd.link()
-        slot = link.queue(herd["order.placed"].declaration).keys.slot
+        backend = await herd.backend()
+        slot = backend.queue(herd["order.placed"].declaration).keys.slot
         emitting = asyncio.create_task(emit_steadily(herd, 0, 300))
         await records.wait("event.end", count=50, outcome="completed")
         replica = own_cluster.replica_of(own_cluster.primary_of(slot))

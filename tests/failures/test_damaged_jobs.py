@@ -71,7 +71,7 @@ async def test_a_damaged_counter_sends_a_job_to_failed_and_no_other(what: str, h
         done.append(order.order_id)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         for number in range(6):
             await put(queue, b"good-%d" % number, data=f'{{"order_id": {number}}}')
             await put(queue, b"bad-%d" % number, **DAMAGED[what])
@@ -92,7 +92,7 @@ async def test_an_id_of_any_bytes_leaves_the_queue(job_id: bytes, herd: Oxherd, 
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await put(queue, job_id)
         await herd.start()
         await until(lambda: quiet(queue))
@@ -112,7 +112,7 @@ async def test_what_is_no_hash_is_taken_off_the_queue_and_left_as_it_is(herd: Ox
         done.append(order.order_id)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         call, slot, base = queue.client.call, queue.keys.slot, queue.keys.base
         for kind, command in (("string", "SET"), ("list", "RPUSH"), ("set", "SADD")):
             await call(slot, command, base + kind, "somebody else's")
@@ -137,7 +137,7 @@ async def test_a_job_that_cannot_be_completed_goes_to_failed_and_counts_as_lost(
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         key = await put(queue, b"1", **({"parent": "{no JSON"} if how == "a parent" else {}))
         if how == "children":
             await queue.client.call(queue.keys.slot, "SET", key + b":dependencies", "x")
@@ -159,7 +159,7 @@ async def test_a_damaged_job_of_a_dead_worker_keeps_no_other_from_being_put_back
         done.append(order.order_id)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         for number in range(20):
             job_id = b"%d" % number
             await put(queue, job_id, **({"stc": "x"} if number % 2 else {"data": f'{{"order_id": {number}}}'}))
@@ -189,7 +189,7 @@ async def test_more_damaged_jobs_than_are_kept_leave_the_newest(herd: Oxherd, re
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         call, keys = queue.client.call, queue.keys
         await asyncio.gather(*(call(keys.slot, "ZADD", keys.failed, n, f"old-{n}") for n in range(10_000)))
         await call(keys.slot, "HSET", keys.job("old-0"), "name", EVENT)
@@ -220,7 +220,7 @@ async def test_a_priority_that_is_no_whole_number_sends_its_job_to_failed_and_no
         done.append(order.order_id)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         for number in range(20):
             await delay(queue, f"good-{number:02}", data=f'{{"order_id": {number}}}', priority=number % 2)
             if number % 5 == 0:
@@ -251,7 +251,7 @@ async def test_more_damaged_jobs_than_are_promoted_at_once_lose_no_other(herd: O
         done.append(order.order_id)
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await asyncio.gather(
             *(delay(queue, f"{number:04}", priority="nan" if number % 3 else 1) for number in range(2_100)),
             *(delay(queue, f"good-{number:04}", data=f'{{"order_id": {number}}}') for number in range(1_050)),
@@ -292,7 +292,7 @@ async def test_a_damaged_key_of_the_queue_loses_no_job(step: str, key: str, herd
             raise ValueError("declined")
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         call, slot, base = queue.client.call, queue.keys.slot, queue.keys.base
         await put(queue, b"1", **STEPS[step])
         await herd.start()
@@ -332,7 +332,7 @@ async def test_an_emit_that_fails_on_a_damaged_key_does_not_count_as_one(
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await queue.client.call(queue.keys.slot, "SADD", queue.keys.base + key, "x")
         event_id = uuid4()
         with suppress(EmitError):
@@ -350,7 +350,7 @@ async def test_stalled_jobs_stay_where_they_are_while_a_key_of_the_queue_is_dama
     async def order_placed(order: Order) -> None: ...
 
     async with local_herd:
-        queue = (await local_herd.link()).queue(order_placed.declaration)
+        queue = (await local_herd.backend()).queue(order_placed.declaration)
         await put(queue, b"1")
         await queue.client.call(queue.keys.slot, "RPOPLPUSH", queue.keys.wait, queue.keys.active)
         await queue.client.call(queue.keys.slot, "SET", queue.keys.repeat, "x")

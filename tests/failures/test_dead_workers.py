@@ -177,8 +177,8 @@ async def test_a_suspect_that_runs_for_long_does_not_hold_up_what_is_none(local_
 
     async with local_herd:
         slow = await order_placed.emit(-1)
-        link = await local_herd.link()
-        queue = link.queue(order_placed.declaration)
+        backend = await local_herd.backend()
+        queue = backend.queue(order_placed.declaration)
         await queue.client.call(queue.keys.slot, "HSET", queue.keys.job(str(slow.id)), "stc", 1)
         await local_herd.start()
         await records.wait("event.begin", event_id=slow.id)
@@ -265,21 +265,21 @@ async def test_progress_of_an_event_that_was_given_away_is_not_stored(
     async with herd:
         emitted = await order_placed.emit({"order_id": 1})
         await herd.start()
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         job = keys.job(str(emitted.id))
-        await until(lambda: stored(link, keys.slot, job))
+        await until(lambda: stored(backend, keys.slot, job))
         # Its lock has run out, and another worker has begun it.
-        await link.client.call(keys.slot, "HINCRBY", job, "ats", 1)
-        await link.client.call(keys.slot, "DEL", job + ":lock")
+        await backend.client.call(keys.slot, "HINCRBY", job, "ats", 1)
+        await backend.client.call(keys.slot, "DEL", job + ":lock")
         given_away.set()
         await records.wait("event.end", event_id=emitted.id, outcome="lost")
-        assert await link.client.call(keys.slot, "HGET", job, "progress") == b"1"
+        assert await backend.client.call(keys.slot, "HGET", job, "progress") == b"1"
     assert reasons == [LockLost()]
 
 
-async def stored(link: Backend, slot: int, job: str) -> bool:
-    return bool(await link.client.call(slot, "HEXISTS", job, "progress"))
+async def stored(backend: Backend, slot: int, job: str) -> bool:
+    return bool(await backend.client.call(slot, "HEXISTS", job, "progress"))
 
 
 async def test_a_worker_whose_event_was_given_away_learns_it_and_writes_nothing_more(
@@ -299,11 +299,11 @@ async def test_a_worker_whose_event_was_given_away_learns_it_and_writes_nothing_
         emitted = await order_placed.emit({"order_id": 1})
         await herd.start()
         await records.wait("event.begin")
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         # What another worker's begin does, as far as the first can see it.
-        await link.client.call(keys.slot, "HINCRBY", keys.job(str(emitted.id)), "ats", 1)
-        await link.client.call(keys.slot, "SET", keys.job(str(emitted.id)) + ":lock", "another", "PX", 60_000)
+        await backend.client.call(keys.slot, "HINCRBY", keys.job(str(emitted.id)), "ats", 1)
+        await backend.client.call(keys.slot, "SET", keys.job(str(emitted.id)) + ":lock", "another", "PX", 60_000)
         await records.wait("event.end", event_id=emitted.id, outcome="lost")
         assert reasons == [LockLost()]
-        assert await link.client.call(keys.slot, "LLEN", keys.active) == 1
+        assert await backend.client.call(keys.slot, "LLEN", keys.active) == 1

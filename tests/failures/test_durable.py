@@ -49,12 +49,12 @@ def own_cluster() -> Iterator[LocalCluster]:
 
 async def stored(herd: Oxherd) -> int:
     """How many events of `order.placed` wait."""
-    link = await herd.link()
-    return (await link.queue(herd["order.placed"].declaration).counts())["wait"]
+    backend = await herd.backend()
+    return (await backend.queue(herd["order.placed"].declaration).counts())["wait"]
 
 
 async def slot_of(herd: Oxherd) -> int:
-    return (await herd.link()).queue(herd["order.placed"].declaration).keys.slot
+    return (await herd.backend()).queue(herd["order.placed"].declaration).keys.slot
 
 
 # -- nobody can confirm it
@@ -230,8 +230,8 @@ async def test_of_many_on_several_primaries_those_that_were_confirmed_are_listed
     event = herd.declare("order.placed", Order, shards=3, durable=True)
     async with herd:
         await event.emit_many([Order()] * 30)
-        link = await herd.link()
-        queues = [link.queue_named(name) for name in shard_queues("order.placed", 3)]
+        backend = await herd.backend()
+        queues = [backend.queue_named(name) for name in shard_queues("order.placed", 3)]
         replica = own_cluster.replica_of(own_cluster.primary_of(queues[1].keys.slot))
         replica.pause()
         with pytest.raises(NotDurable, match="200 of 300 were acknowledged") as caught:
@@ -320,9 +320,9 @@ async def _load(herd: Oxherd, end: asyncio.Event, acknowledged: set[UUID]) -> in
 
 async def _added(herd: Oxherd) -> Counter[bytes]:
     """How often each id was added, by the queue's own account."""
-    link = await herd.link()
-    queue = link.queue(herd["order.placed"].declaration)
-    stream = await link.client.call(queue.keys.slot, "XRANGE", queue.keys.events, "-", "+")
+    backend = await herd.backend()
+    queue = backend.queue(herd["order.placed"].declaration)
+    stream = await backend.client.call(queue.keys.slot, "XRANGE", queue.keys.events, "-", "+")
     entries = (dict(zip(entry[::2], entry[1::2], strict=True)) for _, entry in stream)
     return Counter(entry[b"jobId"] for entry in entries if entry[b"event"] == b"added")
 

@@ -98,7 +98,7 @@ async def test_a_damaged_queue_leaves_no_mark_without_its_event(
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        keys = (await herd.link()).queue(order_placed.declaration).keys
+        keys = (await herd.backend()).queue(order_placed.declaration).keys
         server.command("SET", keys.wait, "damaged")
         with pytest.raises(EmitError, match="is not stored"):
             await order_placed.emit(Order(), id=event_id)

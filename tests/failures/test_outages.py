@@ -27,8 +27,8 @@ def server() -> Iterator[StandaloneServer]:
 
 
 async def counts(herd: Oxherd, event: str) -> dict[str, int]:
-    link = await herd.link()
-    return await link.queue(herd[event].declaration).counts()
+    backend = await herd.backend()
+    return await backend.queue(herd[event].declaration).counts()
 
 
 async def test_redis_down_at_boot_is_one_error_and_the_worker_starts_when_it_comes(
@@ -229,8 +229,8 @@ async def test_a_damaged_key_is_a_bounded_number_of_records_and_other_events_go_
     async def order_shipped(order: Order) -> None: ...
 
     async with herd:
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         server.command("SET", keys.wait, "damaged")
         await herd.start()
         (fault,) = await records.wait("queue.error", source="fetch")
@@ -256,7 +256,7 @@ async def test_an_event_that_a_damaged_queue_refused_is_not_taken_for_stored(
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        keys = (await herd.link()).queue(order_placed.declaration).keys
+        keys = (await herd.backend()).queue(order_placed.declaration).keys
         server.command("SET", keys.wait, "damaged")
         with pytest.raises(EmitError, match="is not stored"):
             await order_placed.emit(Order(order_id=1), id=event_id)
@@ -297,14 +297,14 @@ async def test_an_event_whose_lock_ran_out_on_a_full_server_is_completed_and_not
         emitted = await order_placed.emit(Order(order_id=1))
         await herd.start()
         await records.wait("event.begin")
-        link = await herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         lock = keys.job(str(emitted.id)) + ":lock"
-        await link.client.call(keys.slot, "DEL", lock)
+        await backend.client.call(keys.slot, "DEL", lock)
         server.command("CONFIG", "SET", "maxmemory", 1)
         # Taken again although nothing else may be written.
         await until(lambda: exists(herd, lock))
-        await link.client.call(keys.slot, "DEL", lock)
+        await backend.client.call(keys.slot, "DEL", lock)
         go_on.set()
         await records.wait("event.end", event_id=emitted.id, outcome="completed")
         server.command("CONFIG", "SET", "maxmemory", 0)
@@ -312,7 +312,7 @@ async def test_an_event_whose_lock_ran_out_on_a_full_server_is_completed_and_not
 
 
 async def exists(herd: Oxherd, key: str) -> bool:
-    return bool(await (await herd.link()).client.call(0, "EXISTS", key))
+    return bool(await (await herd.backend()).client.call(0, "EXISTS", key))
 
 
 async def test_a_stop_during_an_outage_ends_within_its_timeout(

@@ -141,7 +141,7 @@ async def test_a_child_of_a_parent_in_another_slot_ends_and_says_once_that_its_p
     herd = make_herd(cluster.url, batched=batched)
     child = handler(herd)
     async with herd:
-        queue = (await herd.link()).queue(child.declaration)
+        queue = (await herd.backend()).queue(child.declaration)
         parent = await elsewhere(queue.client, prefix, queue.keys.slot, same_node=same_node)
         await parent.store("x")
         cases = {f"{end} {policy}": end for end in ENDS for policy in ("", *POLICIES)}
@@ -167,7 +167,7 @@ async def test_a_parent_that_can_be_told_is_told(
     herd = make_herd(found if isinstance(found, str) else found.url, batched=batched)
     child = handler(herd)
     async with herd:
-        queue = (await herd.link()).queue(child.declaration)
+        queue = (await herd.backend()).queue(child.declaration)
         # On one server any queue can be told, on a cluster another one of the same slot.
         names = [f"{{parent-{n}}}" if server == "standalone" else f"{{{EVENT}}}-{n}" for n in range(len(POLICIES) + 1)]
         parents = {
@@ -212,7 +212,7 @@ async def test_a_child_of_a_damaged_parent_ends_and_the_parent_stays_where_it_is
 ) -> None:
     child = handler(local_herd)
     async with local_herd:
-        queue = (await local_herd.link()).queue(child.declaration)
+        queue = (await local_herd.backend()).queue(child.declaration)
         parent = Parent(queue.client, prefix, "{parent}")
         cases = {f"{end} {policy}": end for end in ("completed", "failed") for policy in POLICIES}
         await parent.store(*(queue.keys.job(name) for name in cases), priority=1)
@@ -238,7 +238,7 @@ async def test_what_is_removed_by_age_or_number_does_not_keep_others_from_ending
     async def child(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(child.declaration)
+        queue = (await herd.backend()).queue(child.declaration)
         call, keys = queue.client.call, queue.keys
         parent = await elsewhere(queue.client, prefix, keys.slot, same_node=False)
         await put(queue, "old", place="unused", **parent.of_child())
@@ -271,7 +271,7 @@ async def test_a_parent_that_returns_before_its_children_have_ended_fails_like_a
         runs.append(time.monotonic())
 
     async with herd:
-        queue = (await herd.link()).queue(child.declaration)
+        queue = (await herd.backend()).queue(child.declaration)
         await queue.client.call(queue.keys.slot, "SADD", queue.keys.job("1") + ":dependencies", "pending")
         await put(queue, "1")
         await herd.start()
@@ -296,7 +296,7 @@ async def test_a_parent_is_completed_by_the_run_before_which_its_children_have_e
             await queue.client.call(queue.keys.slot, "DEL", queue.keys.job("1") + ":dependencies")
 
     async with local_herd:
-        queue = (await local_herd.link()).queue(child.declaration)
+        queue = (await local_herd.backend()).queue(child.declaration)
         await queue.client.call(queue.keys.slot, "SADD", queue.keys.job("1") + ":dependencies", "pending")
         await put(queue, "1")
         await local_herd.start()
@@ -314,7 +314,7 @@ async def test_a_parent_with_a_failed_child_fails_without_another_attempt(
     async def child(order: Order) -> None: ...
 
     async with herd:
-        queue = (await herd.link()).queue(child.declaration)
+        queue = (await herd.backend()).queue(child.declaration)
         await queue.client.call(queue.keys.slot, "ZADD", queue.keys.job("1") + ":unsuccessful", 1, "failed")
         await put(queue, "1")
         await herd.start()

@@ -76,7 +76,7 @@ async def test_the_answers_of_begins_and_finishes_that_are_lost_run_nothing_twic
         for ended in range(200, 5000, 400):
             await records.wait("event.end", count=ended)
             await asyncio.to_thread(server.command, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
 
         async def drained() -> bool:
             try:

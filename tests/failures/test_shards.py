@@ -78,12 +78,12 @@ async def test_a_stopped_primary_holds_up_its_own_shards_only(
         await herd.start()
         await order_placed.emit_many(orders[:120])
         await records.wait("event.end", count=120, outcome="completed")
-        link = await herd.link()
+        backend = await herd.backend()
         names = shard_queues("order.placed", SHARDS)
-        stopped = own_cluster.primary_of(link.queue_named(names[0]).keys.slot)
+        stopped = own_cluster.primary_of(backend.queue_named(names[0]).keys.slot)
 
         def elsewhere(order: Order) -> bool:
-            slot = link.queue_named(names[shard_of(order.customer.encode(), SHARDS)]).keys.slot
+            slot = backend.queue_named(names[shard_of(order.customer.encode(), SHARDS)]).keys.slot
             return own_cluster.primary_of(slot) is not stopped
 
         others = [order for order in orders[120:] if elsewhere(order)]
@@ -116,8 +116,8 @@ async def test_a_home_primary_that_is_away_lets_emits_to_other_shards_through(
     async with herd, other:
         # The connections are there; nothing of the event is stored.
         await herd.declare("order.billed", Order, shards=SHARDS).emit_many([Order(number=n) for n in range(SHARDS)])
-        link = await herd.link()
-        slots = [link.queue_named(name).keys.slot for name in shard_queues("order.placed", SHARDS)]
+        backend = await herd.backend()
+        slots = [backend.queue_named(name).keys.slot for name in shard_queues("order.placed", SHARDS)]
         home = own_cluster.primary_of(slots[0])
         elsewhere = [shard for shard, slot in enumerate(slots) if own_cluster.primary_of(slot) is not home]
         keys = [str(n) for n in range(200) if shard_of(str(n).encode(), SHARDS) in elsewhere]
@@ -132,8 +132,8 @@ async def test_a_home_primary_that_is_away_lets_emits_to_other_shards_through(
             home.resume()
         assert first < 3, "the number of shards is announced in the background"
         assert others < 1
-        registry = link.shard_registry(event.declaration)
-        reader = (await other.link()).shard_registry(other.declare("order.placed", Order).declaration)
+        registry = backend.shard_registry(event.declaration)
+        reader = (await other.backend()).shard_registry(other.declare("order.placed", Order).declaration)
         await until(lambda: _is_most(reader, SHARDS))
         assert await registry.most() == SHARDS
 

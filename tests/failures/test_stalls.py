@@ -128,7 +128,7 @@ async def test_events_whose_fetch_lost_its_answer_are_taken_back_at_no_cost_howe
                 await records.wait("event.end", count=100)
                 way.lose_answers()
                 await emitting
-                queue = (await producer.herd.link()).queue(producer.declaration)
+                queue = (await producer.herd.backend()).queue(producer.declaration)
                 await until(lambda: queue.client.call(queue.keys.slot, "LLEN", queue.keys.active))
                 await asyncio.sleep(1.5)  # more than twice the lock
                 way.cut()

@@ -96,7 +96,7 @@ async def test_a_worker_survives_any_hash(
     chance = random.Random(f"hashes {batched}")
     memory = peak_mebibytes()
     async with herd:
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         await herd.start()
         sent = 0
         for number in range(HASHES):

@@ -67,8 +67,8 @@ def told(word: str) -> Callable[[Any], bool]:
 
 async def left(herd: Oxherd) -> set[str]:
     """The keys of the queue that are not its own."""
-    link = await herd.link()
-    return set(await stored_keys(link.queue(herd["order.placed"].declaration))) - OWN_KEYS
+    backend = await herd.backend()
+    return set(await stored_keys(backend.queue(herd["order.placed"].declaration))) - OWN_KEYS
 
 
 # -- added by Node, processed here
@@ -267,7 +267,7 @@ async def test_an_event_that_failed_by_stalling_is_run_again_where_node_retries_
 
     async with herd:
         emitted = await order_placed.emit(Order(order_id=1))
-        queue = (await herd.link()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         stalled = ("stc", 2, "ox:beside", 2, "defa", "job stalled more than allowable limit")
         await queue.client.call(queue.keys.slot, "HSET", queue.keys.job(str(emitted.id)), *stalled)
         await herd.start()
@@ -452,8 +452,8 @@ async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_r
         """)
         runs = await script.wait(told("run"), count=7)
         runs_of_failing = [run for run in runs if run["run"] == str(failing.id)]
-        link = await herd.link()
-        queue = link.queue(event.declaration)
+        backend = await herd.backend()
+        queue = backend.queue(event.declaration)
 
         async def settled() -> bool:
             return (await queue.counts())["failed"] == 1
@@ -514,8 +514,8 @@ async def test_workers_of_both_share_one_queue_and_run_each_event_once(
     async with herd:
         await herd.start()
         emitted = await order_placed.emit_many([Order(order_id=number) for number in range(total)])
-        link = await herd.link()
-        queue = link.queue(order_placed.declaration)
+        backend = await herd.backend()
+        queue = backend.queue(order_placed.declaration)
 
         async def empty() -> bool:
             counts = await queue.counts()

@@ -258,7 +258,7 @@ async def shared(run: Run) -> None:
             await other.add_once(2)
             await other.limit()
             run.place.at(key, "RPUSH", key, "0:0")
-        assert (await (await herd.link()).queue(placed.declaration).counts())["wait"]
+        assert (await (await herd.backend()).queue(placed.declaration).counts())["wait"]
         await herd.start()
         await run.ended(placed.name, count + 2)
         with run.place.aside():

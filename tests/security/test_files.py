@@ -130,4 +130,4 @@ async def test_the_refusal_is_one_error_of_the_herd(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OXHERD_URL", raising=False)
     with pytest.raises(ServerError, match="not a folder of this user"):
-        await Oxherd().link()
+        await Oxherd().backend()

@@ -145,7 +145,7 @@ async def test_a_server_that_repeats_what_it_does_not_know(records: Records) -> 
         async with herd:
             with pytest.raises(EmitError, match="unknown command 'AUTH'") as caught:
                 await event.emit({})
-            url = (await herd.link()).client.url
+            url = (await herd.backend()).client.url
             with pytest.raises(Exception, match="unknown command 'AUTH'") as closer:
                 await open_connection(url, url.seeds[0])
     assert shown(*everything(caught.value), *everything(closer.value), *logged(records)) == set()
@@ -171,7 +171,7 @@ async def test_a_url_that_is_wrong(url: str, monkeypatch: pytest.MonkeyPatch) ->
     for herd in (Oxherd(_filled(url)), Oxherd()):
         monkeypatch.setenv("OXHERD_URL", _filled(url))
         with pytest.raises(ConfigError) as caught:
-            await herd.link()
+            await herd.backend()
         assert shown(*everything(caught.value)) == set()
 
 
@@ -185,12 +185,12 @@ async def test_what_is_connected(let_in: StandaloneServer, records: Records) -> 
         await herd.start()
         await order_placed.emit({})
         await records.wait("event.end", outcome="completed")
-        link = await herd.link()
-        client = link.client
+        backend = await herd.backend()
+        client = backend.client
         node = await client.topology.node(0)
         connection = await node.open()
-        things = (herd, herd.server, order_placed, link, client, client.topology, client.url, node, connection)
-        assert shown(*things, *(repr(vars(each)) for each in (herd, link, client, node))) == set()
+        things = (herd, herd.server, order_placed, backend, client, client.topology, client.url, node, connection)
+        assert shown(*things, *(repr(vars(each)) for each in (herd, backend, client, node))) == set()
         await connection.disconnect()
         # The server loses the connections, then knows another password, then ours again.
         let_in.command("ACL", "SETUSER", USER, "resetpass", ">another")

@@ -183,7 +183,7 @@ async def test_certificates_that_cannot_be_used_are_wrong_usage(
     for word, path in (("CERTIFICATE", certificate.certificate), ("KEY", certificate.key), ("OTHER", other.key)):
         options = options.replace(f"={word}", f"={path}")
     with pytest.raises(ConfigError, match=told):
-        await Oxherd(f"rediss://127.0.0.1?{options}").link()
+        await Oxherd(f"rediss://127.0.0.1?{options}").backend()
 
 
 def test_the_command_line_says_it_in_one_line(server: TLSServer, tmp_path: Path) -> None:

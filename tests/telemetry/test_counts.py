@@ -107,7 +107,7 @@ def test_a_subscriber_hears_of_the_kinds_that_it_names_and_of_all_without() -> N
     heard: dict[str, list[Any]] = {"ends": [], "all": [], "emits": []}
     signals.subscribe(heard["ends"].append, EventEnded, WorkerStopped)
     signals.subscribe(heard["all"].append)
-    signals.subscribe_to_emits(heard["emits"].append)
+    signals.subscribe(heard["emits"].append, EventsEmitted)
     said = [began(), ended()]
     for signal in said:
         signals.emit(signal)

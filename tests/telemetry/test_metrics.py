@@ -162,11 +162,11 @@ async def test_an_outage_and_a_fault_are_counted_and_a_scrape_does_not_hang(
             server.start()
             await records.wait("redis.recovered")
             await order_placed.emit(1)
-            link = await herd.link()
-            keys = link.queue(order_placed.declaration).keys
-            await link.client.call(keys.slot, "HSET", keys.job("1"), "name", "nobody", "data", "1", "timestamp", "1")
-            await link.client.call(keys.slot, "LPUSH", keys.wait, "1")
-            await link.client.call(keys.slot, "ZADD", keys.marker, 0, "0")
+            backend = await herd.backend()
+            keys = backend.queue(order_placed.declaration).keys
+            await backend.client.call(keys.slot, "HSET", keys.job("1"), "name", "nobody", "data", "1", "timestamp", "1")
+            await backend.client.call(keys.slot, "LPUSH", keys.wait, "1")
+            await backend.client.call(keys.slot, "ZADD", keys.marker, 0, "0")
             await records.wait("queue.error", source="data")
             text = await scrape()
     assert value(text, "oxherd_redis_up", node=node) == 1

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oxherd import Oxherd
-from oxherd.telemetry.opentelemetry.spans import Traces
+from oxherd.telemetry.opentelemetry import Traces
 from tests.harness import environment
 
 LATE = """
@@ -22,12 +22,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from oxherd import Oxherd
-from oxherd.telemetry.opentelemetry.spans import Traces
+from oxherd.telemetry.opentelemetry import Traces
 
 herd = Oxherd("redis://127.0.0.1:1")
 Traces(herd, GIVEN)
 exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-send = herd.signals.tracer.sending
+send = herd.signals.tracer.start_send
 send("early", ["1"]).end([])
 trace.set_tracer_provider(TracerProvider())
 trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
@@ -58,7 +58,7 @@ def test_herds_that_use_one_provider_are_counted_together() -> None:
     for number in range(2):
         herd = Oxherd("redis://127.0.0.1:1")
         traces = Traces(herd, meter_provider=provider)
-        traces.sending("x", [str(number)]).end([])
+        traces.start_send("x", [str(number)]).end([])
     data: Any = reader.get_metrics_data()
     (sent,) = data.resource_metrics[0].scope_metrics[0].metrics
     assert [point.value for point in sent.data.data_points] == [2]

@@ -55,7 +55,7 @@ def caught(herd_event: Any, url: str, **options: Any) -> set[tuple[str, str]]:
 async def keys(herd: Oxherd) -> list[bytes]:
     """Those of tests for leaks: others on the server may come and go meanwhile."""
     async with herd:
-        return sorted(await (await herd.link()).client.call(0, "KEYS", "*leaks-*"))
+        return sorted(await (await herd.backend()).client.call(0, "KEYS", "*leaks-*"))
 
 
 def test_an_event_with_masks_passes_and_its_fields_are_named(local_herd: Oxherd, standalone: str) -> None:
@@ -252,6 +252,6 @@ async def test_a_cluster_is_searched_and_cleaned_as_well(options: dict[str, Any]
     assert len(sinks) == 2
     assert all(sink.startswith("Redis (field returnvalue of") and path == "card" for sink, path in sinks)
     async with herd:
-        client = (await herd.link()).client
+        client = (await herd.backend()).client
         for slot in {key_slot(word) for word in "abcdefghi"}:
             assert [key for key in await client.call(slot, "KEYS", "*") if b"leaks-" in key] == []

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from oxherd import Context, Discard, Oxherd, Retry
 from oxherd.bullmq.job import Job
-from oxherd.telemetry.opentelemetry.spans import Traces
+from oxherd.telemetry.opentelemetry import Traces
 from oxherd.worker.running.execution import Execution
 from tests.harness import Records, until
 

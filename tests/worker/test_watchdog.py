@@ -104,7 +104,7 @@ async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(herd: Oxher
         await until(lambda: len(runs) == 50 * len(moments))
         await records.wait("queue.error", count=len(moments))
         await records.wait("event.end", count=50 * len(moments), outcome="completed")
-        counts = [await (await herd.link()).queue(event.declaration).counts() for event in herd]
+        counts = [await (await herd.backend()).queue(event.declaration).counts() for event in herd]
         assert not any(any(count.values()) for count in counts)
     assert set(runs.values()) == {1}
     assert {vars(record)["fence"] for record in records.named("event.end")} <= {1, 2}
@@ -123,8 +123,8 @@ async def test_a_stop_takes_care_of_what_a_loop_that_ended_has_left(local_herd: 
         await asyncio.sleep(0)
         emitted = await order_placed.emit(2)  # its wait goes on, and begins it
         await local_herd.stop()
-        link = await local_herd.link()
-        counts = await link.queue(order_placed.declaration).counts()
+        backend = await local_herd.backend()
+        counts = await backend.queue(order_placed.declaration).counts()
         assert not counts["active"]
         assert counts["wait"] + len(records.named("event.end", event_id=emitted.id, outcome="completed")) == 1
 
@@ -137,8 +137,8 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
         await let_go.wait()
 
     async with local_herd:
-        link = await local_herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await local_herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         await local_herd.start()
         emitted = await order_placed.emit(1)
         await records.wait("event.begin")
@@ -146,7 +146,7 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
         (fault,) = await records.wait("queue.error")
         assert fault.source == "lock"
         # It had run out, and is taken again; nobody looked for stalled events before.
-        await until(lambda: link.client.call(keys.slot, "EXISTS", f"{keys.job(str(emitted.id))}:lock"), deadline=2)
+        await until(lambda: backend.client.call(keys.slot, "EXISTS", f"{keys.job(str(emitted.id))}:lock"), deadline=2)
         let_go.set()
         await records.wait("event.end", event_id=emitted.id, outcome="completed", fence=1)
     assert len(records.named("queue.error")) == 1
@@ -184,14 +184,14 @@ async def test_an_event_whose_marker_is_lost_is_begun_within_seconds(local_herd:
     async def order_placed(number: int) -> None: ...
 
     async with local_herd:
-        link = await local_herd.link()
-        keys = link.queue(order_placed.declaration).keys
+        backend = await local_herd.backend()
+        keys = backend.queue(order_placed.declaration).keys
         await local_herd.start()
         await until(lambda: only_worker(local_herd, "{order.placed}").replies_seen)
         # As BullMQ adds a job, but for the marker.
         job = ("name", "order.placed", "data", "1", "opts", "{}", "timestamp", "1790000000000")
-        await link.client.call(keys.slot, "HSET", keys.job("1"), *job)
-        await link.client.call(keys.slot, "LPUSH", keys.wait, "1")
+        await backend.client.call(keys.slot, "HSET", keys.job("1"), *job)
+        await backend.client.call(keys.slot, "LPUSH", keys.wait, "1")
         await records.wait("event.end", outcome="completed", deadline=8)
     assert not records.named("queue.error")
 
@@ -359,11 +359,11 @@ async def test_in_more_than_a_minute_only_handlers_that_hang_are_said(
     limited = local_herd.event("limited")(_seconds)
     elsewhere = local_herd.event("full.elsewhere")(_seconds)
     async with local_herd:
-        link = await local_herd.link()
+        backend = await local_herd.backend()
 
         async def settle(event: Any, *fields: Any) -> None:
-            keys = link.queue(event.declaration).keys
-            await link.client.call(keys.slot, "HSET", keys.meta, *fields)
+            keys = backend.queue(event.declaration).keys
+            await backend.client.call(keys.slot, "HSET", keys.meta, *fields)
 
         await settle(paused, "paused", 1)
         await settle(limited, "max", 1, "duration", 100_000)

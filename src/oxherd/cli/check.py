@@ -73,16 +73,16 @@ def _keyrings(herd: Oxherd) -> Iterator[Finding]:
 
 async def _server(herd: Oxherd) -> list[Finding]:
     try:
-        link = await herd.link()
+        backend = await herd.backend()
     except ServerError as error:
         return [Finding("server", "wrong", str(error))]
     try:
         for event in herd:
-            link.queue(event.declaration)
-        facts = await server_facts(link.client)
+            backend.queue(event.declaration)
+        facts = await server_facts(backend.client)
     except (OxherdError, ScriptError) as error:
         return [Finding("server", "wrong", str(error))]
-    findings = [Finding("server", "ok", f"reachable: {link.client.url}")]
+    findings = [Finding("server", "ok", f"reachable: {backend.client.url}")]
     old = facts.version < (6, 2)
     version = f"{facts.software} {'.'.join(map(str, facts.version))}"
     findings.append(Finding("version", "wrong" if old else "ok", version + ("; 6.2 or later is needed" if old else "")))
@@ -98,16 +98,16 @@ async def _server(herd: Oxherd) -> list[Finding]:
 
 async def _events(herd: Oxherd) -> list[Finding]:
     """How many of each event are in which state, on all of its queues together."""
-    link = await herd.link()
+    backend = await herd.backend()
     findings: list[Finding] = []
     for event in herd:
         declaration = event.declaration
         most = 1
         try:
-            queues = [link.queue(declaration)]
+            queues = [backend.queue(declaration)]
             if declaration.own_queue:
-                most = await link.shard_registry(declaration).most()
-                queues = [link.queue_named(name) for name in shard_queues(event.name, most)]
+                most = await backend.shard_registry(declaration).most()
+                queues = [backend.queue_named(name) for name in shard_queues(event.name, most)]
             total: Counter[str] = Counter()
             for queue in queues:
                 total.update(await queue.counts())
@@ -124,10 +124,10 @@ async def _events(herd: Oxherd) -> list[Finding]:
 
 
 async def _schedules(herd: Oxherd) -> list[Finding]:
-    link = await herd.link()
+    backend = await herd.backend()
     findings: list[Finding] = []
     for event in herd:
-        for name, wrong in await stored_schedules(link.queue(event.declaration)):
+        for name, wrong in await stored_schedules(backend.queue(event.declaration)):
             found = wrong or "valid"
             findings.append(Finding(f"schedule {event.name} {name}", "wrong" if wrong else "ok", found))
     return findings or [Finding("schedules", "ok", "none stored")]

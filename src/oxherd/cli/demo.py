@@ -129,8 +129,8 @@ class _Demo:
         self._set_up_logging()
         order = Order(order_id=1, email="alice@example.com", card=SecretStr("4111 1111 1111 1111"))
         async with self._herd:
-            link = await self._herd.link()
-            facts = await server_facts(link.client)
+            backend = await self._herd.backend()
+            facts = await server_facts(backend.client)
             version = ".".join(map(str, facts.version))
             nodes = "six nodes, three primaries" if self._cluster else "one server on a private Unix socket"
             self._console.print(f"[bold]oxherd demo[/bold] on {facts.software} {version}: {nodes}")
@@ -172,10 +172,10 @@ class _Demo:
         if self._cluster:
             table.add_column("slot", justify="right", no_wrap=True)
             table.add_column("served by", no_wrap=True)
-        link = await self._herd.link()
+        backend = await self._herd.backend()
         ok = True
         for event in self._herd:
-            queue = link.queue(event.declaration)
+            queue = backend.queue(event.declaration)
             counts = await queue.counts()
             keys = await stored_keys(queue)
             waiting = counts["wait"] + counts["active"] + counts["delayed"] + counts["prioritized"]
@@ -185,7 +185,7 @@ class _Demo:
             cells = [self._emitted[event.name], done["completed"], done["retrying"], done["failed"], waiting, jobs]
             row = [event.name, *map(str, cells), str(len(keys) - jobs)]
             if self._cluster:
-                row += [str(queue.keys.slot), (await link.client.topology.node(queue.keys.slot)).name]
+                row += [str(queue.keys.slot), (await backend.client.topology.node(queue.keys.slot)).name]
             table.add_row(*row)
         self._console.print()
         self._console.print(table)

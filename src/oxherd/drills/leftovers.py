@@ -49,5 +49,5 @@ async def remove_all(herd: Oxherd) -> None:
 
 
 async def _queues(herd: Oxherd) -> list[BullQueue]:
-    link = await herd.link()
-    return list({queue.keys.queue: queue for queue in (link.queue(event.declaration) for event in herd)}.values())
+    backend = await herd.backend()
+    return list({queue.keys.queue: queue for queue in (backend.queue(event.declaration) for event in herd)}.values())

@@ -1,4 +1,4 @@
-"""From an emit to its queue: the emitter, the shard router, the backend, the portal for synchronous callers.
+"""From an emit to its queue: the emitter, shard routing, the backend of each event loop, the portal for sync callers.
 
-Begin with `emitter`. Imports `bullmq`, `servers`, `redis` and the floors below.
+Imports `bullmq`, `servers`, `redis` and the floors below. Begin with `emitter`.
 """

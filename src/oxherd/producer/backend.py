@@ -1,13 +1,6 @@
-"""A herd's way to Redis: which server, one client for each event loop, the queues on it."""
+"""One event loop's client, and the queues reached through it."""
 
 from __future__ import annotations
-
-import asyncio
-import os
-import threading
-from collections.abc import Coroutine
-from contextvars import Context
-from typing import Any, TypeVar
 
 from oxherd.bullmq.keys import QueueKeys, has_hash_tag
 from oxherd.bullmq.queue import BullQueue
@@ -18,15 +11,11 @@ from oxherd.errors import ConfigError
 from oxherd.producer.shard_router import ShardRouter
 from oxherd.redis.client import Client
 from oxherd.redis.outage import Outages
-from oxherd.redis.tls import check_tls
-from oxherd.redis.url import RedisURL, parse_url
-from oxherd.servers.embedded import EmbeddedServer
-
-T = TypeVar("T")
+from oxherd.redis.url import RedisURL
 
 
 class Backend:
-    """One event loop's client, and the queues that it has been asked for."""
+    """A client bound to one event loop, with its queues, shard registries and shard routers, each made once."""
 
     def __init__(self, url: RedisURL, prefix: str, outages: Outages, *, batched: bool) -> None:
         self.client = Client(url, outages)
@@ -37,30 +26,38 @@ class Backend:
         self._routers: dict[str, ShardRouter] = {}
 
     def queue(self, declaration: Declaration) -> BullQueue:
-        """The queue of an event; the first of them where it has shards.
+        """Return an event's queue; for a sharded event, that of its first shard.
 
         Raises:
             ConfigError: on a cluster, neither the queue's name nor the prefix has a hash tag.
         """
         queue = self._queues.get(declaration.queue)
         if queue is None:
-            check_hash_tag(self.client.url, self._prefix, declaration)
+            self._require_hash_tag(declaration)
             queue = self.queue_named(declaration.queue)
         return queue
 
     def queue_named(self, name: str) -> BullQueue:
-        """The queue of a name that has a hash tag, or needs none."""
+        """Return the queue of that name, without checking it for a hash tag."""
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = BullQueue(self.client, QueueKeys(self._prefix, name), batched=self._batched)
         return queue
 
+    def _require_hash_tag(self, declaration: Declaration) -> None:
+        queue = declaration.queue
+        if self.client.url.topology == "cluster" and not has_hash_tag(f"{self._prefix}:{queue}"):
+            raise ConfigError(
+                f"{declaration.name}: on a Redis Cluster the queue {queue!r} needs a hash tag; "
+                f"name it '{{{queue}}}', or give the herd a prefix such as '{{bull}}'."
+            )
+
     def schedulers(self, queue: BullQueue) -> Schedulers:
-        """The schedulers on a queue."""
+        """Return a queue's job schedulers."""
         return Schedulers(self.client, queue.keys)
 
     def shard_registry(self, declaration: Declaration) -> ShardRegistry:
-        """The numbers of shards of an event with a queue of its own."""
+        """Return the shard counts of an event that has a queue of its own."""
         registry = self._registries.get(declaration.name)
         if registry is None:
             registry = ShardRegistry(self.client, self.queue(declaration).keys, declaration)
@@ -68,7 +65,7 @@ class Backend:
         return registry
 
     def shard_router(self, declaration: Declaration) -> ShardRouter:
-        """The shards of an event with a queue of its own."""
+        """Return the router of an event that has a queue of its own."""
         router = self._routers.get(declaration.name)
         if router is None:
             registry = self.shard_registry(declaration)
@@ -80,82 +77,3 @@ class Backend:
         for registry in self._registries.values():
             registry.close()
         await self.client.close()
-
-
-def check_hash_tag(url: RedisURL, prefix: str, declaration: Declaration) -> None:
-    """Refuse a queue whose keys a cluster would spread over several slots."""
-    if url.topology == "cluster" and not has_hash_tag(f"{prefix}:{declaration.queue}"):
-        raise ConfigError(
-            f"{declaration.name}: on a Redis Cluster the queue {declaration.queue!r} needs a hash tag; "
-            f"name it '{{{declaration.queue}}}', or give the herd a prefix such as '{{bull}}'."
-        )
-
-
-class ServerLocator:
-    """The server that a herd uses: its URL, else $OXHERD_URL, else the embedded one of the project directory."""
-
-    def __init__(self, url: str | None) -> None:
-        self._given = url
-        self._lock = threading.Lock()
-        self._embedded: EmbeddedServer | None = None
-        self._pid = os.getpid()
-
-    def url(self) -> RedisURL:
-        """The URL; joins the embedded server where none is configured (this may take a moment).
-
-        Raises:
-            ConfigError: the URL, or a certificate that it names, cannot be used.
-            ServerError: the embedded server cannot be started.
-        """
-        if self._given or os.environ.get("OXHERD_URL"):
-            url = self._parsed()
-            check_tls(url)
-            return url
-        with self._lock:
-            if self._pid != os.getpid():
-                # A forked child is a user of the server in its own right.
-                self._pid, self._embedded = os.getpid(), None
-            if self._embedded is None:
-                self._embedded = EmbeddedServer.join()
-            return parse_url(self._embedded.url)
-
-    def _parsed(self) -> RedisURL:
-        try:
-            return parse_url(self._given or os.environ["OXHERD_URL"])
-        except ConfigError as error:
-            # Without the frames that hold the password: some tools show the variables of each frame.
-            refused = error.with_traceback(None)
-        raise refused
-
-    def leave(self) -> None:
-        """Leave the embedded server; the last to leave stops it."""
-        with self._lock:
-            embedded, self._embedded = self._embedded, None
-        if embedded is not None and self._pid == os.getpid():
-            embedded.leave()
-
-
-class SyncPortal:
-    """An event loop in a thread of its own, for callers that have none."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="oxherd-sync", daemon=True)
-        # In no event's context, though a handler may be the first to need it.
-        Context().run(self._thread.start)
-        self.pid = os.getpid()
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop."""
-        return self._loop
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def close(self) -> None:
-        """Stop the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()

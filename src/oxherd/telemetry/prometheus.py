@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, by the extra `oxherd[prometheus]`: plain numbers, turned into its families when it asks."""
+"""Metrics for Prometheus; needs the extra `oxherd[prometheus]`. A snapshot becomes metric families at each scrape."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ except ImportError:
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LE = [*map(str, BOUNDS), "+Inf"]
 
-# A sample's label values, and its value.
-Samples = Iterable[tuple[tuple[str, ...], float]]
+Samples = Iterable[tuple[tuple[str, ...], float]]  # label values, value
 Read = Callable[[Snapshot], Samples]
 
 
 class Metrics(Collector):
-    """Counts what a herd does, from now on, for Prometheus.
+    """Collects a herd's metrics, counted from now on. docs/telemetry.md lists them.
+
+    Collect from another thread than that of the herd's event loop: there, what Redis has to be asked is left out.
 
     Args:
         herd: the `Oxherd`.
-        registry: where it is registered; prometheus_client's own unless given.
-
-    To be collected from another thread than that of the herd's event loop; docs/telemetry.md has the names.
+        registry: where to register; default: prometheus_client's own.
 
     Raises:
-        ValueError: the registry has another herd's metrics already.
+        ValueError: the registry already has a herd's metrics.
     """
 
     def __init__(self, herd: Herd, registry: CollectorRegistry = REGISTRY) -> None:
@@ -50,22 +49,22 @@ class Metrics(Collector):
         registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """Every family, with its numbers at this moment; takes at most 1.5 seconds."""
+        """Yield every family with its current samples; takes at most 1.5 seconds."""
         return families(self._observer.snapshot())
 
     def describe(self) -> Iterable[Metric]:
-        """Every family, without numbers: to register is no reason to ask Redis."""
-        return [_family(*each[:3]) for each in _PLAIN] + [_histogram(*each[:2]) for each in _HISTOGRAMS]
+        """Return the families without samples, so that registering does not query Redis."""
+        return [_family(*each[:3]) for each in _FAMILIES] + [_histogram(*each[:2]) for each in _HISTOGRAMS]
 
 
 def exposition(snapshot: Snapshot) -> bytes:
-    """A snapshot as the text that Prometheus reads."""
+    """Render a snapshot in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Fixed(snapshot))
+    registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)
 
 
-class _Fixed(Collector):
+class _SnapshotCollector(Collector):
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
@@ -77,8 +76,8 @@ class _Fixed(Collector):
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
-    """Every family of a snapshot, also those without samples."""
-    for name, labels, text, read in _PLAIN:
+    """Yield every family of a snapshot, including those without samples."""
+    for name, labels, text, read in _FAMILIES:
         family = _family(name, labels, text)
         for values, value in read(snapshot):
             family.add_metric(values, value)
@@ -101,7 +100,7 @@ def _histogram(name: str, text: str) -> HistogramMetricFamily:
     return HistogramMetricFamily(name, text, labels=["event"])
 
 
-# -- where each number is in a snapshot
+# -- reading a snapshot
 
 
 def _events(snapshot: Snapshot) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -138,7 +137,7 @@ def _by(key: str) -> Read:
 
 
 def _of_nodes(key: str) -> Read:
-    """Zero for a node that has had none: Prometheus sees the first one as a rise only from there."""
+    # Starts at zero, from which Prometheus sees the first one as an increase.
     return lambda snapshot: (
         ((node,), count) for node, count in (dict.fromkeys(snapshot.nodes, 0) | snapshot.totals.get(key, {})).items()
     )
@@ -152,8 +151,8 @@ def _health(key: str) -> Read:
     return lambda snapshot: [((), float(snapshot.health[key]))]
 
 
-# Name, labels, what it says, where it is.
-_PLAIN: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
+# Name, labels, help text, samples.
+_FAMILIES: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
     ("oxherd_up", (), "Whether each queue has told what it holds.", lambda snapshot: [((), float(snapshot.up))]),
     ("oxherd_live", (), "Whether the worker is live.", _health("live")),
     ("oxherd_ready", (), "Whether the worker is ready.", _health("ready")),
@@ -190,7 +189,7 @@ _PLAIN: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
         _health("blocked_seconds"),
     ),
 )
-# Name, what it says, its buckets, its sum.
+# Name, help text, buckets, sum.
 _HISTOGRAMS = (
     ("oxherd_event_duration_seconds", "How long handlers ran.", "durations", "duration_seconds"),
     ("oxherd_event_lag_seconds", "From when an event was due to its first attempt.", "lags", "lag_seconds"),

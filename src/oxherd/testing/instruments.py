@@ -43,7 +43,7 @@ def _spans(herd: Oxherd) -> Callable[[], list[str]] | None:
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-        from oxherd.telemetry.opentelemetry.spans import Traces
+        from oxherd.telemetry.opentelemetry import Traces
     except (ImportError, ConfigError):
         return None
     exporter: Any = InMemorySpanExporter()

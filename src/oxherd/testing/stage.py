@@ -84,7 +84,7 @@ class Stage:
         instruments = Instruments(herd)
         reached = _Reached(event, (EventBegan,) if stopped else (EventEnded, QueueFault))
         async with herd:
-            storage = Storage(await herd.link(), event.declaration, self._prefix)
+            storage = Storage(await herd.backend(), event.declaration, self._prefix)
             try:
                 await self._put(event, count, data)
                 self.heard += await storage.read()
@@ -115,7 +115,7 @@ class Stage:
     async def stored_by(self, event: Event[Any, Any], call: Callable[[], Awaitable[Any]]) -> None:
         """Take note of what a call leaves in Redis."""
         async with event.herd as herd:
-            storage = Storage(await herd.link(), event.declaration, self._prefix)
+            storage = Storage(await herd.backend(), event.declaration, self._prefix)
             try:
                 await call()
                 self.heard += await storage.read()
@@ -127,8 +127,8 @@ class Stage:
             await event.emit_many([self.payload() for _ in range(count)])
             return
         loop = asyncio.get_running_loop()
-        link = await event.herd.link()
-        queue = link.queue_named(link.queue(event.declaration).keys.queue)
+        backend = await event.herd.backend()
+        queue = backend.queue_named(backend.queue(event.declaration).keys.queue)
         for raw in data:
             job = NewJob(str(uuid4()), event.name, raw, event.declaration.options)
             await queue.add(job, deadline=loop.time() + _DEADLINE)

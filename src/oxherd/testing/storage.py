@@ -23,8 +23,8 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Storage:
     """An event's part of Redis, on one connection."""
 
-    def __init__(self, link: Backend, declaration: Declaration, prefix: str) -> None:
-        self._client: Client = link.client
+    def __init__(self, backend: Backend, declaration: Declaration, prefix: str) -> None:
+        self._client: Client = backend.client
         self._prefix = prefix
         shards = shard_queues(declaration.name, declaration.shards)
         self._slots = {QueueKeys(prefix, queue).slot for queue in (declaration.queue, *shards)}

@@ -1,1 +1,1 @@
-"""The health endpoint, and what answers its questions."""
+"""The health endpoint, and what it answers with. Begin with `endpoint`."""

@@ -1,4 +1,4 @@
-"""`/live`, `/ready` and `/metrics` over HTTP, from threads of their own: the event loop may be blocked."""
+"""Serves `/live`, `/ready` and `/metrics` over HTTP, from threads of its own, since the event loop may be blocked."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from typing import Any, Protocol
 
 from oxherd.errors import ConfigError, ServerError
 
-# What a request may take: the seconds for its head, those for sending the answer, and how many there may be at once.
 _HEAD_SECONDS = 1.0
-_SECONDS = 5.0
-_AT_ONCE = 16
-_CLOSE_SECONDS = 0.05
+_RESPONSE_SECONDS = 5.0
+_MAX_CONNECTIONS = 16
+_POLL_SECONDS = 0.05
 
 
 class Source(Protocol):
-    """Whom the endpoint asks, in whatever thread."""
+    """What the endpoint asks, from its own threads."""
 
     def health(self) -> dict[str, Any]:
-        """`live`, `ready`, `reasons` and more, as JSON."""
+        """The fields of `Health`, as JSON."""
         ...
 
     def metrics(self) -> tuple[str, bytes] | None:
-        """The content type and the text for Prometheus; None where its package is not installed."""
+        """The content type and the text for Prometheus; None without prometheus_client."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; port 0 is a free one."""
+    """Where to listen; port 0 picks a free one."""
 
     host: str
     port: int
@@ -47,11 +46,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """An address from HOST:PORT, `[::1]:8081` for IPv6.
-
-    Raises:
-        ConfigError: it is not one.
-    """
+    """Parse HOST:PORT, for IPv6 as `[::1]:8081`; raises ConfigError."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
@@ -63,7 +58,7 @@ def parse_address(text: str) -> Address:
 
 @contextmanager
 def serving(address: Address, source: Source) -> Generator[Address]:
-    """Answer at an address meanwhile; gives the address, with its port.
+    """Serve at an address meanwhile; yields the address with the actual port.
 
     Raises:
         ServerError: nothing can listen there.
@@ -73,7 +68,7 @@ def serving(address: Address, source: Source) -> Generator[Address]:
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()
         raise ServerError(f"Nothing can listen at {address} ({why}); give --health another address.") from None
-    thread = threading.Thread(target=server.serve_forever, args=(_CLOSE_SECONDS,), name="oxherd-health", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="oxherd-health", daemon=True)
     thread.start()
     try:
         yield Address(address.host, int(server.server_address[1]))
@@ -85,59 +80,59 @@ def serving(address: Address, source: Source) -> Generator[Address]:
 class _Server(ThreadingHTTPServer):
     def __init__(self, address: Address, source: Source) -> None:
         self.source = source
-        # Each open connection, oldest first, and by when its head must have come; None once it has.
-        self._open: dict[socket.socket, float | None] = {}
+        # Open connections, oldest first, with the deadline of each one's head; None once it has come.
+        self._head_deadlines: dict[socket.socket, float | None] = {}
         self._lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         super().__init__((address.host, address.port), _Request)
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for the host's name, which nobody needs.
+        # HTTPServer's own looks the host's name up, which may block.
         TCPServer.server_bind(self)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         with self._lock:
-            if len(self._open) >= _AT_ONCE:
-                # One that says nothing makes room, so that no number of them keeps a probe from its answer.
-                silent = next((each for each, until in self._open.items() if until is not None), None)
+            if len(self._head_deadlines) >= _MAX_CONNECTIONS:
+                # Cut off a silent client, so that no number of them keeps a probe waiting.
+                silent = next((each for each, until in self._head_deadlines.items() if until is not None), None)
                 if silent is None:
                     return False
                 self._cut(silent)
-            self._open[request] = time.monotonic() + _HEAD_SECONDS
+            self._head_deadlines[request] = time.monotonic() + _HEAD_SECONDS
             return True
 
     def service_actions(self) -> None:
-        """Called by `serve_forever` several times a second."""
+        """Cut off clients that are late; `serve_forever` calls this at each poll."""
         now = time.monotonic()
         with self._lock:
-            for late in [each for each, until in self._open.items() if until is not None and until <= now]:
+            for late in [each for each, until in self._head_deadlines.items() if until is not None and until <= now]:
                 self._cut(late)
 
     def head_came(self, request: socket.socket) -> None:
-        """Give a request the time that its answer takes."""
+        """Lift the deadline of a request whose head has come."""
         with self._lock:
-            if request in self._open:
-                self._open[request] = None
+            if request in self._head_deadlines:
+                self._head_deadlines[request] = None
 
     def close_request(self, request: Any) -> None:
         with self._lock:
-            self._open.pop(request, None)
+            self._head_deadlines.pop(request, None)
         super().close_request(request)
 
     def _cut(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for a head; it closes the connection."""
-        del self._open[connection]
-        with suppress(OSError):  # the client has gone before
+        """Wake the thread that waits for a head; it then closes the connection."""
+        del self._head_deadlines[connection]
+        with suppress(OSError):  # the client is gone already
             connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no news."""
+        """Ignore clients that disconnect."""
 
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
-    timeout = _SECONDS
-    # Head and body go together: a process that ends in between would send the one without the other.
+    timeout = _RESPONSE_SECONDS
+    # Buffered: a process that ends must not have sent a head without its body.
     wbufsize = -1
 
     def do_GET(self) -> None:
@@ -155,11 +150,11 @@ class _Request(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _metrics(self) -> None:
-        told = self.server.source.metrics()
-        if told is None:
+        metrics = self.server.source.metrics()
+        if metrics is None:
             self._answer(501, {"error": "Metrics need prometheus_client; install oxherd[prometheus]."})
         else:
-            self._send(200, *told)
+            self._send(200, *metrics)
 
     def _answer(self, status: int, body: dict[str, Any], *headers: tuple[str, str]) -> None:
         self._send(status, "application/json", json.dumps(body).encode() + b"\n", *headers)
@@ -178,7 +173,7 @@ class _Request(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """What http.server itself refuses; what the client sent is not repeated."""
+        """Answer what http.server itself refuses, without repeating what the client sent."""
         self.request_version = "HTTP/1.0"
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._answer(405, {"error": "Only GET and HEAD are answered."}, ("Allow", "GET, HEAD"))
@@ -189,4 +184,4 @@ class _Request(BaseHTTPRequestHandler):
         return "oxherd"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Probes come every few seconds: none is logged."""
+        """Log nothing: probes come every few seconds."""

@@ -1,4 +1,4 @@
-"""What the health endpoint answers with: one process's health and numbers."""
+"""Answers the health endpoint for one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oxherd.telemetry.metrics.snapshot import Herd, Observer, Snapshot
 
 
 class ProcessSource:
-    """This process. Its signals are counted from now on, where there is somebody who can read the counts."""
+    """This process. Counts its signals from now on, if prometheus_client is there to show them."""
 
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
@@ -24,7 +24,7 @@ class ProcessSource:
         return None if snapshot is None else text(snapshot)
 
     def snapshot(self) -> Snapshot | None:
-        """The numbers; None where nobody could read them."""
+        """Take a snapshot; None without prometheus_client."""
         return None if self._observer is None else self._observer.snapshot()
 
 
@@ -34,7 +34,7 @@ def has_prometheus() -> bool:
 
 
 def text(snapshot: Snapshot) -> tuple[str, bytes]:
-    """A snapshot's content type and text for Prometheus."""
+    """Return the content type and the text of a snapshot for Prometheus."""
     from oxherd.telemetry.prometheus import CONTENT_TYPE, exposition
 
     return CONTENT_TYPE, exposition(snapshot)

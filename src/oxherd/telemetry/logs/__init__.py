@@ -1,4 +1,1 @@
-"""The log: which signal makes which record, and how a record is written.
-
-Begin with `subscriber`.
-"""
+"""The log: which record each signal makes, and how a record is written. Begin with `subscriber`."""

@@ -1,4 +1,4 @@
-"""Log lines for people: aligned, coloured on a terminal only."""
+"""Formats log records for people: aligned, in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _GREY, _RED, _GREEN, _YELLOW, _BOLD, _OFF = "\033[90m", "\033[31m", "\033[32m", 
 _LEVEL_COLOURS = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 _OUTCOME_COLOURS = {"completed": _GREEN, "requeued": _YELLOW, "retrying": _YELLOW}
 _NAME_WIDTH = 18
-# What follows a record's first line is indented: nothing that a record holds can look like another one.
+# Further lines are indented, so that no text in a record can pass for another record.
 _NEXT_LINE = f"\n{'':14}"
-# What would end a line, steer a terminal or turn the order of its text around.
+# Ends a line, steers a terminal, or reverses the direction of text.
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# The last group of a UUID: a double click takes it whole, `grep` finds it in a JSON log, and 48 random bits of an id of
-# version 7, or a part of a hash, tell events apart; its first groups are the time, which is on the line already.
+# A UUID's last group: a double click selects it, `grep` finds it in a JSON log, and it is random (or a hash), whereas
+# version 7 begins with the time.
 _SHORT_ID = 12
-# In the order in which they follow the message.
+# In this order after the message.
 _DETAILS = (
     "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
     "drained", "requeued", "cancelled", "stranded", "stuck", "orphans", "requeued_ids", "stranded_ids", "stuck_ids",
     "root",
 )  # fmt: skip
-# What is on a line already, in its own place.
-_SHOWN = STANDARD | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
+# Already on the line, in a place of its own.
+_PLACED = STANDARD | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`12:00:01.234  order.placed  #1  7d0646652bab  begin  {...}`; the UUID is its last group, which can be copied."""
+    """Formats as `12:00:01.234  order.placed  #1  7d0646652bab  begin  {...}`, with the last group of the UUID."""
 
     def __init__(self, *, colour: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         try:
             return self._entry(record)
-        except Exception as error:  # noqa: BLE001 - whatever a record holds: a log without a line of it says nothing
+        except Exception as error:  # noqa: BLE001 - a record may hold anything, and no record may be lost
             shown = f"{record.name}: {message_of(record)} (its details cannot be shown: {type(error).__name__})"
             return f"{_clock(time.time())}  {_clean(shown)}"
 
@@ -89,7 +89,7 @@ class ConsoleFormatter(logging.Formatter):
     def _detail(self, name: str, value: Any) -> str:
         if name == "payload":
             return _clean(json.dumps(value, ensure_ascii=False))
-        if name == "root":  # as ids stand on the other lines, so that one search finds the story
+        if name == "root":  # shortened as on the other lines, so that one search finds the whole story
             return f"root={_clean(str(value)[-_SHORT_ID:])}"
         if name == "outage_ms":
             return f"after {_duration(value)}"
@@ -108,17 +108,17 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a record was made of a signal: its fields and its message say all that it has to."""
+    """Whether a record was made from a signal."""
     return record.name == "oxherd" and record.lineno == 0
 
 
 def _is_users(name: Any) -> bool:
-    """Whether what a record carries under a name is its maker's own, and not shown yet."""
-    return name not in _SHOWN and not str(name).startswith("_")
+    """Whether a field is the caller's own `extra`."""
+    return name not in _PLACED and not str(name).startswith("_")
 
 
 def _clean(value: Any) -> str:
-    """A value as text without control characters: they are shown as a string of Python's would have them."""
+    """Return a value as text, its control characters escaped as in a Python string."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 

@@ -1,4 +1,4 @@
-"""How records look: JSON for machines, aligned lines for people."""
+"""Formats log records as JSON lines."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pydantic_core import to_json
 
 from oxherd.privacy.log_redaction import STANDARD
 
-# The contract's keys: their spelling needs no quoting.
+# Keys of the contract, which need no quoting.
 FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
 _RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
-# Python itself reads no longer integers.
-_ENDLESS = 4_300
-_LARGEST = 10 ** (_ENDLESS - 1)
-_DIGITS = re.compile(rf"\d{{{_ENDLESS}}}")
+# Python parses no longer integers.
+_MAX_DIGITS = 4_300
+_MAX_INT = 10 ** (_MAX_DIGITS - 1)
+_DIGITS = re.compile(rf"\d{{{_MAX_DIGITS}}}")
 _BREAKS = re.compile("[\x80-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_DEEPEST, _MOST_PARTS = 20, 1_000
+_MAX_DEPTH, _MAX_PARTS = 20, 1_000
 _YEAR_10000 = 253_402_300_800
 UNWRITABLE = "a log record could not be written"
 _STANDARD_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", None, None)))
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line, with the contract's keys; whatever else a record carries as `extra` comes after them."""
+    """Formats a record as one line of JSON: the contract's keys first, then any other `extra`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         try:
             return self._line(record)
-        except Exception as error:  # noqa: BLE001 - whatever a record holds: a log without a line of it says nothing
+        except Exception as error:  # noqa: BLE001 - a record may hold anything, and no record may be lost
             return self._unwritable(record, error)
 
     def _line(self, record: logging.LogRecord) -> str:
         extra = record.__dict__
         stamp = self._timestamp(record.created)
-        if record.name == "oxherd" and record.lineno == 0:  # made of a signal, and nobody else's
+        if record.name == "oxherd" and record.lineno == 0:  # made from a signal
             shape = (record.msg, len(extra) - _STANDARD_COUNT, "_payload_json" in extra, "caused_by" in extra)
             lifecycle = _LIFECYCLE.get(shape)
             if lifecycle is not None:
@@ -62,7 +62,7 @@ class JSONFormatter(logging.Formatter):
             kind = cast("type[Any]", type(value))
             if kind is str:
                 parts.append(f'"{name}":{_quoted(value)}' if name in FIELDS else f"{_quoted(name)}:{_quoted(value)}")
-            elif kind is int and -_LARGEST < value < _LARGEST:
+            elif kind is int and -_MAX_INT < value < _MAX_INT:
                 parts.append(f"{_quoted(name)}:{value}")
             else:
                 parts.append(f"{_quoted(name)}:{_json(value)}")
@@ -84,8 +84,8 @@ class JSONFormatter(logging.Formatter):
         return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
 
 
-# The records that are written for each event, when nothing but their own fields is on them: names and ids need no
-# quoting, and one expression is several times cheaper than a walk over the attributes.
+# The records of each event, if they carry no further fields. Names and ids need no quoting, and one expression is
+# several times cheaper than a walk over the attributes.
 
 
 def _begin(stamp: str, extra: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _caused(line: str, extra: dict[str, Any]) -> str:
     return f'{line[:-1]},"caused_by":"{extra["caused_by"]}","root":"{extra["root"]}"}}'
 
 
-# By message, number of fields, and whether a payload, and an event that caused this one, are among them.
+# By message, number of fields, and whether `payload` and `caused_by` are among them.
 _LIFECYCLE: dict[tuple[Any, int, bool, bool], Callable[[str, dict[str, Any]], str]] = {
     ("event.begin", 4, False, False): _begin,
     ("event.begin", 6, True, False): _begin_shown,
@@ -135,7 +135,7 @@ _LIFECYCLE: dict[tuple[Any, int, bool, bool], Callable[[str, dict[str, Any]], st
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """A record's text; one whose arguments do not fit is shown without them."""
+    """Return a record's message; without its arguments, if they do not fit."""
     if not record.args and type(record.msg) is str:
         return record.msg
     try:
@@ -151,7 +151,7 @@ def _head(stamp: str, record: logging.LogRecord, message: str) -> str:
 
 
 def _renamed(name: Any, extra: dict[str, Any]) -> str:
-    """A name of its own for a value whose name is the contract's, or no text."""
+    """Return a free name for a field whose own name is reserved, or not a string."""
     name = f"extra_{name}"
     while name in extra:
         name = f"extra_{name}"
@@ -159,7 +159,7 @@ def _renamed(name: Any, extra: dict[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    # Most are plain: json.dumps is called for those that need escaping only.
+    # Most text is plain, which is cheaper to check than json.dumps is to call.
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return json.dumps(text)
@@ -169,41 +169,40 @@ def _json(value: Any) -> str:
     kind = cast("type[Any]", type(value))
     try:
         if kind is not int:
-            text = to_json(value, fallback=_named, inf_nan_mode="null").decode()
-            if len(text) < _ENDLESS or not _DIGITS.search(text):
+            text = to_json(value, fallback=_type_name, inf_nan_mode="null").decode()
+            if len(text) < _MAX_DIGITS or not _DIGITS.search(text):
                 return _one_line(text)
     except Exception:  # noqa: BLE001, S110 - a value's own code may raise anything
         pass
-    mended = _mended(value, 0, count(1))
+    cleaned = _cleaned(value, 0, count(1))
     try:
-        return _one_line(to_json(mended, fallback=_named, inf_nan_mode="null").decode())
+        return _one_line(to_json(cleaned, fallback=_type_name, inf_nan_mode="null").decode())
     except Exception:  # noqa: BLE001 - as above
-        return _quoted(_named(value))
+        return _quoted(_type_name(value))
 
 
 def _one_line(text: str) -> str:
-    """JSON in which nothing ends a line, or steers a terminal, for whoever reads it."""
+    """Escape what ends a line or steers a terminal in some readers of JSON."""
     return text if text.isascii() else _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _mended(value: Any, depth: int, parts: Iterator[int]) -> Any:
-    """A value without what cannot be written, as far as that is known: text that is no Unicode, numbers without end."""
+def _cleaned(value: Any, depth: int, parts: Iterator[int]) -> Any:
+    """Replace what JSON cannot hold: invalid Unicode, endless numbers, cycles."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
-        return _named(value)
+    if isinstance(value, int) and not -_MAX_INT < value < _MAX_INT:
+        return _type_name(value)
     if not isinstance(value, dict | list | tuple):
         return value
-    # It may hold itself.
-    if depth > _DEEPEST or next(parts) > _MOST_PARTS:
-        return _named(value)
+    if depth > _MAX_DEPTH or next(parts) > _MAX_PARTS:
+        return _type_name(value)
     if isinstance(value, dict):
         pairs = cast("dict[Any, Any]", value).items()
-        return {_mended(key, _DEEPEST, parts): _mended(part, depth + 1, parts) for key, part in pairs}
-    return [_mended(part, depth + 1, parts) for part in cast("list[Any]", value)]
+        return {_cleaned(key, _MAX_DEPTH, parts): _cleaned(part, depth + 1, parts) for key, part in pairs}
+    return [_cleaned(part, depth + 1, parts) for part in cast("list[Any]", value)]
 
 
-def _named(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return f"<{type(value).__name__}>"

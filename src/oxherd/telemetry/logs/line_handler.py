@@ -1,4 +1,4 @@
-"""A logging handler that writes each record as one line, at once, with one system call."""
+"""Writes each record as one line, at once, with one system call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 
 
 class LineHandler(logging.Handler):
-    """Writes to a file descriptor: a line is out before the next step, also when the process is killed after it.
+    """A logging handler on a file descriptor. A line is out before `emit` returns, even if the process is then killed.
 
-    `logging.StreamHandler` does the same through two layers of buffers, which costs three times as much.
+    `logging.StreamHandler` does the same through two buffers, at three times the cost.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -25,5 +25,5 @@ class LineHandler(logging.Handler):
                 written = os.write(self._descriptor, line)
         except RecursionError:
             raise
-        except Exception:  # noqa: BLE001 - as logging's own handlers do: a record that cannot be written is reported there
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)

@@ -1,4 +1,4 @@
-"""Reads the JSON log back: whatever bytes stand in it, each complete line is a record or is told."""
+"""Reads the JSON log back, whatever bytes it holds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ Record = dict[str, Any]
 
 
 def read_records(source: bytes | Path, on_other: Callable[[bytes], None] | None = None) -> Iterator[Record]:
-    """The records of a log, given as its bytes or its path, in order: the JSON objects of its complete lines.
+    """Yield the records of a log, given as bytes or a path: each complete line that is a JSON object.
 
-    `on_other` is called with each complete line that is none. A last line without an end is left out, since its writer
-    was about to write it, or died. No content makes it raise.
+    Calls `on_other` with each other complete line. Leaves out an unfinished last line. No content makes it raise.
 
     Raises:
-        OSError: the file cannot be opened; at the first record.
+        OSError: the file cannot be opened.
     """
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as lines:
         for line in lines:

@@ -1,4 +1,4 @@
-"""The one place that makes log records of signals; they go to the standard logger `oxherd`."""
+"""Makes log records of signals; they go to the standard logger `oxherd`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from oxherd.signals import (
@@ -19,16 +20,15 @@ from oxherd.signals import (
     QueueFault,
     RedisFault,
     RedisRecovered,
-    Signal,
     WorkerStarted,
     WorkerStopped,
 )
 
 logger = logging.getLogger("oxherd")
-# An application that configures no logging is not printed to (logging's handler of last resort would).
+# Without it, logging's handler of last resort prints in applications that configure no logging.
 logger.addHandler(logging.NullHandler())
 
-_LEVELS = {
+_OUTCOME_LEVELS = {
     "completed": logging.INFO,
     "requeued": logging.INFO,
     "retrying": logging.WARNING,
@@ -41,56 +41,40 @@ _LEVELS = {
 
 
 class LogSubscriber:
-    """Turns each signal into one record; its fields are the record's attributes, as the contract names them."""
+    """Logs each signal as one record, whose attributes are the contract's fields."""
 
-    def __init__(self) -> None:
-        self._makers: dict[type[Any], Maker] = {
-            EventBegan: (_info, "event.begin", _began),
-            EventEnded: (_by_outcome, "event.end", _ended),
-            QueueFault: (_error_level, "queue.error", _queue_fault),
-            RedisFault: (_error_level, "redis.error", _redis_fault),
-            RedisRecovered: (_warning, "redis.recovered", _recovered),
-            WorkerStarted: (_info, "worker.start", _started),
-            WorkerStopped: (_info, "worker.stop", _stopped),
-            LoopBlocked: (_warning, "worker.blocked", _blocked),
-            LoopUnblocked: (_warning, "worker.unblocked", _unblocked),
-        }
-
-    def __call__(self, signal: Signal) -> None:
-        level_of, message, fields = self._makers[type(signal)]
-        level = level_of(signal)
+    def __call__(self, signal: Any) -> None:
+        level, message, fields = _FORMATS[type(signal)]
+        if level is None:
+            level = _OUTCOME_LEVELS[signal.outcome]
         if logger.isEnabledFor(level):
             logger.handle(_record(level, message, fields(signal)))
 
 
-# A signal's level, its message, and its fields.
-Maker = tuple[Callable[[Any], int], str, Callable[[Any], dict[str, Any]]]
-
-
-class _Here(threading.local):
-    """A thread's own templates, by level: by its number they would be those of an ended one that had it."""
+class _ThreadTemplates(threading.local):
+    """The calling thread's template records, by level. Not kept by thread id, which a later thread may reuse."""
 
     def __init__(self) -> None:
-        self.templates: dict[int, dict[str, Any]] = {}
+        self.by_level: dict[int, dict[str, Any]] = {}
 
 
-_HERE = _Here()
-# A fork begins anew, since a record names its process.
-os.register_at_fork(after_in_child=lambda: _HERE.templates.clear())
+_TEMPLATES = _ThreadTemplates()
+# A record names its process.
+os.register_at_fork(after_in_child=lambda: _TEMPLATES.by_level.clear())
 
 
 def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogRecord:
-    """A record like any other, copied from one of its level: LogRecord's constructor looks up caller, thread and task,
-    which are the same each time, and would be the most expensive step of all."""
+    """Copy a record from a template of its level: LogRecord's constructor would look up caller, thread and task anew,
+    and be the most expensive step of all."""
     if logging.getLogRecordFactory() is not logging.LogRecord:
         record = logging.getLogRecordFactory()("oxherd", level, __file__, 0, message, None, None)
         record.__dict__.update(fields)
         return record
-    templates = _HERE.templates
+    templates = _TEMPLATES.by_level
     template = templates.get(level)
     if template is None:
         template = templates[level] = vars(logging.LogRecord("oxherd", level, __file__, 0, message, None, None)).copy()
-        if "taskName" in template:  # from Python 3.12 on; it would be the first one's for ever
+        if "taskName" in template:  # from Python 3.12 on: the name of the task that is current now
             template["taskName"] = None
     now = time.time()
     values = template.copy()
@@ -104,22 +88,6 @@ def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogReco
     return record
 
 
-def _info(_: Any) -> int:
-    return logging.INFO
-
-
-def _warning(_: Any) -> int:
-    return logging.WARNING
-
-
-def _error_level(_: Any) -> int:
-    return logging.ERROR
-
-
-def _by_outcome(signal: EventEnded) -> int:
-    return _LEVELS[signal.outcome]
-
-
 def _began(signal: EventBegan) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "event": signal.event,
@@ -131,7 +99,7 @@ def _began(signal: EventBegan) -> dict[str, Any]:
         fields["caused_by"], fields["root"] = signal.caused_by, signal.root
     if signal.shown.json is not None:
         fields["payload"] = signal.shown.value
-        fields["_payload_json"] = signal.shown.json  # what is JSON already need not be written again
+        fields["_payload_json"] = signal.shown.json  # saves the JSON formatter from writing it again
     return fields
 
 
@@ -152,43 +120,27 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
 
 
 def _queue_fault(signal: QueueFault) -> dict[str, Any]:
-    fields: dict[str, Any] = {"source": signal.source, "queue": signal.queue, "error": _error(signal.error)}
-    if signal.event is not None:
-        fields["event"] = signal.event
-    if signal.event_id is not None:
-        fields["event_id"] = signal.event_id
-    if signal.attempt is not None:
-        fields["attempt"] = signal.attempt
-    return fields
+    event = {"event": signal.event, "event_id": signal.event_id, "attempt": signal.attempt}
+    known = {name: value for name, value in event.items() if value is not None}
+    return {"source": signal.source, "queue": signal.queue, "error": _error(signal.error), **known}
 
 
 def _redis_fault(signal: RedisFault) -> dict[str, Any]:
     return {"source": signal.source, "node": signal.node, "error": _error(signal.error)}
 
 
-def _recovered(signal: RedisRecovered) -> dict[str, Any]:
+def _redis_recovered(signal: RedisRecovered) -> dict[str, Any]:
     return {"node": signal.node, "outage_ms": round(signal.outage_ms, 3)}
 
 
-def _started(signal: WorkerStarted) -> dict[str, Any]:
-    return {"events": signal.events, "server": signal.server}
+def _worker_stopped(signal: WorkerStopped) -> dict[str, Any]:
+    counts = {name: len(ids) for name, ids in signal.ids.items()}
+    ids = {f"{name}_ids": ids for name, ids in signal.ids.items()}
+    return {"events": signal.events, **counts, "orphans": signal.orphans, **ids}
 
 
-def _stopped(signal: WorkerStopped) -> dict[str, Any]:
-    ids = {
-        "drained": signal.drained,
-        "requeued": signal.requeued,
-        "cancelled": signal.cancelled,
-        "stranded": signal.stranded,
-        "stuck": signal.stuck,
-    }
-    counts = {name: len(each) for name, each in ids.items()}
-    by_name = {f"{name}_ids": each for name, each in ids.items()}
-    return {"events": signal.events, **counts, "orphans": signal.orphans, **by_name}
-
-
-def _blocked(signal: LoopBlocked) -> dict[str, Any]:
-    fields: dict[str, Any] = {"blocked_ms": round(signal.blocked_ms, 3), **_whose(signal.whose)}
+def _loop_blocked(signal: LoopBlocked) -> dict[str, Any]:
+    fields = _blocked(signal.blocked_ms, signal.whose)
     if signal.lock_held:
         fields["lock_held"] = True
     if signal.stack:
@@ -196,14 +148,12 @@ def _blocked(signal: LoopBlocked) -> dict[str, Any]:
     return fields
 
 
-def _unblocked(signal: LoopUnblocked) -> dict[str, Any]:
-    return {"blocked_ms": round(signal.blocked_ms, 3), **_whose(signal.whose)}
+def _loop_unblocked(signal: LoopUnblocked) -> dict[str, Any]:
+    return _blocked(signal.blocked_ms, signal.whose)
 
 
-def _whose(attempt: EventAttempt | None) -> dict[str, Any]:
-    if attempt is None:
-        return {}
-    return {"event": attempt.event, "event_id": attempt.event_id, "attempt": attempt.attempt}
+def _blocked(blocked_ms: float, whose: EventAttempt | None) -> dict[str, Any]:
+    return {"blocked_ms": round(blocked_ms, 3), **({} if whose is None else asdict(whose))}
 
 
 def _error(error: ErrorInfo) -> dict[str, Any]:
@@ -211,3 +161,17 @@ def _error(error: ErrorInfo) -> dict[str, Any]:
     if error.stack:
         fields["stack"] = error.stack
     return fields
+
+
+# By signal: its level (None: by its outcome), its message, and what makes its fields.
+_FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]]] = {
+    EventBegan: (logging.INFO, "event.begin", _began),
+    EventEnded: (None, "event.end", _ended),
+    QueueFault: (logging.ERROR, "queue.error", _queue_fault),
+    RedisFault: (logging.ERROR, "redis.error", _redis_fault),
+    RedisRecovered: (logging.WARNING, "redis.recovered", _redis_recovered),
+    WorkerStarted: (logging.INFO, "worker.start", asdict),
+    WorkerStopped: (logging.INFO, "worker.stop", _worker_stopped),
+    LoopBlocked: (logging.WARNING, "worker.blocked", _loop_blocked),
+    LoopUnblocked: (logging.WARNING, "worker.unblocked", _loop_unblocked),
+}

@@ -1,1 +1,1 @@
-"""What is counted of a herd, by any exporter."""
+"""What is counted of a herd, for any exporter. Begin with `snapshot`."""

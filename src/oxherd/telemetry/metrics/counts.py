@@ -1,4 +1,4 @@
-"""Counts the lifecycle signals in plain numbers, which an exporter reads when it is asked."""
+"""Counts the lifecycle signals in plain numbers, for exporters to read."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
 SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
-# So many begins are counted at once, with all the ends by then.
-_TOGETHER = 128
+# Begins are counted in batches of this size, together with the ends so far.
+_BATCH = 128
 
 
 def _buckets() -> list[int]:
     return [0] * (len(BOUNDS) + 1)
 
 
-def _spread(values: list[float], buckets: list[int]) -> None:
-    """Count each of the values, in milliseconds, in the bucket whose bound it does not exceed."""
-    # Each bound is looked up among the values: of those there are more.
+def _fill(buckets: list[int], values: list[float]) -> None:
+    """Count values, in milliseconds, in the first bucket whose bound they do not exceed."""
+    # Looks each bound up among the values, not the reverse: there are more values.
     values.sort()
-    below = 0
+    counted = 0
     for bucket, bound in enumerate(_BOUNDS_MS):
-        within = bisect_right(values, bound)
-        buckets[bucket] += within - below
-        below = within
-    buckets[-1] += len(values) - below
+        up_to_bound = bisect_right(values, bound)
+        buckets[bucket] += up_to_bound - counted
+        counted = up_to_bound
+    buckets[-1] += len(values) - counted
 
 
 @dataclass(slots=True)
 class EventTotals:
-    """What has happened to one event's; `durations` and `lags` count by the BOUNDS, the last what is above them."""
+    """One event's totals. `durations` and `lags` are histograms by BOUNDS, with one more bucket above them."""
 
     emitted: int = 0
     begun: int = 0
@@ -63,7 +63,7 @@ class EventTotals:
     lag_seconds: float = 0.0
 
 
-class _Events(dict[str, EventTotals]):
+class _Events(dict[str, EventTotals]):  # not a defaultdict, which `asdict` cannot copy
     def __missing__(self, name: str) -> EventTotals:
         event = self[name] = EventTotals()
         return event
@@ -71,7 +71,7 @@ class _Events(dict[str, EventTotals]):
 
 @dataclass(slots=True)
 class Totals:
-    """What has happened since the start of a process, or of several together; none of it ever falls."""
+    """Totals of a process, or of several; none ever falls."""
 
     events: dict[str, EventTotals] = field(default_factory=lambda: _Events())
     queue_errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))
@@ -83,23 +83,24 @@ class Totals:
 
 
 class Counts:
-    """Takes the signals, from whatever threads they come. `loop` is the one that processes, once one does."""
+    """Counts signals from any thread. `loop` is the one that processes events, once it does."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._totals = Totals()
         self._events = self._totals.events
-        # What is not counted yet: less than _TOGETHER begins, and the ends of as many and of those that ran before.
-        self._began: deque[tuple[str, float | None]] = deque()
+        # What is not counted yet: less than _BATCH begins, and the ends of as many and of those that ran before.
+        self._began: deque[tuple[str, float | None]] = deque()  # event, lag of a first attempt in ms
         self._ended: deque[EventEnded] = deque()
 
     def follow(self, signals: Signals) -> None:
-        """Count what is said from now on."""
-        # The two that come with each event gather first.
+        """Count signals from now on."""
+        # These two come with each event, and are only queued.
         signals.subscribe(self._begin, EventBegan)
         signals.subscribe(self._ended.append, EventEnded)
-        takers: dict[type[Any], Callable[[Any], None]] = {
+        counters: dict[type[Any], Callable[[Any], None]] = {
+            EventsEmitted: self._emitted,
             QueueFault: self._queue_fault,
             RedisFault: self._redis_fault,
             RedisRecovered: self._recovered,
@@ -107,25 +108,24 @@ class Counts:
             LoopBlocked: self._blocked,
             LoopUnblocked: self._unblocked,
         }
-        for kind, taker in takers.items():
-            signals.subscribe(partial(self._take, taker), kind)
-        signals.subscribe_to_emits(partial(self._take, self._emitted))
+        for kind, counter in counters.items():
+            signals.subscribe(partial(self._locked, counter), kind)
 
-    def _take(self, taker: Callable[[Any], None], signal: Any) -> None:
+    def _locked(self, counter: Callable[[Any], None], signal: Any) -> None:
         with self._lock:
-            taker(signal)
+            counter(signal)
 
     def _begin(self, signal: EventBegan) -> None:
-        # By two clocks: the producer's may be ahead.
+        # Negative if the producer's clock is ahead.
         lag_ms = time.time() * 1000 - signal.due_ms if signal.attempt == 1 else None
         self._began.append((signal.event, lag_ms))
-        if len(self._began) >= _TOGETHER:
+        if len(self._began) >= _BATCH:
             with self._lock:
-                self._count()
+                self._count_queued()
 
-    def _count(self) -> None:
-        """Count what has gathered: in a loop of its own it takes a third of what it does in the midst of each event."""
-        # The ends first: whatever comes meanwhile, none is counted before its begin.
+    def _count_queued(self) -> None:
+        """Count the queued begins and ends: batched, that costs a third of counting each as it comes."""
+        # Ends first: signals that arrive meanwhile must not count an end before its begin.
         ended: dict[str, list[EventEnded]] = defaultdict(list)
         for _ in range(len(self._ended)):
             end = self._ended.popleft()
@@ -140,18 +140,18 @@ class Counts:
                 event.ended[outcome] += count
             durations = [end.duration_ms for end in ends]
             event.duration_seconds += sum(durations) / 1000
-            _spread(durations, event.durations)
+            _fill(event.durations, durations)
         for name, begins in began.items():
             event = self._events[name]
             event.begun += len(begins)
             lags = [lag_ms for lag_ms in begins if lag_ms is not None]
             event.lag_seconds += sum([lag_ms for lag_ms in lags if lag_ms > 0]) / 1000
-            _spread(lags, event.lags)
+            _fill(event.lags, lags)
 
     def read(self, copy: Callable[[Totals], Any]) -> Any:
-        """What `copy` makes of the totals, none of which changes meanwhile."""
+        """Return what `copy` makes of the totals, which do not change meanwhile."""
         with self._lock:
-            self._count()
+            self._count_queued()
             return copy(self._totals)
 
     def _emitted(self, signal: EventsEmitted) -> None:
@@ -174,7 +174,7 @@ class Counts:
     def _started(self, signal: WorkerStarted) -> None:
         self.loop = asyncio.get_running_loop()
         for name in signal.events:
-            self._events[name]  # from now on it is shown, with zeros
+            self._events[name]  # shown from now on, with zeros
 
     def _blocked(self, _: LoopBlocked) -> None:
         self._totals.blocks += 1

@@ -1,4 +1,4 @@
-"""What a process says of itself when it is asked: JSON, of which that of several processes can be made one."""
+"""A process's numbers at one moment, as JSON, and how those of several processes are merged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from oxherd.signals import Signals
 from oxherd.telemetry.metrics.counts import Counts
 from oxherd.worker.health import Health
 
-# What each queue takes at most to tell is a second; a loop that is blocked is not waited for much longer.
-_ANSWER_SECONDS = 1.5
+# A queue has a second to answer; a blocked loop is not waited for much longer.
+_BACKLOG_SECONDS = 1.5
 
 Json = dict[str, Any]
 
 
 class Herd(Protocol):
-    """What is asked of an `Oxherd`."""
+    """What an observer needs of an `Oxherd`."""
 
     @property
     def signals(self) -> Signals: ...
@@ -31,10 +31,10 @@ class Herd(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A process's numbers, or several processes' together.
+    """The numbers of a process, or of several.
 
-    `up`: each queue has told what it holds; `backlogs` are of those that did: waiting, delayed, and the age of the
-    oldest that waits, in seconds, or None.
+    `up`: every queue has answered. `backlogs` holds those that did, by the names of their events: waiting, delayed, and
+    the age of the oldest waiting event in seconds, or None.
     """
 
     totals: Json
@@ -45,7 +45,7 @@ class Snapshot:
 
 
 class Observer:
-    """Counts a herd's signals, and asks it how it goes, from any thread but the one of its event loop."""
+    """Counts a herd's signals, and takes snapshots, from any thread but that of its event loop."""
 
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
@@ -53,11 +53,11 @@ class Observer:
         self._counts.follow(herd.signals)
 
     def snapshot(self) -> Snapshot:
-        """Everything; takes at most 1.5 seconds, since what Redis has not told by then is left out."""
-        told = self._told()
+        """Take a snapshot, in at most 1.5 seconds; leaves out what Redis has not answered by then."""
+        answers = self._ask_backlogs()
         now = time.time()
         backlogs: dict[str, list[Any]] = {}
-        for events, backlog in told or ():
+        for events, backlog in answers or ():
             if backlog is not None:
                 age = None if backlog.oldest_ms is None else max(0.0, now - backlog.oldest_ms / 1000)
                 backlogs[",".join(events)] = [backlog.waiting, backlog.delayed, age]
@@ -65,21 +65,21 @@ class Observer:
             totals=self._counts.read(asdict),
             health=asdict(self._herd.health()),
             nodes=self._herd.nodes(),
-            up=bool(told) and len(backlogs) == len(told),
+            up=bool(answers) and len(backlogs) == len(answers),
             backlogs=backlogs,
         )
 
-    def _told(self) -> list[tuple[list[str], Backlog | None]] | None:
+    def _ask_backlogs(self) -> list[tuple[list[str], Backlog | None]] | None:
         loop = self._counts.loop
         if loop is None or not loop.is_running() or _runs_here(loop):
             return None
-        asked: Future[list[tuple[list[str], Backlog | None]]] = asyncio.run_coroutine_threadsafe(
+        future: Future[list[tuple[list[str], Backlog | None]]] = asyncio.run_coroutine_threadsafe(
             self._herd.backlogs(), loop
         )
         try:
-            return asked.result(_ANSWER_SECONDS)
-        except Exception:  # noqa: BLE001 - the loop is blocked, or ends: the numbers are left out, and `up` says so
-            asked.cancel()
+            return future.result(_BACKLOG_SECONDS)
+        except Exception:  # noqa: BLE001 - the loop is blocked or ending, which `up` shows
+            future.cancel()
             return None
 
 
@@ -91,7 +91,7 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def added(one: Any, other: Any) -> Any:
-    """Two totals' sum: numbers are added wherever they stand; what only one has is taken over."""
+    """Add two totals, number by number; what only one of them has is taken over."""
     if isinstance(one, dict):
         left, right = cast("Json", one), cast("Json", other)
         both = {key: added(value, right[key]) if key in right else value for key, value in left.items()}
@@ -102,20 +102,20 @@ def added(one: Any, other: Any) -> Any:
 
 
 def merged(snapshots: list[Snapshot], ended: Json, health: Json) -> Snapshot:
-    """Several processes' numbers; `ended` are the totals of those that have ended, `health` is that of them all."""
+    """Merge the snapshots of several processes; `ended` are the totals of processes that have ended, `health` is theirs
+    together."""
     totals = ended
     nodes: dict[str, bool] = {}
     backlogs: dict[str, list[Any]] = {}
     for each in snapshots:
         totals = added(totals, each.totals)
         nodes |= {node: up and nodes.get(node, True) for node, up in each.nodes.items()}
-        # They all see the same queues.
-        backlogs |= each.backlogs
+        backlogs |= each.backlogs  # all see the same queues
     return Snapshot(totals, health, nodes, bool(snapshots) and all(each.up for each in snapshots), backlogs)
 
 
 def merged_health(healths: list[Json]) -> Json:
-    """Several processes' health, as `Health` has it: live and ready only if each is."""
+    """Merge the `Health` of several processes: live and ready only if each is."""
 
     def union(key: str) -> list[str]:
         return list(dict.fromkeys(item for health in healths for item in health[key]))

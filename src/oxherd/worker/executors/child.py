@@ -161,7 +161,7 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     try:
         payload = declaration.payload.decode(data)
         if imported.signals.tracer is not None:
-            imported.signals.tracer.resume(context.carrier.trace)
+            imported.signals.tracer.attach(context.carrier.trace)
         result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome

@@ -263,7 +263,7 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 def _request(running: Execution, context: Context) -> Frame:
     shown = running.shown.json
     carrier = context.carrier
-    if running.handling is not None and (own := running.handling.trace) is not None:
+    if running.span is not None and (own := running.span.trace) is not None:
         carrier = Carrier(carrier.caused_by, carrier.root, own)
     return {
         "kind": "run",

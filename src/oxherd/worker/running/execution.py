@@ -15,7 +15,7 @@ from oxherd.bullmq.job import Job, event_id_text
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
-from oxherd.signals import Handling
+from oxherd.signals import ProcessSpan
 from oxherd.worker.fetching.isolation import Isolation, Suspect
 from oxherd.worker.running.outcome import Ended, Outcome
 
@@ -62,7 +62,6 @@ class Execution:
         "data",
         "declaration",
         "ended",
-        "handling",
         "isolation",
         "job",
         "limiter",
@@ -71,6 +70,7 @@ class Execution:
         "refused",
         "shown",
         "slot_released",
+        "span",
         "stage",
         "suspect",
         "task",
@@ -94,7 +94,7 @@ class Execution:
         self.slot_released = False
         self.declaration: Declaration | None = None
         self.context: Context | None = None
-        self.handling: Handling | None = None
+        self.span: ProcessSpan | None = None
         self.shown: Any = None
         self.outcome: Outcome | None = None
         self.unwritten = False

@@ -113,8 +113,8 @@ class Pipeline:
             carrier.caused_by, carrier.root,
         )  # fmt: skip
         self._signals.emit(ended)
-        if running.handling is not None:
-            running.handling.ended(ended)
+        if running.span is not None:
+            running.span.end(ended)
 
     # -- before the handler
 
@@ -280,7 +280,7 @@ class Pipeline:
         )  # fmt: skip
         running.began = time.perf_counter()
         if self._signals.tracer is not None:
-            running.handling = self._signals.tracer.handling(context)
+            running.span = self._signals.tracer.start_process(context)
         run = await execute(running, processed.executor.call, payload, declaration.timeout)
         if running.stage is Stage.ABANDONED:
             return Unsettled.LOST

@@ -1,0 +1,68 @@
+"""The options of an emit, and the jobs made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+from uuid import UUID
+
+from oxherd.bullmq.job import NewJob
+from oxherd.context import onward
+from oxherd.declaration import LONGEST, Declaration, check_durable, check_priority, milliseconds_once
+from oxherd.errors import UsageError
+from oxherd.policy import Seconds, seconds
+
+
+class EmitManyOptions(TypedDict, total=False):
+    """Options of `emit_many`.
+
+    Attributes:
+        delay: seconds (or a timedelta) before the events may run.
+        priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
+        once: seconds (or a timedelta) for which an id makes no second event, even if the first has run and been
+            removed; this covers the emit's own retries after a lost answer. None: as declared; 0: off.
+        durable: wait until the server's replicas have the event (WAIT) or, without replicas, its disk (WAITAOF).
+            None: as declared.
+    """
+
+    delay: Seconds | None
+    priority: int
+    once: Seconds | None
+    durable: bool | None
+
+
+class EmitOptions(EmitManyOptions, total=False):
+    """Options of `emit`.
+
+    Attributes:
+        id: the event's UUID; default: a new one of version 7. While an event with this id is stored, emitting it
+            again makes no second one.
+    """
+
+    id: UUID | None
+
+
+def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], options: EmitManyOptions) -> list[NewJob]:
+    """Validate options and payloads, and make a job of each (id, payload) pair.
+
+    Raises:
+        UsageError: an option or an id is invalid.
+        InvalidPayload, PayloadTooLarge: a payload cannot be sent.
+    """
+    name, given = declaration.name, options.get
+    delay, priority, once, durable = given("delay"), given("priority", 0), given("once"), given("durable")
+    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay", most=LONGEST) * 1000)
+    if priority:
+        check_priority(priority)
+        if declaration.ordered:
+            raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
+    once_ms = declaration.once_ms if once is None else milliseconds_once(name, once)
+    durable = declaration.durable if durable is None else check_durable(name, durable)
+    encode, job_options, metadata = declaration.payload.encode, declaration.options, onward()
+    jobs: list[NewJob] = []
+    for event_id, payload in events:
+        if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{name}: id must be a uuid.UUID.")
+        data = encode(payload)
+        jobs.append(NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata))
+    return jobs

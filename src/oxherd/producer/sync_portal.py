@@ -1,0 +1,33 @@
+"""Runs coroutines for synchronous callers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SyncPortal:
+    """An event loop in a thread of its own, for callers without one. Of no use in a forked child: check `pid`."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pid = os.getpid()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="oxherd-sync", daemon=True)
+        # A handler may be the first to need the portal; the thread must not inherit that event's context.
+        Context().run(self._thread.start)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def close(self) -> None:
+        """Stop the loop and join its thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
