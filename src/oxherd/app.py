@@ -301,7 +301,7 @@ class Oxherd:
 
     async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
         if report is not None:
-            self.signals.emit(WorkerStopped(names, report.texts, report.orphans))
+            self.signals.emit(WorkerStopped(names, report.texts, report.unresolved))
         if not self._worker.events and not self._entered:
             await self.close()
         return report or StopReport()

@@ -102,11 +102,11 @@ class WorkerStarted:
 
 @dataclass(slots=True)
 class WorkerStopped:
-    """Nothing is fetched any more and nothing runs; `ids` and `orphans` are those of the StopReport."""
+    """Nothing is fetched any more and nothing runs; `ids` and `unresolved` are those of the StopReport."""
 
     events: list[str]
     ids: dict[str, list[str]]
-    orphans: int
+    unresolved: int
 
 
 @dataclass(slots=True)

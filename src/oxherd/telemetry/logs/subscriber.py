@@ -136,7 +136,7 @@ def _redis_recovered(signal: RedisRecovered) -> dict[str, Any]:
 def _worker_stopped(signal: WorkerStopped) -> dict[str, Any]:
     counts = {name: len(ids) for name, ids in signal.ids.items()}
     ids = {f"{name}_ids": ids for name, ids in signal.ids.items()}
-    return {"events": signal.events, **counts, "orphans": signal.orphans, **ids}
+    return {"events": signal.events, **counts, "unresolved": signal.unresolved, **ids}
 
 
 def _loop_blocked(signal: LoopBlocked) -> dict[str, Any]:
