@@ -74,7 +74,7 @@ __all__ = [
     "UsageError",
 ]
 
-# Each is loaded when it is first asked for (PEP 562): masks, errors and the command line do without the queue.
+# Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
 _HOMES = {
     "Allow": "privacy.allow",
     "Cancelled": "context",
@@ -115,7 +115,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a checker takes a module with this for one that has any name
+if not TYPE_CHECKING:  # to a type checker, a module with __getattr__ has every name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

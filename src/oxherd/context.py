@@ -150,7 +150,7 @@ class Context:
             logger.addFilter(_SCRUBS)
         return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
 
-    def onward(self, trace: Trace | None) -> str:
+    def propagation_metadata(self, trace: Trace | None) -> str:
         """What an event that the handler emits carries, in that trace or, without one, in the one it came with."""
         return Carrier(self.text, self.carrier.root or self.text, trace or self.carrier.trace).text()
 
@@ -214,11 +214,11 @@ def bound_fields(context: Context) -> dict[str, Any]:
     return fields
 
 
-def onward(trace: Trace | None = None) -> str:
+def propagation_metadata(trace: Trace | None = None) -> str:
     """What an event that is emitted here and now carries, in that trace: the empty text outside handlers and traces."""
     context = current.get()
     if context is not None:
-        return context.onward(trace)
+        return context.propagation_metadata(trace)
     return "" if trace is None else Carrier(trace=trace).text()
 
 

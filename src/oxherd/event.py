@@ -152,7 +152,7 @@ class Event(Generic[P, R]):
                 disk that could confirm it.
             ConfigError, ServerError: the URL cannot be used, or the embedded server cannot be started.
 
-        Redis: addMany, a script of ours that adds all events emitted at the same moment as BullMQ's addStandardJob
+        Redis: add_many, a script of ours that adds all events emitted at the same moment as BullMQ's addStandardJob
         would; addDelayedJob with a delay, addPrioritizedJob with a priority. Until the deadline, it is retried through
         outages under the same id. `once` is BullMQ's deduplication by the event's own id: the queue's key `de:<id>`.
         """

@@ -1,4 +1,4 @@
-"""`durable=`: an emit is acknowledged once the replicas, or the disk, have it; on each kind of server that can."""
+"""`durable=`: an emit is acknowledged once the replicas, or the disk, have it; on each kind of server."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def on_disk() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def redis7_with_replica(redis7_binary: Path) -> Iterator[str]:
-    """Debian's Redis 7, which knows no WAITAOF, with a replica: WAIT."""
+    """Debian's Redis 7, which has no WAITAOF, with a replica: WAIT."""
     with StandaloneServer(binary=redis7_binary) as primary:
         following: Settings = {"replicaof": ("127.0.0.1", primary.port)}
         with StandaloneServer(binary=redis7_binary, settings=following) as replica:
-            wait_until(replica.linked, seconds=30, what="the replica is in step")
+            wait_until(replica.linked, seconds=30, what="the replica is in sync")
             yield primary.url
 
 
@@ -61,7 +61,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 async def confirmations(herd: Oxherd, queue: str = "{order.placed}") -> int:
-    """How often the server of a queue was asked who has what was written."""
+    """How many WAIT and WAITAOF commands a queue's server has run."""
     backend = await herd.backend()
     stats: bytes = await backend.client.call(backend.queue_named(queue).keys.slot, "INFO", "commandstats")
     lines = [line for line in stats.decode().splitlines() if line.startswith(("cmdstat_wait:", "cmdstat_waitaof:"))]

@@ -1,4 +1,4 @@
-"""Schedules: one event for each tick, whoever asks for it, however often."""
+"""Schedules: one event for each tick, whoever schedules it, however often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed payloads: unreadable in Redis, whole for the handler, and a clear reason where they do not open."""
+"""Sealed payloads: unreadable in Redis, intact for the handler, and a clear error if they cannot be opened."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from tests.harness import Records, until
 
 CANARY = "kanarie7391"
 A, B = (Keyring.generate() for _ in range(2))
-RING = Keyring({"a": A})
-FIRST = RING
+KEYRING = Keyring({"a": A})
 ROTATED = Keyring({"b": B, "a": A})
 MARK = "oxherd:sealed"
 
@@ -33,14 +32,13 @@ class Order(BaseModel):
 
 @dataclass
 class Seen:
-    """The payloads that a handler was given."""
+    """The payloads that a handler received."""
 
     orders: list[Order]
 
     def __call__(self, herd: Oxherd, **options: Any) -> Event[Order, None]:
-        """Declare an event whose handler notes them, and fails with their secret where their number is 13."""
-
-        given: dict[str, Any] = {"seal": RING, **options}
+        """Declare an event whose handler records them; order 13 fails, with its secret in the message."""
+        given: dict[str, Any] = {"seal": KEYRING, **options}
 
         @herd.event("order.placed", **given)
         async def order_placed(order: Order) -> None:
@@ -56,8 +54,8 @@ def seen() -> Seen:
     return Seen([])
 
 
-async def everything(herd: Oxherd, queue: str = "{order.placed}") -> dict[str, str]:
-    """Each key of a queue with all that it holds, as one text."""
+async def stored_texts(herd: Oxherd, queue: str = "{order.placed}") -> dict[str, str]:
+    """Each key of a queue, with all it holds as one text."""
     backend = await herd.backend()
     keys = backend.queue_named(queue).keys
     reads = [("GET",), ("HGETALL",), ("LRANGE", 0, -1), ("ZRANGE", 0, -1), ("SMEMBERS",), ("XRANGE", "-", "+")]
@@ -87,7 +85,7 @@ def logged(records: Records) -> str:
 async def test_nothing_sealed_is_in_redis_or_in_the_log_and_the_handler_is_given_all_of_it(
     whole: bool, herd: Oxherd, records: Records, seen: Seen
 ) -> None:
-    seal = RING if whole else RING.fields("email", "card", "note")
+    seal = KEYRING if whole else KEYRING.fields("email", "card", "note")
     event = seen(herd, seal=seal, sanitize=Allow("order_id", "email"), retry=Retry(attempts=2, delay=0))
     async with herd:
         one = await event.emit(Order())
@@ -95,14 +93,14 @@ async def test_nothing_sealed_is_in_redis_or_in_the_log_and_the_handler_is_given
         many = await event.emit_many([Order(), Order()], priority=2)
         later = await event.emit(Order(), delay=0.3)
         await event.schedule("often", Every(3600), Order())
-        waiting = await everything(herd)
+        waiting = await stored_texts(herd)
         stored = [json.loads(await field(herd, each.id, "data")) for each in (one, failing, *many, later)]
         await event.start()
         await records.wait("event.end", count=4, outcome="completed")
         await records.wait("event.end", outcome="failed", event_id=failing.id)
         assert "declined *** of ***" in await field(herd, failing.id, "stacktrace")
         assert await field(herd, failing.id, "failedReason") == "declined *** of ***"
-        failed = await everything(herd)
+        failed = await stored_texts(herd)
     for found in (waiting, failed):
         assert len(found) > 5
         assert CANARY not in str(found)
@@ -121,7 +119,7 @@ async def test_events_that_were_sealed_before_a_rotation_run_after_it(
 ) -> None:
     old, new = make_herd(url), make_herd(url)
     before, after = Seen([]), Seen([])
-    event, rotated = before(old, seal=FIRST), after(new, seal=ROTATED)
+    event, rotated = before(old, seal=KEYRING), after(new, seal=ROTATED)
     async with old, new:
         emitted = [await event.emit(Order(order_id=1)), await rotated.emit(Order(order_id=2))]
         names = [json.loads(await field(new, each.id, "data"))[MARK].split(".")[1] for each in emitted]
@@ -136,7 +134,7 @@ async def test_an_event_whose_key_is_gone_fails_at_once_with_the_reason(
     url: str, make_herd: Callable[..., Oxherd], records: Records, seen: Seen
 ) -> None:
     old, new = make_herd(url), make_herd(url)
-    event, left = Seen([])(old, seal=FIRST), seen(new, seal=Keyring({"b": B}), retry=Retry(attempts=5))
+    event, left = Seen([])(old, seal=KEYRING), seen(new, seal=Keyring({"b": B}), retry=Retry(attempts=5))
     async with old, new:
         gone = await event.emit(Order())
         kept = await left.emit(Order())
@@ -193,11 +191,11 @@ async def test_a_sealed_text_that_was_changed_fails_its_event_alone(
 async def test_a_sealed_payload_cannot_be_moved_to_another_event(local_herd: Oxherd, records: Records) -> None:
     herd, given = local_herd, list[Order]()
 
-    @herd.event("order.placed", queue="{orders}", seal=RING)
+    @herd.event("order.placed", queue="{orders}", seal=KEYRING)
     async def order_placed(order: Order) -> None:
         given.append(order)
 
-    @herd.event("order.billed", queue="{orders}", seal=RING)
+    @herd.event("order.billed", queue="{orders}", seal=KEYRING)
     async def order_billed(order: Order) -> None:
         given.append(order)
 
@@ -238,7 +236,7 @@ async def test_an_event_that_is_declared_without_a_keyring_does_not_take_a_seal_
         note: str = "none"
 
     producer, herd, given = make_herd(standalone), make_herd(standalone), list[Lenient]()
-    sealed = producer.declare("order.placed", Lenient, seal=RING)
+    sealed = producer.declare("order.placed", Lenient, seal=KEYRING)
 
     @herd.event("order.placed")
     async def order_placed(order: Lenient) -> None:
@@ -267,7 +265,7 @@ async def test_keys_of_shards_and_ticks_see_what_was_sealed(herd: Oxherd, record
         await records.wait("event.end", count=22, outcome="completed")
         await event.unschedule("often")
         for name in shard_queues("order.placed", 4):
-            assert CANARY not in str(await everything(herd, name))
+            assert CANARY not in str(await stored_texts(herd, name))
     assert any(order.order_id == 5 for order in seen.orders)
     assert not records.named("queue.error")
 
@@ -280,7 +278,7 @@ async def test_a_schedule_that_is_asked_for_again_is_left_alone_until_the_key_ch
     async with herd, other:
 
         async def template() -> str:
-            stored = await everything(herd)
+            stored = await stored_texts(herd)
             return next(text for name, text in stored.items() if name == "repeat:nightly")
 
         await event.schedule("nightly", Every(3600), Order())

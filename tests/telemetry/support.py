@@ -1,4 +1,4 @@
-"""What the tests of telemetry share: requests to an endpoint, and metrics as Prometheus reads them."""
+"""Requests to the endpoint, and metrics as Prometheus parses them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROW = re.compile(r"^\| (`oxherd_[^|]*)\|([^|]*)\|", re.MULTILINE)
 
 @dataclass
 class Answer:
-    """What an endpoint has answered; status 0 where nothing did."""
+    """A response of the endpoint; status 0 if there was none."""
 
     status: int
     body: str = ""
@@ -31,7 +31,7 @@ class Answer:
 
 
 def ask(port: int, path: str, method: str = "GET", timeout: float = 10) -> Answer:
-    """One request to 127.0.0.1."""
+    """Send one request to 127.0.0.1."""
     with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
@@ -47,14 +47,14 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 def value(text: str, name: str, **labels: str) -> float | None:
-    """The one sample of that name and these labels."""
+    """The only sample with that name and these labels."""
     found = [number for each, given, number in samples(text) if each == name and labels.items() <= given.items()]
     assert len(found) <= 1, found
     return found[0] if found else None
 
 
 def documented() -> dict[str, set[str]]:
-    """The metrics of docs/telemetry.md, with their labels."""
+    """The metrics that docs/telemetry.md lists, with their labels."""
     rows = _ROW.findall((ROOT / "docs" / "telemetry.md").read_text())
     words = re.compile(r"`(\w+)`")
     return {name: set(words.findall(labels)) for names, labels in rows for name in words.findall(names)}

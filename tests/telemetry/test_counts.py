@@ -1,4 +1,4 @@
-"""The counts of lifecycle signals, which gather before they are added up."""
+"""The counts of lifecycle signals, which are queued before they are counted."""
 
 from __future__ import annotations
 

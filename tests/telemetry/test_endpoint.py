@@ -1,4 +1,4 @@
-"""`oxherd worker --health`: what a probe and a scrape get of one worker, and of several."""
+"""`oxherd worker --health`: what a probe and a scrape get from one worker, and from several."""
 
 from __future__ import annotations
 

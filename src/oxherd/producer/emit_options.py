@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
-from oxherd.context import onward
+from oxherd.context import propagation_metadata
 from oxherd.declaration import LONGEST, Declaration, check_durable, check_priority, milliseconds_once
 from oxherd.errors import UsageError
 from oxherd.policy import Seconds, seconds
@@ -58,7 +58,7 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
     once_ms = declaration.once_ms if once is None else milliseconds_once(name, once)
     durable = declaration.durable if durable is None else check_durable(name, durable)
-    encode, job_options, metadata = declaration.payload.encode, declaration.options, onward()
+    encode, job_options, metadata = declaration.payload.encode, declaration.options, propagation_metadata()
     jobs: list[NewJob] = []
     for event_id, payload in events:
         if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -11,7 +11,7 @@ from typing import TypeVar
 from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
-from oxherd.context import onward
+from oxherd.context import propagation_metadata
 from oxherd.declaration import Declaration
 from oxherd.errors import EmitError, RedisUnavailable
 from oxherd.producer.backend import Backend
@@ -54,7 +54,7 @@ class Emitter:
             return
         span = tracer.start_send(job.name, [job.id])
         try:
-            await self._add(backend, replace(job, metadata=onward(span.trace)), explicit_id=explicit_id)
+            await self._add(backend, replace(job, metadata=propagation_metadata(span.trace)), explicit_id=explicit_id)
         except BaseException as error:
             span.end([error])
             raise
@@ -83,7 +83,7 @@ class Emitter:
         if tracer is None or not routed:
             return await self._add_many(backend, routed)
         span = tracer.start_send(self._declaration.name, [job.id for job, _ in routed])
-        metadata = onward(span.trace)
+        metadata = propagation_metadata(span.trace)
         try:
             failures = await self._add_many(
                 backend, [(replace(job, metadata=metadata), queue) for job, queue in routed]
