@@ -286,7 +286,7 @@ class TestScrubException:
         with pytest.raises(ValueError, match=CANARY) as caught:
             inner(CANARY)
         frames = stack(caught.value)
-        assert frames[-1].partition(":")[0].endswith("test_scrub.py")
+        assert frames[-1].partition(":")[0].endswith("test_redaction.py")
         assert frames[-1].endswith(" inner")
         assert frames[0].endswith(" test_the_stack_gives_places_only_innermost_last")
         assert CANARY not in "".join(frames)

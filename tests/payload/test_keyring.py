@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import oxherd
 from oxherd import ConfigError, DeclarationError, Keyring
 from oxherd.payload.keyring import NotOpened, key_name
-from tests.pure.frames import told_by
+from tests.tracebacks import told_by
 
 CANARY = "kanarie7391"
 NEW = CANARY.encode().ljust(32, b"n")

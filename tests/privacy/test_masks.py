@@ -26,7 +26,7 @@ from oxherd import DeclarationError, Mask
 from oxherd.payload.payload_type import PayloadType
 from oxherd.privacy.redaction import TOO_COSTLY, Redactor
 from oxherd.privacy.shown_payload import Sanitizer, Shown
-from tests.pure.frames import told_by
+from tests.tracebacks import told_by
 
 CARD = "4929 1234 5678 9012"
 KEY = b"kanarie-key-of-16-bytes-or-more"
