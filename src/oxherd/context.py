@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from oxherd.errors import OxherdError
 from oxherd.lineage import NOTHING, Carrier, Trace
-from oxherd.privacy.log_redaction import redact
+from oxherd.privacy.log_redaction import redact_record
 from oxherd.privacy.redaction import Redactor
 
 
@@ -237,7 +237,7 @@ class ContextFilter(logging.Filter):
             return True
         redactor = context.redactor
         if redactor is not None and record not in _scrubbed:
-            redact(record, redactor)
+            redact_record(record, redactor)
             _scrubbed.add(record)
         record.__dict__.update(bound_fields(context))
         return True

@@ -210,7 +210,7 @@ class Event(Generic[P, R]):
             raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
         scheduler = self._scheduler(name)
         declaration = self.declaration
-        data, same = declaration.payload.encode(payload), declaration.payload.sealer.same
+        data, same = declaration.payload.encode(payload), declaration.payload.sealer.is_same
         link = await self._herd.link()
         schedulers = link.schedulers(link.queue(declaration))
         deadline = time.monotonic() + self._herd.emit_timeout

@@ -30,7 +30,7 @@ class EventBegan:
     event_id: str
     attempt: int
     fence: int
-    shown: Any  # sanitize.Shown: what of the payload may be logged
+    shown: Any  # ShownPayload: what of the payload may be logged
     due_ms: int = 0  # when it could have begun first, in milliseconds since the Unix epoch
     caused_by: str | None = None
     root: str | None = None

@@ -267,7 +267,7 @@ class Pipeline:
     async def _run(self, running: Execution, processed: ProcessedEvent, payload: Any) -> Fetched | Unsettled:
         job, declaration = running.job, processed.declaration
         context = running.context = self._context(running)
-        shown = running.shown = processed.sanitizer.shown(payload)
+        shown = running.shown = processed.sanitizer.show(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         context.withheld = (running.data, shown.json, declaration.payload.field_names)
