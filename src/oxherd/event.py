@@ -21,7 +21,7 @@ from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emitter import EmitManyOptions, EmitOptions, Emitter, new_jobs
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events

@@ -10,7 +10,7 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.schedulers import Repeat, Schedulers, Stored
 from oxherd.policy import json_number
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, Schedule
 
 _DIGITS = 13  # of a time in milliseconds, until the year 2286; a longer one is not a tick of ours
 
