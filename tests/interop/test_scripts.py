@@ -116,8 +116,6 @@ class OurClient:
         }
         return answers.get(script.name, 0)
 
-    retry_script = script
-
     async def call(self, slot: int, *command: Any) -> int:
         return 0
 

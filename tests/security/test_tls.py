@@ -172,8 +172,8 @@ async def test_a_port_without_tls_is_said_to_be_one(
         ("ssl_ca_certs=KEY", "certificates in the Redis URL cannot be used"),
         ("ssl_certfile=CERTIFICATE", "ssl_certfile with its ssl_keyfile"),
         ("ssl_certfile=CERTIFICATE&ssl_keyfile=OTHER", "ssl_certfile with its ssl_keyfile"),
-        ("ssl_cert_reqs=nothing", "wrong ssl_cert_reqs; it is one of none, optional, required"),
-        ("ssl_check_hostname=never", "wrong ssl_check_hostname"),
+        ("ssl_cert_reqs=nothing", "invalid ssl_cert_reqs; use one of none, optional, required"),
+        ("ssl_check_hostname=never", "invalid ssl_check_hostname"),
     ],
 )
 async def test_certificates_that_cannot_be_used_are_wrong_usage(

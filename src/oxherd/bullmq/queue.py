@@ -13,7 +13,7 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.replies import Fetched, Refusal, fetched
 from oxherd.bullmq.scripts import script
-from oxherd.redis.client import Argument, CallState, Client, pack_script
+from oxherd.redis.client import Argument, CallState, Client, Script, pack_script
 from oxherd.redis.retry import retry
 
 
@@ -43,10 +43,19 @@ class BullQueue:
             RedisUnavailable, ScriptError: as `Client.call`; `state` says whether it may be stored all the same.
             Unconfirmed: a durable job was not confirmed by `deadline`, or cannot be.
         """
-        many = self._add_many
+        many, client = self._add_many, self.client
         if many is not None and not job.delay_ms and not job.priority:
             await retry(lambda: many.add(job, state, deadline), deadline=deadline, state=state)
             return
+        slot, added, arguments = self.keys.slot, *self._add_arguments(job)
+        confirm_by = deadline if job.durable else None
+        await retry(
+            lambda: client.script(slot, added, arguments, state=state, confirm_by=confirm_by),
+            deadline=deadline,
+            state=state,
+        )
+
+    def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
         options = job.options
         if job.delay_ms or job.priority:
@@ -66,11 +75,7 @@ class BullQueue:
         else:
             name = "add_standard"
             keys = (k.wait, k.paused, k.meta, k.id, k.completed, k.delayed, k.active, k.events, k.marker)
-        arguments = (*keys, packed, job.data, pack(options))
-        confirm_by = deadline if job.durable else None
-        await self.client.retry_script(
-            k.slot, script(name), arguments, deadline=deadline, state=state, confirm_by=confirm_by
-        )
+        return script(name), (*keys, packed, job.data, pack(options))
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Split jobs into batches for `add_all`, each of which is added whole or not at all."""

@@ -13,7 +13,8 @@ from oxherd.bullmq.pack import pack
 from oxherd.bullmq.scripts import script
 from oxherd.errors import ScheduleError
 from oxherd.policy import number
-from oxherd.redis.client import Client, ScriptError
+from oxherd.redis.client import Argument, Client, ScriptError
+from oxherd.redis.retry import retry
 
 _ID_COLLISION = -10
 
@@ -57,10 +58,7 @@ class Schedulers:
 
     async def get(self, scheduler: str, deadline: float | None = None) -> StoredSchedule | None:
         """A scheduler's record, or None. Script: getJobScheduler."""
-        arguments = (self._keys.repeat, scheduler)
-        reply = await self._client.retry_script(
-            self._keys.slot, script("getJobScheduler"), arguments, deadline=deadline
-        )
+        reply = await self._retry("getJobScheduler", (self._keys.repeat, scheduler), deadline)
         if not reply or not reply[0]:
             return None
         fields = {k.decode(): v.decode() for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
@@ -102,7 +100,7 @@ class Schedulers:
             next_ms, pack(record), scheduler, data, pack(options),
             pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now, k.base, "",
         )  # fmt: skip
-        reply = await self._client.retry_script(k.slot, script("addJobScheduler"), arguments, deadline=deadline)
+        reply = await self._retry("addJobScheduler", arguments, deadline)
         if isinstance(reply, int) and reply != _ID_COLLISION:
             raise ScriptError(f"addJobScheduler replied {reply}")
         return not isinstance(reply, int)
@@ -124,9 +122,12 @@ class Schedulers:
     async def remove(self, scheduler: str, *, deadline: float) -> bool:
         """Remove a scheduler and its next tick; returns whether there was one. Script: removeJobScheduler."""
         k = self._keys
-        arguments = (k.repeat, k.delayed, k.events, scheduler, k.base)
-        reply = await self._client.retry_script(k.slot, script("removeJobScheduler"), arguments, deadline=deadline)
-        return int(reply) == 0
+        return (
+            await self._retry("removeJobScheduler", (k.repeat, k.delayed, k.events, scheduler, k.base), deadline) == 0
+        )
+
+    async def _retry(self, name: str, arguments: tuple[Argument, ...], deadline: float | None) -> Any:
+        return await retry(lambda: self._client.script(self._keys.slot, script(name), arguments), deadline=deadline)
 
 
 def _stored(fields: dict[str, str], next_ms: bytes) -> StoredSchedule:

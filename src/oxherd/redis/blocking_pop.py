@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -68,10 +68,8 @@ class BlockingPop:
             self._waiting = True
             packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
             await send(connection, packed if then is None else packed + then)
-            reply = await self._read(connection, seconds)
-            waited = Waited(None if reply is None else float(reply[2]))
-            if then is not None:
-                waited = await self._read_script(connection, waited)
+            popped = await self._read(connection, seconds)
+            reply = None if then is None else await self._read_script(connection)
         except (AskError, MovedError):
             # The slot is being moved.
             await self._disconnect()
@@ -94,13 +92,13 @@ class BlockingPop:
         self._failures = 0
         if self._node is not None:
             self._node.note_success(_COMMAND)
-        return waited
+        return Waited(None if popped is None else float(popped[2]), reply)
 
-    async def _read_script(self, connection: AbstractConnection, waited: Waited) -> Waited:
+    async def _read_script(self, connection: AbstractConnection) -> Any:
         try:
-            return replace(waited, reply=await self._read(connection))
+            return await self._read(connection)
         except NoScriptError:
-            return waited
+            return None
 
     async def _read(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
         """The next reply, due in `seconds`."""

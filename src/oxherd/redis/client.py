@@ -22,7 +22,6 @@ from oxherd.redis.error_mapping import describe, server_refusal, slot_moves, unr
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.pipelined_connection import pack
-from oxherd.redis.retry import retry
 from oxherd.redis.topology import Topology, make_topology
 from oxherd.redis.url import Address, RedisURL
 
@@ -128,26 +127,6 @@ class Client:
         except NoScriptError:
             packed = pack((b"EVAL", script.text, script.keys, *arguments))
             return await self._attempt(slot, packed, script, state, confirm_by=confirm_by)
-
-    async def retry_script(
-        self,
-        slot: int,
-        script: Script,
-        arguments: tuple[Argument, ...],
-        *,
-        deadline: float | None = None,
-        state: CallState | None = None,
-        confirm_by: float | None = None,
-    ) -> Any:
-        """As `script`, retried through outages until `deadline` (monotonic seconds; None: forever).
-
-        `state` says, even after a cancellation, whether one of the attempts may have run.
-        """
-        return await retry(
-            lambda: self.script(slot, script, arguments, state=state, confirm_by=confirm_by),
-            deadline=deadline,
-            state=state,
-        )
 
     def has_outage(self, slot: int) -> bool:
         """Whether the node of a slot, or the cluster, has an outage."""

@@ -122,10 +122,6 @@ class Node:
             await self._durable_writes.close()
         await self.disconnect()
 
-    def forget(self) -> None:
-        """Close the outage of this node, which is no longer needed."""
-        self._outages.forget(self.name)
-
     async def _open_for_durable(self) -> AbstractConnection:
         # The shared one first: it backs off, and notes the outage and its end.
         await self.connect()

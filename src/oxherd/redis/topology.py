@@ -75,12 +75,8 @@ class Single:
     async def node(self, slot: int) -> Node:  # noqa: ARG002
         return self._node
 
-    def moved(self, slot: int, address: Address) -> None:
-        raise unreachable(
-            self._node.name,
-            f"it is a cluster node (slot {slot} is at {address}); use redis+cluster://",
-            maybe_applied=False,
-        )
+    def moved(self, slot: int, address: Address) -> None:  # noqa: ARG002
+        self.node_at(address)
 
     def node_at(self, address: Address) -> Node:
         reason = f"it is a cluster node, and redirects to {address}; use redis+cluster://"
@@ -193,7 +189,7 @@ class Cluster:
         for address, node in list(self._nodes.items()):
             if id(node) not in used:
                 del self._nodes[address]
-                node.forget()
+                self._outages.forget(node.name)
                 task = asyncio.create_task(node.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)

@@ -73,8 +73,10 @@ def parse_url(url: str) -> RedisURL:
     Raises:
         ConfigError: an unknown scheme or option, a missing host or service, an invalid port, database or value.
     """
-    if not _is_unicode(url):
-        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.")
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.") from None
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"
@@ -148,14 +150,6 @@ def _name(text: str) -> str:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _database(text: str, topology: Topology) -> int:
