@@ -149,7 +149,7 @@ class Event(Generic[P, R]):
                 replica nor a disk that could confirm it. Says which, and whether it may be stored.
             ConfigError, ServerError: the URL cannot be used, or the embedded server not be started.
 
-        Redis: addMany, a script of ours that stands for BullMQ's addStandardJob and takes what is emitted at the same
+        Redis: add_many, a script of ours that stands for BullMQ's addStandardJob and takes what is emitted at the same
         moment; addDelayedJob with a delay, addPrioritizedJob with a priority. Tried again through outages with the same
         id until the deadline. `once` is BullMQ's deduplication by the event's own id: the key `de:<id>` of the queue.
         """

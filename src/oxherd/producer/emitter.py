@@ -116,7 +116,7 @@ class Emitter:
                     return
                 # Stored is not confirmed: where it is, it adds no second one, and is waited for.
                 queue = holder or queue
-            await queue.add(job, deadline=deadline, attempts=attempts)
+            await queue.add(job, deadline=deadline, state=attempts)
 
         await self._acknowledge(job, add)
         self._signals.emitted(self._declaration.name)
@@ -147,7 +147,7 @@ class Emitter:
             async def send(deadline: float, attempts: CallState) -> None:
                 if self._declaration.shards > 1:
                     await link.shard_registry(self._declaration).announce()
-                await queue.add_all(batch, deadline=deadline, attempts=attempts)
+                await queue.add_all(batch, deadline=deadline, state=attempts)
 
             try:
                 await self._acknowledge(batch[0], send)
