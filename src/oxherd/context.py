@@ -13,8 +13,8 @@ from uuid import UUID
 from weakref import WeakSet
 
 from oxherd.errors import OxherdError
-from oxherd.lineage import NOTHING, Carrier, Trace
-from oxherd.privacy.log_redaction import redact
+from oxherd.lineage import NO_LINEAGE, Lineage, TraceContext
+from oxherd.privacy.log_redaction import redact_record
 from oxherd.privacy.redaction import Redactor
 
 
@@ -77,9 +77,9 @@ class Context:
         "abandoned",
         "attempt",
         "cancelled",
-        "carrier",
         "event",
         "fence",
+        "lineage",
         "text",
         "withheld",
     )
@@ -94,7 +94,7 @@ class Context:
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        carrier: Carrier = NOTHING,
+        lineage: Lineage = NO_LINEAGE,
     ) -> None:
         self.text = text
         self.event = event
@@ -102,7 +102,7 @@ class Context:
         self.fence = fence
         self.cancelled: Reason | None = None
         self.abandoned = False  # set by the worker where the event was put back although its handler goes on
-        self.carrier = carrier
+        self.lineage = lineage
         # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
         self._scrubber: Redactor | None = None
@@ -120,12 +120,12 @@ class Context:
     @property
     def caused_by(self) -> UUID | None:
         """The UUID of the event whose handler emitted this one; None where none did."""
-        return None if self.carrier.caused_by is None else UUID(self.carrier.caused_by)
+        return None if self.lineage.caused_by is None else UUID(self.lineage.caused_by)
 
     @property
     def root(self) -> UUID:
         """The UUID of the first event of the story that this one belongs to; its own where no event caused it."""
-        return UUID(self.carrier.root or self.text)
+        return UUID(self.lineage.root or self.text)
 
     @property
     def emitted_at(self) -> datetime:
@@ -150,9 +150,9 @@ class Context:
             logger.addFilter(_SCRUBS)
         return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
 
-    def propagation_metadata(self, trace: Trace | None) -> str:
-        """What an event that the handler emits carries, in that trace or, without one, in the one it came with."""
-        return Carrier(self.text, self.carrier.root or self.text, trace or self.carrier.trace).text()
+    def propagation_metadata(self, trace: TraceContext | None) -> str:
+        """The metadata of an event that the handler emits, in `trace` or else in this event's own."""
+        return Lineage(self.text, self.lineage.root or self.text, trace or self.lineage.trace).to_json()
 
     async def progress(self, value: Any) -> None:
         """Store how far the event is, for dashboards and for those who wait; `value` is anything JSON.
@@ -209,17 +209,17 @@ current: ContextVar[Context | None] = ContextVar("oxherd_context", default=None)
 def bound_fields(context: Context) -> dict[str, Any]:
     """The fields that every record made while an event is processed carries."""
     fields = {"event": context.event, "event_id": context.text, "attempt": context.attempt}
-    if context.carrier.root is not None:
-        fields["root"] = context.carrier.root
+    if context.lineage.root is not None:
+        fields["root"] = context.lineage.root
     return fields
 
 
-def propagation_metadata(trace: Trace | None = None) -> str:
-    """What an event that is emitted here and now carries, in that trace: the empty text outside handlers and traces."""
+def propagation_metadata(trace: TraceContext | None = None) -> str:
+    """The metadata of an event that is emitted here and now; "" outside handlers and traces."""
     context = current.get()
     if context is not None:
         return context.propagation_metadata(trace)
-    return "" if trace is None else Carrier(trace=trace).text()
+    return "" if trace is None else Lineage(trace=trace).to_json()
 
 
 class ContextFilter(logging.Filter):
@@ -237,7 +237,7 @@ class ContextFilter(logging.Filter):
             return True
         redactor = context.redactor
         if redactor is not None and record not in _scrubbed:
-            redact(record, redactor)
+            redact_record(record, redactor)
             _scrubbed.add(record)
         record.__dict__.update(bound_fields(context))
         return True

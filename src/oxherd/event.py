@@ -23,7 +23,7 @@ from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
@@ -212,7 +212,7 @@ class Event(Generic[P, R]):
         if not isinstance(schedule, Cron | Every):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
         scheduler, declaration = self._scheduler_id(name), self.declaration
-        data, same = declaration.payload.encode(payload), declaration.payload.sealer.same
+        data, same = declaration.payload.encode(payload), declaration.payload.sealer.is_same
 
         def call(schedulers: Schedulers, deadline: float) -> Coroutine[Any, Any, None]:
             return ensure(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from oxherd.context import Context
-from oxherd.lineage import Trace
+from oxherd.lineage import TraceContext
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class EventBegan(EventAttempt):
     """A handler is about to run. `caused_by` and `root` are UUIDs, set if another event's handler emitted this one."""
 
     fence: int
-    shown: Any  # privacy.shown_payload.Shown: what of the payload may be logged
+    shown: Any  # ShownPayload: what of the payload may be logged
     due_ms: int = 0  # the earliest time it could have begun, in milliseconds since the Unix epoch
     caused_by: str | None = None
     root: str | None = None
@@ -148,7 +148,7 @@ class SendSpan(Protocol):
     """The span of one send."""
 
     @property
-    def trace(self) -> Trace | None:
+    def trace(self) -> TraceContext | None:
         """The span's context, which the events carry; None without a trace."""
         ...
 
@@ -161,7 +161,7 @@ class ProcessSpan(Protocol):
     """The span of one run of a handler."""
 
     @property
-    def trace(self) -> Trace | None:
+    def trace(self) -> TraceContext | None:
         """The span's context; None without a trace."""
         ...
 
@@ -180,7 +180,7 @@ class Tracer(Protocol):
         this run alone."""
         ...
 
-    def attach(self, parent: Trace | None) -> None:
+    def attach(self, parent: TraceContext | None) -> None:
         """In a handler's own process: make the worker's span current in the caller's contextvars context."""
         ...
 

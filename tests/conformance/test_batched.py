@@ -38,7 +38,7 @@ class Side:
             await asyncio.gather(*(self.queue.add(job, deadline=deadline) for job in jobs))
             return
         for batch in self.queue.batches(jobs):
-            await self.queue.add_all(batch, deadline=deadline, attempts=CallState())
+            await self.queue.add_all(batch, deadline=deadline, state=CallState())
 
     async def finish(self, jobs: list[Job], results: list[bytes], fetch_next: list[bool]) -> list[Any]:
         answers = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))
@@ -175,7 +175,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
         command = ("DEL",) if await sides[0].queue.holds(job_id) else chance.choice([("DEL",), ("SET", job_id)])
         for side in sides:
             keys = side.queue.keys
-            await side.queue.client.call(keys.slot, command[0], keys.mark(job_id), *command[1:])
+            await side.queue.client.call(keys.slot, command[0], keys.deduplication(job_id), *command[1:])
     elif kind == "pause":
         command = chance.choice([("HSET", "paused", "1"), ("HDEL", "paused"), ("HSET", "max", "1000"), ("HDEL", "max")])
         for side in sides:

@@ -116,14 +116,14 @@ async def dead_node() -> Node:
 
     node = Node(str(address), parse_url(f"redis://127.0.0.1:{port}"), resolve, Outages(lambda _: None))
     with pytest.raises(RedisUnavailable):
-        await node.wire()
+        await node.connect()
     return node
 
 
 async def test_a_node_that_is_closed_does_not_cancel_those_who_wait_for_it() -> None:
     # As in a fail-over: the dead primary is no longer needed while calls wait for their turn to connect to it.
     node = await dead_node()
-    waiting = [asyncio.create_task(node.wire()) for _ in range(3)]
+    waiting = [asyncio.create_task(node.connect()) for _ in range(3)]
     await asyncio.sleep(0)
     await node.close()
     ended = await asyncio.gather(*waiting, return_exceptions=True)
@@ -132,7 +132,7 @@ async def test_a_node_that_is_closed_does_not_cancel_those_who_wait_for_it() -> 
 
 async def test_whoever_waits_for_a_node_can_be_cancelled_alone() -> None:
     node = await dead_node()
-    one, other = (asyncio.create_task(node.wire()) for _ in range(2))
+    one, other = (asyncio.create_task(node.connect()) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
     ended = await asyncio.gather(one, other, return_exceptions=True)
@@ -147,18 +147,18 @@ def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable
         url = parse_url(standalone)
         connection = await open_connection(url, url.seeds[0])
         lost: list[BaseException] = []
-        wire = PipelinedConnection(connection, "node", lost.append)
-        await wire.send(pack_command("PING"))
+        pipelined = PipelinedConnection(connection, "node", lost.append)
+        await pipelined.send(pack_command("PING"))
         cast("Any", connection)._writer.transport.abort()
         for _ in range(turns):
             await asyncio.sleep(0)
-        if wire.alive:
-            future = wire.send(pack_command("PING"))
-            wire.flush()
+        if pipelined.alive:
+            future = pipelined.send(pack_command("PING"))
+            pipelined.flush()
             with pytest.raises(RedisUnavailable):
                 await asyncio.wait_for(future, 5)
         assert len(lost) == 1
-        assert not wire.alive
+        assert not pipelined.alive
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         for turns in range(4):
@@ -169,14 +169,14 @@ async def test_a_connection_that_brings_what_nobody_asked_for_is_lost_and_closed
     url = parse_url(standalone)
     connection, other = [await open_connection(url, url.seeds[0]) for _ in range(2)]
     lost: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-    wire, speaker = (
+    pipelined, speaker = (
         PipelinedConnection(connection, "node", lost.set_result),
         PipelinedConnection(other, "node", lost.set_result),
     )
-    await wire.send(pack_command("SUBSCRIBE", "nobody-asked"))
+    await pipelined.send(pack_command("SUBSCRIBE", "nobody-asked"))
     await speaker.send(pack_command("PUBLISH", "nobody-asked", "for this"))
     async with asyncio.timeout(5):
         assert isinstance(await lost, IndexError)
-    assert not wire.alive
+    assert not pipelined.alive
     assert not connection.is_connected
     await speaker.close()

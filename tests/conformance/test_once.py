@@ -33,7 +33,7 @@ async def queue_of(herd: Oxherd) -> BullQueue:
 async def mark_ms(herd: Oxherd, event_id: UUID) -> int:
     """How long an id's mark lives on, in milliseconds; -2 where there is none."""
     queue = await queue_of(herd)
-    return await queue.client.call(queue.keys.slot, "PTTL", queue.keys.mark(str(event_id)))
+    return await queue.client.call(queue.keys.slot, "PTTL", queue.keys.deduplication(str(event_id)))
 
 
 @pytest.mark.parametrize("how", [{}, {"delay": 0.05}, {"priority": 3}], ids=["at once", "delayed", "prioritized"])
@@ -68,7 +68,7 @@ async def test_an_id_makes_one_event_while_its_mark_lives_and_another_one_after_
         assert len(refused) == 2
         assert all(said.items() <= dict(zip(entry[::2], entry[1::2], strict=True)).items() for entry in refused)
 
-        await queue.client.call(queue.keys.slot, "PEXPIRE", queue.keys.mark(str(event_id)), 1)
+        await queue.client.call(queue.keys.slot, "PEXPIRE", queue.keys.deduplication(str(event_id)), 1)
         await until(lambda: _gone(herd, event_id))
         await order_placed.emit(Order(), id=event_id, once=60, **how)
         await records.wait("event.end", count=2, outcome="completed", event_id=event_id)
@@ -122,7 +122,7 @@ async def test_an_id_that_is_stored_is_not_added_again_whatever_its_mark(herd: O
         await event.emit(Order(), id=unmarked)
         await event.emit(Order(), id=unmarked, once=60)
         await event.emit(Order(), id=marked, once=60)
-        await queue.client.call(queue.keys.slot, "DEL", queue.keys.mark(str(marked)))
+        await queue.client.call(queue.keys.slot, "DEL", queue.keys.deduplication(str(marked)))
         await event.emit(Order(), id=marked, once=60)
         await event.emit(Order(), id=marked)
         assert (await queue.counts())["wait"] == 2

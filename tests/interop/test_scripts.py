@@ -42,12 +42,12 @@ unpack: Callable[[bytes], Any] = cast("Any", msgpack).unpackb
 # -- names and versions
 
 
-@pytest.mark.parametrize("name", scripts.NAMES)
+@pytest.mark.parametrize("name", scripts.BULLMQ)
 def test_the_installed_bullmq_has_each_script_that_we_call_with_that_number_of_keys(name: str) -> None:
     script = scripts.script(name)
-    file = scripts.folder() / f"{name}-{scripts.NAMES[name]}.lua"
+    file = scripts.folder() / f"{name}-{scripts.BULLMQ[name]}.lua"
     assert script.text == file.read_bytes()
-    assert script.keys == scripts.NAMES[name]
+    assert script.keys == scripts.BULLMQ[name]
     assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
     named = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.text.decode())]
     assert max(named) <= script.keys
@@ -111,12 +111,10 @@ class OurClient:
         self.sent.append(Sent(script.name, keys, [seen(each) for each in arguments[script.keys :]], script.text))
         answers: dict[str, Any] = {
             "getCounts": [0] * len(STATES),
-            "freshStalledCheck": [[], []],
+            "check_stalled": [[], []],
             "addJobScheduler": ["id", 0],
         }
         return answers.get(script.name, 0)
-
-    persist = script
 
     async def call(self, slot: int, *command: Any) -> int:
         return 0
@@ -128,7 +126,7 @@ class TheirConnection:
     def __init__(self) -> None:
         self.conn = None
         self.sent: list[Sent] = []
-        self.commands = {name: self._command(name) for name in scripts.NAMES}
+        self.commands = {name: self._command(name) for name in scripts.BULLMQ}
 
     def _command(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def command(keys: list[str], args: list[Any], client: Any = None) -> Any:
@@ -197,7 +195,6 @@ class Call:
     ours_ends: tuple[Any, ...] = ()
     theirs_ends: tuple[Any, ...] = ()
     reason: str = ""
-    sent_as: str = ""
 
 
 def add(delay_ms: int = 0, priority: int = 0, once_ms: int = 0) -> Ours:
@@ -278,7 +275,6 @@ CALLS: dict[str, Call] = {
     "moveToActive": Call(
         lambda queue, _: queue.fetch(TOKEN, 30_000),
         lambda theirs: theirs.moveToActive(TOKEN, {"lockDuration": 30_000}),
-        sent_as="fetchNext",
     ),
     "moveToFinished, completed": Call(
         finish("completed", b'"receipt"'),
@@ -321,14 +317,12 @@ CALLS: dict[str, Call] = {
         lambda theirs: theirs.moveStalledJobsToWait(1, 10_000),
         ours_ends=(_NOW,),
         reason="our prelude reads the server's time from the fifth argument, to do nothing when it comes late",
-        sent_as="freshStalledCheck",
     ),
     "updateProgress": Call(
         lambda queue, _: queue.progress(our_job(), b'{"percent":50}'),
         lambda theirs: theirs.updateProgress(JOB_ID, {"percent": 50}),
         ours_ends=(TOKEN, "0"),
         reason="our prelude writes nothing for a job that is another worker's: the token and the fence tell",
-        sent_as="ownProgress",
     ),
     "addJobScheduler": Call(
         lambda _, schedulers: schedulers.upsert(
@@ -380,9 +374,9 @@ async def test_a_script_is_called_with_the_keys_and_arguments_that_bullmq_sends(
     await call.theirs(bullmq("scripts").Scripts(PREFIX, QUEUE, connection))
     (theirs,) = connection.sent
     assert theirs.name == what.partition(",")[0]
-    assert ours.name == (call.sent_as or theirs.name)
+    assert ours.name == theirs.name or scripts.OURS[ours.name] == theirs.name
     assert ours.keys == theirs.keys
-    assert len(ours.keys) == scripts.NAMES[theirs.name]
+    assert len(ours.keys) == scripts.BULLMQ[theirs.name]
     assert all(key.startswith(BASE) for key in ours.keys)
     ours_same, ours_ends = _split(ours.arguments, call.ours_ends)
     theirs_same, theirs_ends = _split(theirs.arguments, call.theirs_ends)
@@ -404,7 +398,7 @@ def _split(arguments: list[Any], ends: tuple[Any, ...]) -> tuple[list[Any], tupl
 
 def test_every_script_that_bullmq_can_call_is_compared() -> None:
     # BullMQ's Python has no call for moveJobFromActiveToWait; the test below reads the script's own words.
-    assert {what.partition(",")[0] for what in CALLS} == set(scripts.NAMES) - {"moveJobFromActiveToWait"}
+    assert {what.partition(",")[0] for what in CALLS} == set(scripts.BULLMQ) - {"moveJobFromActiveToWait"}
 
 
 @pytest.mark.parametrize("name", ["addStandardJob", "addDelayedJob", "addPrioritizedJob"])
@@ -436,17 +430,18 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
     assert len(words) == len(known)
 
 
-@pytest.mark.parametrize("what", [what for what, call in CALLS.items() if call.sent_as == ""])
-async def test_what_guards_a_script_leaves_its_text_unchanged(what: str) -> None:
-    sent = await record_ours(CALLS[what].ours)
-    assert scripts.script(sent.name).text in sent.text
+@pytest.mark.parametrize(
+    ("name", "framed"), [(name, each) for name, each in scripts.OURS.items() if each in scripts.BULLMQ]
+)
+def test_a_frame_holds_bullmqs_text_unchanged_and_once(name: str, framed: str) -> None:
+    assert scripts.script(name).text.count(scripts.script(framed).text) == 1
+    assert scripts.script(name).keys == scripts.BULLMQ[framed]
 
 
-async def test_our_check_for_stalled_jobs_is_bullmqs_behind_a_prelude() -> None:
-    sent = await record_ours(CALLS["moveStalledJobsToWait"].ours)
-    prelude, _, end = sent.text.partition(scripts.script("moveStalledJobsToWait").text)
-    assert prelude.endswith(b"local function check()\n")
-    assert end.startswith(b"\nend\n")
+def test_every_lua_file_is_in_the_table_and_includes_what_it_needs() -> None:
+    files = {path.stem for path in (Path(scripts.__file__).parent / "lua").glob("*.lua")}
+    assert files == set(scripts.OURS)
+    assert all(b"--- @" not in scripts.script(name).text for name in scripts.OURS)
 
 
 def _code(text: str) -> str:

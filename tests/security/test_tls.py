@@ -81,7 +81,7 @@ async def test_certificates_are_verified_by_default(
     server: TLSServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(f"rediss://127.0.0.1:{server.tls_port}", emit_timeout=1.0)
-    await refused(herd, records, "nobody whom we trust has signed its certificate", "ssl_ca_certs")
+    await refused(herd, records, "no trusted CA has signed its certificate", "ssl_ca_certs")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -97,7 +97,7 @@ async def test_another_ca_than_the_servers_is_not_enough(
 ) -> None:
     other = Authority(tmp_path, "other-ca")
     url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={other.certificate}"
-    await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
+    await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
 
 
 async def test_verification_is_off_only_where_it_is_asked_for(
@@ -153,7 +153,7 @@ async def test_tls_older_than_1_2_is_not_spoken(
     with TLSServer(redis7_binary, authority, certificate, **old) as server:
         assert await asyncio.to_thread(_speaks_old_tls, server.tls_port), "the server does speak it"
         url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}"
-        await refused(make_herd(url, emit_timeout=1.0), records, "let it speak TLS 1.2 or later")
+        await refused(make_herd(url, emit_timeout=1.0), records, "enable TLS 1.2 or later")
 
 
 async def test_a_port_without_tls_is_said_to_be_one(
@@ -172,8 +172,8 @@ async def test_a_port_without_tls_is_said_to_be_one(
         ("ssl_ca_certs=KEY", "certificates in the Redis URL cannot be used"),
         ("ssl_certfile=CERTIFICATE", "ssl_certfile with its ssl_keyfile"),
         ("ssl_certfile=CERTIFICATE&ssl_keyfile=OTHER", "ssl_certfile with its ssl_keyfile"),
-        ("ssl_cert_reqs=nothing", "wrong ssl_cert_reqs; it is one of none, optional, required"),
-        ("ssl_check_hostname=never", "wrong ssl_check_hostname"),
+        ("ssl_cert_reqs=nothing", "invalid ssl_cert_reqs; use one of none, optional, required"),
+        ("ssl_check_hostname=never", "invalid ssl_check_hostname"),
     ],
 )
 async def test_certificates_that_cannot_be_used_are_wrong_usage(
@@ -190,7 +190,7 @@ def test_the_command_line_says_it_in_one_line(server: TLSServer, tmp_path: Path)
     (tmp_path / "app.py").write_text("from oxherd import Oxherd\nherd = Oxherd()\nherd.declare('order.placed', dict)\n")
     done = cli(tmp_path, "check", "app:herd", url=f"rediss://127.0.0.1:{server.tls_port}")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "nobody whom we trust has signed its certificate" in done.stdout.splitlines()[1]
+    assert "no trusted CA has signed its certificate" in done.stdout.splitlines()[1]
 
 
 async def test_each_node_of_a_cluster_is_verified(
@@ -202,7 +202,7 @@ async def test_each_node_of_a_cluster_is_verified(
 ) -> None:
     with _cluster(redis7_binary, authority, certificate) as port:
         url = f"rediss+cluster://127.0.0.1:{port}"
-        await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
+        await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
         records.all.clear()
         herd = make_herd(f"{url}?ssl_ca_certs={authority.certificate}")
         spread = herd.declare("order.spread", dict[str, int], shards=8)
@@ -225,7 +225,7 @@ async def test_sentinels_are_verified_and_so_is_the_primary_that_they_name(
     try:
         wait_until(lambda: sentinel.primary_port() == server.tls_port, seconds=DEADLINE, what="the sentinel is ready")
         url = f"rediss+sentinel://127.0.0.1:{sentinel.tls_port}/mymaster"
-        await refused(make_herd(url, emit_timeout=1.0), records, "nobody whom we trust")
+        await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
         records.all.clear()
         await emits(make_herd(f"{url}?ssl_ca_certs={authority.certificate}"), records)
     finally:

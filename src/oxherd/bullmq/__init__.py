@@ -1,4 +1,4 @@
-"""BullMQ on Redis: keys, jobs, options, replies and scripts. The only package that knows them.
+"""BullMQ on Redis: keys, jobs, options, replies, scripts and schedulers. The only package that knows them.
 
-Begin with `queue`. Imports `redis` and the floors below.
+Begin with `queue`; `scripts` is the table of the Lua. Imports `redis` and the floors below.
 """

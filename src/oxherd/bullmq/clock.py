@@ -1,4 +1,4 @@
-"""The clock that scripts are told."""
+"""The clock whose time is sent to scripts."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Milliseconds since the Unix epoch, by this machine's clock, as BullMQ's clients send it."""
+    """This machine's clock, in milliseconds since the Unix epoch, as BullMQ's clients send it."""
     return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""Looks at a server and its queues without changing them."""
+"""Inspects a server and its queues without changing them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oxherd.schedule.cron import Cron
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server says of itself; `slots` is None where it is no cluster, `eviction` where it may not be asked."""
+    """A server's properties; `slots`, covered ones, is None without a cluster, `eviction` if unknown."""
 
     software: str
     version: tuple[int, ...]
@@ -25,11 +25,11 @@ class ServerFacts:
 
 
 async def server_facts(client: Client) -> ServerFacts:
-    """Version, eviction policy and covered slots. Commands: INFO, CLUSTER SLOTS.
+    """Look up a server's properties. Commands: INFO, CLUSTER SLOTS.
 
     Raises:
         RedisUnavailable: it cannot be reached.
-        ScriptError: it does not answer these commands.
+        ScriptError: it refuses these commands.
     """
     text = (await client.call(0, "INFO")).decode()
     info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
@@ -44,7 +44,7 @@ async def server_facts(client: Client) -> ServerFacts:
 
 
 async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
-    """The schedules on a queue: each one's name, and what is wrong with it, if anything. Commands: ZRANGE, HMGET."""
+    """The names of a queue's schedules, each with what is wrong with it or None. Commands: ZRANGE, HMGET."""
     k = queue.keys
     try:
         names = [name.decode() for name in await queue.client.call(k.slot, "ZRANGE", k.repeat, 0, -1)]
@@ -64,7 +64,7 @@ async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
 
 
 async def stored_states(queue: BullQueue) -> dict[str, str]:
-    """The state of every job that is stored, by id. Commands: LRANGE, ZRANGE."""
+    """The state of every stored job, by id. Commands: LRANGE, ZRANGE."""
     k = queue.keys
     found: dict[str, str] = {}
     for state in ("completed", "failed", "delayed", "prioritized", "wait", "active"):
@@ -76,8 +76,11 @@ async def stored_states(queue: BullQueue) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many events wait and are delayed, and when the oldest that waits could have begun first, in milliseconds
-    since the Unix epoch; None where none waits, or its time is not known."""
+    """The numbers of waiting and delayed events.
+
+    `oldest_ms` is when the oldest waiting one could have begun, in milliseconds since the Unix epoch; None if none
+    waits, or the time is unknown.
+    """
 
     waiting: int
     delayed: int
@@ -85,7 +88,7 @@ class Backlog:
 
 
 async def backlog(queue: BullQueue) -> Backlog:
-    """What a queue has to be done. Script: getCounts; commands: LINDEX, HMGET.
+    """A queue's backlog. Script: getCounts; commands: LINDEX, HMGET.
 
     Raises:
         RedisUnavailable, ScriptError: as `Client.call`.
@@ -94,7 +97,7 @@ async def backlog(queue: BullQueue) -> Backlog:
     oldest = None
     if counts["wait"]:
         k, client = queue.keys, queue.client
-        # New ones are put at the head.
+        # New jobs are pushed at the head.
         job_id: bytes | None = await client.call(k.slot, "LINDEX", k.wait, -1)
         if job_id is not None:
             emitted, options = await client.call(k.slot, "HMGET", k.base.encode() + job_id, "timestamp", "opts")
@@ -104,14 +107,14 @@ async def backlog(queue: BullQueue) -> Backlog:
 
 
 def total(backlogs: Iterable[Backlog]) -> Backlog:
-    """Several queues' together."""
+    """The sum of several queues' backlogs."""
     each = list(backlogs)
     oldest = [backlog.oldest_ms for backlog in each if backlog.oldest_ms is not None]
     return Backlog(sum(b.waiting for b in each), sum(b.delayed for b in each), min(oldest, default=None))
 
 
 async def has_due(queue: BullQueue) -> bool:
-    """Whether a job waits, or is delayed and should not be any more. Script: getCounts; command: ZRANGE.
+    """Whether a job waits, or is delayed and due. Script: getCounts; command: ZRANGE.
 
     Raises:
         RedisUnavailable, ScriptError: as `Client.call`.
@@ -122,12 +125,12 @@ async def has_due(queue: BullQueue) -> bool:
     if not counts["delayed"]:
         return False
     first: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, 0, "WITHSCORES")
-    # BullMQ keeps the time in the score's upper bits.
+    # The time is in the score's upper bits.
     return bool(first) and float(first[1]) / 0x1000 < now_ms()
 
 
 async def stored_keys(queue: BullQueue) -> list[str]:
-    """Every key of a queue, without its prefix, sorted. Command: SCAN, on the node that serves the queue."""
+    """A queue's keys without its prefix, sorted. Command: SCAN, on the queue's node."""
     base = queue.keys.base
     pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in base) + "*"
     found: set[str] = set()

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from oxherd.bullmq.options import LATEST_MS, JobOptions, options_of
-from oxherd.lineage import NOTHING, Carrier
+from oxherd.lineage import NO_LINEAGE, Lineage
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-# As HINCRBY reads it; far more than a job is ever tried.
+# As HINCRBY accepts it; more digits than any count of attempts.
 _COUNTER = re.compile(rb"0|-?[1-9][0-9]{0,14}")
 _COUNTS: dict[bytes | None, int] = {None: 0, **{b"%d" % count: count for count in range(100)}}
-# What BullMQ's check for stalled jobs has a job fail with.
+# The failure that BullMQ's check for stalled jobs leaves in a job.
 STALLED_REASON = "job stalled more than allowable limit"
 
 
 @dataclass(slots=True)
 class Job:
-    """One job, begun: its fields as Redis had them, and the token that holds its lock.
+    """A job that has begun: its fields, and the token of its lock.
 
-    `stalled` are the stalls that count, `uncounted_stalls` those of a worker in which it did not run alone.
-    `damage` says what is wrong with it; `unusable` that BullMQ's scripts fail on it, `raw_id` is for ours.
-    `written_options` are its options with all that it carries; `forgets_parent`: it ends without telling its parent.
+    `stalled` are the stalls that count, `uncounted_stalls` those beside other jobs. `damage` says what is wrong with
+    it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
+    `forgets_parent`: it ends without notifying its parent.
     """
 
     id: str
@@ -42,23 +43,23 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
-    carrier: Carrier = NOTHING
+    lineage: Lineage = NO_LINEAGE
     written_options: bytes = b""
     uncounted_stalls: int = 0
     forgets_parent: bool = False
 
     @property
     def due_ms(self) -> int:
-        """When it could have begun first, in milliseconds since the Unix epoch, by its producer's clock."""
+        """The earliest time of its begin, in milliseconds since the Unix epoch, by its producer's clock."""
         return self.timestamp_ms + self.options.delay_ms
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be added: `options` are BullMQ's, `data` is JSON; for `once_ms` its id adds no second one.
+    """A job to be added: `options` are BullMQ's, shared by an event's jobs; `data` is JSON.
 
-    `durable`: it is added once the replicas, or the disk, have it. `metadata` is its own among the options, BullMQ's
-    telemetry metadata: jobs of one event share the others.
+    `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
+    it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself.
     """
 
     id: str
@@ -72,7 +73,7 @@ class NewJob:
     metadata: str = ""
 
 
-# The fields of a job that a worker reads, in the order in which `job_of` takes them.
+# The fields of a job that a worker reads, in the order of `job_of`.
 FIELDS = (
     "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
 )  # fmt: skip
@@ -81,16 +82,13 @@ _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
 
 
 def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
-    """A job from the flat list of its hash's fields; what is missing or wrong is named in `damage`."""
+    """Decode a job from its hash, a flat list of fields and values; `damage` says what is missing or wrong."""
     get = dict(zip(fields[::2], fields[1::2], strict=False)).get
     return job_of(job_id, [get(name) for name in _FIELDS], token)
 
 
 def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
-    """A job from the values of its FIELDS; what is missing or wrong is named in `damage`.
-
-    No values at all mean that its key holds no hash.
-    """
+    """Decode a job from the values of FIELDS, empty if its key holds no hash; `damage` says what is wrong."""
     unusable = None if values else "its key holds no hash"
     name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority = (
         values or _NO_VALUES
@@ -111,7 +109,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except UnicodeDecodeError:
         text = _text(job_id)
         unusable = unusable or "its id is not UTF-8"
-    parsed, carrier = options_of(options or b"")
+    parsed, lineage = options_of(options or b"")
     return Job(
         text,
         token,
@@ -128,14 +126,14 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         unusable or damage,
         unusable is not None,
         job_id,
-        carrier,
+        lineage,
         options or b"",
         _count(uncounted) or 0,
     )
 
 
 def _count(raw: bytes | None) -> int | None:
-    """A counter, 0 where it is missing or below; None where it is none."""
+    """A counter, 0 if it is missing or negative; None if it is damaged."""
     known = _COUNTS.get(raw)
     if known is not None or raw is None:
         return known
@@ -147,16 +145,15 @@ def _text(raw: bytes) -> str:
 
 
 def worker_of(token: str) -> str:
-    """The name of the worker whose lock token it is, BullMQ's `processedBy`: what stands before the last colon."""
+    """The worker of a lock token, BullMQ's `processedBy`: what stands before the last colon."""
     return token.rpartition(":")[0]
 
 
 def event_id_text(queue: str, job_id: str) -> str:
-    """The UUID of a job, as text: its id where that is one, else derived (version 5) from queue and id, the same
-    everywhere."""
+    """The UUID of a job: its id if that is one, else derived (version 5) from queue and id."""
     if _UUID.fullmatch(job_id):
         return job_id
-    try:
-        return str(UUID(job_id)) if len(job_id) == 36 else str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))
-    except ValueError:
-        return str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))
+    if len(job_id) == 36:
+        with suppress(ValueError):
+            return str(UUID(job_id))
+    return str(uuid5(NAMESPACE_URL, f"oxherd:{queue}:{job_id}"))

@@ -28,18 +28,18 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
-        self.held = self.base + "held"  # ours: an ordered queue waits for a retry while it is there
+        self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""
         return self.base + job_id
 
-    def mark(self, job_id: str) -> str:
-        """BullMQ's deduplication key of a job's own id: that it was added, also once it is gone."""
+    def deduplication(self, job_id: str) -> str:
+        """BullMQ's deduplication key of a job's own id; it may outlive the job."""
         return f"{self.base}de:{job_id}"
 
 
 def has_hash_tag(text: str) -> bool:
-    """Whether Redis Cluster finds a hash tag in `text`: something between the first `{` and the next `}`."""
+    """Whether `text` has a hash tag: something between the first `{` and the next `}`."""
     start = text.find("{")
     return start >= 0 and text.find("}", start + 1) > start + 1

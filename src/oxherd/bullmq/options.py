@@ -1,4 +1,4 @@
-"""A job's options, and what it carries among them of the events before it; read without raising, whoever wrote them."""
+"""Reads a job's options, and the lineage among them, without raising: any program may have written them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from oxherd.lineage import NOTHING, Carrier, read
-from oxherd.policy import number
+from oxherd.lineage import NO_LINEAGE, Lineage, parse_lineage
+from oxherd.policy import json_number
 
-LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
-# Bytes of options that are remembered with what they say: most jobs of an event bring the same.
+LATEST_MS = 253_402_300_799_000  # the end of the year 9999, the latest that datetime represents
+# Options up to this size are cached: most jobs of an event have the same.
 LONGEST_CACHED = 4096
-# The telemetry metadata among a job's options. Only a key of an object follows a brace or a comma so; its letters are
-# looked for first, which is quick.
+# The telemetry metadata among a job's options. Only a key follows a brace or a comma like this; to match the key first
+# is fast.
 _METADATA = re.compile(rb'"tm"(?<=[{,\s]"tm")\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
-_OPTION_KEYS = ("fpof", "cpof", "idof", "rdof")
+_PARENT_POLICIES = ("fpof", "cpof", "idof", "rdof")
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The options of a job that matter to a worker, and the text they were read from.
+    """A job's options, as far as workers use them; `text` is what they were read from.
 
-    `damaged` when they are not a JSON object.
+    `damaged`: it is not a JSON object.
     """
 
     text: bytes = b""
@@ -41,18 +41,18 @@ class JobOptions:
 
     @property
     def repeat(self) -> dict[str, Any]:
-        """What a schedule's tick says of its schedule."""
+        """The schedule of a tick."""
         repeat = self.raw.get("repeat")
         return cast("dict[str, Any]", repeat) if isinstance(repeat, dict) else {}
 
     @property
     def parent_policies(self) -> dict[str, bool]:
-        """What BullMQ does to a job's parent when the job fails."""
-        return {key: self.raw.get(key) is True for key in _OPTION_KEYS}
+        """What BullMQ does to the job's parent if the job fails."""
+        return {key: self.raw.get(key) is True for key in _PARENT_POLICIES}
 
 
 def parse_options(raw: bytes) -> JobOptions:
-    """The options from a job's hash; never raises."""
+    """Parse the options of a job's hash; never raises."""
     return _parsed(raw) if len(raw) <= LONGEST_CACHED else _parse(raw)
 
 
@@ -65,12 +65,13 @@ def _parse(raw: bytes) -> JobOptions:
         return JobOptions(raw, damaged=True)
     parsed = cast("dict[str, Any]", options)
     parsed.pop("tm", None)
-    attempts = number(parsed.get("attempts"))
+    attempts = json_number(parsed.get("attempts"))
     # Node stores 0 where no attempts were asked for.
-    delay = number(parsed.get("delay"))
+    delay = json_number(parsed.get("delay"))
     return JobOptions(
         raw,
         parsed,
+        # Node stores 0 if no attempts were asked for.
         attempts=int(attempts) if attempts is not None and attempts >= 1 else None,
         delay_ms=int(delay) if delay is not None and 0 < delay < LATEST_MS else 0,
     )
@@ -79,16 +80,16 @@ def _parse(raw: bytes) -> JobOptions:
 _parsed = lru_cache(maxsize=1024)(_parse)
 
 
-def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
-    """A job's options, and what it carries of the events before it; never raises."""
+def options_of(raw: bytes) -> tuple[JobOptions, Lineage]:
+    """Parse the options of a job's hash, and its lineage; never raises."""
     if b'"tm"' not in raw:
-        return parse_options(raw), NOTHING
+        return parse_options(raw), NO_LINEAGE
     rest, metadata = without_metadata(raw)
-    return parse_options(rest), read(metadata)
+    return parse_options(rest), parse_lineage(metadata)
 
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:
-    """A job's options without its telemetry metadata, so that those of an event's jobs are alike; and that."""
+    """Split a job's options from its telemetry metadata, without which an event's jobs have the same options."""
     found = _METADATA.search(raw)
     if found is None:
         return raw, ""
@@ -97,8 +98,8 @@ def without_metadata(raw: bytes) -> tuple[bytes, str]:
 
 
 def _text_of(string: bytes) -> str:
-    """What a string of JSON says; the empty text where it is damaged."""
-    # Mostly it is a map in JSON, in which nothing but the quotes is escaped.
+    """The text of a JSON string; empty if it is damaged."""
+    # Usually it is JSON itself, with nothing but quotes escaped.
     plain = string[1:-1].replace(b'\\"', b'"')
     try:
         return str(from_json(string)) if b"\\" in plain else plain.decode()

@@ -1,4 +1,4 @@
-"""MessagePack, in which BullMQ's scripts take their structured arguments."""
+"""MessagePack, the format of the structured arguments of BullMQ's scripts."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Any, cast
 
 import msgpack
 
-pack: Callable[[Any], bytes] = cast("Any", msgpack).packb  # its stubs leave the arguments open
+pack: Callable[[Any], bytes] = cast("Any", msgpack).packb  # its stubs are untyped

@@ -1,4 +1,4 @@
-"""What BullMQ's scripts answer."""
+"""The replies of BullMQ's scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oxherd.bullmq.job import Job, decode
 
 
 class Refusal(IntEnum):
-    """Answers that a job cannot be moved as asked: BullMQ's (`error-code.ts`), and below -100 ours (parents.lua)."""
+    """Why a job cannot be moved: BullMQ's codes (`error-code.ts`), and below -100 ours (parents.lua)."""
 
     MISSING = -1
     LOCK_MISSING = -2
@@ -24,7 +24,7 @@ class Refusal(IntEnum):
 
 @dataclass(slots=True)
 class Fetched:
-    """What a fetch brought: a job, or why there is none."""
+    """The result of a fetch: a job, or when to try again, in milliseconds."""
 
     job: Job | None = None
     limited_ms: int = 0
@@ -34,11 +34,11 @@ class Fetched:
 NOTHING = Fetched()
 
 
-def fetched(answer: Any, token: str) -> Fetched:
-    """A fetch's answer `[fields, id, limit, delayed until]`, or 0 where nothing was asked for or found."""
-    if not isinstance(answer, list):
+def fetched(reply: Any, token: str) -> Fetched:
+    """Decode the reply of a fetch: `[fields, id, limit, delayed until]`, or 0 if there is nothing."""
+    if not isinstance(reply, list):
         return NOTHING
-    raw: list[Any] = answer  # pyright: ignore[reportUnknownVariableType]
+    raw: list[Any] = reply  # pyright: ignore[reportUnknownVariableType]
     if raw[0]:
         return Fetched(decode(raw[1], raw[0], token))
     return Fetched(None, int(raw[2]), int(raw[3]) if len(raw) > 3 else 0)

@@ -1,4 +1,4 @@
-"""Schedules in BullMQ's job schedulers: stored once however often they are asked for, and carried from tick to tick."""
+"""Schedules in BullMQ's job schedulers: stored idempotently, and advanced from tick to tick."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
-from oxherd.bullmq.schedulers import Repeat, Schedulers, Stored
-from oxherd.policy import number
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.bullmq.schedulers import Repeat, Schedulers, StoredSchedule
+from oxherd.policy import json_number
+from oxherd.schedule import Cron, Every, Schedule
 
-_DIGITS = 13  # of a time in milliseconds, until the year 2286; a longer one is not a tick of ours
+_MAX_DIGITS = 13  # of a time in milliseconds until the year 2286; a longer one is not a tick of ours
 
 
 def repeat_of(schedule: Schedule) -> Repeat:
-    """A schedule in BullMQ's words."""
+    """A schedule in BullMQ's terms."""
     if isinstance(schedule, Every):
         return Repeat(every=schedule.milliseconds)
     return Repeat(pattern=schedule.expression, tz=schedule.tz)
@@ -39,13 +39,13 @@ async def ensure(
     *,
     deadline: float,
 ) -> None:
-    """Store a schedule; one that is stored already is left alone, with its due tick.
+    """Store a schedule until `deadline` (monotonic seconds), unless the same is stored.
 
-    `same_data` compares the stored payload with `data`: sealed anew, it is never the same text.
+    `same_data` compares the stored payload with `data`, since a payload is never encrypted to the same text twice.
 
-    BullMQ's upsert removes the pending tick: asked for at each start, it would drop a tick that came due while no
-    worker ran. A changed schedule keeps a tick that is due, with the new payload; where its interval is changed, in the
-    shape of the new interval's last tick, if that came after it.
+    BullMQ's upsert removes the pending tick, so upserting at each start would drop a tick that came due while no worker
+    ran. A changed schedule keeps a tick that is due, with the new payload; if its interval has changed, as the new
+    interval's last tick, if that is later.
     """
     repeat = repeat_of(schedule)
     stored = await schedulers.get(scheduler, deadline)
@@ -54,37 +54,37 @@ async def ensure(
     due = upcoming
     if stored is not None:
         pending = await schedulers.pending(scheduler, stored.next_ms)
-        if pending and stored.same(event, repeat, options) and same_data(stored.data, data):
+        if pending and stored.matches(event, repeat, options) and same_data(stored.data, data):
             return
         if pending and stored.next_ms <= now:
-            due = _kept(schedule, stored, now, upcoming)
+            due = _due_tick(schedule, stored, now, upcoming)
     if not await schedulers.upsert(scheduler, event, repeat, data, options, due, deadline=deadline) and due != upcoming:
-        # That tick runs now, and cannot be replaced: go on with the one after it.
+        # That tick is running and cannot be replaced: continue with the one after it.
         await schedulers.upsert(scheduler, event, repeat, data, options, upcoming, deadline=deadline)
 
 
-def _kept(schedule: Schedule, stored: Stored, now: int, upcoming: int) -> int:
-    """The tick that stands for one that is due while its schedule is changed."""
+def _due_tick(schedule: Schedule, stored: StoredSchedule, now: int, upcoming: int) -> int:
+    """The tick to keep for one that is due while its schedule changes."""
     if isinstance(schedule, Every) and schedule.milliseconds != stored.repeat.every:
-        # BullMQ counts an interval on from its last tick, so that has to be one of this interval's.
+        # BullMQ continues an interval from its last tick, which therefore has to be a multiple of it.
         last = now - now % schedule.milliseconds
         return last if last >= stored.next_ms else upcoming
     return stored.next_ms
 
 
 def next_tick_ms(job: Job) -> int | None:
-    """When the schedule that made `job` ticks next, in milliseconds since the epoch; None where it is to end.
+    """When the schedule of `job` ticks next, in milliseconds since the epoch; None if it has ended.
 
-    Never the tick's own time again, even where this machine's clock is behind the one that released it.
+    It is later than `job`'s own time, even if this machine's clock is behind.
 
     Raises:
-        ScheduleError: the job's interval, pattern or time zone, written by another program, is not one.
+        ScheduleError: the job's interval, pattern or time zone, which another program wrote, is invalid.
     """
     known = job.options.repeat
     now = now_ms()
     tick = job.id.rpartition(":")[2]
-    after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _DIGITS else 0)
-    count, limit, end, every = (number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
+    after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _MAX_DIGITS else 0)
+    count, limit, end, every = (json_number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
     if limit is not None and count is not None and count + 1 > limit:
         return None
     if end is not None and now > end:

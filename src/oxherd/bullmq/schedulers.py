@@ -1,4 +1,4 @@
-"""BullMQ's job schedulers: a record for each schedule, and one job for its next tick."""
+"""BullMQ's job schedulers: a record of each schedule, and one job for its next tick."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.scripts import script
 from oxherd.errors import ScheduleError
-from oxherd.policy import number
-from oxherd.redis.client import Client, ScriptError
+from oxherd.policy import json_number
+from oxherd.redis.client import Argument, Client, ScriptError
+from oxherd.redis.retry import retry
 
 _ID_COLLISION = -10
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """When a schedule ticks, in BullMQ's words: a cron `pattern` with `tz`, or `every` milliseconds."""
+    """When a schedule ticks, in BullMQ's terms: a cron `pattern` with `tz`, or `every` milliseconds."""
 
     pattern: str | None = None
     tz: str | None = None
@@ -28,14 +29,14 @@ class Repeat:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What is set of it."""
+        """What is set."""
         each = {"pattern": self.pattern, "tz": self.tz, "every": self.every}
         return {key: value for key, value in each.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A scheduler's record, and when its next tick is due, in milliseconds since the epoch."""
+class StoredSchedule:
+    """A scheduler's record; `next_ms` is when its next tick is due, in milliseconds since the epoch."""
 
     name: str
     repeat: Repeat
@@ -43,8 +44,8 @@ class Stored:
     options: Any
     next_ms: int
 
-    def same(self, name: str, repeat: Repeat, options: dict[str, Any]) -> bool:
-        """Whether the record already says all that, its data aside."""
+    def matches(self, name: str, repeat: Repeat, options: dict[str, Any]) -> bool:
+        """Whether the record has this name, repeat and options."""
         return (self.name, self.repeat, self.options) == (name, repeat, options)
 
 
@@ -55,20 +56,19 @@ class Schedulers:
         self._client = client
         self._keys = keys
 
-    async def get(self, scheduler: str, deadline: float | None = None) -> Stored | None:
-        """A scheduler's record. Script: getJobScheduler."""
-        arguments = (self._keys.repeat, scheduler)
-        answer = await self._client.persist(self._keys.slot, script("getJobScheduler"), arguments, deadline=deadline)
-        if not answer or not answer[0]:
+    async def get(self, scheduler: str, deadline: float | None = None) -> StoredSchedule | None:
+        """A scheduler's record, or None. Script: getJobScheduler."""
+        reply = await self._retry("getJobScheduler", (self._keys.repeat, scheduler), deadline)
+        if not reply or not reply[0]:
             return None
-        fields = {k.decode(): v.decode() for k, v in zip(answer[0][::2], answer[0][1::2], strict=True)}
+        fields = {k.decode(): v.decode() for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
         try:
-            return _stored(fields, answer[1])
+            return _stored(fields, reply[1])
         except ValueError as error:
             raise ScriptError(f"the record of the schedule is damaged ({type(error).__name__})") from None
 
     async def pending(self, scheduler: str, tick_ms: int) -> bool:
-        """Whether the job of a tick is stored, in whatever state."""
+        """Whether the job of a tick is stored, in any state. Command: EXISTS."""
         key = self._keys.job(f"repeat:{scheduler}:{tick_ms}")
         return bool(await self._client.call(self._keys.slot, "EXISTS", key))
 
@@ -85,14 +85,14 @@ class Schedulers:
     ) -> bool:
         """Store a scheduler and the job of its next tick, which may be due already. Script: addJobScheduler.
 
-        Answers False when a job of that very tick is stored already and cannot be replaced.
+        Returns False if a job of the same tick is stored that cannot be replaced.
         """
         k = self._keys
         record: dict[str, Any] = {"name": name, **repeat.options}
         now = now_ms()
         if repeat.every is not None:
-            # The script begins an interval that is new or changed at its start date or now, whichever is later, and
-            # goes on from there: the ticks stay multiples of the interval only from a start that is to come.
+            # The script counts a new or changed interval from its start date or from now, whichever is later: the ticks
+            # are multiples of the interval only if the start is in the future.
             record |= {"startDate": next_ms, "offset": 0}
             now = min(now, next_ms - 1)
         arguments = (
@@ -100,18 +100,16 @@ class Schedulers:
             next_ms, pack(record), scheduler, data, pack(options),
             pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now, k.base, "",
         )  # fmt: skip
-        answer = await self._client.persist(k.slot, script("addJobScheduler"), arguments, deadline=deadline)
-        if isinstance(answer, int) and answer != _ID_COLLISION:
-            raise ScriptError(f"addJobScheduler answered {answer}")
-        return not isinstance(answer, int)
+        reply = await self._retry("addJobScheduler", arguments, deadline)
+        if isinstance(reply, int) and reply != _ID_COLLISION:
+            raise ScriptError(f"addJobScheduler replied {reply}")
+        return not isinstance(reply, int)
 
     async def advance(self, job: Job, next_ms: int) -> None:
-        """Replace a tick that has begun by the next one; does nothing where that has happened. One attempt.
-
-        Script: updateJobScheduler.
+        """Add the tick after one that has begun, once, in one attempt. Script: updateJobScheduler.
 
         Raises:
-            ScheduleError: the tick's options, written by another program, cannot be the next one's.
+            ScheduleError: the next tick cannot have the options of `job`, which another program wrote.
         """
         k = self._keys
         arguments = (
@@ -122,16 +120,19 @@ class Schedulers:
         await self._client.script(k.slot, script("updateJobScheduler"), arguments)
 
     async def remove(self, scheduler: str, *, deadline: float) -> bool:
-        """Remove a scheduler and its next tick; says whether there was one. Script: removeJobScheduler."""
+        """Remove a scheduler and its next tick; returns whether there was one. Script: removeJobScheduler."""
         k = self._keys
-        arguments = (k.repeat, k.delayed, k.events, scheduler, k.base)
-        answer = await self._client.persist(k.slot, script("removeJobScheduler"), arguments, deadline=deadline)
-        return int(answer) == 0
+        return (
+            await self._retry("removeJobScheduler", (k.repeat, k.delayed, k.events, scheduler, k.base), deadline) == 0
+        )
+
+    async def _retry(self, name: str, arguments: tuple[Argument, ...], deadline: float | None) -> Any:
+        return await retry(lambda: self._client.script(self._keys.slot, script(name), arguments), deadline=deadline)
 
 
-def _stored(fields: dict[str, str], next_ms: bytes) -> Stored:
+def _stored(fields: dict[str, str], next_ms: bytes) -> StoredSchedule:
     every = fields.get("every")
-    return Stored(
+    return StoredSchedule(
         name=fields.get("name", ""),
         repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
         data=json.loads(fields.get("data", "{}")),
@@ -141,18 +142,18 @@ def _stored(fields: dict[str, str], next_ms: bytes) -> Stored:
 
 
 def packed_tick(job: Job, next_ms: int) -> bytes:
-    """The options of the tick after `job`, as they are sent.
+    """The packed options of the tick after `job`.
 
     Raises:
         ScheduleError: as `advance`.
     """
     options = {name: value for name, value in job.options.raw.items() if name != "repeat"}
-    count = int(number(job.options.repeat.get("count")) or 0) + 1
+    count = int(json_number(job.options.repeat.get("count")) or 0) + 1
     try:
         return pack(_tick_options(job.scheduler or "", options, job.options.repeat, next_ms, count))
     except (ValueError, OverflowError, RecursionError) as error:
-        why = type(error).__name__
-    raise ScheduleError(f"The options of a schedule's tick cannot be sent ({why}): schedule it again.")
+        reason = type(error).__name__
+    raise ScheduleError(f"The options of a schedule's tick cannot be sent ({reason}): schedule it again.")
 
 
 def _tick_options(

@@ -1,4 +1,4 @@
-"""The largest number of shards that an event was emitted with: remembered in Redis, so that workers serve them all."""
+"""Remembers in Redis the largest number of shards that an event was emitted with, so that workers serve them all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from oxherd.declaration import MOST_SHARDS, Declaration
 from oxherd.redis.client import Client
 from oxherd.redis.retry import retry
 
-_PATIENCE_SECONDS = 1.0
-# A fail-over may lose what was announced.
-_AGAIN_SECONDS = 3600.0
+_WAIT_SECONDS = 1.0
+# A fail-over may lose the announcement.
+_REPEAT_SECONDS = 3600.0
 
 _MEMBER = "most"
 
 
 class ShardRegistry:
-    """One event's numbers of shards: the declared one, and the largest that anybody announced.
+    """One event's number of shards: as declared, and the largest that any process has announced.
 
-    Key: `shards` beside the event's own queue, a sorted set of one member, whose score only grows.
-    Commands: ZADD, ZSCORE.
+    Key: `shards`, under the event's plain queue, a sorted set of one member whose score only grows.
     """
 
     def __init__(self, client: Client, home: QueueKeys, declaration: Declaration) -> None:
@@ -31,28 +30,28 @@ class ShardRegistry:
         self._key = home.base + "shards"
         self._declared = declaration.shards
         self._announcing: asyncio.Task[Any] | None = None
-        self._begun = 0.0
+        self._announced_at = 0.0
 
     async def announce(self) -> None:
-        """Announce the declared number, at most hourly. Goes on in the background where that takes over a second.
+        """Announce the declared number, at most hourly; after a second this continues in the background. Command: ZADD.
 
         Raises:
             ScriptError: the key is damaged.
         """
         if self._declared == 1:
-            return  # every worker serves the event's own queue
+            return  # every worker serves the plain queue
         task = self._announcing
-        if task is None or (task.done() and (_failed(task) or time.monotonic() - self._begun > _AGAIN_SECONDS)):
-            self._begun = time.monotonic()
+        if task is None or (task.done() and (_failed(task) or time.monotonic() - self._announced_at > _REPEAT_SECONDS)):
+            self._announced_at = time.monotonic()
             task = self._announcing = asyncio.ensure_future(retry(self._announce))
-        patience = self._begun + _PATIENCE_SECONDS - time.monotonic()
-        if patience > 0:
-            await asyncio.wait([task], timeout=patience)
+        left = self._announced_at + _WAIT_SECONDS - time.monotonic()
+        if left > 0:
+            await asyncio.wait([task], timeout=left)
         if task.done() and _failed(task):
             task.result()
 
     async def most(self) -> int:
-        """How many shards may hold events.
+        """The number of shards that may hold events. Command: ZSCORE.
 
         Raises:
             RedisUnavailable, ScriptError: as `Client.call`.

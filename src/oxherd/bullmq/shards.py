@@ -1,4 +1,4 @@
-"""One event over several queues: their names, and which of them a key belongs to. Pure."""
+"""The queues of a sharded event, and which of them a key belongs to. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zlib import crc32
 from oxherd.redis.client import key_slot
 from oxherd.redis.topology import SLOTS
 
-# The slots are divided into 768 equal cells. Three is the least number of primaries of a cluster, hence the 3 first.
+# The slots are divided into 768 equal cells. The first radix is 3, the least number of primaries of a cluster.
 _RADICES = (3, 2, 2, 2, 2, 2, 2, 2, 2)
 _CELLS = math.prod(_RADICES)
 # Of jump consistent hashing.
@@ -20,11 +20,10 @@ _MASK = (1 << 64) - 1
 
 @lru_cache(maxsize=256)
 def shard_queues(event: str, shards: int) -> tuple[str, ...]:
-    """The queues of an event with that many shards: its own, `{event}`, then `{event/1.SALT}`, `{event/2.SALT}`, ...
+    """The names of an event's queues: the plain `{event}`, then `{event/1.SALT}`, `{event/2.SALT}`, ...
 
-    A shard's name does not depend on how many there are. Its salt is the first that puts the queue into the cell that
-    the van der Corput sequence has for the shard, counted from the cell of the event's own queue: any number of them
-    is spread evenly over the slots.
+    No name depends on the number of shards. The salt is the first that puts the queue into the shard's cell by the van
+    der Corput sequence, counted from the plain queue's cell: any number of shards is spread evenly over the slots.
     """
     home = _cell(event)
     others = ((f"{event}/{shard}", (home + _offset(shard)) % _CELLS) for shard in range(1, shards))
@@ -32,9 +31,9 @@ def shard_queues(event: str, shards: int) -> tuple[str, ...]:
 
 
 def shards_of(key: bytes, shards: int) -> list[int]:
-    """The shards that a key has with 1, 2, 3, ... up to that many shards, each once; the last is the one it has now.
+    """The shards of a key with 1, 2, ... up to `shards` shards, each once; the last is its shard now.
 
-    Jump consistent hashing (Lamping and Veach, 2014) of the key's CRC-32, so that other programs can tell, too.
+    Jump consistent hashing (Lamping and Veach, 2014) of the key's CRC-32, so that other programs can compute it.
     """
     state = crc32(key)
     found = [0]
@@ -52,7 +51,7 @@ def shard_of(key: bytes, shards: int) -> int:
 
 
 def _offset(shard: int) -> int:
-    """The shard's place in the van der Corput sequence, in cells: its digits to these radices, reversed."""
+    """The shard's term of the van der Corput sequence, in cells: its digits in these radices, reversed."""
     offset, width = 0, _CELLS
     for radix in _RADICES:
         shard, digit = divmod(shard, radix)
@@ -62,7 +61,7 @@ def _offset(shard: int) -> int:
 
 
 def _cell(tag: str) -> int:
-    """The cell of a tag's slot. A slot on the border of two belongs to the one that has more of it."""
+    """The cell with the larger part of a tag's slot."""
     return (2 * key_slot(tag) + 1) * _CELLS // (2 * SLOTS)
 
 

@@ -72,7 +72,7 @@ class Emitter:
                     return
                 # Adding it there once more makes no second event, but waits for the confirmation.
                 queue = holder or queue
-            await queue.add(job, deadline=deadline, attempts=state)
+            await queue.add(job, deadline=deadline, state=state)
 
         await self._acknowledge(job, send)
         self._signals.emitted(self._declaration.name)
@@ -104,7 +104,7 @@ class Emitter:
             async def send(deadline: float, state: CallState) -> None:
                 if self._declaration.shards > 1:
                     await backend.shard_registry(self._declaration).announce()
-                await queue.add_all(batch, deadline=deadline, attempts=state)
+                await queue.add_all(batch, deadline=deadline, state=state)
 
             try:
                 await self._acknowledge(batch[0], send)

@@ -1,1 +1,4 @@
-"""Connections and topology: the only folder that imports `redis`."""
+"""Connections, topology, pipelining and outages: the only package that imports redis-py.
+
+Begin with `client`. Imports `errors` and `signals`.
+"""

@@ -1,4 +1,4 @@
-"""One command to one server, without an event loop: how servers are started, formed and steered."""
+"""One command to one server, without an event loop: for starting and steering servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reply: TypeAlias = "str | int | list[Reply] | None"
 
 
 class ReplyError(ServerError):
-    """A server answered a command with an error; `code` is its first word, such as `LOADING` or `ASK`."""
+    """A server replied with an error; `code` is its first word, such as `LOADING` or `ASK`."""
 
     @property
     def code(self) -> str:
@@ -24,7 +24,7 @@ class ReplyError(ServerError):
 
 
 def command(address: Address, *words: str | bytes | int, password: str | None = None, timeout: float = 5.0) -> Reply:
-    """The reply to one command, text decoded, over a connection of its own; `timeout` is in seconds.
+    """The reply to one command, decoded, over a connection of its own; `timeout` is in seconds.
 
     Raises:
         ReplyError: the reply is an error.
@@ -41,11 +41,11 @@ def command(address: Address, *words: str | bytes | int, password: str | None = 
 
 
 def ping(address: Address, *, timeout: float = 1.0) -> Literal["up", "loading", "down"]:
-    """Whether a server answers at `address` within `timeout` seconds; `loading` reads its data and serves soon."""
+    """Whether a server replies within `timeout` seconds; `loading`: it reads its data and serves soon."""
     try:
         command(address, "PING", timeout=timeout)
     except ReplyError as error:
-        # Any other error (NOAUTH, BUSY, MISCONF) comes from a server that lives.
+        # Any other error (NOAUTH, BUSY, MISCONF) comes from a live server.
         return "loading" if error.code == "LOADING" else "up"
     except (ConnectionError, FileNotFoundError, TimeoutError, BlockingIOError):
         return "down"
@@ -73,5 +73,5 @@ def _translated(error: RedisError) -> Exception:
         return ReplyError(f"{error.status_code} {error}")
     if isinstance(error, ResponseError):
         return ReplyError(str(error))
-    # redis-py's own errors are no OSErrors; the one that it met says more.
+    # redis-py's errors are no OSErrors; the one behind them says more.
     return error.__context__ if isinstance(error.__context__, OSError) else ConnectionResetError(str(error))

@@ -1,14 +1,13 @@
-"""Waits for a queue's marker on a connection of its own: the one command of ours that blocks.
+"""Waits for a queue's marker (BZPOPMIN) over a connection of its own.
 
-A script may be sent right behind the wait. The server runs it as soon as the wait ends: that saves the way to us and
-back, and so a good part of the time from an emit to its begin.
+A script may be sent right behind the wait: the server runs it as soon as the wait ends, which saves a round trip.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -17,28 +16,31 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command
 from oxherd.redis.connection import SILENCE_SECONDS, ask, read_reply, send
-from oxherd.redis.error_mapping import describe, lost, server_state, slot_moves
+from oxherd.redis.error_mapping import describe, server_refusal, slot_moves, unreachable
 from oxherd.redis.node import Node
 from oxherd.redis.retry import retry_delay
 
-# A server that is late may be busy, or another serves the slot by now: that is asked first, in the meantime.
+# A server that is late may be busy, or another may serve the slot by now: the slot map is refreshed meanwhile.
 _LATE_SECONDS = 2.0
-# What an outage's cause is called: the connection of ours, and the command on it.
-_CONNECTION = "the waiting connection"
+# As the causes of outages.
+_CONNECTION = "blocking connection"
 _COMMAND = "BZPOPMIN"
 
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How a wait ended: the marker's score (0, or the time of the next delayed job in milliseconds), None without one;
-    and what the script behind it answered, None where there was none, or the server does not know it."""
+    """How a wait ended.
+
+    `score` is the marker's (0, or when the next delayed job is due in milliseconds), None without a marker; `reply` is
+    the script's, None without a script, or if the server does not know it.
+    """
 
     score: float | None = None
-    answer: Any = None
+    reply: Any = None
 
 
 class BlockingPop:
-    """BZPOPMIN of one key, again and again; its connection is made once and kept."""
+    """BZPOPMIN of one key, again and again, over a connection that is kept."""
 
     def __init__(self, client: Client, slot: int, key: str) -> None:
         self._client = client
@@ -50,28 +52,26 @@ class BlockingPop:
         self._waiting = False
         self._failures = 0
         self._stale = False
-        self._forget_change = client.topology.on_change(self._on_change)
+        self._unsubscribe = client.topology.on_change(self._on_change)
 
     async def wait(self, seconds: float, then: bytes | None = None) -> Waited:
-        """Wait until a marker is there, or `seconds` have passed; the marker is taken, and `then` (a packed call) run.
+        """Take the marker within `seconds`, then run `then`, a packed call. Command: BZPOPMIN.
+
+        After an error, or without a reply, it is not known whether `then` ran.
 
         Raises:
-            RedisUnavailable: the server cannot be reached; the next call connects anew, spaced out.
-            ScriptError: the key cannot be read (it is damaged), or the script failed.
-
-        After an error, and where a wait with `then` ends without an answer, it is not known whether `then` ran.
+            RedisUnavailable: the server cannot be reached; the next call reconnects, after a delay.
+            ScriptError: the key is damaged, or the script failed.
         """
         try:
             connection = await self._connected()
             self._waiting = True
             packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
             await send(connection, packed if then is None else packed + then)
-            reply = await self._reply(connection, seconds)
-            waited = Waited(None if reply is None else float(reply[2]))
-            if then is not None:
-                waited = await self._answer(connection, waited)
+            popped = await self._read(connection, seconds)
+            reply = None if then is None else await self._read_script(connection)
         except (AskError, MovedError):
-            # The slot moves: the marker's new place is known after the look.
+            # The slot is being moved.
             await self._disconnect()
             await self._refresh()
             return Waited()
@@ -91,16 +91,16 @@ class BlockingPop:
             self._waiting = False
         self._failures = 0
         if self._node is not None:
-            self._node.served(_COMMAND)
-        return waited
+            self._node.note_success(_COMMAND)
+        return Waited(None if popped is None else float(popped[2]), reply)
 
-    async def _answer(self, connection: AbstractConnection, waited: Waited) -> Waited:
+    async def _read_script(self, connection: AbstractConnection) -> Any:
         try:
-            return replace(waited, answer=await self._reply(connection))
+            return await self._read(connection)
         except NoScriptError:
-            return waited
+            return None
 
-    async def _reply(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
+    async def _read(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
         """The next reply, due in `seconds`."""
         late = asyncio.get_running_loop().call_later(seconds + _LATE_SECONDS, self._on_late)
         try:
@@ -109,19 +109,19 @@ class BlockingPop:
             late.cancel()
 
     def _on_late(self) -> None:
-        self._looking = asyncio.ensure_future(self._refresh())
+        self._refreshing = asyncio.ensure_future(self._refresh())
 
     async def unblock(self) -> None:
-        """End a wait that is going on, without losing a marker that was just taken."""
+        """End the current wait, without losing a marker that was just taken. Command: CLIENT UNBLOCK."""
         if not self._waiting:
             return
-        with suppress(RedisUnavailable, ScriptError):  # where it may not be said, the wait ends by its own time
+        with suppress(RedisUnavailable, ScriptError):  # then the wait ends by its own time
             await self._client.call(self._slot, "CLIENT", "UNBLOCK", self._client_id, quiet=True)
 
     async def close(self) -> None:
         """Close the connection."""
-        self._forget_change()
-        self._forget_change = lambda: None
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
         await self._disconnect()
 
     async def _connected(self) -> AbstractConnection:
@@ -139,11 +139,11 @@ class BlockingPop:
         self._failures += 1
         await self._disconnect()
         name = self._node.name if self._node else self._key
-        fault = server_state(error, name)
+        fault = server_refusal(error, name)
         if fault is None:
             return ScriptError(describe(error))
         if self._node is not None and not slot_moves(error):
-            self._node.report(fault.source, fault, _COMMAND)
+            self._node.note_failure(fault.source, fault, _COMMAND)
         await self._refresh()
         return fault
 
@@ -151,16 +151,16 @@ class BlockingPop:
         self._failures += 1
         await self._disconnect()
         if self._node is not None:
-            self._node.report("connect", error, _CONNECTION)
+            self._node.note_failure("connect", error, _CONNECTION)
         await self._refresh()
-        return lost(self._node.name if self._node else self._key, error, maybe_applied=False)
+        return unreachable(self._node.name if self._node else self._key, error, maybe_applied=False)
 
     async def _refresh(self) -> None:
         with suppress(RedisUnavailable):  # noted as an outage where it happens
             await self._client.topology.refresh()
 
     def _on_change(self) -> None:
-        # A node that no longer serves the slot, or is dead, would keep us waiting for nothing.
+        # A node that is dead or no longer serves the slot never pops a marker.
         if self._waiting and self._client.topology.current(self._slot) is not self._node:
             self._stale = True
             self._leaving = asyncio.ensure_future(self._disconnect())

@@ -11,9 +11,9 @@ Missing = Literal["replicas", "disk"]
 
 
 class Unconfirmed(Exception):
-    """`missing` (of which `confirmed` of `wanted` have) did not confirm a write, or cannot.
+    """`missing` did not confirm a write, or cannot: `confirmed` of `wanted` have it.
 
-    `stored`: the primary has it. `why` is the reason, where it is not merely the time.
+    `stored`: the primary has it. `why` is the reason, if it is not merely lack of time.
     """
 
     def __init__(self, missing: Missing, confirmed: int, wanted: int, *, stored: bool, why: str = "") -> None:
@@ -27,11 +27,11 @@ class Unconfirmed(Exception):
 
 @dataclass(slots=True)
 class CallState:
-    """What is known of a call that may be sent more than once."""
+    """The state of a call over all its attempts."""
 
     maybe_applied: bool = False
-    """An attempt was sent, and its answer is not known (or not yet)."""
+    """An attempt was sent, and its reply is not known (yet)."""
     last: RedisUnavailable | None = None
     """Why the last attempt failed."""
     unconfirmed: Unconfirmed | None = None
-    """Who has not confirmed it so far, where that is asked for."""
+    """Who has not confirmed it so far, if it has to be confirmed."""

@@ -1,4 +1,4 @@
-"""One redis-py connection: how it is made, and how a reply is read from it."""
+"""Opens redis-py connections, and sends and reads on them within time limits."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.redis.error_mapping import describe
-from oxherd.redis.tls import explained, tls_arguments
+from oxherd.redis.tls import tls_arguments, with_remedy
 from oxherd.redis.url import Address, RedisURL
 
 CONNECT_SECONDS = 5.0
-# Redis may be busy for seconds (a fork, a long script, a slow disk); a connection that is silent for longer while it
-# owes us an answer is taken for dead, since a peer that vanished without a word is only found this way.
+# Redis may be busy for seconds (a fork, a long script, a slow disk). A connection that owes a reply and is silent for
+# longer counts as dead: there is no other sign of a peer that vanished.
 SILENCE_SECONDS = 8.0
 _HELD_UP_SECONDS = 0.5
 
 
 async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
-    """A redis-py connection, greeted: RESP2, bytes, and no retry of its own.
+    """Open a connection and authenticate: RESP2, bytes, no retries.
 
-    Raises RedisError or OSError where it cannot be made within 5 seconds.
+    Raises:
+        RedisError, OSError: it cannot be opened within 5 seconds.
     """
     connection = _make(url, address, sentinel=sentinel)
     try:
-        async with _Within(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
-            # A server that is stopped, not gone, takes the connection and never answers the greeting.
-            with _resets():
+        async with _Timeout(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
+            # A suspended server accepts the connection, and never replies to the greeting.
+            with _reset_as_os_error():
                 await connection.connect()
     except (RedisError, OSError) as error:
         await connection.disconnect(nowait=True)
         if isinstance(error, ResponseError):
-            # The password may be in its own words, also where it is the context of ours.
+            # Its message may hold the password, and it may become the context of another error.
             error.args = (describe(error),)
-        raise (explained(error) if url.tls else error) from None
+        raise (with_remedy(error) if url.tls else error) from None
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
@@ -55,9 +56,9 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
         "password": url.option("sentinel_password") if sentinel else url.password,
         "protocol": 2,
         "socket_timeout": None,
-        "socket_connect_timeout": None,  # ours is for the connection and its greeting
+        "socket_connect_timeout": None,  # ours covers the greeting as well
         "client_name": "oxherd",
-        # No CLIENT SETINFO: Redis before 7.2 does not know it, and one right less has to be granted.
+        # No CLIENT SETINFO: unknown to Redis before 7.2, and one more right to grant.
         "driver_info": None,
         "retry": Retry(NoBackoff(), 0),
     }
@@ -72,42 +73,41 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
 
 
 async def send(connection: AbstractConnection, packed: bytes) -> None:
-    """Send what is packed; raises RedisError or OSError where the connection is lost."""
-    with _resets():
+    """Send packed commands; raises RedisError or OSError if the connection is lost."""
+    with _reset_as_os_error():
         await connection.send_packed_command(packed, check_health=False)
 
 
 async def ask(connection: AbstractConnection, *command: str) -> Any:
-    """A command's reply, within 5 seconds; raises as `send` and `read_reply`."""
+    """Send a command and return its reply, within 5 seconds; raises as `send` and `read_reply`."""
     await send(connection, b"".join(cast("Any", connection).pack_command(*command)))
     return await read_reply(connection)
 
 
 @contextmanager
-def _resets() -> Generator[None]:
+def _reset_as_os_error() -> Generator[None]:
     try:
         yield
     except RuntimeError:
-        # What uvloop says of a connection that was reset, as long as nobody has read that.
+        # uvloop's error for a connection whose reset has not been read yet.
         raise ConnectionResetError("connection lost") from None
 
 
 async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:
-    """The next reply; raises TimeoutError where none comes in time, and closes the connection then."""
-    async with _Within(seconds, "no answer in time"):
-        # redis-py's own timeout answers None, as a nil reply does.
+    """The next reply; raises TimeoutError if none arrives in time."""
+    async with _Timeout(seconds, "no reply in time"):
+        # redis-py's own timeout returns None, as a nil reply does.
         return await cast("Any", connection).read_response(timeout=math.inf)
 
 
-class _Within:
-    """Ends what is awaited after so many seconds, with a TimeoutError that says `told`; a moment later where the loop
-    was held up then, so that what has come meanwhile is read."""
+class _Timeout:
+    """As `asyncio.timeout`, with a message; extended if the loop was held up, so that what arrived is read first."""
 
-    def __init__(self, seconds: float, told: str) -> None:
+    def __init__(self, seconds: float, message: str) -> None:
         self._limit = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
-        self._told = told
-        self._arm(seconds)
+        self._message = message
+        self._set_timer(seconds)
 
     async def __aenter__(self) -> None:
         await self._limit.__aenter__()
@@ -119,15 +119,15 @@ class _Within:
         try:
             await self._limit.__aexit__(kind, error, traceback)
         except TimeoutError:
-            raise TimeoutError(self._told) from None
+            raise TimeoutError(self._message) from None
 
-    def _arm(self, seconds: float) -> None:
+    def _set_timer(self, seconds: float) -> None:
         self._due = self._loop.time() + seconds
-        self._timer = self._loop.call_later(seconds, self._over)
+        self._timer = self._loop.call_later(seconds, self._expire)
 
-    def _over(self) -> None:
+    def _expire(self) -> None:
         now = self._loop.time()
         if now - self._due > _HELD_UP_SECONDS:
-            self._arm(_HELD_UP_SECONDS)
+            self._set_timer(_HELD_UP_SECONDS)
         else:
             self._limit.reschedule(now)

@@ -1,4 +1,4 @@
-"""What an error of redis-py means to us: a table, in one place."""
+"""Maps the errors of redis-py to ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from redis.exceptions import (
 from oxherd.errors import RedisUnavailable
 
 _AUTH = (AuthenticationError, AuthorizationError, NoPermissionError)
-# The server speaks of its own state, not of our command: the same command may succeed later.
+# Errors about the state of the server, not the command: the same command may succeed later.
 _SERVER_STATES: tuple[tuple[type[BaseException], str], ...] = (
     *((error, "auth") for error in _AUTH),
     (MasterDownError, "cluster"),
@@ -31,28 +31,29 @@ _SERVER_STATES: tuple[tuple[type[BaseException], str], ...] = (
     (OutOfMemoryError, "command"),
     (ReadOnlyError, "command"),
 )
-# Redis before 7.2 says of a right that a script lacks neither its own code nor the command's name, but the line.
+# Before 7.2, Redis tells of a right that a script lacks only the line of the script.
 _DENIED_IN_SCRIPT = "The user executing the script "
-_REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
-_WHERE = re.compile(r" script: [^:]*@user_script:\d+$")
+_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
+_SCRIPT_LINE_SUFFIX = re.compile(r" script: [^:]*@user_script:\d+$")
 _LINE = re.compile(r"user_script:(\d+)")
 _COMMAND = re.compile(rb"""call\(\s*["'](\w+)["']""")
 _GRANT = "; grant what is listed under Access rights in docs/operations.md"
 _LOG_IN = "; check the user and the password in OXHERD_URL"
-_SERVER_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ", "OOM ", "READONLY ", "LOADING ", "CLUSTERDOWN ")
+_STATE_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ", "OOM ", "READONLY ", "LOADING ", "CLUSTERDOWN ")
 
-
-# Said inside a script about a key that it does not declare, while the slot moves: some of its writes may be done.
-_HALFWAY = "non local key in a cluster node"
+# A script's error on a key that it does not declare, while the slot is moving: some of its writes may be done.
+_UNDECLARED_KEY = "non local key in a cluster node"
 
 
 def slot_moves(error: BaseException) -> bool:
-    """Whether half of a slot's keys are elsewhere: the other half follows within moments."""
-    return isinstance(error, TryAgainError) or _HALFWAY in str(error)
+    """Whether the slot is being moved: some of its keys are on another node, the others follow within moments."""
+    return isinstance(error, TryAgainError) or _UNDECLARED_KEY in str(error)
 
 
-def lost(node: str, error: BaseException | str, *, maybe_applied: bool, source: str = "connect") -> RedisUnavailable:
-    """A connection that could not be made, or was lost."""
+def unreachable(
+    node: str, error: BaseException | str, *, maybe_applied: bool, source: str = "connect"
+) -> RedisUnavailable:
+    """The error for a connection that could not be made, or was lost."""
     return RedisUnavailable(
         f"Redis at {node} cannot be reached: {describe(error)}; check the server and OXHERD_URL.",
         source=source,
@@ -62,44 +63,44 @@ def lost(node: str, error: BaseException | str, *, maybe_applied: bool, source: 
 
 
 def common_source(errors: Iterable[BaseException]) -> str:
-    """`auth` where each of several servers that were asked the same refuses us, else `connect`."""
+    """The source of several servers' errors: `auth` if all are about our rights, else `connect`."""
     return "auth" if all(isinstance(error, _AUTH) for error in errors) else "connect"
 
 
-def server_state(error: BaseException, node: str, script: bytes = b"") -> RedisUnavailable | None:
-    """The refusal that `error` stands for when it is about the server's state, else None.
+def server_refusal(error: BaseException, node: str, script: bytes = b"") -> RedisUnavailable | None:
+    """RedisUnavailable if `error` is about the server's state or our rights, else None.
 
-    `script` is the text of the script that was called, if it was one.
+    `script` is the text of the script that was called, if any.
     """
     source = next((source for kind, source in _SERVER_STATES if isinstance(error, kind)), None)
     text = str(error)
     in_script = "ACL failure in script" in text or _DENIED_IN_SCRIPT in text
     if source is None and isinstance(error, ResponseError):
-        # An error raised inside a script carries the code behind the script's own prefix.
-        if text.startswith(_SERVER_CODES) or "-OOM " in text or "OOM command not allowed" in text:
+        # In an error raised inside a script, the code stands behind the script's own prefix.
+        if text.startswith(_STATE_CODES) or "-OOM " in text or "OOM command not allowed" in text:
             source = "command"
         elif in_script or "NOPERM" in text:
             source = "auth"
-        elif _HALFWAY in text:
+        elif _UNDECLARED_KEY in text:
             source = "cluster"
     if source is None:
         return None
-    told = describe(error)
+    reason = describe(error)
     if in_script or isinstance(error, NoPermissionError):
-        told = f"{_WHERE.sub('', told)}{_command_denied(text, script)}{_GRANT}"
+        reason = f"{_SCRIPT_LINE_SUFFIX.sub('', reason)}{_command_denied(text, script)}{_GRANT}"
     elif source == "auth":
-        told += _LOG_IN
+        reason += _LOG_IN
     return RedisUnavailable(
-        f"Redis at {node} does not serve us: {told}.",
+        f"Redis at {node} does not serve us: {reason}.",
         source=source,
         node=node,
-        # What a script wrote before it was refused stays written.
-        maybe_applied=in_script or _HALFWAY in text,
+        # What a script wrote before the error stays written.
+        maybe_applied=in_script or _UNDECLARED_KEY in text,
     )
 
 
 def _command_denied(text: str, script: bytes) -> str:
-    """The command that a script may not call, where the server tells only the line in which it stands."""
+    """The command that a script may not call, if the server tells only its line."""
     line = _LINE.search(text) if _DENIED_IN_SCRIPT in text else None
     lines = script.splitlines()
     if line is None or int(line[1]) > len(lines):
@@ -109,8 +110,8 @@ def _command_denied(text: str, script: bytes) -> str:
 
 
 def describe(error: BaseException | str) -> str:
-    """The error's own words, or its type where it has none; one line, at most 200 characters."""
+    """The error's message, or its type if it has none: one line, at most 200 characters, without arguments."""
     text = error if isinstance(error, str) else (str(error) or type(error).__name__)
-    # A server repeats the arguments of a command that it does not know: of AUTH the password, of a script the payload.
-    text = _REPEATED.sub("", text)
+    # The server repeats the arguments of an unknown command: AUTH's password, a script's payload.
+    text = _ARGUMENTS.sub("", text)
     return " ".join(text.split())[:200].rstrip(".")

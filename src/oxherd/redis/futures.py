@@ -1,21 +1,21 @@
-"""Futures and tasks that several wait for, or nobody any more."""
+"""Futures and tasks that several callers await, or none any more."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, TypeVar
 
-from oxherd.redis.error_mapping import lost
+from oxherd.redis.error_mapping import unreachable
 
 T = TypeVar("T")
 
 
-async def shared(task: asyncio.Task[T], name: str) -> T:
-    """The result of a task that several wait for.
+async def await_shared(task: asyncio.Task[T], name: str) -> T:
+    """The result of a task that several callers await.
 
     Raises:
-        RedisUnavailable: it was ended since the connection to `name` is closed; to those who wait, that is no
-            cancellation of their own.
+        RedisUnavailable: the task was cancelled because the connection to `name` is closed, which is no cancellation
+            of the caller.
     """
     try:
         return await asyncio.shield(task)
@@ -23,10 +23,10 @@ async def shared(task: asyncio.Task[T], name: str) -> T:
         current = asyncio.current_task()
         if not task.cancelled() or (current is not None and current.cancelling()):
             raise
-    raise lost(name, "the connection is closed", maybe_applied=False)
+    raise unreachable(name, "the connection is closed", maybe_applied=False)
 
 
-def retrieve(future: asyncio.Future[Any]) -> None:
-    """Mark the exception of a future as seen, which whoever awaits it is told, and nobody may be left who does."""
+def mark_retrieved(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging an exception that nobody may be left to await."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""One server: connected once, on demand, and again after each loss."""
+"""One server's connections: opened on demand, and again after each loss."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from redis.exceptions import RedisError, ResponseError
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.durable_writes import DurableWrites
-from oxherd.redis.error_mapping import lost, server_state
-from oxherd.redis.futures import retrieve, shared
+from oxherd.redis.error_mapping import server_refusal, unreachable
+from oxherd.redis.futures import await_shared, mark_retrieved
 from oxherd.redis.outage import CONNECTION, Outages
 from oxherd.redis.pipelined_connection import PipelinedConnection
 from oxherd.redis.retry import retry_delay
 from oxherd.redis.url import Address, RedisURL
 
-_CONFIRMING = "the confirming connection"  # what an outage's cause is called
+_DURABLE_WRITES = "durable writes"  # as the cause of an outage
 
 
 class Node:
-    """A server's connections: the shared wire, and separate ones for what blocks.
+    """A server's connections: a pipelined one that all share, and dedicated ones for commands that block.
 
-    `resolve` gives the address anew for each connection, since behind Sentinel it changes.
+    `resolve` is asked for the address of each connection, since it changes behind Sentinel.
     """
 
     def __init__(self, name: str, url: RedisURL, resolve: Callable[[], Awaitable[Address]], outages: Outages) -> None:
@@ -33,50 +33,50 @@ class Node:
         self._url = url
         self._resolve = resolve
         self._outages = outages
-        self._wire: PipelinedConnection | None = None
+        self._connection: PipelinedConnection | None = None
         self._connecting: asyncio.Task[PipelinedConnection] | None = None
         self._failures = 0
         self._closed = False
-        self._confirm: DurableWrites | None = None
+        self._durable_writes: DurableWrites | None = None
 
     @property
-    def confirm(self) -> DurableWrites:
-        """For writes that are answered once they are confirmed."""
-        if self._confirm is None:
-            on_one_server = self._url.topology == "standalone"
-            self._confirm = DurableWrites(self.name, self._open_confirming, needs_replica=not on_one_server)
-        return self._confirm
+    def durable_writes(self) -> DurableWrites:
+        """Writes whose reply waits until they are confirmed."""
+        if self._durable_writes is None:
+            needs_replica = self._url.topology != "standalone"
+            self._durable_writes = DurableWrites(self.name, self._open_for_durable, needs_replica=needs_replica)
+        return self._durable_writes
 
     @property
-    def live(self) -> PipelinedConnection | None:
-        """The wire, if it is connected now."""
-        wire = self._wire
-        return wire if wire is not None and wire.alive else None
+    def connection(self) -> PipelinedConnection | None:
+        """The shared connection, if it is alive."""
+        connection = self._connection
+        return connection if connection is not None and connection.alive else None
 
-    async def wire(self) -> PipelinedConnection:
-        """The connected wire; many callers share one attempt, and attempts are spaced out while they fail.
+    async def connect(self) -> PipelinedConnection:
+        """The shared connection, opened if needed; concurrent callers share one attempt, and failures are backed off.
 
         Raises:
             RedisUnavailable: this attempt failed.
         """
-        wire = self.live
-        if wire is not None:
-            return wire
+        connection = self.connection
+        if connection is not None:
+            return connection
         if self._closed:
-            raise lost(self.name, "the connection is closed", maybe_applied=False)
+            raise unreachable(self.name, "the connection is closed", maybe_applied=False)
         if self._connecting is None or self._connecting.done():
-            # Without the context of the event that happens to be the first to need it: the connection outlives it.
+            # Not in the context of the event that happens to need it first: the connection outlives the event.
             self._connecting = asyncio.create_task(
                 self._connect(), name=f"oxherd-connect-{self.name}", context=Context()
             )
-            self._connecting.add_done_callback(retrieve)
-        return await shared(self._connecting, self.name)
+            self._connecting.add_done_callback(mark_retrieved)
+        return await await_shared(self._connecting, self.name)
 
     async def open(self, cause: str = CONNECTION) -> AbstractConnection:
-        """A connection of its own, ready for use, for a command that blocks; `cause` names it in an outage.
+        """Open a dedicated connection, for commands that block; `cause` names it in an outage.
 
         Raises:
-            RedisUnavailable: it could not be made; the outage is noted.
+            RedisUnavailable: it could not be opened; the outage is noted.
         """
         connection: AbstractConnection | None = None
         try:
@@ -93,43 +93,39 @@ class Node:
         self._outages.up(self.name, cause)
         return connection
 
-    def report(self, source: str, error: BaseException, cause: str) -> None:
-        """Note that this node failed us."""
+    def note_failure(self, source: str, error: BaseException, cause: str) -> None:
+        """Note a failure of this node, unless it is closed."""
         if not self._closed:
             self._outages.down(self.name, source, error, cause)
 
-    def served(self, cause: str) -> None:
-        """Note that what failed before works now."""
+    def note_success(self, cause: str) -> None:
+        """Note that `cause` is gone."""
         if self._outages.open:
             self._outages.up(self.name, cause)
 
-    async def drop(self) -> None:
-        """Leave the present connection, so that the next call connects anew."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close()
-        if self._confirm is not None:
-            await self._confirm.drop()
+    async def disconnect(self) -> None:
+        """Close the connections; the next call opens others."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        if self._durable_writes is not None:
+            await self._durable_writes.disconnect()
 
     async def close(self) -> None:
-        """Close for good; an open outage of this node is over, since nobody needs it any more."""
+        """Close for good."""
         self._closed = True
-        self._outages.left(self.name)
+        self._outages.closed(self.name)
         if self._connecting is not None and not self._connecting.done():
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        if self._confirm is not None:
-            await self._confirm.close()
-        await self.drop()
+        if self._durable_writes is not None:
+            await self._durable_writes.close()
+        await self.disconnect()
 
-    def forget(self) -> None:
-        """The node is needed no more."""
-        self._outages.forget(self.name)
-
-    async def _open_confirming(self) -> AbstractConnection:
-        # The shared one first: it spaces the attempts out, and notes the outage and its end.
-        await self.wire()
-        return await self.open(_CONFIRMING)
+    async def _open_for_durable(self) -> AbstractConnection:
+        # The shared one first: it backs off, and notes the outage and its end.
+        await self.connect()
+        return await self.open(_DURABLE_WRITES)
 
     async def _connect(self) -> PipelinedConnection:
         if self._failures:
@@ -140,37 +136,37 @@ class Node:
             self._failures += 1
             raise
         self._failures = 0
-        self._wire = PipelinedConnection(connection, self.name, self._on_lost)
+        self._connection = PipelinedConnection(connection, self.name, self._on_lost)
         self._outages.connected(self.name)
-        return self._wire
+        return self._connection
 
     def _on_lost(self, error: BaseException) -> None:
         if self._closed:
             return
         self._outages.down(self.name, "connect", error)
-        # Connecting at once, unasked, is what ends an outage on time when nobody has anything to send.
+        # Reconnect at once, so that the outage ends on time even if nobody has anything to send.
         self._reconnect = asyncio.create_task(
             self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}", context=Context()
         )
 
     async def _reconnect_until_up(self) -> None:
-        while not self._closed and self.live is None:
+        while not self._closed and self.connection is None:
             try:
-                await self.wire()
-            except RedisUnavailable:  # noted by open(); wire() spaces the attempts
+                await self.connect()
+            except RedisUnavailable:  # noted by open(); connect() backs off
                 continue
 
     async def _assert_serving(self, connection: AbstractConnection) -> None:
-        # A server that loads its data, or that Sentinel has demoted, accepts connections but does not serve.
+        # A server that is loading, or that Sentinel has demoted, accepts connections but does not serve.
         await ask(connection, "PING")
         if self._url.topology != "sentinel":
             return
         try:
             role = await ask(connection, "ROLE")
-        except ResponseError:  # ROLE may not be granted; READONLY then tells us at the first write
+        except ResponseError:  # ROLE may not be granted; the first write then gets READONLY
             return
         if role is None or bytes(role[0]) != b"master":
-            raise lost(self.name, "it is not the primary yet", maybe_applied=False)
+            raise unreachable(self.name, "it is not the primary yet", maybe_applied=False)
 
     def _fault(self, error: BaseException) -> RedisUnavailable:
-        return server_state(error, self.name) or lost(self.name, error, maybe_applied=False)
+        return server_refusal(error, self.name) or unreachable(self.name, error, maybe_applied=False)

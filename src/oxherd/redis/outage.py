@@ -11,17 +11,17 @@ from oxherd.signals import ErrorInfo, RedisFault, RedisRecovered, Signal
 
 CLUSTER = "cluster"
 CONNECTION = "connection"
-# A cause that has not shown itself again for so long is over, also when nobody has tried it successfully since.
+# A cause not seen for so long is over, even if nothing has succeeded since.
 _STALE_SECONDS = 30.0
 
 
 class Outages:
-    """The outages that are open now, by node; safe to use from several threads.
+    """The open outages by node; thread-safe.
 
-    A node's outage opens at its first failure and closes when each of its causes has gone: a lost connection is
-    mended by a new one, a refused command by one of the same kind that succeeds. So a command that is refused among
-    others that work is one outage, not a series. The cluster's own refusals (CLUSTERDOWN) open an outage only while no
-    node's is open, since they have its cause.
+    A node's outage opens at its first failure and closes when each of its causes is gone: a lost connection by a new
+    one, a refused command by one of the same name that succeeds. So a command that is refused while others work is one
+    outage, not a series. The cluster's own errors (CLUSTERDOWN) open an outage only while no node's is open, since
+    they follow from it.
     """
 
     def __init__(self, emit: Callable[[Signal], None]) -> None:
@@ -33,7 +33,7 @@ class Outages:
         self.open = False
 
     def down(self, node: str, source: str, error: BaseException, cause: str = CONNECTION) -> None:
-        """Note a failure of a node, and its cause; the first of an outage is reported."""
+        """Note a failure of a node; the first of an outage emits RedisFault."""
         now = time.monotonic()
         with self._lock:
             if node in self._since:
@@ -47,7 +47,7 @@ class Outages:
         self._emit(RedisFault(source=source, node=node, error=ErrorInfo(type(error).__name__, describe(error))))
 
     def up(self, node: str, cause: str = CONNECTION) -> None:
-        """Note that a cause is gone; the end of the outage, with its last cause, is reported."""
+        """Note that a cause is gone; the last of an outage emits RedisRecovered."""
         now = time.monotonic()
         with self._lock:
             causes = self._causes.get(node)
@@ -62,27 +62,27 @@ class Outages:
         self._emit(RedisRecovered(node=node, outage_ms=(now - since) * 1000))
 
     def nodes(self) -> list[str]:
-        """The nodes (or `cluster`) that have an outage now."""
+        """The nodes (or `cluster`) with an open outage."""
         with self._lock:
             return list(self._since)
 
     def connected(self, node: str) -> None:
-        """Note a node that we have connected to."""
+        """Note that a node is connected."""
         with self._lock:
             self._connected.add(node)
 
-    def left(self, node: str) -> None:
-        """Note a node whose connections are closed for good."""
+    def closed(self, node: str) -> None:
+        """Note that a node's connections are closed for good."""
         with self._lock:
             self._connected.discard(node)
 
     def states(self) -> dict[str, bool]:
-        """The nodes that we have connected to or have an outage, and whether they serve us."""
+        """Whether each node that is connected or has an outage serves us."""
         with self._lock:
             return dict.fromkeys(sorted(self._connected), True) | dict.fromkeys(self._since, False)
 
     def forget(self, node: str) -> None:
-        """The node is needed no more: whatever ailed it is over."""
+        """Close the outage of a node that is no longer needed."""
         now = time.monotonic()
         with self._lock:
             if node not in self._since:

@@ -1,6 +1,5 @@
-"""Implicit pipelining: one connection, many coroutines.
+"""Implicit pipelining: calls made in the same turn of the event loop are sent with one write, over one connection.
 
-Calls made in the same turn of the event loop are joined and sent with one write; one reader answers them in order.
 Nothing that blocks in the server may be sent here.
 """
 
@@ -19,18 +18,16 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.redis.connection import SILENCE_SECONDS, send
-from oxherd.redis.error_mapping import lost
-from oxherd.redis.futures import retrieve
+from oxherd.redis.error_mapping import unreachable
+from oxherd.redis.futures import mark_retrieved
 
-pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast(
-    "Any", hiredis
-).pack_command  # its stub takes one word
+pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast("Any", hiredis).pack_command  # its stub: one word
 
 _CHECK_SECONDS = 1.0
 
 
 class PipelinedConnection:
-    """A connected connection shared by all callers; once lost it stays lost, and its owner opens another."""
+    """A connection that all callers share; once lost it stays lost, and its owner opens another."""
 
     def __init__(self, connection: AbstractConnection, node: str, on_lost: Callable[[BaseException], None]) -> None:
         self._connection = connection
@@ -46,23 +43,23 @@ class PipelinedConnection:
         self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
         self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
         self._checked = self._loop.time()
-        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+        self._check_timer = self._loop.call_later(_CHECK_SECONDS, self._check)
 
     def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
-        """Queue packed command(s) for the next write; the future is the last reply.
+        """Queue packed commands for the next write; returns the last reply.
 
-        The future's exception is a `ResponseError` of redis-py when the server answered with one, and
-        `RedisUnavailable` when the connection was lost before the answer.
+        The future's exception is redis-py's `ResponseError` if the server replied with an error, and RedisUnavailable
+        if the connection was lost before the reply.
         """
         if not self.alive:
-            raise lost(self._node, "the connection is closed", maybe_applied=False)
+            raise unreachable(self._node, "the connection is closed", maybe_applied=False)
         create_future = self._loop.create_future
         pending = self._pending
         if not pending:
             self._waiting_since = self._loop.time()
         for _ in range(replies - 1):
             leading = create_future()
-            leading.add_done_callback(retrieve)
+            leading.add_done_callback(mark_retrieved)
             pending.append(leading)
         future = create_future()
         pending.append(future)
@@ -80,8 +77,7 @@ class PipelinedConnection:
     def flush(self) -> None:
         """Write what is queued now instead of at the end of this turn.
 
-        The server answers only once it has run all that arrived together: what leaves at once is worked on while we
-        are busy with the rest.
+        The server then works on it while we are busy with the rest of the turn.
         """
         if not self._buffer or self._writing or not self._connection.is_connected:
             return
@@ -91,7 +87,7 @@ class PipelinedConnection:
         try:
             paused_on = sending.send(None)
         except StopIteration:
-            return  # the socket took it whole
+            return  # the socket took all of it
         except (RedisError, OSError) as error:
             self._fail(error)
             return
@@ -107,7 +103,7 @@ class PipelinedConnection:
             self._wake_writer()
 
     async def close(self) -> None:
-        """Close the connection; what is not answered yet fails as lost."""
+        """Close the connection; calls without a reply fail as lost."""
         self._fail(ConnectionAbortedError("closed by oxherd"), report=False)
         for task in (self._reader, self._writer):
             if task is not asyncio.current_task():
@@ -125,7 +121,7 @@ class PipelinedConnection:
                     continue
                 data = b"".join(buffer)
                 buffer.clear()
-                # redis-py would connect again by itself, and the answers would no longer match the questions.
+                # redis-py would reconnect by itself, and replies would no longer match calls.
                 if not connection.is_connected:
                     break
                 await send(connection, data)
@@ -142,8 +138,8 @@ class PipelinedConnection:
                 reply: Any = None
                 try:
                     reply = await read(timeout=math.inf)
-                except ResponseError as answer:
-                    error = answer
+                except ResponseError as refusal:
+                    error = refusal
                 self._waiting_since = time()
                 future = pending.popleft()
                 if future.done():
@@ -153,7 +149,7 @@ class PipelinedConnection:
                 else:
                     future.set_exception(error)
         except (RedisError, OSError, IndexError) as broken:
-            await self._connection.disconnect(nowait=True)  # redis-py has not where the answer was one too many
+            await self._connection.disconnect(nowait=True)  # redis-py does not, after a reply too many
             self._fail(broken)
 
     def _check(self) -> None:
@@ -161,21 +157,21 @@ class PipelinedConnection:
             return
         now = self._loop.time()
         late, self._checked = now - self._checked > 2 * _CHECK_SECONDS, now
-        # After a time in which the loop was held up, what has come meanwhile is read before the next check.
+        # If the loop was held up, first read what has arrived meanwhile.
         if self._pending and not late and now - self._waiting_since > SILENCE_SECONDS:
-            self._fail(TimeoutError(f"no answer for {SILENCE_SECONDS:.0f} seconds"))
+            self._fail(TimeoutError(f"no reply for {SILENCE_SECONDS:.0f} seconds"))
             return
-        self._watch = self._loop.call_later(_CHECK_SECONDS, self._check)
+        self._check_timer = self._loop.call_later(_CHECK_SECONDS, self._check)
 
     def _fail(self, error: BaseException, *, report: bool = True) -> None:
         if not self.alive:
             return
         self.alive = False
-        self._watch.cancel()
+        self._check_timer.cancel()
         self._buffer.clear()
         for future in self._pending:
             if not future.done():
-                future.set_exception(lost(self._node, error, maybe_applied=True))
+                future.set_exception(unreachable(self._node, error, maybe_applied=True))
         self._pending.clear()
         current = asyncio.current_task()
         for task in (self._reader, self._writer):
@@ -187,11 +183,11 @@ class PipelinedConnection:
 
 @types.coroutine
 def _resume(coroutine: Coroutine[Any, Any, None], paused_on: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that has been started by hand and has paused."""
+    """The rest of a coroutine that was started by hand and is suspended."""
     while True:
         try:
             value = yield paused_on
-        except BaseException as error:  # noqa: BLE001 - thrown on into the coroutine
+        except BaseException as error:  # noqa: BLE001 - passed on into the coroutine
             step = partial(coroutine.throw, error)
         else:
             step = partial(coroutine.send, value)

@@ -1,4 +1,4 @@
-"""Trying again through outages: one loop, and one formula for the wait between two attempts."""
+"""Retries through outages: one loop, and one formula for the delay between two attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oxherd.redis.call_state import CallState
 
 T = TypeVar("T")
 
-_MOST_DOUBLINGS = 20  # more would only overflow
+_MAX_DOUBLINGS = 20  # more would only overflow
 
 
 async def _sleep(seconds: float) -> bool:
@@ -25,24 +25,24 @@ async def retry(
     attempt: Callable[[], Awaitable[T]],
     *,
     deadline: float | None = None,
-    attempts: CallState | None = None,
+    state: CallState | None = None,
     pause: Callable[[float], Awaitable[bool]] = _sleep,
 ) -> T:
-    """The result of the first attempt that Redis does not fail; any other error is raised at once.
+    """The result of the first attempt that does not raise RedisUnavailable; other errors are raised at once.
 
-    `pause` waits for the given seconds, and answers whether to give up.
+    `pause` waits for the given seconds, and returns whether to give up.
 
     Raises:
-        RedisUnavailable: the last attempt's, when the next would begin after `deadline` (monotonic seconds; None is
-            for ever) or `pause` gives up.
+        RedisUnavailable: the last attempt's, if the next would begin after `deadline` (monotonic seconds; None:
+            forever) or `pause` gives up.
     """
     failures = 0
     while True:
         try:
             return await attempt()
         except RedisUnavailable as error:
-            if attempts is not None:
-                attempts.last = error
+            if state is not None:
+                state.last = error
             failures += 1
             delay = retry_delay(failures)
             if (deadline is not None and time.monotonic() + delay >= deadline) or await pause(delay):
@@ -50,6 +50,6 @@ async def retry(
 
 
 def retry_delay(failures: int, *, first: float = 0.02, longest: float = 0.5) -> float:
-    """Seconds to wait after so many failures in a row: `first`, doubling up to `longest`, less up to half at random."""
-    delay = min(longest, first * 2 ** min(failures - 1, _MOST_DOUBLINGS))
+    """Seconds to wait after `failures` in a row: `first`, doubled up to `longest`, less up to half at random."""
+    delay = min(longest, first * 2 ** min(failures - 1, _MAX_DOUBLINGS))
     return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret

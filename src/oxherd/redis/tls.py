@@ -1,4 +1,4 @@
-"""TLS: certificates and host names are verified unless the URL says otherwise, and what goes wrong is told in words."""
+"""TLS: certificates and host names are verified unless the URL says otherwise; failures name their remedy."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def tls_arguments(url: RedisURL) -> dict[str, Any]:
         "ssl_cert_reqs": requirement,
         "ssl_check_hostname": requirement != "none" and url.option("ssl_check_hostname") not in _NO,
         "ssl_min_version": ssl.TLSVersion.TLSv1_2,
-        # OpenSSL would ask the terminal for the password of a key that has one.
+        # Else OpenSSL would ask the terminal for the password of an encrypted key.
         "ssl_password": "",
     }
 
 
 def check_tls(url: RedisURL) -> None:
-    """Look at the certificates that a URL names, before they are needed.
+    """Load the certificates that a URL names, before they are needed.
 
     Raises:
         ConfigError: a file cannot be read, or is not what it should be.
@@ -62,42 +62,42 @@ def check_tls(url: RedisURL) -> None:
         ) from None
 
 
-def explained(error: Exception) -> Exception:
-    """The failure of a TLS connection as an error that names the remedy; another failure as it is."""
+def with_remedy(error: Exception) -> Exception:
+    """The failure of a TLS connection as an error that names the remedy; other errors unchanged."""
     cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        told = _distrust(cause.verify_code, cause.verify_message.rstrip("."))
+        reason = _distrust(cause.verify_code, cause.verify_message.rstrip("."))
     elif isinstance(cause, ssl.SSLError):
-        told = _refusal(cause.reason or "")
+        reason = _refusal(cause.reason or "")
     elif isinstance(cause, ConnectionResetError | BrokenPipeError):
-        told = f"it ended the TLS connection, as it does where {_WANTS_CERTIFICATE}"
+        reason = f"it ended the TLS connection, as it does when {_WANTS_CERTIFICATE}"
     elif isinstance(error, TimeoutError | RedisTimeoutError):
-        told = f"there is no TLS handshake in time, as where {_NO_TLS}"
+        reason = f"the TLS handshake timed out, as it does when {_NO_TLS}"
     else:
         return error
-    return RedisConnectionError(told)
+    return RedisConnectionError(reason)
 
 
-_WANTS_CERTIFICATE = "it wants a client certificate that it trusts: give the URL ssl_certfile and ssl_keyfile"
-_NO_TLS = "it does not speak TLS: give the URL its TLS port, or a scheme without TLS"
+_WANTS_CERTIFICATE = "it wants a client certificate that it trusts: add ssl_certfile and ssl_keyfile to the URL"
+_NO_TLS = "it does not speak TLS: use its TLS port in the URL, or a scheme without TLS"
 
 
 def _distrust(code: int, reason: str) -> str:
     if code in _UNTRUSTED:
-        return f"nobody whom we trust has signed its certificate ({reason}): give the URL its CA, ssl_ca_certs"
+        return f"no trusted CA has signed its certificate ({reason}): add its CA to the URL, as ssl_ca_certs"
     if code in _OTHER_NAME:
-        return f"its certificate is for another name ({reason}): give the URL a name that it is for"
+        return f"its certificate is for another name ({reason}): use a name in the URL that it is for"
     if code in (_EXPIRED, _NOT_YET_VALID):
-        return f"its {reason}: give it another, and look at the clocks"
-    return f"its certificate is refused ({reason}): give it another"
+        return f"its {reason}: replace it, and check the clocks"
+    return f"its certificate is rejected ({reason}): replace it"
 
 
 def _refusal(reason: str) -> str:
     if "VERSION" in reason and "ALERT" in reason:
-        return f"it speaks an old TLS only ({reason}): let it speak TLS 1.2 or later"
+        return f"it speaks only an old TLS ({reason}): enable TLS 1.2 or later"
     if "ALERT" in reason:
-        return f"it ended the TLS handshake ({reason}), as it does where {_WANTS_CERTIFICATE}"
-    return f"there is no TLS handshake ({reason}), as where {_NO_TLS}"
+        return f"it ended the TLS handshake ({reason}), as it does when {_WANTS_CERTIFICATE}"
+    return f"the TLS handshake failed ({reason}), as it does when {_NO_TLS}"
 
 
 def _reason(error: Exception) -> str:

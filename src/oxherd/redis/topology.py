@@ -1,4 +1,4 @@
-"""Which node serves a slot: standalone, Sentinel and cluster behind one small interface."""
+"""Which node serves a slot: standalone, Sentinel and cluster behind one interface."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.connection import ask, open_connection
-from oxherd.redis.error_mapping import common_source, describe, lost
-from oxherd.redis.futures import retrieve, shared
+from oxherd.redis.error_mapping import common_source, describe, unreachable
+from oxherd.redis.futures import await_shared, mark_retrieved
 from oxherd.redis.node import Node
 from oxherd.redis.outage import CLUSTER, Outages
 from oxherd.redis.url import Address, RedisURL
@@ -26,7 +26,7 @@ class Topology(Protocol):
     """Finds the node that serves a slot, and learns when that changes."""
 
     def current(self, slot: int) -> Node | None:
-        """The node that is known to serve `slot`, without asking anyone."""
+        """The node that serves `slot` as far as is known, without asking."""
         ...
 
     async def node(self, slot: int) -> Node:
@@ -34,19 +34,19 @@ class Topology(Protocol):
         ...
 
     def moved(self, slot: int, address: Address) -> None:
-        """The server said that `slot` is at `address` (MOVED)."""
+        """Note that `slot` is at `address` (MOVED)."""
         ...
 
-    def at(self, address: Address) -> Node:
-        """The node at an address that the server gave (ASK)."""
+    def node_at(self, address: Address) -> Node:
+        """The node at an address (ASK)."""
         ...
 
     async def refresh(self) -> None:
-        """Look anew; does nothing where there is nothing to look at."""
+        """Fetch the slot map again, if there is one."""
         ...
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back whenever a slot may have got another node; the result, called, ends that."""
+        """Call back whenever a slot may have moved; returns the function that ends it."""
         ...
 
     async def close(self) -> None:
@@ -55,7 +55,7 @@ class Topology(Protocol):
 
 
 def make_topology(url: RedisURL, outages: Outages) -> Topology:
-    """The topology that a URL names; nothing is connected yet."""
+    """The topology of a URL, not connected yet."""
     if url.topology == "cluster":
         return Cluster(url, outages)
     resolve = _resolver(url)
@@ -69,23 +69,18 @@ class Single:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def current(self, slot: int) -> Node | None:  # noqa: ARG002 - one node serves them all
+    def current(self, slot: int) -> Node | None:  # noqa: ARG002 - one node serves all
         return self._node
 
     async def node(self, slot: int) -> Node:  # noqa: ARG002
         return self._node
 
-    def moved(self, slot: int, address: Address) -> None:
-        raise lost(
-            self._node.name,
-            f"it is a cluster node (slot {slot} is at {address}); use redis+cluster://",
-            maybe_applied=False,
-        )
+    def moved(self, slot: int, address: Address) -> None:  # noqa: ARG002
+        self.node_at(address)
 
-    def at(self, address: Address) -> Node:
-        raise lost(
-            self._node.name, f"it asks for the cluster node {address}; use redis+cluster://", maybe_applied=False
-        )
+    def node_at(self, address: Address) -> Node:
+        reason = f"it is a cluster node, and redirects to {address}; use redis+cluster://"
+        raise unreachable(self._node.name, reason, maybe_applied=False)
 
     async def refresh(self) -> None:
         return
@@ -128,18 +123,18 @@ class Cluster:
         return node
 
     def moved(self, slot: int, address: Address) -> None:
-        self._slots[slot] = self.at(address)
+        self._slots[slot] = self.node_at(address)
         self._changed()
         self._start_refresh()
 
-    def at(self, address: Address) -> Node:
+    def node_at(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
             node = self._nodes[address] = Node(str(address), self._url, _constant(address), self._outages)
         return node
 
     async def refresh(self) -> None:
-        await shared(self._start_refresh(), CLUSTER)
+        await await_shared(self._start_refresh(), CLUSTER)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
@@ -155,14 +150,14 @@ class Cluster:
     def _start_refresh(self) -> asyncio.Task[None]:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh(), name="oxherd-cluster-slots", context=Context())
-            self._refreshing.add_done_callback(retrieve)
+            self._refreshing.add_done_callback(mark_retrieved)
         return self._refreshing
 
     async def _refresh(self) -> None:
-        # Many callers fail at once in a fail-over: look at most every so often.
+        # In a fail-over many callers fail at once.
         await asyncio.sleep(max(0.0, self._refreshed_at + _REFRESH_SECONDS - time.monotonic()))
         self._refreshed_at = time.monotonic()
-        serving = [node.name for node in self._nodes.values() if node.live is not None]
+        serving = [node.name for node in self._nodes.values() if node.connection is not None]
         addresses = [address for address in self._nodes if str(address) in serving]
         addresses += [seed for seed in (*self._nodes, *self._url.seeds) if seed not in addresses]
         errors: dict[Address, Exception] = {}
@@ -174,7 +169,7 @@ class Cluster:
             else:
                 return
         fault = RedisUnavailable(
-            f"No node of the cluster can be reached ({_all(errors)}); check the nodes and OXHERD_URL.",
+            f"No node of the cluster can be reached ({_describe_all(errors)}); check the nodes and OXHERD_URL.",
             source=common_source(errors.values()),
             node=",".join(map(str, self._url.seeds)),
         )
@@ -185,16 +180,16 @@ class Cluster:
         slots: list[Node | None] = [None] * SLOTS
         for first, last, primary, *_ in ranges:
             host = (primary[0] or b"").decode()
-            # An empty or unknown host stands for the one that was asked.
+            # An empty or unknown host means the one that was asked.
             address = Address(host if host not in {"", "?"} else asked.host, int(primary[1]))
-            slots[first : last + 1] = [self.at(address)] * (last - first + 1)
+            slots[first : last + 1] = [self.node_at(address)] * (last - first + 1)
         changed = slots != self._slots
         self._slots = slots
         used = {id(node) for node in slots}
         for address, node in list(self._nodes.items()):
             if id(node) not in used:
                 del self._nodes[address]
-                node.forget()
+                self._outages.forget(node.name)
                 task = asyncio.create_task(node.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
@@ -210,7 +205,7 @@ class Cluster:
 
 
 async def query(url: RedisURL, address: Address, *command: str, sentinel: bool = False) -> Any:
-    """One command on a connection of its own, which is closed again; for finding the way, never for work."""
+    """The reply to one command, over a connection of its own; for discovery only."""
     connection = await open_connection(url, address, sentinel=sentinel)
     try:
         return await ask(connection, *command)
@@ -233,13 +228,13 @@ def _resolver(url: RedisURL) -> Callable[[], Awaitable[Address]]:
             if reply is not None:
                 return Address(reply[0].decode(), int(reply[1]))
             errors[seed] = LookupError("it does not know the service")
-        told = f"no Sentinel names a primary ({_all(errors)})"
-        raise lost(url.service, told, maybe_applied=False, source=common_source(errors.values()))
+        reason = f"no Sentinel names a primary ({_describe_all(errors)})"
+        raise unreachable(url.service, reason, maybe_applied=False, source=common_source(errors.values()))
 
     return primary
 
 
-def _all(errors: Mapping[Address, Exception]) -> str:
+def _describe_all(errors: Mapping[Address, Exception]) -> str:
     return "; ".join(f"{address}: {describe(error)}" for address, error in errors.items())
 
 

@@ -1,4 +1,4 @@
-"""A Redis URL, parsed once and shown without its password."""
+"""A Redis URL, parsed once, and shown without its password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEMES: dict[str, tuple[Topology, bool]] = {
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),
 }
-# Each with the values that it takes; files are looked at where they are used.
+# Each option with its values; None: a file, checked when it is used.
 _TLS_OPTIONS: dict[str, frozenset[str] | None] = {
     "ssl_ca_certs": None,
     "ssl_certfile": None,
@@ -28,7 +28,7 @@ _TLS_OPTIONS: dict[str, frozenset[str] | None] = {
     "ssl_check_hostname": frozenset({"true", "false", "yes", "no", "1", "0"}),
 }
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 _DEFAULT_PORT: dict[Topology, int] = {"standalone": 6379, "cluster": 6379, "sentinel": 26379}
 
 
@@ -48,7 +48,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class RedisURL:
-    """What a URL says: topology, addresses and credentials; its `repr` shows no credential."""
+    """Topology, addresses and credentials; the `repr` shows no credential."""
 
     topology: Topology
     seeds: tuple[Address, ...]
@@ -68,13 +68,15 @@ class RedisURL:
 
 
 def parse_url(url: str) -> RedisURL:
-    """Parse a URL of the contract's schemes.
+    """Parse a URL: redis://, unix://, redis+cluster:// or redis+sentinel://, with `rediss` for TLS.
 
     Raises:
-        ConfigError: an unknown scheme, a missing host or service, a port, database or option that is not one.
+        ConfigError: an unknown scheme or option, a missing host or service, an invalid port, database or value.
     """
-    if not _is_unicode(url):
-        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.")
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.") from None
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"
@@ -129,44 +131,34 @@ def _address(text: str, default_port: int) -> Address:
     else:
         host, _, port = text.partition(":")
     if not host:
-        raise ConfigError(
-            "The Redis URL has an empty host; write host:port, separated by commas where there are several."
-        )
+        raise ConfigError("The Redis URL has an empty host; write host:port, several separated by commas.")
     if not port:
         return Address(_name(host), default_port)
     if not (_is_number(port) and 0 < int(port) < 65536):
-        # Where the host was forgotten, what stands in its place is a user.
-        raise ConfigError("The Redis URL has a wrong port; a port is a number from 1 to 65535.")
+        # Without the value: if the host was forgotten, a user stands in its place.
+        raise ConfigError("The Redis URL has an invalid port; a port is a number from 1 to 65535.")
     return Address(_name(host), int(port))
 
 
 def _name(text: str) -> str:
-    """A host, a path or a service, as it is shown, too."""
+    """Decode a host, path or service; it has to be printable, since it is shown."""
     name = unquote(text)
     if not name.isprintable():
-        raise ConfigError("The Redis URL has a control character in a host, path or service; take it out.")
+        raise ConfigError("The Redis URL has a control character in a host, path or service; remove it.")
     return name
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def _database(text: str, topology: Topology) -> int:
     if not text:
         return 0
     if not _is_number(text):
-        raise ConfigError("The Redis URL has a database that is not a number; write /0 at its end.")
+        raise ConfigError("The Redis URL has a database that is not a number; end it with /0.")
     if topology == "cluster" and int(text):
-        raise ConfigError("A Redis Cluster has database 0 only; take the database out of the URL.")
+        raise ConfigError("A Redis Cluster has only database 0; remove the database from the URL.")
     return int(text)
 
 
@@ -183,5 +175,5 @@ def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
             raise ConfigError(f"The Redis URL has an unknown option {shown!r}; known here: {', '.join(sorted(known))}.")
         values = _TLS_OPTIONS.get(name)
         if values is not None and options[name] not in values:
-            raise ConfigError(f"The Redis URL has a wrong {name}; it is one of {', '.join(sorted(values))}.")
+            raise ConfigError(f"The Redis URL has an invalid {name}; use one of {', '.join(sorted(values))}.")
     return options

@@ -143,7 +143,7 @@ class QueueWorker:
     @property
     def progress_not_expected(self) -> bool:
         """Whether nothing can be expected to begin: the worker stops, or its server has an outage."""
-        return self._draining or self._queue.client.away(self._queue.keys.slot)
+        return self._draining or self._queue.client.has_outage(self._queue.keys.slot)
 
     async def backlog(self) -> Backlog:
         """What there is to be done. Raises RedisUnavailable, ScriptError."""

@@ -1,13 +1,13 @@
--- Completes several jobs that are to be removed, and begins as many next ones: what BullMQ's moveToFinished does for each,
--- one after the other, with what does not change in between looked up once. Anything out of the ordinary is left to
--- BullMQ's own script: a queue that is paused or limited (the answer is empty), a job with a parent, children or a
--- deduplication id (its answer is 1).
+-- Completes jobs that are removed, and begins as many next ones: what BullMQ's moveToFinished does for each in turn, with
+-- what they share looked up once. The unusual is left to BullMQ's script: a paused or limited queue (the reply is empty), a
+-- job with a parent, children or a deduplication id (its code is 1).
 --
 -- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
--- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] the worker's name, then for each job: id, token, result, "1" to fetch a next
--- Answers for each job: {code, next}, where code is 0, 1 or one of moveToFinished's, and next is as moveToFinished's, but
--- that a job's fields are these, in this order: name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace,
--- ox:uncounted, priority. Behind guard.lua.
+-- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] worker's name, then for each job: id, token, result,
+-- "1" to fetch a next one
+-- Returns {code, next} for each job: code is 0, 1 or one of moveToFinished's; next is as in moveToFinished, but a job's
+-- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority.
+--- @include "includes/guard"
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -47,7 +47,7 @@ local promoted = false
 local function promoteDelayed()
   if promoted then return end
   promoted = true
-  local due = soundDue(prefix, timestamp)
+  local due = promotableJobs(prefix, timestamp)
   if #due == 0 then return end
   rcall("ZREM", delayed, unpack(due))
   for _, id in ipairs(due) do
@@ -69,7 +69,7 @@ local function fetch(token)
   promoteDelayed()
   local id = rcall("RPOPLPUSH", wait, active)
   if id and string.sub(id, 1, 2) == "0:" then
-    -- A marker of BullMQ 4, which its script drops.
+    -- A marker of BullMQ 4, which BullMQ's script drops as well.
     rcall("LREM", active, 1, id)
     id = rcall("RPOPLPUSH", wait, active)
   end
@@ -89,7 +89,7 @@ local function fetch(token)
     local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
       "ox:uncounted", "priority")
     if fields.err then
-      -- Its key holds no hash: the worker sets it aside, without a value.
+      -- The key holds no hash: the worker quarantines the job.
       fields = {}
     elseif #(fields[6] or "0") <= 9 and string.match(fields[6] or "0", "^%d+$") then
       fields[6] = string.format("%d", tonumber(fields[6] or 0) + 1)
@@ -107,7 +107,7 @@ local function fetch(token)
   return 0
 end
 
-local answers, finished = {}, {}
+local replies, finished = {}, {}
 for i = 5, #ARGV, 4 do
   local id, token = ARGV[i], ARGV[i + 1]
   local code = finish(prefix .. id, id, token, ARGV[i + 2])
@@ -119,8 +119,8 @@ for i = 5, #ARGV, 4 do
       rcall("XADD", events, "*", "event", "drained")
     end
   end
-  answers[#answers + 1] = {code, next}
+  replies[#replies + 1] = {code, next}
 end
 if #finished > 0 then rcall("SREM", stalled, unpack(finished)) end
 if began then rcall("ZADD", marker, 0, "0") end
-return answers
+return replies

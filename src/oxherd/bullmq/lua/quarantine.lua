@@ -1,42 +1,12 @@
--- Takes a job on which BullMQ's scripts fail off the queue: they would begin it for ever, or leave it in no list at all.
--- Behind guard.lua.
-
--- What is wrong with a job's hash, nil where BullMQ's scripts can read it.
-local function damage(jobKey)
-  local fields = redis.pcall("HMGET", jobKey, "priority", "parent", "atm", "ats", "stc", "ox:uncounted", "ox:beside")
-  if fields.err then return "its key holds no hash" end
-  for i = 3, 7 do
-    if not isWhole(fields[i]) then return "a counter is not a number" end
-  end
-  if not isWhole(fields[1]) then return "its priority is not a whole number" end
-  if fields[2] then
-    local read, parent = pcall(cjson.decode, fields[2])
-    if not read or type(parent) ~= "table" or type(parent["queueKey"]) ~= "string"
-      or (type(parent["id"]) ~= "string" and type(parent["id"]) ~= "number") then
-      return "its parent cannot be read"
-    end
-  end
-  if fails("SCARD", jobKey .. ":dependencies") or fails("ZCARD", jobKey .. ":unsuccessful") then
-    return "its children cannot be read"
-  end
-end
-
--- Moves a job to `failed`; one whose key holds no hash is only taken off the queue, its key left as it is. Answers
--- whether there is a parent, which is not told.
-local function quarantine(base, id, now, reason)
-  local jobKey = base .. id
-  redis.call("LREM", base .. "active", 0, id)
-  redis.call("SREM", base .. "stalled", id)
-  redis.call("DEL", jobKey .. ":lock")
-  if fails("HGET", jobKey, "atm") then return end
-  redis.call("HSET", jobKey, "failedReason", reason, "finishedOn", now)
-  redis.call("HDEL", jobKey, "defa")
-  redis.call("ZADD", base .. "failed", now, id)
-  -- As many as are kept by default.
-  for _, old in ipairs(redis.call("ZRANGE", base .. "failed", 0, -10001)) do
-    redis.call("DEL", base .. old, base .. old .. ":logs")
-  end
-  redis.call("ZREMRANGEBYRANK", base .. "failed", 0, -10001)
-  redis.call("XADD", base .. "events", "*", "event", "failed", "jobId", id, "failedReason", reason, "prev", "active")
-  return redis.call("HEXISTS", jobKey, "parentKey") == 1
-end
+-- Takes a damaged job off the queue, unless another worker has its lock.
+--
+-- KEYS: active
+-- ARGV[1] key prefix, [2] now, [3] id, [4] token, [5] what is wrong with the job, "" to find out
+-- Returns what is wrong and whether the job has a parent, which is not notified; or 0.
+--- @include "includes/guard"
+--- @include "includes/damage"
+local holder = redis.pcall("GET", ARGV[1] .. ARGV[3] .. ":lock")
+if type(holder) == "string" and holder ~= ARGV[4] then return 0 end
+local found = ARGV[5] ~= "" and ARGV[5] or damageOf(ARGV[1] .. ARGV[3])
+if not found then return 0 end
+return {found, quarantine(ARGV[1], ARGV[3], ARGV[2], found) and 1 or 0}

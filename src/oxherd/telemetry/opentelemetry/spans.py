@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from oxherd.context import Context as EventContext
 from oxherd.context import current
 from oxherd.errors import OxherdError
-from oxherd.lineage import Trace, read_trace
+from oxherd.lineage import TraceContext, parse_trace_context
 from oxherd.signals import EventEnded, Signals
 from oxherd.telemetry.opentelemetry.conventions import SCHEMA, common_attributes, error_type
 from oxherd.telemetry.opentelemetry.metrics import Metrics
@@ -76,16 +76,16 @@ class Traces:
         """Start the span of a handler's run, and make it current."""
         span, started_ns = trace.INVALID_SPAN, time.time_ns()
         with self._guard:
-            span = self._start_consumer(context.event, context.carrier.trace, started_ns)
+            span = self._start_consumer(context.event, context.lineage.trace, started_ns)
         current_context = trace.set_span_in_context(RedactingSpan(span), Context())
         otel.attach(current_context)
         return _ProcessSpan(self._guard, self._metrics, span, current_context, started_ns)
 
-    def attach(self, parent: Trace | None) -> None:
+    def attach(self, parent: TraceContext | None) -> None:
         """Make the worker's span current, in a process of the handler's own."""
         otel.attach(_remote_context(parent))
 
-    def _start_consumer(self, event: str, sender: Trace | None, started_ns: int) -> Span:
+    def _start_consumer(self, event: str, sender: TraceContext | None, started_ns: int) -> Span:
         remote = _remote_context(sender)
         sending = trace.get_current_span(remote).get_span_context()
         return self._tracer.start_span(
@@ -142,7 +142,7 @@ class _SendSpan:
             {"messaging.message.id": ids[0]} if len(ids) == 1 else {"messaging.batch.message_count": len(ids)}
         )
         if parent is not None:
-            attributes["messaging.message.conversation_id"] = parent.carrier.root or parent.text
+            attributes["messaging.message.conversation_id"] = parent.lineage.root or parent.text
         if failures:
             error = failures[0]
             attributes["error.type"] = type(error).__name__
@@ -160,7 +160,7 @@ class _ProcessSpan:
         self._started_ns = started_ns
 
     @property
-    def trace(self) -> Trace | None:
+    def trace(self) -> TraceContext | None:
         return _trace_of(self._span)
 
     def end(self, ended: EventEnded) -> None:
@@ -195,15 +195,15 @@ def _attributes(operation: Literal["send", "process"], event: str) -> dict[str, 
     return {**common_attributes(operation, event), "messaging.operation.type": operation}
 
 
-def _remote_context(sender: Trace | None) -> Context:
+def _remote_context(sender: TraceContext | None) -> Context:
     """A context whose current span is the remote one of `sender`."""
     if sender is None:
         return Context()
     return _W3C.extract({"traceparent": sender.parent, "tracestate": sender.state}, Context())
 
 
-def _trace_of(span: Span) -> Trace | None:
+def _trace_of(span: Span) -> TraceContext | None:
     """A span's context as W3C headers."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, trace.set_span_in_context(span, Context()))
-    return read_trace(headers.get("traceparent"), headers.get("tracestate"))
+    return parse_trace_context(headers.get("traceparent"), headers.get("tracestate"))

@@ -24,7 +24,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.errors import ConfigError, Discard, OxherdError
-from oxherd.lineage import read as read_carrier
+from oxherd.lineage import parse_lineage
 from oxherd.privacy.redaction import Redactor
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_import import Imported, import_handler
@@ -93,7 +93,7 @@ class _ChildContext(Context):
             attempt=frame["attempt"],
             fence=frame["fence"],
             emitted_ms=frame["emitted_ms"],
-            carrier=read_carrier(frame["carried"]),
+            lineage=parse_lineage(frame["carried"]),
         )
         self._worker = worker
 
@@ -161,7 +161,7 @@ def _process(imported: Imported, frame: Frame, context: Context) -> Frame:
     try:
         payload = declaration.payload.decode(data)
         if imported.signals.tracer is not None:
-            imported.signals.tracer.attach(context.carrier.trace)
+            imported.signals.tracer.attach(context.lineage.trace)
         result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome

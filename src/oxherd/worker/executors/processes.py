@@ -16,7 +16,7 @@ from oxherd.context import Cancelled, Context, Reason, TimedOut
 from oxherd.declaration import Declaration
 from oxherd.errors import OxherdError
 from oxherd.handler import Handler
-from oxherd.lineage import Carrier
+from oxherd.lineage import Lineage
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import where_declared
 from oxherd.worker.executors.protocol import Frame, NoFrame, pack, read
@@ -262,16 +262,16 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 def _request(running: Execution, context: Context) -> Frame:
     shown = running.shown.json
-    carrier = context.carrier
+    lineage = context.lineage
     if running.span is not None and (own := running.span.trace) is not None:
-        carrier = Carrier(carrier.caused_by, carrier.root, own)
+        lineage = Lineage(lineage.caused_by, lineage.root, own)
     return {
         "kind": "run",
         "id": context.text,
         "attempt": context.attempt,
         "fence": context.fence,
         "emitted_ms": running.job.timestamp_ms,
-        "carried": carrier.text(),
+        "carried": lineage.to_json(),
         "payload": running.data.decode(),
         "shown": None if shown is None else shown.decode(),
     }

@@ -64,7 +64,7 @@ class MarkerWait:
         finally:
             self._waiting = None
             waiting.cancel()
-        answer = None if token is None or waited.answer is None else fetched(waited.answer, token)
+        answer = None if token is None or waited.reply is None else fetched(waited.reply, token)
         return Woken(None if waited.score is None else int(waited.score), answer)
 
     async def stop(self) -> None:

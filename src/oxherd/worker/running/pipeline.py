@@ -107,10 +107,10 @@ class Pipeline:
         context = running.context
         assert context is not None  # noqa: S101 - it began
         running.outcome = became
-        carrier = context.carrier
+        lineage = context.lineage
         ended = EventEnded(
             context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error,
-            carrier.caused_by, carrier.root,
+            lineage.caused_by, lineage.root,
         )  # fmt: skip
         self._signals.emit(ended)
         if running.span is not None:
@@ -267,15 +267,15 @@ class Pipeline:
     async def _run(self, running: Execution, processed: ProcessedEvent, payload: Any) -> Fetched | Unsettled:
         job, declaration = running.job, processed.declaration
         context = running.context = self._context(running)
-        shown = running.shown = processed.sanitizer.shown(payload)
+        shown = running.shown = processed.sanitizer.show(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         context.withheld = (running.data, shown.json, declaration.payload.field_names)
-        carrier = context.carrier
+        lineage = context.lineage
         self._signals.emit(
             EventBegan(
                 declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms,
-                carrier.caused_by, carrier.root,
+                lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
         running.began = time.perf_counter()
@@ -323,7 +323,7 @@ class Pipeline:
             emitted_ms=job.timestamp_ms,
             report=partial(self._report, running),
             loop=self._loop,
-            carrier=job.carrier,
+            lineage=job.lineage,
         )
 
     async def _progress(self, running: Execution, value: Any) -> None:

@@ -35,7 +35,7 @@ def test_the_wait_doubles_up_to_half_a_second_and_is_spread(failures: int, longe
 async def test_an_outage_is_waited_out_and_noted() -> None:
     attempts = CallState()
     flaky = Flaky(2)
-    assert await retry(flaky, attempts=attempts) == "done"
+    assert await retry(flaky, state=attempts) == "done"
     assert attempts.last is flaky.error
 
 

@@ -1,0 +1,53 @@
+-- BullMQ's moveStalledJobsToWait, which does nothing if it runs late, quarantines damaged jobs, and takes back stalls that
+-- do not count.
+--
+-- ARGV[5] is the server's time in milliseconds, read just before. From ARGV[6] on: names of events that allow fewer stalls
+-- than ARGV[1], each followed by its limit.
+-- Returns the ids that were put back, and the ids that were quarantined.
+
+-- A check that was sent before an outage and runs after it would give away each job whose lock expired meanwhile, before its
+-- worker can take it back.
+do
+  local now = redis.call("TIME")
+  if now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[5]) > 1000 then return {{}, {}} end
+end
+--- @include "includes/guard"
+--- @include "includes/damage"
+
+-- BullMQ's script would end at the first damaged job, each time.
+local quarantined = {}
+if redis.call("EXISTS", KEYS[4]) == 0 then
+  local key = damagedKey(ARGV[2], {"wait", "meta", "marker", "events", "repeat"})
+  if key then error("stalled jobs cannot be put back, since this key is damaged: " .. key, 0) end
+  for _, id in ipairs(redis.call("SMEMBERS", KEYS[1])) do
+    local jobKey = ARGV[2] .. id
+    local found = redis.call("EXISTS", jobKey .. ":lock") == 0 and damageOf(jobKey)
+    if found then
+      quarantine(ARGV[2], id, ARGV[3], found)
+      quarantined[#quarantined + 1] = id
+    end
+  end
+end
+
+local function check()
+--- @bullmq
+end
+local limits = {}
+for i = 6, #ARGV, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local stalled = check()
+-- A stall beyond the limit counts only if the job had just been begun alone, or for the third time beside others.
+for _, id in ipairs(stalled) do
+  local jobKey = ARGV[2] .. id
+  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name")
+  local stalls = tonumber(job[1])
+  if stalls > 1 and stalls > (limits[job[4]] or tonumber(ARGV[1])) then
+    local counts = job[3] == job[2] .. " alone"
+    if job[3] == job[2] .. " beside" then counts = redis.call("HINCRBY", jobKey, "ox:beside", 1) > 2 end
+    if not counts then
+      redis.call("HINCRBY", jobKey, "stc", -1)
+      redis.call("HINCRBY", jobKey, "ox:uncounted", 1)
+      redis.call("HDEL", jobKey, "defa")
+    end
+  end
+end
+return {stalled, quarantined}

@@ -1,0 +1,20 @@
+-- BullMQ's moveToActive. A call that waits in the server before it runs sends 0 as ARGV[2]: the server's clock then takes
+-- the place of ours.
+--- @include "includes/guard"
+if ARGV[2] == "0" then
+  local now = redis.call("TIME")
+  ARGV[2] = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))
+end
+-- Fails on a damaged `active` before a job is taken off `prioritized`.
+redis.call("LLEN", KEYS[2])
+promotableJobs(ARGV[1], ARGV[2])
+local function fetch()
+--- @bullmq
+end
+local reply = fetch()
+-- BullMQ does not say when the next delayed job is due while the queue is paused or at its concurrency.
+if reply[1] == 0 and reply[4] == 0 then
+  local upcoming = redis.call("ZRANGE", KEYS[7], 0, 0, "WITHSCORES")
+  if upcoming[2] then reply[4] = tonumber(upcoming[2]) / 0x1000 end
+end
+return reply
