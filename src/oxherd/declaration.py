@@ -8,17 +8,18 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from uuid import UUID
 
 from oxherd.errors import DeclarationError, UsageError
-from oxherd.handler import RunIn
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole
 from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
+
+RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 LONGEST = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.queue import BullQueue
-from oxherd.context import onward
+from oxherd.context import propagation_metadata
 from oxherd.declaration import LONGEST, Declaration, check_durable, check_priority, milliseconds_once
 from oxherd.errors import EmitError, NotDurable, RedisUnavailable, UsageError
 from oxherd.policy import Seconds, seconds
@@ -68,7 +68,7 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
     once_ms = declaration.once_ms if once is None else milliseconds_once(name, once)
     durable = declaration.durable if durable is None else check_durable(name, durable)
-    encode, shared, metadata = declaration.payload.encode, declaration.options, onward()
+    encode, shared, metadata = declaration.payload.encode, declaration.options, propagation_metadata()
     jobs: list[NewJob] = []
     for event_id, payload in events:
         if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -98,7 +98,7 @@ class Emitter:
             return
         sending = tracer.sending(job.name, [job.id])
         try:
-            await self._add(link, replace(job, metadata=onward(sending.trace)), own_id=own_id)
+            await self._add(link, replace(job, metadata=propagation_metadata(sending.trace)), own_id=own_id)
         except BaseException as error:
             sending.end([error])
             raise
@@ -127,7 +127,7 @@ class Emitter:
         if tracer is None or not routed:
             return await self._add_many(link, routed)
         sending = tracer.sending(self._declaration.name, [job.id for job, _ in routed])
-        metadata = onward(sending.trace)
+        metadata = propagation_metadata(sending.trace)
         traced = [(replace(job, metadata=metadata), queue) for job, queue in routed]
         try:
             failures = await self._add_many(link, traced)

@@ -1,4 +1,4 @@
-"""Where a handler is declared, as the process that is to run it must know."""
+"""How the process of a handler finds it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from oxherd.worker.executors.protocol import Frame
+from oxherd.worker.executors.protocol import Message
 
 
-def where_declared(function: Callable[..., Any]) -> Frame:
-    """The module and the function, and what the import needs; of a main module its own name, or its file."""
-    where: Frame = {
+def handler_reference(function: Callable[..., Any]) -> Message:
+    """A handler's module and name, and what importing it needs; for a main module, also its own name or file."""
+    reference: Message = {
         "module": function.__module__,
         "function": function.__qualname__,
         "path": sys.path,
@@ -20,5 +20,5 @@ def where_declared(function: Callable[..., Any]) -> Frame:
     if function.__module__ == "__main__":
         main = sys.modules["__main__"]
         spec = main.__spec__
-        where |= {"main_name": None if spec is None else spec.name, "main_path": getattr(main, "__file__", None)}
-    return where
+        reference |= {"main_name": None if spec is None else spec.name, "main_path": getattr(main, "__file__", None)}
+    return reference
