@@ -59,13 +59,9 @@ class Context:
     """The event that a handler processes.
 
     Attributes:
-        id: the event's UUID; `event_id` is its text.
-        event: the event's name.
+        event: the event's name; `event_id` is its UUID, as text.
         attempt: from 1; grows with each attempt that is spent.
         fence: from 1; grows each time the event is begun, for whatever reason, so that a store can refuse an older run.
-        caused_by: the UUID of the event whose handler emitted this one; None if no handler did.
-        root: the UUID of the first event in that chain; its own if no event caused it.
-        emitted_at: when the event was emitted, as an aware datetime.
         cancelled: None, or why the handler must stop: a TimedOut, Stopping, LockLost or Cancelled.
     """
 
@@ -129,7 +125,7 @@ class Context:
 
     @property
     def emitted_at(self) -> datetime:
-        """When the event was emitted, by the producer's clock."""
+        """When the event was emitted, by the producer's clock, as an aware datetime."""
         return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
 
     @property

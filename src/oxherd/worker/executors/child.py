@@ -17,7 +17,6 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -28,7 +27,7 @@ from oxherd.handler import DeclaredHandler
 from oxherd.lineage import read as read_carrier
 from oxherd.privacy.redaction import Redactor
 from oxherd.worker.executors import log_forwarding
-from oxherd.worker.executors.handler_import import import_handler
+from oxherd.worker.executors.handler_reference import import_handler
 from oxherd.worker.executors.parent_death import end_with_parent
 from oxherd.worker.executors.protocol import Channel, Message
 from oxherd.worker.running.failure import describe_failure
@@ -61,19 +60,19 @@ def main(arguments: list[str]) -> None:
     worker = _Worker(channel, declared.declaration.name)
     threading.Thread(target=worker.listen, name="oxherd-listen", daemon=True).start()
     channel.send({"kind": "ready"})
-    while (run := worker.next_run()) is not None:
+    while (run := worker.runs.get()) is not None:
         # In a copy of the contextvars: what a handler sets must not reach the next event.
         channel.send(contextvars.copy_context().run(_run, declared, *run))
     declared.close()
 
 
 class _Worker:
-    """The worker, as the process sees it."""
+    """The worker, as the process sees it; `runs` are its events in turn, then None when the process is to leave."""
 
     def __init__(self, channel: Channel, event: str) -> None:
         self._channel = channel
         self._event = event
-        self._runs: queue.SimpleQueue[tuple[Message, Context] | None] = queue.SimpleQueue()
+        self.runs: queue.SimpleQueue[tuple[Message, Context] | None] = queue.SimpleQueue()
         self._stored: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._storing = threading.Lock()
         self._context: Context | None = None
@@ -85,18 +84,14 @@ class _Worker:
             if kind == "run":
                 # Here and not in the main thread: the next message may cancel it.
                 self._context = _ChildContext(self, self._event, message)
-                self._runs.put((message, self._context))
+                self.runs.put((message, self._context))
             elif kind == "cancel" and self._context is not None:
                 self._context.cancelled = _reason(message)
             elif kind == "stored":
                 self._stored.put(message["error"])
             elif kind == "leave":
-                self._runs.put(None)
+                self.runs.put(None)
         os._exit(1)
-
-    def next_run(self) -> tuple[Message, Context] | None:
-        """Wait for the next event; None when the process is to leave."""
-        return self._runs.get()
 
     def store_progress(self, context: Context, value: Any) -> None:
         """Have the worker store a handler's progress; blocks until it has."""
@@ -189,13 +184,9 @@ def _forward_logs(channel: Channel, hello: Message) -> _Forwarder:
 def _leave_signals_to_worker() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        # Not SIG_IGN, which programs that a handler starts would inherit.
-        signal.signal(number, _ignore)
+        # The worker gets them too, and decides. Not SIG_IGN, which programs that a handler starts would inherit.
+        signal.signal(number, lambda _number, _frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: the worker gets the signal too, and decides."""
 
 
 def _refusal(hello: Message, error: Exception) -> str:

@@ -75,8 +75,7 @@ class ProcessExecutor:
 
     async def _take(self) -> _HandlerProcess:
         while self._idle:
-            process = self._idle.pop()
-            if process.alive:
+            if (process := self._idle.pop()).alive:
                 return process
             self._all.discard(process)
         hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels()}

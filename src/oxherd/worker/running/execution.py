@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -27,45 +28,71 @@ class Stage(Enum):
     ABANDONED = auto()  # a stop wrote its outcome, since its handler could not be ended
 
 
+@dataclass(slots=True, eq=False)
+class Admission:
+    """What an execution needs before its handler may begin, beside its slot.
+
+    `limiter` is its event's, once acquired; `isolation` counts it as running, as a `suspect` if it may be alone.
+    Once `refused`, it must not begin.
+    """
+
+    limiter: asyncio.Semaphore | None = None
+    isolation: Isolation | None = None
+    suspect: Suspect | None = None
+    refused: bool = False
+    _waits_for: asyncio.Future[Any] | None = None
+
+    async def wait(self, future: asyncio.Future[Any], seconds: float | None = None) -> bool:
+        """Wait for a future; False if that takes more than `seconds`, or the execution is refused meanwhile."""
+        if self.refused or (seconds is not None and seconds <= 0):
+            future.cancel()
+            return False
+        self._waits_for = future
+        try:
+            await asyncio.wait([future], timeout=seconds)
+        finally:
+            self._waits_for = None
+        return future.done() and not future.cancelled()
+
+    def refuse(self) -> None:
+        """Keep the handler from beginning, and end the wait for it."""
+        self.refused = True
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+
+    def release(self) -> None:
+        """Give back what is held; may be called again."""
+        limiter, self.limiter = self.limiter, None
+        if limiter is not None:
+            limiter.release()
+        isolation, self.isolation = self.isolation, None
+        if isolation is not None:
+            isolation.leave(self.suspect)
+
+
+@dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
 class Execution:
     """A job that a worker holds, from its fetch until its outcome is in Redis.
 
     Attributes:
         task: the task that processes it, set by whoever creates that task.
+        admission: what it waits for and holds beside its slot, which is lent out while `slot_released`.
         declaration: its event's, once the job is known to be runnable.
-        admission: what it waits for and holds until it ends.
         run: its handler's run, while there is one.
-        slot_released: its slot is lent out.
         outcome, unwritten, told_to_stop: for the stop report; `unwritten` if Redis did not confirm the outcome in time.
     """
 
-    __slots__ = (
-        "admission",
-        "declaration",
-        "event_id",
-        "job",
-        "outcome",
-        "run",
-        "slot_released",
-        "stage",
-        "task",
-        "told_to_stop",
-        "unwritten",
-    )
-
-    task: asyncio.Task[None]
-
-    def __init__(self, job: Job, event_id: str) -> None:
-        self.job = job
-        self.event_id = event_id
-        self.stage = Stage.STARTING
-        self.admission = Admission()
-        self.declaration: Declaration | None = None
-        self.run: HandlerRun | None = None
-        self.slot_released = False
-        self.outcome: Outcome | None = None
-        self.unwritten = False
-        self.told_to_stop = False
+    job: Job
+    event_id: str
+    task: asyncio.Task[None] = field(init=False)
+    stage: Stage = Stage.STARTING
+    admission: Admission = field(default_factory=Admission)
+    slot_released: bool = False
+    declaration: Declaration | None = None
+    run: HandlerRun | None = None
+    outcome: Outcome | None = None
+    unwritten: bool = False
+    told_to_stop: bool = False
 
     def cancel(self, reason: Reason) -> None:
         """Cancel the handler, with the reason; does nothing unless it runs."""
@@ -99,64 +126,18 @@ class Execution:
         self.run = None
 
 
-class Admission:
-    """What an execution needs before its handler may begin, beside its slot.
-
-    `limiter` is its event's, once acquired; `isolation` counts it as running, as a `suspect` if it may be alone.
-    Once `refused`, it must not begin.
-    """
-
-    __slots__ = ("_waits_for", "isolation", "limiter", "refused", "suspect")
-
-    def __init__(self) -> None:
-        self.limiter: asyncio.Semaphore | None = None
-        self.isolation: Isolation | None = None
-        self.suspect: Suspect | None = None
-        self.refused = False
-        self._waits_for: asyncio.Future[Any] | None = None
-
-    async def wait(self, future: asyncio.Future[Any], seconds: float | None = None) -> bool:
-        """Wait for a future; False if that takes more than `seconds`, or the execution is refused meanwhile."""
-        if self.refused or (seconds is not None and seconds <= 0):
-            future.cancel()
-            return False
-        self._waits_for = future
-        try:
-            await asyncio.wait([future], timeout=seconds)
-        finally:
-            self._waits_for = None
-        return future.done() and not future.cancelled()
-
-    def refuse(self) -> None:
-        """Keep the handler from beginning, and end the wait for it."""
-        self.refused = True
-        if self._waits_for is not None:
-            self._waits_for.cancel()
-
-    def release(self) -> None:
-        """Give back what is held; may be called again."""
-        limiter, self.limiter = self.limiter, None
-        if limiter is not None:
-            limiter.release()
-        isolation, self.isolation = self.isolation, None
-        if isolation is not None:
-            isolation.leave(self.suspect)
-
-
+@dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
 class HandlerRun:
     """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`, `result` is JSON."""
 
-    __slots__ = ("_timer", "began_at", "context", "end", "ended_at", "execution", "result", "span")
-
-    def __init__(self, execution: Execution, context: Context) -> None:
-        self.execution = execution
-        self.context = context
-        self.span: Handling | None = None
-        self.began_at = time.perf_counter()
-        self.ended_at = 0.0
-        self.end = RunEnd.RETURNED
-        self.result = b"null"
-        self._timer: asyncio.TimerHandle | None = None
+    execution: Execution
+    context: Context
+    span: Handling | None = None
+    began_at: float = field(default_factory=time.perf_counter)
+    ended_at: float = 0.0
+    end: RunEnd = RunEnd.RETURNED
+    result: bytes = b"null"
+    _timer: asyncio.TimerHandle | None = None
 
     def set_timeout(self, timeout: float | None) -> None:
         """Time out in `timeout` seconds from now, whatever was set before; None: never."""

@@ -250,12 +250,7 @@ class Pipeline:
         outcome = outcome_of(run.end, attempts_left=attempts_left)
         error = None if run.end is RunEnd.RETURNED else _failure(run, raised)
         settled = await self._settler.settle(
-            job,
-            declaration,
-            WRITES[outcome],
-            result=run.result,
-            error=error,
-            fetch_next=self._share.may_continue(),
+            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._share.may_continue()
         )
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
