@@ -83,7 +83,7 @@ class QueueWorker:
         self._draining = True
         self._held_at_stop = list(self._running.values())
         for running in self._held_at_stop:
-            running.admission.refuse()
+            running.refuse()
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """After `drain`: let what runs end until `time_over`, then put back what still runs."""
@@ -102,7 +102,7 @@ class QueueWorker:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""
         mine = [running for running in self._running.values() if running.declaration is processed.declaration]
         for running in mine:
-            running.admission.refuse()
+            running.refuse()
         over = asyncio.create_task(time_over.wait())
         while (tasks := [running.task for running in mine if not running.task.done()]) and not over.done():
             await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)

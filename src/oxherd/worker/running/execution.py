@@ -104,6 +104,10 @@ class Execution:
         self.told_to_stop = isinstance(context.cancelled, Stopping)
         self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
 
+    def refuse(self) -> None:
+        """Keep the handler from beginning, if it has not begun."""
+        self.admission.refuse()
+
     def lose(self) -> None:
         """Stop, as another worker has the lock. An outcome that is being written finds out by itself."""
         if self.stage is Stage.STARTING:

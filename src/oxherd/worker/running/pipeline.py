@@ -54,16 +54,16 @@ class _Problem(NamedTuple):
 
 
 class Pipeline:
-    """Processes the jobs of one queue; `share` says whether a finished job's slot may go to the next one."""
+    """Processes the jobs of one queue; `slots` say whether a finished job makes room for a next one."""
 
-    def __init__(self, served: ServedQueue, settler: Settler, share: QueueSlots, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, settler: Settler, slots: QueueSlots, isolation: Isolation) -> None:
         self._served = served
         self._queue = served.queue
         self._signals = served.signals
         self._faults = served.faults
         self._events = served.events
         self._settler = settler
-        self._share = share
+        self._slots = slots
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
@@ -111,7 +111,7 @@ class Pipeline:
         self._faults.of_job(problem.source, problem.error, job)
         if job.unusable:
             return await self._settler.quarantine(job, job.damage or "")
-        error, fetch_next = problem.stored or problem.error, self._share.may_continue()
+        error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=fetch_next)
 
     def _may_be_for_others(self, job: Job) -> bool:
@@ -165,7 +165,7 @@ class Pipeline:
             return await self._fail(job, declaration, _Problem("schedule", _info(error)))
         if not added:
             return await self.requeue(execution)
-        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.may_continue())
+        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._slots.may_continue())
 
     async def _until_confirmed(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Retry a step until Redis confirms it; False if the worker gives up first."""
@@ -229,11 +229,11 @@ class Pipeline:
     @contextmanager
     def _slot_released(self, execution: Execution) -> Generator[None]:
         execution.slot_released = True
-        self._share.give()
+        self._slots.give()
         try:
             yield
         finally:
-            self._share.acquire_over_limit()
+            self._slots.acquire_over_limit()
             execution.slot_released = False
 
     # -- the handler, and its outcome
@@ -250,13 +250,13 @@ class Pipeline:
         outcome = outcome_of(run.end, attempts_left=attempts_left)
         error = None if run.end is RunEnd.RETURNED else _failure(run, raised)
         settled = await self._settler.settle(
-            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._share.may_continue()
+            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._slots.may_continue()
         )
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
-            write, may_continue = WRITES[outcome], self._share.may_continue()
+            write, may_continue = WRITES[outcome], self._slots.may_continue()
             settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=may_continue)
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
