@@ -17,7 +17,7 @@ from oxherd.bullmq.keys import has_hash_tag
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
-from oxherd.handler import Handler, caller_scope, inspect_handler
+from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds, seconds
 from oxherd.producer.backend import Backend
 from oxherd.producer.server_locator import ServerLocator
@@ -35,7 +35,7 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
-class Oxherd:
+class Oxherd(DeclaresHandlers):
     """Events, and the server they live on. Connects and reads the environment on first use only.
 
     Args:
@@ -149,6 +149,11 @@ class Oxherd:
     def __iter__(self) -> Iterator[Event[Any, Any]]:
         """The declared events."""
         return iter(self._events.values())
+
+    def declared_handlers(self) -> Iterator[DeclaredHandler]:
+        """The handlers of its events."""
+        for event in self:
+            yield from event.declared_handlers()
 
     # -- connections
 

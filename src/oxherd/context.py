@@ -1,4 +1,4 @@
-"""What a handler is given, and what binds its log lines to the event."""
+"""A handler's Context, and the logging filter that binds log records to its event."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The worker stops and its time is over; the event is put back on the queue."""
+    """The worker's stop timed out; the event is put back on the queue."""
 
     def __str__(self) -> str:
         return "the worker is stopping"
@@ -38,7 +38,7 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class LockLost:
-    """The event was given to another worker; nothing that this handler does is recorded any more."""
+    """Another worker has the event's lock; nothing of this run is recorded any more."""
 
     def __str__(self) -> str:
         return "the event was given to another worker"
@@ -56,38 +56,34 @@ Reason = TimedOut | Stopping | LockLost | Cancelled
 
 
 class Context:
-    """What a handler may know of the event that it processes, and do with it.
+    """The event that a handler processes.
 
     Attributes:
-        id: the event's UUID; `text` is the same as text.
-        event: the event's name.
+        event: the event's name; `event_id` is its UUID, as text.
         attempt: from 1; grows with each attempt that is spent.
         fence: from 1; grows each time the event is begun, for whatever reason, so that a store can refuse an older run.
-        caused_by: the UUID of the event whose handler emitted this one; None where none did.
-        root: the UUID of the first event of that story: this one's own where no event caused it.
-        emitted_at: when the event was emitted, as an aware datetime.
         cancelled: None, or why the handler must stop: a TimedOut, Stopping, LockLost or Cancelled.
     """
 
     __slots__ = (
         "_emitted_ms",
         "_loop",
+        "_redactor",
         "_report",
-        "_scrubber",
         "abandoned",
         "attempt",
         "cancelled",
         "event",
+        "event_id",
         "fence",
         "lineage",
-        "text",
         "withheld",
     )
 
     def __init__(
         self,
         *,
-        text: str,
+        event_id: str,
         event: str,
         attempt: int = 1,
         fence: int = 1,
@@ -96,73 +92,73 @@ class Context:
         loop: asyncio.AbstractEventLoop | None = None,
         lineage: Lineage = NO_LINEAGE,
     ) -> None:
-        self.text = text
+        self.event_id = event_id
         self.event = event
         self.attempt = attempt
         self.fence = fence
         self.cancelled: Reason | None = None
-        self.abandoned = False  # set by the worker where the event was put back although its handler goes on
+        self.abandoned = False  # the worker put the event back although its handler goes on
         self.lineage = lineage
-        # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
+        # Set by the worker: the payload's JSON, what of it the log shows (JSON, or nothing), its type's field names.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
-        self._scrubber: Redactor | None = None
+        self._redactor: Redactor | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
 
-    # These are made when they are asked for: most handlers do not.
+    # Built on demand: most handlers ask for none of these.
 
     @property
     def id(self) -> UUID:
         """The event's UUID."""
-        return UUID(self.text)
+        return UUID(self.event_id)
 
     @property
     def caused_by(self) -> UUID | None:
-        """The UUID of the event whose handler emitted this one; None where none did."""
+        """The UUID of the event whose handler emitted this one; None if no handler did."""
         return None if self.lineage.caused_by is None else UUID(self.lineage.caused_by)
 
     @property
     def root(self) -> UUID:
-        """The UUID of the first event of the story that this one belongs to; its own where no event caused it."""
-        return UUID(self.lineage.root or self.text)
+        """The UUID of the first event in the chain of causes; its own if no event caused it."""
+        return UUID(self.lineage.root or self.event_id)
 
     @property
     def emitted_at(self) -> datetime:
-        """When the event was emitted, by the producer's clock."""
+        """When the event was emitted, by the producer's clock, as an aware datetime."""
         return datetime.fromtimestamp(self._emitted_ms / 1000, UTC)
 
     @property
     def redactor(self) -> Redactor | None:
-        """What takes out of a text what the event's log does not show; None outside a worker."""
-        if self._scrubber is None and self.withheld is not None:
-            self._scrubber = Redactor(*self.withheld)
-        return self._scrubber
+        """Redacts what the event's log does not show of the payload; None outside a worker."""
+        if self._redactor is None and self.withheld is not None:
+            self._redactor = Redactor(*self.withheld)
+        return self._redactor
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger below `oxherd.event` whose records carry `event`, `event_id` and `attempt`, and `root` if any.
+        """The logger `oxherd.event.<name>`: its records carry `event`, `event_id` and `attempt`, and `root` if any.
 
-        Of the payload they show what the event's log shows, like all that a ContextFilter sees.
+        They are redacted as by a ContextFilter.
         """
         logger = logging.getLogger(f"oxherd.event.{self.event}")
-        if _SCRUBS not in logger.filters:
-            logger.addFilter(_SCRUBS)
-        return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
+        if _FILTER not in logger.filters:
+            logger.addFilter(_FILTER)
+        return _BoundLogger(logger, self)  # not cached: the cycle would need the garbage collector
 
     def propagation_metadata(self, trace: TraceContext | None) -> str:
-        """The metadata of an event that the handler emits, in `trace` or else in this event's own."""
-        return Lineage(self.text, self.lineage.root or self.text, trace or self.lineage.trace).to_json()
+        """The metadata of an event that the handler emits: in `trace`, else in the trace that this event came with."""
+        return Lineage(self.event_id, self.lineage.root or self.event_id, trace or self.lineage.trace).to_json()
 
     async def progress(self, value: Any) -> None:
-        """Store how far the event is, for dashboards and for those who wait; `value` is anything JSON.
+        """Store how far the event is, for dashboards and waiting callers; `value` is anything JSON.
 
-        Redis: the job's `progress` field and the queue's event stream (script updateProgress). Outside a worker (a
-        plain call in a unit test) nothing is stored.
+        Redis: the job's `progress` field and the queue's event stream (script updateProgress). A plain call of the
+        handler, outside a worker, stores nothing.
 
         Raises:
-            OxherdError: `value` cannot be written as JSON, the server cannot be reached, or the event was given to
-                another worker, whose progress counts, or put back for one.
+            OxherdError: `value` has no JSON, the server cannot be reached, or the event was put back or given to
+                another worker.
         """
         self._refuse_late_progress()
         if self._report is not None:
@@ -172,26 +168,26 @@ class Context:
         """`progress` for a `def` handler in its thread; returns once it is stored."""
         self._refuse_late_progress()
         if self._report is not None and self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self._stored(value), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._progress(value), self._loop).result()
 
-    async def _stored(self, value: Any) -> None:
+    async def _progress(self, value: Any) -> None:
         await self.progress(value)
 
     def _refuse_late_progress(self) -> None:
-        # Here and not in the loop, which may have ended since.
+        # Checked in the caller's thread: the loop may have ended since.
         if self.abandoned:
             raise OxherdError("The progress is not stored: the event was put back at a stop; end the handler.")
 
 
-class _Bound(logging.LoggerAdapter[logging.Logger]):
-    """Makes records of one event, in whatever thread it is used: with its fields beside the caller's `extra`."""
+class _BoundLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs for one event, from any thread; adds its fields to the caller's `extra`."""
 
     def __init__(self, logger: logging.Logger, context: Context) -> None:
         super().__init__(logger, bound_fields(context))
         self._context = context
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
-        # A thread of the application's may know no event, or another one; filters ask for it.
+        # Filters read `current`, which in the application's own threads is unset or another event.
         token = current.set(self._context)
         try:
             super().log(level, msg, *args, **kwargs | {"stacklevel": kwargs.get("stacklevel", 1) + 1})
@@ -207,15 +203,15 @@ current: ContextVar[Context | None] = ContextVar("oxherd_context", default=None)
 
 
 def bound_fields(context: Context) -> dict[str, Any]:
-    """The fields that every record made while an event is processed carries."""
-    fields = {"event": context.event, "event_id": context.text, "attempt": context.attempt}
+    """The fields on every record made while the event is processed."""
+    fields = {"event": context.event, "event_id": context.event_id, "attempt": context.attempt}
     if context.lineage.root is not None:
         fields["root"] = context.lineage.root
     return fields
 
 
 def propagation_metadata(trace: TraceContext | None = None) -> str:
-    """The metadata of an event that is emitted here and now; "" outside handlers and traces."""
+    """The metadata of an event that is emitted here and now; empty outside handlers and traces."""
     context = current.get()
     if context is not None:
         return context.propagation_metadata(trace)
@@ -223,26 +219,26 @@ def propagation_metadata(trace: TraceContext | None = None) -> str:
 
 
 class ContextFilter(logging.Filter):
-    """Adds `event`, `event_id` and `attempt` to every record made inside a handler, and `root` where another event
-    caused it, and scrubs it of what the event's log does not show; lets every record pass.
+    """Binds every record made inside a handler to its event, and redacts it; lets every record pass.
 
-    Message, extras and tracebacks are scrubbed; a traceback becomes text (`exc_text`).
+    Adds `event`, `event_id` and `attempt`, and `root` if another event caused it. Of the payload, message, extras and
+    tracebacks show what the event's log shows; a traceback becomes text (`exc_text`).
 
-    Add it to a logging handler, not to a logger: a logger's filters do not see the records of its children.
+    Add it to a logging handler, not to a logger, whose filters do not see the records of its children.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Our own records say themselves whose they are; a user's `extra` must not.
+        # oxherd's own records name their event themselves, which a user's `extra` must not pretend to.
         if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
             return True
         redactor = context.redactor
-        if redactor is not None and record not in _scrubbed:
+        if redactor is not None and record not in _redacted:
             redact_record(record, redactor)
-            _scrubbed.add(record)
+            _redacted.add(record)
         record.__dict__.update(bound_fields(context))
         return True
 
 
 # A record passes the filters of several handlers.
-_scrubbed: WeakSet[logging.LogRecord] = WeakSet()
-_SCRUBS = ContextFilter()
+_redacted: WeakSet[logging.LogRecord] = WeakSet()
+_FILTER = ContextFilter()

@@ -1,4 +1,4 @@
-"""An event as it was declared: validated once, frozen, and read by all other parts."""
+"""An event's declaration: its options, validated once and frozen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from uuid import UUID
 
 from oxherd.errors import DeclarationError, UsageError
-from oxherd.handler import RunIn
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole_number
@@ -20,35 +19,37 @@ from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
 
+RunIn = Literal["loop", "thread", "process"]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-LONGEST = 100 * 365.25 * 86_400.0  # seconds; a century, before BullMQ's scores lose their last digits
-_HIGHEST_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
-MOST_SHARDS = 1024  # each is a queue with connections and look-ups of its own
+MAX_SECONDS = 100 * 365.25 * 86_400.0  # a century: beyond, BullMQ's scores lose their last digits
+_MAX_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
+MAX_SHARDS = 1024  # each is a queue with a connection of its own
 
 
 class DeclareOptions(TypedDict, Generic[P], total=False):
-    """What may be said of an event where it is declared.
+    """The options of `Oxherd.declare`; each is optional.
 
     Attributes:
         concurrency: how many run at once, in each worker process. Default: 10.
-        retry: how often it is tried, and the waits in between. Default: 3 attempts, the waits doubling from 1 s.
+        retry: how often it is tried, and the delays in between. Default: 3 attempts, the delay doubling from 1 s.
         timeout: seconds (or a timedelta) that one run may take. Default: no limit.
-        lock: seconds (or a timedelta), 0.1 or more, for which a worker may be silent before its event is given to
-            another. Default: 30.
+        lock: seconds (or a timedelta), at least 0.1, that a worker may be silent before another gets its event.
+            Default: 30.
         max_stalls: how often a worker may die or fall silent over an event before it goes to failed. Default: 1.
-        keep: how many finished ones stay in Redis. Default: none that completed, the last 10,000 failed of 14 days.
+        keep: how many finished ones stay in Redis. Default: none completed; the last 10,000 failed, for 14 days.
         max_payload: bytes of JSON. Default: 1 MiB.
-        queue: an existing queue's name, verbatim; else `{name}`, a hash tag and so a cluster slot of its own.
-        shards: over how many queues, each in a slot of its own, the event is spread: 1 (the default) to 1,024. It may
-            be changed while events wait; drain an ordered event first.
-        key: a function of the payload that answers a str, int, UUID or bytes; events of one key stay on one shard.
-            Without it, or where it answers None, the shards are emitted to in turn.
-        ordered: run the events of each shard one at a time, in the order in which they were emitted, whatever fails
-            in between: the next begins once the one before is completed or has failed for good.
+        queue: an existing queue's name, verbatim. Default: `{name}`, a hash tag and so a cluster slot of its own.
+        shards: the number of queues, 1 (the default) to 1,024, each in a slot of its own, that the event is spread
+            over. It may change while events wait; drain an ordered event first.
+        key: a function of the payload that returns a str, int, UUID or bytes; events of one key stay on one shard.
+            Without it, or if it returns None, emits go to the shards in turn.
+        ordered: run the events of each shard one at a time, in the order of the emits: the next begins once the one
+            before is completed or has failed for good.
         once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
             and removed; at least the herd's `emit_timeout`. See `Event.emit`.
         durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
-        seal: a Keyring that encrypts payloads for their time in Redis, or fields of them: `keyring.fields("card")`.
+        seal: a Keyring that encrypts payloads, or fields of them (`keyring.fields("card")`), while they are in Redis.
         sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
     """
 
@@ -70,10 +71,10 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
 
 
 class EventOptions(DeclareOptions[Any], total=False):
-    """What may be said of an event where its handler is.
+    """The options of `Oxherd.event`: those of DeclareOptions, and how its handler runs.
 
     Attributes:
-        run_in: "thread" (the default of a `def`) or "process"; an `async def` runs in the event loop.
+        run_in: for a `def`, "thread" (the default) or "process"; an `async def` runs in the event loop.
     """
 
     run_in: RunIn | None
@@ -81,7 +82,7 @@ class EventOptions(DeclareOptions[Any], total=False):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What is known of an event; `timeout` and `lock` are seconds, `max_payload` is bytes."""
+    """A declared event; `timeout` and `lock` are in seconds, `max_payload` in bytes, `options` BullMQ's."""
 
     name: str
     queue: str
@@ -102,7 +103,7 @@ class Declaration:
 
     @property
     def own_queue(self) -> bool:
-        """Whether the queue is the event's alone: `{name}`, a hash tag of its own."""
+        """Whether the event has a queue of its own, `{name}`."""
         return self.queue == f"{{{self.name}}}"
 
     @property
@@ -112,7 +113,7 @@ class Declaration:
 
 
 def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaration:
-    """A declaration, or a DeclarationError that says which value cannot work; `sanitize` is the caller's."""
+    """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError."""
     check_name(name)
     check_options(name, options, DeclareOptions.__optional_keys__)
     given = options.get
@@ -120,7 +121,7 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaratio
     shards, ordered = given("shards", 1), given("ordered", False)
     timeout = given("timeout")
     max_payload = whole_number(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1)
-    whole_number(shards, f"{name}: shards", least=1, most=MOST_SHARDS)
+    whole_number(shards, f"{name}: shards", least=1, most=MAX_SHARDS)
     _check_order(name, queue, shards, key, ordered)
     return Declaration(
         name=name,
@@ -136,14 +137,14 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaratio
         shards=shards,
         key=key,
         ordered=ordered,
-        once_ms=milliseconds_once(name, given("once")),
+        once_ms=once_to_ms(name, given("once")),
         durable=check_durable(name, given("durable", False)),
         options={**retry.options, **keep.options},
     )
 
 
 def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> None:
-    """Refuse an option that there is not: a DeclarationError names the nearest that there is."""
+    """Refuse unknown options: a DeclarationError names the nearest known one."""
     for option in given:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
@@ -155,7 +156,7 @@ def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any],
     if not isinstance(ordered, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{name}: ordered must be True or False.")
     if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
-        raise DeclarationError(f"{name}: key must be a function of the payload, and no async def.")
+        raise DeclarationError(f"{name}: key must be a plain function of the payload, not an async def.")
     if queue is not None and (shards > 1 or ordered):
         raise DeclarationError(f"{name}: shards and ordered are for an event with a queue of its own; leave queue out.")
     if ordered and shards > 1 and key is None:
@@ -163,7 +164,7 @@ def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any],
 
 
 def check_name(name: str, what: str = "event") -> str:
-    """`name`, or a DeclarationError that says what a name may be."""
+    """Return `name`; raises DeclarationError if it is not a valid name."""
     if not isinstance(name, str) or not is_name(name):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(
             f"{str(name)[:140]!r} is no {what} name: "
@@ -173,21 +174,21 @@ def check_name(name: str, what: str = "event") -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether an event may be called that."""
+    """Whether an event may have this name."""
     return _NAME.match(text) is not None
 
 
 def key_of(declaration: Declaration, payload: Any) -> bytes | None:
-    """The key of a payload, as bytes; None for an event without keys, or where the function answers None.
+    """A payload's key, as bytes; None if the event has no key function, or that returns None.
 
     Raises:
-        UsageError: the function raised, or its answer is not a str, int, UUID or bytes.
+        UsageError: the function raised, or returned something else than a str, int, UUID or bytes.
     """
     if declaration.key is None:
         return None
     try:
         value = declaration.key(payload)
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything, with the payload in it
+    except Exception as error:  # noqa: BLE001 - user code may raise anything, with the payload in it
         why = f"raised {type(error).__name__}"
     else:
         if isinstance(value, bytes):
@@ -196,29 +197,29 @@ def key_of(declaration: Declaration, payload: Any) -> bytes | None:
             return str(value).encode("utf-8", "surrogatepass")
         if value is None and not declaration.ordered:
             return None
-        why = f"answered a {type(value).__name__}"
-    raise UsageError(f"{declaration.name}: its key function {why}; let it answer a str, int, UUID or bytes.")
+        why = f"returned a {type(value).__name__}"
+    raise UsageError(f"{declaration.name}: its key function {why}; let it return a str, int, UUID or bytes.")
 
 
-def milliseconds_once(name: str, once: Seconds | None) -> int:
-    """`once` of an event or an emit in milliseconds; 0 for None and 0.
+def once_to_ms(name: str, once: Seconds | None) -> int:
+    """`once` of an event or an emit, in milliseconds; 0 if not set.
 
     Raises:
         DeclarationError: it is not a number or a timedelta of at most a century.
     """
-    return 0 if once is None else math.ceil(seconds(once, f"{name}: once", most=LONGEST) * 1000)
+    return 0 if once is None else math.ceil(seconds(once, f"{name}: once", most=MAX_SECONDS) * 1000)
 
 
 def check_durable(name: str, durable: bool) -> bool:
-    """`durable` of an event or an emit, or a DeclarationError."""
+    """Return `durable` of an event or an emit; raises DeclarationError unless it is a bool."""
     if not isinstance(durable, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{name}: durable must be True or False.")
     return durable
 
 
 def check_priority(priority: int) -> int:
-    """A priority as BullMQ takes it: 0 (none, served first) to 2,097,151."""
-    return whole_number(priority, "priority", least=0, most=_HIGHEST_PRIORITY)
+    """Return a priority that BullMQ takes: 0 (none, served first) to 2,097,151; raises DeclarationError."""
+    return whole_number(priority, "priority", least=0, most=_MAX_PRIORITY)
 
 
 def _queue_name(event: str, queue: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
@@ -14,9 +14,9 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.context import Context
-from oxherd.declaration import Declaration, check_name, check_options
+from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.errors import DeclarationError
-from oxherd.handler import Handler, RunIn, caller_scope, inspect_handler
+from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_payload import Sanitizer
@@ -45,7 +45,7 @@ class Emitted(Generic[R]):
     event: str
 
 
-class Event(Generic[P, R]):
+class Event(DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
@@ -69,6 +69,11 @@ class Event(Generic[P, R]):
     def handler(self) -> Handler | None:
         """The handler, if this process has one."""
         return self._handler
+
+    def declared_handlers(self) -> Iterator[DeclaredHandler]:
+        """Its handler, if that is known here."""
+        if self._handler is not None:
+            yield DeclaredHandler(self.declaration, self._handler, self._herd.signals, self._herd.close_sync)
 
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
@@ -259,7 +264,7 @@ class Event(Generic[P, R]):
         handler = self._handler
         if handler is None:
             raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
-        context = ctx or Context(text=str(uuid7()), event=self.name, emitted_ms=now_ms())
+        context = ctx or Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
         arguments: Sequence[Any] = (payload, context) if handler.wants_context else (payload,)
         if handler.run_in == "loop":
             return cast("R", await handler.function(*arguments))

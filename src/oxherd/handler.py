@@ -1,18 +1,18 @@
-"""A handler: a function that processes an event, and what its signature says."""
+"""A handler: the function that processes an event, what its signature says, and who declares it."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from oxherd.context import Context
+from oxherd.declaration import Declaration, RunIn
 from oxherd.errors import DeclarationError
-
-RunIn = Literal["loop", "thread", "process"]
+from oxherd.signals import Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,31 @@ class Handler:
     payload: Any
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredHandler:
+    """A handler with its event, and its herd's signals; `close` ends the connections that it opened by its herd."""
+
+    declaration: Declaration
+    handler: Handler
+    signals: Signals
+    close: Callable[[], None]
+
+
+class DeclaresHandlers:
+    """Base of Oxherd and Event: a handler's process finds it among a module's globals."""
+
+    def declared_handlers(self) -> Iterator[DeclaredHandler]:
+        """The handlers that it declares."""
+        raise NotImplementedError
+
+
 def inspect_handler(
     name: str, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any] | None = None
 ) -> Handler:
-    """How `function` is called, read from its signature; `scope` is where its annotations may be defined, too.
+    """Read from a function's signature how to call it; `scope` has further names that its annotations may use.
 
     Raises:
-        DeclarationError: it is not a function of a payload and, if it likes, a Context; or `run_in` does not fit.
+        DeclarationError: it is not a function of a payload and, optionally, a Context; or `run_in` does not fit it.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -46,8 +64,8 @@ def inspect_handler(
     required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not positional or len(required) > 2 or any(p not in positional[:2] for p in required):
         raise DeclarationError(f"{name}: a handler takes the payload and, if it likes, a Context.")
-    wants_context = len(positional) > 1 and (positional[1] in required or hints.get(positional[1].name) is Context)
-    if positional[0].name not in hints:
+    payload, *others = positional
+    if payload.name not in hints:
         raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
     is_async = inspect.iscoroutinefunction(function)
     if is_async and run_in not in (None, "loop"):
@@ -61,20 +79,20 @@ def inspect_handler(
     return Handler(
         function=function,
         run_in="loop" if is_async else (run_in or "thread"),
-        wants_context=wants_context,
-        payload=hints[positional[0].name],
+        wants_context=bool(others) and (others[0] in required or hints.get(others[0].name) is Context),
+        payload=hints[payload.name],
     )
 
 
 def caller_scope() -> dict[str, Any]:
-    """The names that are local where our caller was called: a payload's type may be defined there."""
+    """The local names where our caller was called: a payload's type may be defined there."""
     frame = inspect.currentframe()
     caller = frame.f_back.f_back if frame is not None and frame.f_back is not None else None
     return dict(caller.f_locals) if caller is not None else {}
 
 
 def _check_importable(name: str, function: Callable[..., Any]) -> None:
-    """Refuse what another process cannot find: it imports the module that declares the handler."""
+    """Refuse a function that another process cannot find by importing its module."""
     at_top = inspect.isfunction(function) and function.__qualname__ == function.__name__ != "<lambda>"
     if not at_top:
         raise DeclarationError(

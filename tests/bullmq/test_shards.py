@@ -103,7 +103,7 @@ def test_a_key_is_a_str_an_int_a_uuid_or_bytes(key: Any) -> None:
 @pytest.mark.parametrize("key", [1.5, ["secret"], object()])
 def test_another_key_is_refused_without_telling_it(key: Any) -> None:
     event = Oxherd().declare("order.placed", Order, shards=3, key=customer)
-    with pytest.raises(UsageError, match="key function answered a ") as caught:
+    with pytest.raises(UsageError, match="key function returned a ") as caught:
         key_of(event.declaration, Order(number=1, customer=key))
     assert "secret" not in str(caught.value)
 

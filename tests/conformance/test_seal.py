@@ -323,6 +323,6 @@ async def test_a_worker_whose_keys_cannot_be_read_does_not_start(local_herd: Oxh
 
 async def test_a_plain_call_is_given_the_payload_itself(local_herd: Oxherd, seen: Seen) -> None:
     await seen(local_herd)(
-        Order(order_id=1), Context(text="0198a0f0-0000-7000-8000-0000000000ab", event="x", emitted_ms=0)
+        Order(order_id=1), Context(event_id="0198a0f0-0000-7000-8000-0000000000ab", event="x", emitted_ms=0)
     )
     assert seen.orders == [Order(order_id=1)]

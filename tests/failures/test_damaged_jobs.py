@@ -285,7 +285,7 @@ async def test_a_damaged_key_of_the_queue_loses_no_job(step: str, key: str, herd
 
     @herd.event(EVENT, concurrency=1, lock=0.5, keep=Keep(failed=5))
     async def order_placed(order: Order, ctx: Context) -> None:
-        ran.append(ctx.text)
+        ran.append(ctx.event_id)
         begun.set()
         await go_on.wait()
         if order.order_id and len(ran) == 1:

@@ -81,7 +81,7 @@ async def test_jobs_that_node_adds_are_processed_in_its_order_and_leave_nothing_
 
     @herd.event("order.placed", concurrency=1)
     async def order_placed(order: Order, ctx: Context) -> None:
-        seen.append((order.order_id, ctx.text))
+        seen.append((order.order_id, ctx.event_id))
 
     script = on_node("""
         const ids = [];

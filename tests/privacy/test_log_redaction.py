@@ -60,7 +60,7 @@ class Unprintable:
 
 @contextmanager
 def handling() -> Generator[Context]:
-    context = Context(text="01a20cdd-4493-70c3-9fca-7d0646652bab", event="order.placed", emitted_ms=0)
+    context = Context(event_id="01a20cdd-4493-70c3-9fca-7d0646652bab", event="order.placed", emitted_ms=0)
     context.withheld = (json.dumps(PAYLOAD).encode(), SHOWN, frozenset(PAYLOAD))
     token = current.set(context)
     try:

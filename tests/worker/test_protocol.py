@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oxherd.worker.executors.processes import HandlerDied, result_of
-from oxherd.worker.executors.protocol import NoFrame, pack, read
+from oxherd.worker.executors.protocol import ProtocolError, pack, read
 from oxherd.worker.running.failure import RaisedElsewhere
 
 RAISED: dict[str, Any] = {
@@ -60,7 +60,7 @@ def framed(body: bytes) -> bytes:
     ],
 )
 async def test_what_is_no_frame_is_told_from_one(sent: bytes) -> None:
-    with pytest.raises(NoFrame):
+    with pytest.raises(ProtocolError):
         await received(pack(FRAMES[0]) + sent)
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from oxherd.bullmq.keys import QueueKeys
-from oxherd.declaration import MOST_SHARDS, Declaration
+from oxherd.declaration import MAX_SHARDS, Declaration
 from oxherd.redis.client import Client
 from oxherd.redis.retry import retry
 
@@ -57,7 +57,7 @@ class ShardRegistry:
             RedisUnavailable, ScriptError: as `Client.call`.
         """
         announced = await self._client.call(self._slot, "ZSCORE", self._key, _MEMBER)
-        return max(self._declared, int(min(MOST_SHARDS, float(announced or 0))))
+        return max(self._declared, int(min(MAX_SHARDS, float(announced or 0))))
 
     def close(self) -> None:
         """Stop announcing."""

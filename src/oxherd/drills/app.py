@@ -67,7 +67,7 @@ class Effects:
     def note(self, context: Context, what: str) -> None:
         """Note that a run began or is done."""
         if self._descriptor >= 0:
-            line = f"{context.text} {context.fence} {what} {time.time():.6f} {os.getpid()}\n"
+            line = f"{context.event_id} {context.fence} {what} {time.time():.6f} {os.getpid()}\n"
             os.write(self._descriptor, line.encode())
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
-from oxherd.declaration import LONGEST, Declaration, check_durable, check_priority, milliseconds_once
+from oxherd.declaration import MAX_SECONDS, Declaration, check_durable, check_priority, once_to_ms
 from oxherd.errors import UsageError
 from oxherd.policy import Seconds, seconds
 
@@ -51,12 +51,12 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
     """
     name, given = declaration.name, options.get
     delay, priority, once, durable = given("delay"), given("priority", 0), given("once"), given("durable")
-    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay", most=LONGEST) * 1000)
+    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay", most=MAX_SECONDS) * 1000)
     if priority:
         check_priority(priority)
         if declaration.ordered:
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
-    once_ms = declaration.once_ms if once is None else milliseconds_once(name, once)
+    once_ms = declaration.once_ms if once is None else once_to_ms(name, once)
     durable = declaration.durable if durable is None else check_durable(name, durable)
     encode, job_options, metadata = declaration.payload.encode, declaration.options, propagation_metadata()
     jobs: list[NewJob] = []

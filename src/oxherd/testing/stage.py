@@ -14,8 +14,9 @@ from uuid import uuid4
 from oxherd.app import Oxherd
 from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.keys import has_hash_tag
+from oxherd.declaration import RunIn
 from oxherd.event import Event
-from oxherd.handler import Handler, RunIn
+from oxherd.handler import Handler
 from oxherd.policy import Keep, Retry
 from oxherd.signals import EventBegan, EventEnded, QueueFault
 from oxherd.testing.canaries import Planted

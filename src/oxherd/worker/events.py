@@ -12,13 +12,13 @@ from oxherd.handler import Handler
 from oxherd.privacy.shown_payload import Sanitizer
 
 if TYPE_CHECKING:
-    from oxherd.worker.running.execution import Execution
+    from oxherd.worker.running.execution import HandlerRun
 
 
 class Executor(Protocol):
     """Runs one event's handler."""
 
-    def call(self, running: Execution, payload: Any, /) -> Awaitable[Any]:
+    def call(self, run: HandlerRun, payload: Any, /) -> Awaitable[Any]:
         """Run the handler; the awaitable's value is its result."""
         ...
 

@@ -115,9 +115,10 @@ class QueueWorker:
         self._fetcher.lend(older)
         since = time.perf_counter() - older
         for running in self._running.values():
-            if running.stage is Stage.SETTLING and running.ended < since and not running.slot_released:
+            run = running.run
+            if running.stage is Stage.SETTLING and run and run.ended_at < since and not running.slot_released:
                 running.slot_released = True
-                running.leave()
+                running.admission.release()
                 self._share.give()
 
     def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
@@ -125,8 +126,7 @@ class QueueWorker:
         running = self._running.get(task)
         if running is None:
             return None
-        job = running.job
-        return EventAttempt(job.name, event_id_text(self._queue.keys.queue, job.id), job.attempts_made + 1)
+        return EventAttempt(running.job.name, running.event_id, running.job.attempts_made + 1)
 
     # -- being watched
 
@@ -186,7 +186,7 @@ class QueueWorker:
 
     def _begin(self, job: Job) -> None:
         # A context of its own for each event: what a handler sets in it must not reach the next.
-        running = Execution(job, self._queue.keys.queue)
+        running = Execution(job, event_id_text(self._queue.keys.queue, job.id))
         context = self._context_at_start.copy()
         task = running.task = asyncio.get_running_loop().create_task(self._process(running), context=context)
         self._running[task] = running
@@ -202,8 +202,8 @@ class QueueWorker:
         try:
             following = await self._pipeline.process(running)
         finally:
-            running.leave()
-            running.drop_context()
+            running.admission.release()
+            running.drop_run()
         if isinstance(following, Fetched) and following.job is not None:
             # The next takes this one's place: there is never a moment with one too many.
             del self._running[running.task]
@@ -237,7 +237,7 @@ class QueueWorker:
         await asyncio.gather(*(self._abandon(running) for running in stuck))
         rest = [running for running in held if running.stage is not Stage.ABANDONED and not running.task.done()]
         if rest and self._draining:
-            self._settler.abandoned.set()
+            self._settler.give_up.set()
             await _ended(rest, _LAST_SECONDS)
             for running in rest:
                 running.task.cancel()  # in the middle of a call that gets no answer
@@ -260,14 +260,10 @@ class QueueWorker:
 
     async def _abandon(self, running: Execution) -> None:
         """Put an event back whose handler goes on: nothing of that run counts any more, and it holds nothing."""
-        running.stage = Stage.ABANDONED
-        if running.context is not None:
-            running.context.abandoned = True
-        duration = running.finish()
+        run = running.abandon()
         del self._running[running.task]
         if not self._running:
             self._idle.set()
-        running.leave()
         if not running.slot_released:
             self._share.give()
         try:
@@ -277,7 +273,7 @@ class QueueWorker:
             settled = Unsettled.UNWRITTEN
         running.unwritten = settled is Unsettled.UNWRITTEN
         became = Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
-        self._pipeline.end(running, became, duration, None)
+        self._pipeline.announce_end(running, run, became, None)
 
     async def _last_unresolved(self) -> int:
         """Put back before the end what nobody runs; how many calls are left of which nobody knows what they began."""

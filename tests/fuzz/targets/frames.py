@@ -9,8 +9,9 @@ import struct
 from oxherd.privacy.redaction import Redactor
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
-from oxherd.worker.executors.processes import HandlerDied, result_of, write_record
-from oxherd.worker.executors.protocol import Frame, NoFrame, pack, read
+from oxherd.worker.executors.log_forwarding import log_record
+from oxherd.worker.executors.processes import HandlerDied, result_of
+from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
 from oxherd.worker.running.failure import RaisedElsewhere, describe_failure
 from tests.fuzz.oracle import in_time
 from tests.fuzz.source import Source, as_bytes
@@ -74,16 +75,16 @@ async def _receive(sent: bytes) -> None:
     try:
         while (frame := await read(reader)) is not None:
             _use(frame)
-    except NoFrame:
+    except ProtocolError:
         return
     finally:
         logging.getLogger().removeHandler(handler)
         _written.clear()
 
 
-def _use(frame: Frame) -> None:
+def _use(frame: Message) -> None:
     if frame["kind"] == "log":
-        write_record(frame)
+        log_record(frame)
         for line in _written:
             assert "\n" not in line.replace("\n    ", ""), line
         return

@@ -90,7 +90,7 @@ def _facts(job: Job) -> None:
     for text in (job.id, job.name, job.deferred_failure or "", job.scheduler or "", job.damage or ""):
         text.encode()
     no_canary(job.damage or "", "what is wrong with a job")
-    context = Context(text=event_id, event="order.placed", emitted_ms=job.timestamp_ms)
+    context = Context(event_id=event_id, event="order.placed", emitted_ms=job.timestamp_ms)
     assert isinstance(context.emitted_at, datetime)
 
 

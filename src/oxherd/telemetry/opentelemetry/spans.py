@@ -142,7 +142,7 @@ class _SendSpan:
             {"messaging.message.id": ids[0]} if len(ids) == 1 else {"messaging.batch.message_count": len(ids)}
         )
         if parent is not None:
-            attributes["messaging.message.conversation_id"] = parent.lineage.root or parent.text
+            attributes["messaging.message.conversation_id"] = parent.lineage.root or parent.event_id
         if failures:
             error = failures[0]
             attributes["error.type"] = type(error).__name__

@@ -1,4 +1,5 @@
 """Where a handler runs: in the event loop, in threads, or in processes of their own.
 
-Begin with `executor`.
+Imports running/ and below. Begin with `executor`; for processes, with `processes` (the worker's side), `child` (the
+process itself) and `protocol` (what they say to each other).
 """

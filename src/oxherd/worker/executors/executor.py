@@ -1,4 +1,4 @@
-"""Where handlers run: in the event loop, in threads, or in processes of their own."""
+"""The executors: a handler runs in the event loop, in threads, or in processes of its own."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
 
-from oxherd.context import Context
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
 from oxherd.worker.events import Executor
-from oxherd.worker.executors.processes import Processes
-from oxherd.worker.running.execution import Execution, Stage
+from oxherd.worker.executors.processes import ProcessExecutor
+from oxherd.worker.running.execution import HandlerRun
 
 
 def executor_for(declaration: Declaration, handler: Handler) -> Executor:
-    """The executor that the handler asks for."""
+    """The executor that the handler's `run_in` asks for."""
     if handler.run_in == "process":
-        return Processes(declaration, handler)
-    return InThreads(declaration, handler) if handler.run_in == "thread" else InLoop(handler)
+        return ProcessExecutor(declaration, handler)
+    return ThreadExecutor(declaration, handler) if handler.run_in == "thread" else LoopExecutor(handler)
 
 
-class InLoop:
+class LoopExecutor:
     """Runs an `async def` in the event's own task."""
 
     def __init__(self, handler: Handler) -> None:
         self._function = handler.function
         self._wants_context = handler.wants_context
 
-    def call(self, running: Execution, payload: Any, /) -> Awaitable[Any]:
+    def call(self, run: HandlerRun, payload: Any, /) -> Awaitable[Any]:
         """The handler's own coroutine."""
-        return self._function(payload, running.context) if self._wants_context else self._function(payload)
+        return self._function(payload, run.context) if self._wants_context else self._function(payload)
 
     async def close(self) -> None:
         """Nothing was started."""
 
 
-class InThreads:
+class ThreadExecutor:
     """Runs a `def` in threads, as many as the event's concurrency."""
 
     def __init__(self, declaration: Declaration, handler: Handler) -> None:
@@ -47,21 +46,21 @@ class InThreads:
         self._wants_context = handler.wants_context
         self._threads = ThreadPoolExecutor(declaration.concurrency, thread_name_prefix=f"oxherd-{declaration.name}")
 
-    async def call(self, running: Execution, payload: Any, /) -> Any:
-        """Run the handler in a thread, and wait for it whatever happens."""
-        arguments = (payload, running.context) if self._wants_context else (payload,)
+    async def call(self, run: HandlerRun, payload: Any, /) -> Any:
+        """Run the handler in a thread, and wait for it even if cancelled."""
+        arguments = (payload, run.context) if self._wants_context else (payload,)
         context_run = cast("Callable[..., Any]", contextvars.copy_context().run)
         call = partial(context_run, _guarded, self._function, arguments)
-        # The event comes with the call: the pool's threads, and whoever else would hand it on, see none.
-        hand_over = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
-        future: asyncio.Future[Any] = contextvars.Context().run(hand_over)
+        # The call carries the event's contextvars; the pool's own threads must not inherit them.
+        submit = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
+        future: asyncio.Future[Any] = contextvars.Context().run(submit)
         while True:
             try:
                 value, error = await asyncio.shield(future)
             except asyncio.CancelledError:
-                # A thread cannot be cancelled: it has been told by context.cancelled, and we go on waiting for it. But
-                # once its event was put back, it must not keep the loop from closing.
-                if running.stage is Stage.ABANDONED:
+                # A thread cannot be cancelled: context.cancelled tells it, and we wait on. But an abandoned one must
+                # not keep the loop from closing.
+                if run.context.abandoned:
                     future.cancel()
                 if future.cancelled():
                     raise
@@ -72,12 +71,12 @@ class InThreads:
         return value
 
     async def close(self) -> None:
-        """Let the idle threads end; a thread that still runs cannot be ended."""
+        """Let idle threads end; one that runs a handler cannot be ended."""
         self._threads.shutdown(wait=False)
 
 
-def _guarded(function: Callable[..., Any], arguments: tuple[Any | Context, ...]) -> tuple[Any, BaseException | None]:
-    # StopIteration and CancelledError cannot travel through a future as they are.
+def _guarded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    # A future cannot carry StopIteration or CancelledError as they are.
     try:
         return function(*arguments), None
     except BaseException as error:  # noqa: BLE001 - handed over whole

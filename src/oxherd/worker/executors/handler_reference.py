@@ -1,17 +1,25 @@
-"""Where a handler is declared, as the process that is to run it must know."""
+"""How a handler's process finds the handler: by importing the module that declares it."""
 
 from __future__ import annotations
 
+import importlib
+import runpy
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from oxherd.worker.executors.protocol import Frame
+from oxherd.errors import ConfigError
+from oxherd.handler import DeclaredHandler, DeclaresHandlers
+from oxherd.worker.executors.protocol import Message
+
+# multiprocessing's name for a main module that a child imports: users' modules may check for it.
+_MAIN = "__mp_main__"
 
 
-def where_declared(function: Callable[..., Any]) -> Frame:
-    """The module and the function, and what the import needs; of a main module its own name, or its file."""
-    where: Frame = {
+def handler_reference(function: Callable[..., Any]) -> Message:
+    """A handler's module and name, and what importing it needs; for a main module, also its own name or file."""
+    reference: Message = {
         "module": function.__module__,
         "function": function.__qualname__,
         "path": sys.path,
@@ -20,5 +28,44 @@ def where_declared(function: Callable[..., Any]) -> Frame:
     if function.__module__ == "__main__":
         main = sys.modules["__main__"]
         spec = main.__spec__
-        where |= {"main_name": None if spec is None else spec.name, "main_path": getattr(main, "__file__", None)}
-    return where
+        reference |= {"main_name": None if spec is None else spec.name, "main_path": getattr(main, "__file__", None)}
+    return reference
+
+
+def import_handler(reference: Message, event: str) -> DeclaredHandler:
+    """Import a handler; takes over the worker's path and arguments.
+
+    Raises:
+        ConfigError: the module does not declare it when it is imported.
+    """
+    sys.path[:] = reference["path"]
+    sys.argv[:] = reference["argv"]
+    name = reference["module"]
+    module = _import_main(reference) if name == "__main__" else importlib.import_module(name)
+    for declared in _declared_handlers(module):
+        found = (declared.declaration.name, declared.handler.function.__qualname__)
+        if found == (event, reference["function"]):
+            return declared
+    raise ConfigError(
+        f"{event}: importing {name} in the process of its handler does not declare it; "
+        f"declare it at the top level of the module, with the Oxherd or the event as a global."
+    )
+
+
+def _import_main(reference: Message) -> types.ModuleType:
+    """Import the worker's main module without what stands below `if __name__ == "__main__"`."""
+    module = types.ModuleType(_MAIN)
+    if reference["main_name"]:
+        content = runpy.run_module(reference["main_name"], run_name=_MAIN, alter_sys=True)
+    else:
+        content = runpy.run_path(reference["main_path"], run_name=_MAIN)
+    vars(module).update(content)
+    sys.modules["__main__"] = sys.modules[_MAIN] = module
+    return module
+
+
+def _declared_handlers(module: types.ModuleType) -> Iterator[DeclaredHandler]:
+    for value in list(vars(module).values()):
+        # By the type itself: isinstance() would evaluate lazy objects.
+        if issubclass(type(value), DeclaresHandlers):
+            yield from value.declared_handlers()

@@ -1,4 +1,4 @@
-"""A process that ends when the one that started it does."""
+"""Lets a process end when its parent dies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 import time
 
 _PR_SET_PDEATHSIG = 1
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:
-    """Get `number` when the process `parent`, which started this one, ends; at once if it has ended already."""
+    """Get the signal `number` when the parent process, of pid `parent`, dies; at once if it is dead already."""
     if not (sys.platform == "linux" and _ask_kernel(number)):
-        threading.Thread(target=_look, args=(parent, number), name="oxherd-orphan", daemon=True).start()
+        threading.Thread(target=_poll, args=(parent, number), name="oxherd-parent-death", daemon=True).start()
     if os.getppid() != parent:
-        # It ended before the request was in place.
+        # It died before the request was in place.
         os.kill(os.getpid(), number)
 
 
@@ -29,7 +29,7 @@ def _ask_kernel(number: signal.Signals) -> bool:
     return ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
 
 
-def _look(parent: int, number: signal.Signals) -> None:
+def _poll(parent: int, number: signal.Signals) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
     os.kill(os.getpid(), number)

@@ -1,10 +1,9 @@
-"""Runs a handler in processes of its own: started on demand, kept for the next events, killed where that is needed."""
+"""The worker's side of `run_in="process"`: starts processes on demand, reuses them, kills those that do not end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import os
 import signal
 import socket
@@ -18,20 +17,21 @@ from oxherd.errors import OxherdError
 from oxherd.handler import Handler
 from oxherd.lineage import Lineage
 from oxherd.worker.executors import log_forwarding
-from oxherd.worker.executors.handler_reference import where_declared
-from oxherd.worker.executors.protocol import Frame, NoFrame, pack, read
-from oxherd.worker.running.execution import Execution, JSONResult
+from oxherd.worker.executors.handler_reference import handler_reference
+from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
+from oxherd.worker.running.execution import HandlerRun
 from oxherd.worker.running.failure import RaisedElsewhere, raised_elsewhere
+from oxherd.worker.running.result import JSONResult
 
-# How long a handler that is told to stop may take to end by itself, and a killed process to be gone: both together
-# are less than what a stop waits for (`_CLEAN_UP_SECONDS`).
+# What a cancelled handler gets to end by itself, then what its killed process gets to be gone: together less than what
+# a stop waits for (`_CLEAN_UP_SECONDS`).
 _GRACE_SECONDS = 0.2
 _GONE_SECONDS = 0.2
-# How long a process may take to import the user's modules, and to leave when it is told to.
+# Importing the user's modules may take this long, and leaving when told to.
 _START_SECONDS = 60.0
 _LEAVE_SECONDS = 1.0
 _UNEXPECTED = "the process of the handler gave an answer that nobody asked for"
-# A child blocks them from its first moment on, until it has handlers for them.
+# Blocked in a new process until it has handlers for them.
 _FOR_THE_WORKER = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -39,54 +39,53 @@ class HandlerDied(RaisedElsewhere, OxherdError):
     """The process of a handler ended before its handler did, or could not be started."""
 
 
-class Processes:
-    """One event's processes, at most as many as its concurrency."""
+class ProcessExecutor:
+    """Runs a `def` in processes, at most as many as the event's concurrency."""
 
     def __init__(self, declaration: Declaration, handler: Handler) -> None:
         self._declaration = declaration
         self._handler = handler
-        self._room = asyncio.Semaphore(declaration.concurrency)
-        self._idle: list[_Child] = []
-        self._all: set[_Child] = set()
+        self._limiter = asyncio.Semaphore(declaration.concurrency)
+        self._idle: list[_HandlerProcess] = []
+        self._all: set[_HandlerProcess] = set()
 
-    async def call(self, running: Execution, payload: Any, /) -> JSONResult:
-        """Run the handler in a process; it reads the payload anew from the job's own JSON.
+    async def call(self, run: HandlerRun, payload: Any, /) -> JSONResult:
+        """Run the handler in a process, which decodes the payload from the job's own JSON.
 
-        A handler that is cancelled and does not end at once is killed, and its process with it.
+        A handler that is cancelled and does not end at once is killed with its process.
         """
         del payload
-        # The start of a process is not the handler's time.
-        running.set_timeout(None)
-        async with self._room:
-            child = await self._take()
-            running.set_timeout(self._declaration.timeout)
+        # Starting a process is not the handler's time.
+        run.set_timeout(None)
+        async with self._limiter:
+            process = await self._take()
+            run.set_timeout(self._declaration.timeout)
             try:
-                return await child.run(running)
+                return await process.run(run)
             finally:
-                if child.alive:
-                    self._idle.append(child)
+                if process.alive:
+                    self._idle.append(process)
                 else:
-                    self._all.discard(child)
+                    self._all.discard(process)
 
     async def close(self) -> None:
-        """End all processes: the idle ones leave in order, others are killed."""
-        children, self._all, self._idle = self._all, set(), []
-        await asyncio.gather(*(child.leave() for child in children))
+        """End all processes: idle ones leave, others are killed."""
+        processes, self._all, self._idle = self._all, set(), []
+        await asyncio.gather(*(process.leave() for process in processes))
 
-    async def _take(self) -> _Child:
+    async def _take(self) -> _HandlerProcess:
         while self._idle:
-            child = self._idle.pop()
-            if child.alive:
-                return child
-            self._all.discard(child)
-        where = where_declared(self._handler.function)
-        child = await _Child.start(self._declaration.name, where | {"levels": log_forwarding.levels()})
-        self._all.add(child)
-        return child
+            if (process := self._idle.pop()).alive:
+                return process
+            self._all.discard(process)
+        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels()}
+        process = await _HandlerProcess.start(self._declaration.name, hello)
+        self._all.add(process)
+        return process
 
 
-class _Child:
-    """A process, seen from the worker: it runs one event at a time."""
+class _HandlerProcess:
+    """One process, as the worker sees it: it runs one event at a time."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -96,54 +95,53 @@ class _Child:
         self._killed = False
         self._garbled = False
         self._context: Context | None = None
-        self._answer: asyncio.Future[Frame] | None = None
+        self._reply: asyncio.Future[Message] | None = None
         self._storing: set[asyncio.Task[None]] = set()
-        # Without the context of the event for which it is started: the process outlives it.
+        # In an empty context: the process outlives the event that it is started for.
         self._listening = asyncio.get_running_loop().create_task(
             self._listen(reader), name=f"oxherd-child-{process.pid}", context=contextvars.Context()
         )
 
     @classmethod
-    async def start(cls, event: str, hello: Frame) -> _Child:
+    async def start(cls, event: str, hello: Message) -> _HandlerProcess:
         """Start a process and wait until it has imported the handler."""
-        process, ours = _spawn(event)
-        child = cls(process, *await asyncio.open_connection(sock=ours))
+        popen, connection = _spawn(event)
+        process = cls(popen, *await asyncio.open_connection(sock=connection))
         try:
             async with asyncio.timeout(_START_SECONDS):
-                answer = await child._ask(hello | {"kind": "hello", "event": event})
+                reply = await process._ask(hello | {"kind": "hello", "event": event})
         except TimeoutError:
-            child.kill()
+            process.kill()
             raise HandlerDied(f"the process of the handler was not ready within {_START_SECONDS:g} s") from None
         except BaseException:
-            child.kill()
+            process.kill()
             raise
-        if answer["kind"] != "ready":
-            await child.leave()
-            raise raised_elsewhere("ConfigError", answer.get("message", _UNEXPECTED), [], discard=False)
-        return child
+        if reply["kind"] != "ready":
+            await process.leave()
+            raise raised_elsewhere("ConfigError", reply.get("message", _UNEXPECTED), [], discard=False)
+        return process
 
     @property
     def alive(self) -> bool:
         """Whether it can take an event."""
         return not self._killed and not self._listening.done() and self._process.poll() is None
 
-    async def run(self, running: Execution) -> JSONResult:
+    async def run(self, run: HandlerRun) -> JSONResult:
         """Run the handler for one event."""
-        context = self._context = running.context
-        assert context is not None  # noqa: S101 - it began
+        context = self._context = run.context
         try:
-            answer = self._ask(_request(running, context))
+            reply = self._ask(_run_message(run))
             try:
-                await asyncio.wait([answer])
+                await asyncio.wait([reply])
             except asyncio.CancelledError:
-                if not await self._answered_in_time(answer, context):
-                    answer.cancel()
+                if not await self._replied_in_time(reply, context):
+                    reply.cancel()
                     self.kill()
                     await asyncio.wait([self._listening], timeout=_GONE_SECONDS)
                     raise
-            return result_of(answer.result())
+            return result_of(reply.result())
         finally:
-            self._context = self._answer = None
+            self._context = self._reply = None
             for task in self._storing:
                 task.cancel()
 
@@ -153,7 +151,7 @@ class _Child:
         self._process.kill()
 
     async def leave(self) -> None:
-        """End it in order, or with force if that takes too long."""
+        """Let it leave if it is idle; kill it if it is not, or takes too long."""
         if self._killed or self._context is not None:
             self.kill()
         else:
@@ -163,45 +161,45 @@ class _Child:
                 self.kill()
         await asyncio.wait([self._listening])
 
-    async def _answered_in_time(self, answer: asyncio.Future[Frame], context: Context) -> bool:
+    async def _replied_in_time(self, reply: asyncio.Future[Message], context: Context) -> bool:
         loop = asyncio.get_running_loop()
         end = loop.time() + _GRACE_SECONDS
-        while not answer.done() and (left := end - loop.time()) > 0:
-            self._send({"kind": "cancel", **_reason(context.cancelled)})
+        while not reply.done() and (left := end - loop.time()) > 0:
+            self._send({"kind": "cancel", **_reason_fields(context.cancelled)})
             try:
-                await asyncio.wait([answer], timeout=left)
+                await asyncio.wait([reply], timeout=left)
             except asyncio.CancelledError:
-                continue  # told once more, for a graver reason; the time does not begin anew
-        return answer.done()
+                continue  # cancelled again, for a graver reason; the grace period goes on
+        return reply.done()
 
-    def _ask(self, frame: Frame) -> asyncio.Future[Frame]:
-        self._answer = asyncio.get_running_loop().create_future()
+    def _ask(self, message: Message) -> asyncio.Future[Message]:
+        self._reply = asyncio.get_running_loop().create_future()
         if self._listening.done():
-            self._answer.set_exception(HandlerDied(self._death()))
-        self._send(frame)
-        return self._answer
+            self._reply.set_exception(HandlerDied(self._death()))
+        self._send(message)
+        return self._reply
 
-    def _send(self, frame: Frame) -> None:
-        self._writer.write(pack(frame))
+    def _send(self, message: Message) -> None:
+        self._writer.write(pack(message))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
-            while (frame := await read(reader)) is not None:
-                self._receive(frame)
-            await self._gone()
-        except NoFrame:
+            while (message := await read(reader)) is not None:
+                self._receive(message)
+            await self._reap()
+        except ProtocolError:
             self._garbled = True
         finally:
             if self._process.poll() is None:
-                # Only where the loop itself ends, or the process has sent what is no frame.
+                # The loop itself ends, or the process has broken the protocol.
                 self._process.kill()
                 self._process.wait()
             self._writer.close()
-            if self._answer is not None and not self._answer.done():
-                self._answer.set_exception(HandlerDied(self._death()))
+            if self._reply is not None and not self._reply.done():
+                self._reply.set_exception(HandlerDied(self._death()))
 
-    async def _gone(self) -> None:
-        """Wait until the process has ended, after its side of the connection has."""
+    async def _reap(self) -> None:
+        """Wait for the process to end, once its side of the connection has."""
         end = asyncio.get_running_loop().time() + _GONE_SECONDS
         while self._process.poll() is None:
             if asyncio.get_running_loop().time() > end:
@@ -209,29 +207,29 @@ class _Child:
                 self._process.kill()
             await asyncio.sleep(0.002)
 
-    def _receive(self, frame: Frame) -> None:
-        kind = frame["kind"]
+    def _receive(self, message: Message) -> None:
+        kind = message["kind"]
         if kind == "log":
-            write_record(frame)
+            log_forwarding.log_record(message)
         elif kind == "progress":
-            task = asyncio.get_running_loop().create_task(self._store(frame))
+            task = asyncio.get_running_loop().create_task(self._store_progress(message))
             self._storing.add(task)
             task.add_done_callback(self._storing.discard)
-        elif self._answer is not None and not self._answer.done():
-            self._answer.set_result(frame)
+        elif self._reply is not None and not self._reply.done():
+            self._reply.set_result(message)
 
-    async def _store(self, frame: Frame) -> None:
+    async def _store_progress(self, message: Message) -> None:
         context = self._context
-        # A thread of its handler may outlive an event; its word must not become the next one's.
+        # A thread of a handler may outlive its event; its progress must not become the next one's.
         refusal: str | None = "The progress was not stored: the event has ended."
         try:
-            if context is not None and (context.text, context.fence) == (frame["id"], frame["fence"]):
-                await context.progress(frame["value"])
+            if context is not None and (context.event_id, context.fence) == (message["id"], message["fence"]):
+                await context.progress(message["value"])
                 refusal = None
         except OxherdError as error:
             refusal = str(error)
         finally:
-            # Whatever happens: the handler waits for it.
+            # Whatever happens: the handler blocks until it hears.
             self._send({"kind": "stored", "error": refusal})
 
     def _death(self) -> str:
@@ -243,13 +241,14 @@ class _Child:
 
 
 def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a process; returns it with the worker's end of their connection."""
     ours, theirs = socket.socketpair()
-    child = str(theirs.fileno())
     # The event is there for `ps`.
-    command = [sys.executable, "-m", "oxherd.worker.executors.child", child, str(os.getpid()), event]
+    arguments = [str(theirs.fileno()), str(os.getpid()), event]
+    command = [sys.executable, "-m", "oxherd.worker.executors.child", *arguments]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_WORKER)
     try:
-        # In this very thread: Linux ties a child's death to the thread that started it, and the loop's lives on.
+        # In the loop's own thread: Linux ties a child's death to the thread that started it.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     except BaseException:
         ours.close()
@@ -260,42 +259,36 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def _request(running: Execution, context: Context) -> Frame:
-    shown = running.shown.json
+def _run_message(run: HandlerRun) -> Message:
+    context = run.context
+    assert context.withheld is not None  # noqa: S101 - set before the run begins
+    data, shown, _ = context.withheld
     lineage = context.lineage
-    if running.span is not None and (own := running.span.trace) is not None:
+    if run.span is not None and (own := run.span.trace) is not None:
         lineage = Lineage(lineage.caused_by, lineage.root, own)
     return {
         "kind": "run",
-        "id": context.text,
+        "id": context.event_id,
         "attempt": context.attempt,
         "fence": context.fence,
-        "emitted_ms": running.job.timestamp_ms,
+        "emitted_ms": run.execution.job.timestamp_ms,
         "carried": lineage.to_json(),
-        "payload": running.data.decode(),
+        "payload": data.decode(),
         "shown": None if shown is None else shown.decode(),
     }
 
 
-def result_of(answer: Frame) -> JSONResult:
-    """What a handler returned; raises what it raised, or HandlerDied where its process has answered something else."""
-    if answer["kind"] == "returned":
-        return JSONResult(answer["result"].encode("utf-8", "replace"))
-    if answer["kind"] != "raised":
+def result_of(reply: Message) -> JSONResult:
+    """What a handler returned; raises what it raised, or HandlerDied if the reply is neither."""
+    if reply["kind"] == "returned":
+        return JSONResult(reply["result"].encode("utf-8", "replace"))
+    if reply["kind"] != "raised":
         raise HandlerDied(_UNEXPECTED)
-    if answer["cancelled"]:
+    if reply["cancelled"]:
         raise asyncio.CancelledError
-    raise raised_elsewhere(answer["type"], answer["message"], answer["frames"], discard=answer["discard"])
+    raise raised_elsewhere(reply["type"], reply["message"], reply["frames"], discard=reply["discard"])
 
 
-def _reason(reason: Reason | None) -> Frame:
+def _reason_fields(reason: Reason | None) -> Message:
     timeout = {"timeout": reason.timeout} if isinstance(reason, TimedOut) else {}
     return {"reason": type(reason or Cancelled()).__name__} | timeout
-
-
-def write_record(frame: Frame) -> None:
-    """Give a record of the process to this process's logging; whatever goes wrong with it is told there."""
-    try:
-        log_forwarding.handle(frame)
-    except Exception as error:  # noqa: BLE001 - a filter of the user's that raises must not end the process it speaks of
-        logging.getLogger("oxherd").error("a log record could not be handled: %s", type(error).__name__)

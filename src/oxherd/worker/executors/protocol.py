@@ -1,7 +1,7 @@
-"""What a worker and the processes of its handlers say to each other: JSON objects, each after a mark and its length.
+"""What a worker and its handlers' processes say to each other: JSON objects, each after a mark and its length.
 
-JSON and not pickle, since reading a pickle can run what is in it. The mark tells a frame from what a handler writes to
-a wrong descriptor: without it such bytes would be a length, and the worker would wait for a frame that never ends.
+JSON and not pickle, which can run code. The mark tells a message from what a handler writes to a wrong descriptor:
+without it such bytes would count as a length, and the worker would wait for a message that never ends.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import struct
 import threading
 from typing import Any, cast
 
-Frame = dict[str, Any]
+Message = dict[str, Any]
 
 _MARK = b"oxh\n"
 _HEAD = struct.Struct(">4sI")
-# What the process of a handler may say: the kind, and the type of each part.
-_SAID: dict[str, dict[str, type | tuple[type, ...]]] = {
+# What a handler's process may send: each kind, with its fields and their types.
+_FROM_CHILD: dict[str, dict[str, type]] = {
     "ready": {},
     "refused": {"message": str},
     "returned": {"result": str},
@@ -29,61 +29,61 @@ _SAID: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 
 
-class NoFrame(ValueError):
-    """What was received is no frame."""
+class ProtocolError(ValueError):
+    """A handler's process has sent something else than a message."""
 
 
-def pack(frame: Frame) -> bytes:
-    """A frame as it is sent."""
-    body = json.dumps(frame, separators=(",", ":")).encode()
+def pack(message: Message) -> bytes:
+    """A message as it is sent."""
+    body = json.dumps(message, separators=(",", ":")).encode()
     return _HEAD.pack(_MARK, len(body)) + body
 
 
-async def read(reader: asyncio.StreamReader) -> Frame | None:
-    """The next frame that the process of a handler has sent; None once it has gone.
+async def read(reader: asyncio.StreamReader) -> Message | None:
+    """Read the next message from a handler's process; None once that has gone.
 
     Raises:
-        NoFrame: it has sent something else.
+        ProtocolError: what it sent is not a message.
     """
     try:
         mark, length = _HEAD.unpack(await reader.readexactly(_HEAD.size))
         if mark != _MARK:
-            raise NoFrame
+            raise ProtocolError
         body = await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     try:
         return _checked(json.loads(body))
     except (ValueError, RecursionError):
-        raise NoFrame from None
+        raise ProtocolError from None
 
 
-def _checked(found: Any) -> Frame:
-    frame: Frame = cast("Frame", found) if isinstance(found, dict) else {}
-    kind = frame.get("kind")
-    parts = _SAID.get(kind) if isinstance(kind, str) else None
-    if parts is None or not all(isinstance(frame.get(name), types) for name, types in parts.items()):
-        raise NoFrame
-    return frame
+def _checked(found: Any) -> Message:
+    message: Message = cast("Message", found) if isinstance(found, dict) else {}
+    kind = message.get("kind")
+    fields = _FROM_CHILD.get(kind) if isinstance(kind, str) else None
+    if fields is None or not all(isinstance(message.get(name), types) for name, types in fields.items()):
+        raise ProtocolError
+    return message
 
 
 class Channel:
-    """The side without an event loop: any thread may send, one receives."""
+    """The process's end of the connection: any thread may send, one receives."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._file = connection.makefile("rb")
-        # Reentrant: a finaliser that logs may run in the thread that is about to send.
+        # Reentrant: a finaliser that logs may run in a thread that is sending.
         self._lock = threading.RLock()
 
-    def send(self, frame: Frame) -> None:
-        """Send a frame; blocks while the other side does not read."""
-        packed = pack(frame)
+    def send(self, message: Message) -> None:
+        """Send a message; blocks while the worker does not read."""
+        packed = pack(message)
         with self._lock:
             self._connection.sendall(packed)
 
-    def receive(self) -> Frame | None:
-        """The next frame; None once the other side has gone."""
+    def receive(self) -> Message | None:
+        """The worker's next message; None once it has gone."""
         try:
             head = self._file.read(_HEAD.size)
             if len(head) < _HEAD.size:
@@ -95,9 +95,9 @@ class Channel:
         return json.loads(body) if len(body) == length else None
 
     def abandon(self) -> None:
-        """Leave the connection to the process that this one was forked from.
+        """In a fork of this process: leave the connection to the original.
 
-        Not by closing the file: the thread that reads from it holds its lock, and was not forked.
+        Not by closing the file: its lock belongs to the reading thread, which was not forked.
         """
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(nowhere, self._connection.fileno(), inheritable=False)

@@ -1,4 +1,5 @@
 """One job, from its fetch to its outcome in Redis.
 
-Begin with `pipeline`; `outcome` has the table of what becomes of it, `settling` writes it.
+Imports fetching/ and below. Begin with `pipeline`; `outcome` has the table of what a run makes of its event, `settling`
+writes it, `execution` is what a worker knows of a job meanwhile.
 """

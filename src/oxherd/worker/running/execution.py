@@ -1,155 +1,49 @@
-"""One event while it is processed: its job, its handler's run, and who may cancel it."""
+"""A job in a worker's hands: what it waits for and holds, its handler's run, and who may cancel it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
-
-from oxherd.bullmq.job import Job, event_id_text
+from oxherd.bullmq.job import Job
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.signals import ProcessSpan
 from oxherd.worker.fetching.isolation import Isolation, Suspect
-from oxherd.worker.running.outcome import Ended, Outcome
+from oxherd.worker.running.outcome import Outcome, RunEnd
+from oxherd.worker.running.result import ResultError, result_json
 
 
 class Stage(Enum):
-    """Where an event is between fetch and its outcome in Redis."""
+    """Where an execution is between fetch and outcome."""
 
     STARTING = auto()
     HANDLER = auto()
     SETTLING = auto()
-    ABANDONED = auto()  # its outcome was written by the stop, while its handler could not be ended
+    ABANDONED = auto()  # a stop wrote its outcome, since its handler could not be ended
 
 
-_BY_REASON: dict[type[Reason], Ended] = {
-    TimedOut: Ended.TIMED_OUT,
-    Stopping: Ended.STOPPED,
-    LockLost: Ended.LOST,
-    Cancelled: Ended.CANCELLED,
-}
+@dataclass(slots=True, eq=False)
+class Admission:
+    """What an execution needs before its handler may begin, beside its slot.
 
-
-@dataclass(slots=True)
-class Run:
-    """How a handler's run ended: with a result (JSON), or an error."""
-
-    ended: Ended
-    result: bytes = b"null"
-    error: BaseException | None = None
-
-
-class Execution:
-    """An event that a worker holds, from the queue of that name; its task is set as soon as there is one.
-
-    `data` is the job's, opened where it came sealed.
-    `limiter` is its event's, once it has let it through; `isolation` counts it as running, `suspect` says that it
-    may be alone. Its slot is lent out while it is `slot_released`. `refused` says that it is not to be begun any more.
+    `limiter` is its event's, once acquired; `isolation` counts it as running, as a `suspect` if it may be alone.
+    Once `refused`, it must not begin.
     """
 
-    __slots__ = (
-        "_timer",
-        "_waits_for",
-        "began",
-        "context",
-        "data",
-        "declaration",
-        "ended",
-        "isolation",
-        "job",
-        "limiter",
-        "outcome",
-        "queue",
-        "refused",
-        "shown",
-        "slot_released",
-        "span",
-        "stage",
-        "suspect",
-        "task",
-        "told_to_stop",
-        "unwritten",
-    )
-
-    task: asyncio.Task[None]
-
-    def __init__(self, job: Job, queue: str) -> None:
-        self.job = job
-        self.data = job.data
-        self.queue = queue
-        self.stage = Stage.STARTING
-        self.began = 0.0
-        self.ended = 0.0
-        self.limiter: asyncio.Semaphore | None = None
-        self.isolation: Isolation | None = None
-        self.suspect: Suspect | None = None
-        self.refused = False
-        self.slot_released = False
-        self.declaration: Declaration | None = None
-        self.context: Context | None = None
-        self.span: ProcessSpan | None = None
-        self.shown: Any = None
-        self.outcome: Outcome | None = None
-        self.unwritten = False
-        self.told_to_stop = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._waits_for: asyncio.Future[Any] | None = None
-
-    @property
-    def event_id(self) -> str:
-        """The event's UUID, as text."""
-        return self.context.text if self.context is not None else event_id_text(self.queue, self.job.id)
-
-    def set_timeout(self, timeout: float | None) -> None:
-        """Give the handler `timeout` seconds from now, whatever it had before; None: no limit."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if timeout is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(timeout, self.cancel, TimedOut(timeout))
-
-    def cancel(self, reason: Reason) -> None:
-        """Tell the handler to stop, and why; does nothing once the handler has ended."""
-        context = self.context
-        if self.stage is not Stage.HANDLER or context is None:
-            return
-        if context.cancelled is None or isinstance(reason, LockLost):
-            context.cancelled = reason
-        self.told_to_stop = isinstance(context.cancelled, Stopping)
-        self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
-
-    def lose(self) -> None:
-        """Its lock is another worker's. While its outcome is being written, the lock goes away by itself."""
-        if self.stage is Stage.STARTING:
-            self.refuse()
-        elif self.stage is Stage.HANDLER:
-            self.cancel(LockLost())
-
-    def drop_context(self) -> None:
-        """Let go of the context, which knows of this for its progress: neither has to wait for the garbage collector,
-        which would be busy with little else, and would keep payloads for longer than they are needed."""
-        if self.stage is not Stage.ABANDONED:  # its end may be still to be told
-            self.context = None
-
-    def leave(self) -> None:
-        """Give back what it holds beside its slot, as far as it does."""
-        limiter, self.limiter = self.limiter, None
-        if limiter is not None:
-            limiter.release()
-        isolation, self.isolation = self.isolation, None
-        if isolation is not None:
-            isolation.leave(self.suspect)
+    limiter: asyncio.Semaphore | None = None
+    isolation: Isolation | None = None
+    suspect: Suspect | None = None
+    refused: bool = False
+    _waits_for: asyncio.Future[Any] | None = None
 
     async def wait(self, future: asyncio.Future[Any], seconds: float | None = None) -> bool:
-        """Wait for what it needs before its handler may begin; False where it is refused, or the time is over."""
+        """Wait for a future; False if that takes more than `seconds`, or the execution is refused meanwhile."""
         if self.refused or (seconds is not None and seconds <= 0):
             future.cancel()
             return False
@@ -161,85 +55,159 @@ class Execution:
         return future.done() and not future.cancelled()
 
     def refuse(self) -> None:
-        """Begin its handler no more, where it has not begun: it waits for nothing any longer."""
+        """Keep the handler from beginning, and end the wait for it."""
         self.refused = True
         if self._waits_for is not None:
             self._waits_for.cancel()
 
-    def finish(self) -> float:
-        """Note that the handler has ended; answers how long it ran, in milliseconds."""
-        self.ended = time.perf_counter()
-        return (self.ended - self.began) * 1000
+    def release(self) -> None:
+        """Give back what is held; may be called again."""
+        limiter, self.limiter = self.limiter, None
+        if limiter is not None:
+            limiter.release()
+        isolation, self.isolation = self.isolation, None
+        if isolation is not None:
+            isolation.leave(self.suspect)
 
 
-Call = Callable[[Execution, Any], Awaitable[Any]]
+@dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
+class Execution:
+    """A job that a worker holds, from its fetch until its outcome is in Redis.
+
+    Attributes:
+        task: the task that processes it, set by whoever creates that task.
+        admission: what it waits for and holds beside its slot, which is lent out while `slot_released`.
+        declaration: its event's, once the job is known to be runnable.
+        run: its handler's run, while there is one.
+        outcome, unwritten, told_to_stop: for the stop report; `unwritten` if Redis did not confirm the outcome in time.
+    """
+
+    job: Job
+    event_id: str
+    task: asyncio.Task[None] = field(init=False)
+    stage: Stage = Stage.STARTING
+    admission: Admission = field(default_factory=Admission)
+    slot_released: bool = False
+    declaration: Declaration | None = None
+    run: HandlerRun | None = None
+    outcome: Outcome | None = None
+    unwritten: bool = False
+    told_to_stop: bool = False
+
+    def cancel(self, reason: Reason) -> None:
+        """Cancel the handler, with the reason; does nothing unless it runs."""
+        if self.stage is not Stage.HANDLER or self.run is None:
+            return
+        context = self.run.context
+        if context.cancelled is None or isinstance(reason, LockLost):
+            context.cancelled = reason
+        self.told_to_stop = isinstance(context.cancelled, Stopping)
+        self.task.cancel(context.cancelled)  # pyright: ignore[reportArgumentType] - any object may be the message
+
+    def refuse(self) -> None:
+        """Keep the handler from beginning, if it has not begun."""
+        self.admission.refuse()
+
+    def lose(self) -> None:
+        """Stop, as another worker has the lock. An outcome that is being written finds out by itself."""
+        if self.stage is Stage.STARTING:
+            self.admission.refuse()
+        elif self.stage is Stage.HANDLER:
+            self.cancel(LockLost())
+
+    def abandon(self) -> HandlerRun:
+        """Give up on a handler that cannot be ended: nothing of its run counts any more."""
+        run = self.run
+        assert run is not None  # noqa: S101 - only a handler that runs is abandoned
+        self.stage = Stage.ABANDONED
+        run.context.abandoned = True
+        run.ended_at = time.perf_counter()
+        self.admission.release()
+        return run
+
+    def drop_run(self) -> None:
+        """Break the cycle between this and the context, so that freeing payloads needs no garbage collection."""
+        self.run = None
 
 
-async def execute(running: Execution, call: Call, payload: Any, timeout: float | None) -> Run:
-    """Run the handler and say how it ended; never raises but for KeyboardInterrupt."""
-    context = running.context
-    assert context is not None  # noqa: S101 - set by the worker before
-    if timeout is not None:
-        running.set_timeout(timeout)
-    token = current.set(context)
-    running.stage = Stage.HANDLER
-    try:
-        value = await call(running, payload)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
-        running.stage = Stage.SETTLING if running.stage is Stage.HANDLER else running.stage
-        return _failed(context, error)
-    else:
-        running.stage = Stage.SETTLING if running.stage is Stage.HANDLER else running.stage
-        return _returned(context, value)
-    finally:
-        current.reset(token)
+@dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
+class HandlerRun:
+    """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`, `result` is JSON."""
+
+    execution: Execution
+    context: Context
+    span: ProcessSpan | None = None
+    began_at: float = field(default_factory=time.perf_counter)
+    ended_at: float = 0.0
+    end: RunEnd = RunEnd.RETURNED
+    result: bytes = b"null"
+    _timer: asyncio.TimerHandle | None = None
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Time out in `timeout` seconds from now, whatever was set before; None: never."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if timeout is not None:
-            running.set_timeout(None)
-        while running.task.cancelling():
-            running.task.uncancel()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(timeout, self.execution.cancel, TimedOut(timeout))
+
+    async def execute(self, call: Call, payload: Any, timeout: float | None) -> BaseException | None:
+        """Run the handler and note how it ended; returns what it raised. Raises nothing but KeyboardInterrupt.
+
+        The error is not kept here: its traceback refers to this run, and both would wait for the garbage collector.
+        """
+        execution, context = self.execution, self.context
+        if timeout is not None:
+            self.set_timeout(timeout)
+        token = current.set(context)
+        execution.stage = Stage.HANDLER
+        try:
+            value = await call(self, payload)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
+            self.end = _end_of(error, context)
+            return error
+        else:
+            return self._returned(value)
+        finally:
+            if execution.stage is Stage.HANDLER:
+                execution.stage = Stage.SETTLING
+                self.ended_at = time.perf_counter()
+            current.reset(token)
+            if timeout is not None:
+                self.set_timeout(None)
+            while execution.task.cancelling():
+                execution.task.uncancel()
+
+    def _returned(self, value: Any) -> ResultError | None:
+        # Work that was done counts, even if the handler had been told to stop.
+        if isinstance(self.context.cancelled, LockLost):
+            self.end = RunEnd.LOST
+        elif value is not None:
+            try:
+                self.result = result_json(value)
+            except ResultError as error:
+                self.end = RunEnd.DISCARDED
+                return error
+        return None
 
 
-def _failed(context: Context, error: BaseException) -> Run:
+Call = Callable[[HandlerRun, Any], Awaitable[Any]]
+
+_BY_REASON: dict[type[Reason], RunEnd] = {
+    TimedOut: RunEnd.TIMED_OUT,
+    Stopping: RunEnd.STOPPED,
+    LockLost: RunEnd.LOST,
+    Cancelled: RunEnd.CANCELLED,
+}
+
+
+def _end_of(error: BaseException, context: Context) -> RunEnd:
+    """How a run that raised has ended; one that cancelled itself is `Cancelled` from here on."""
     if isinstance(error, Discard) and not isinstance(context.cancelled, LockLost):
-        return Run(Ended.DISCARDED, error=error)
+        return RunEnd.DISCARDED
     if context.cancelled is None and isinstance(error, asyncio.CancelledError):
         context.cancelled = Cancelled()
-    if context.cancelled is not None:
-        return Run(_BY_REASON[type(context.cancelled)], error=error)
-    return Run(Ended.RAISED, error=error)
-
-
-class ResultError(Discard):
-    """A handler's result cannot be written as JSON."""
-
-
-def _returned(context: Context, value: Any) -> Run:
-    if isinstance(context.cancelled, LockLost):
-        return Run(Ended.LOST)
-    # Work that was done counts as done, also where it was told to stop.
-    if value is None:
-        return Run(Ended.RETURNED)
-    try:
-        return Run(Ended.RETURNED, result_json(value))
-    except ResultError as error:
-        return Run(Ended.DISCARDED, error=error)
-
-
-@dataclass(frozen=True, slots=True)
-class JSONResult:
-    """A result that is JSON already."""
-
-    json: bytes
-
-
-def result_json(value: Any) -> bytes:
-    """A handler's result as it is stored; raises ResultError where it cannot be."""
-    if type(value) is JSONResult:
-        return value.json
-    try:
-        return to_json(value, inf_nan_mode="null")
-    except (PydanticSerializationError, ValueError, RecursionError):
-        message = f"The handler's result, of type {type(value).__name__}, cannot be written as JSON."
-    raise ResultError(message)
+    return RunEnd.RAISED if context.cancelled is None else _BY_REASON[type(context.cancelled)]

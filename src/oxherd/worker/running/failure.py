@@ -1,4 +1,4 @@
-"""An error as it may leave the process: scrubbed of what the log withholds."""
+"""A handler's failure as it may leave the process: redacted of what the log withholds."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from oxherd.signals import ErrorInfo
 
 
 class RaisedElsewhere(Exception):
-    """A failure in another process: its type's name is this one's, `frames` are those of that process."""
+    """A failure in a handler's process, under its type's name; `frames` are its stack there."""
 
     frames: Sequence[str] = ()
 
 
 class DiscardedElsewhere(RaisedElsewhere, Discard):
-    """The same of a Discard."""
+    """A Discard in a handler's process."""
 
 
 def raised_elsewhere(kind: str, message: str, frames: list[str], *, discard: bool) -> RaisedElsewhere:
-    """An error whose type bears the name that it had where it was raised."""
+    """An error of a new type, named `kind` if that can be a type's name."""
     base = DiscardedElsewhere if discard else RaisedElsewhere
     try:
         named = cast("type[RaisedElsewhere]", type(kind, (base,), {"frames": frames}))
-    except ValueError:  # no name of a type: the other process has said what is not so
+    except ValueError:  # the process may have sent anything
         named = cast("type[RaisedElsewhere]", type(base.__name__, (base,), {"frames": frames}))
     return named(message)
 
 
 def describe_failure(error: BaseException | None, reason: Reason | None, redactor: Redactor) -> ErrorInfo:
-    """Type, message and frames of a handler's failure; `reason` speaks where the error is only its cancellation."""
+    """Type, message and stack of a handler's failure; of its cancellation, `reason` instead."""
     if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
         return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
     kind, message = redact_exception(error, redactor)

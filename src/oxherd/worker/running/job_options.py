@@ -1,4 +1,4 @@
-"""What a job's own options, or else its event's, say of its end: pure, and never raising, whoever wrote the options."""
+"""A job's attempts, retry delay and retention: its own options, else its event's. Pure; no option makes it raise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from oxherd.declaration import Declaration
 from oxherd.policy import backoff_ms, keep_jobs
 from oxherd.signals import ErrorInfo
 
-_MOST_STACKS = 10
+_MAX_TRACES = 10
 
 
 def attempts_of(job: Job, declaration: Declaration | None) -> int:
-    """How often a job may be tried: its own option, else its event's."""
+    """How often a job may be tried."""
     if job.options.attempts is not None:
         return job.options.attempts
     return declaration.retry.attempts if declaration is not None else 1
@@ -30,7 +30,7 @@ def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str,
 
 
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
-    """Milliseconds that a job waits before it is tried again."""
+    """Milliseconds before a job is tried again."""
     own = job.options.get("backoff")
     declared = declaration.retry if declaration is not None else None
     if declared is not None and own in (None, declared.options["backoff"]):
@@ -39,15 +39,14 @@ def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
 
 
 def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
-    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the older traces before."""
+    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them: the newest trace last."""
     try:
         traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
     except (ValueError, RecursionError):
         traces = []
-    found = cast("list[Any]", traces) if isinstance(traces, list) else []
-    known = [trace for trace in found if isinstance(trace, str)]
+    older = [each for each in cast("list[Any]", traces) if isinstance(each, str)] if isinstance(traces, list) else []
     trace = "\n".join([f"{error.type}: {error.message}", *(f"    at {frame}" for frame in reversed(error.stack))])
     limit = job.options.get("stackTraceLimit")
-    most = limit if isinstance(limit, int) and limit >= 0 else _MOST_STACKS
-    stacks = [*known, trace][-most:] if most else []
-    return ["failedReason", error.message, "stacktrace", json.dumps(stacks)]
+    most = limit if isinstance(limit, int) and limit >= 0 else _MAX_TRACES
+    kept_traces = [*older, trace][-most:] if most else []
+    return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces)]

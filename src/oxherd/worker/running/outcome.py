@@ -1,11 +1,11 @@
-"""What can become of an event that began: an enum and a table, pure."""
+"""How a run can end, what that makes of its event, and what Redis is told: three enums and two tables, pure."""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum, StrEnum, auto
 
 
-class Ended(IntEnum):
+class RunEnd(IntEnum):
     """How a handler's run ended. Integers, since a plain enum's hash is slow."""
 
     RETURNED = auto()
@@ -16,7 +16,7 @@ class Ended(IntEnum):
     STOPPED = auto()
     LOST = auto()
     CHILDREN_PENDING = auto()  # it returned before its children had ended
-    CHILDREN_FAILED = auto()  # it returned, and a child that it depends on had failed: another run would not help
+    CHILDREN_FAILED = auto()  # a child that it depends on has failed: another run would not help
 
 
 class Outcome(StrEnum):
@@ -42,21 +42,17 @@ class Write(Enum):
     NOTHING = auto()
 
 
-# How it ended, and whether an attempt is left (None: it does not matter).
-_OUTCOMES: dict[tuple[Ended, bool | None], Outcome] = {
-    (Ended.RETURNED, None): Outcome.COMPLETED,
-    (Ended.RAISED, True): Outcome.RETRYING,
-    (Ended.RAISED, False): Outcome.FAILED,
-    (Ended.DISCARDED, None): Outcome.DISCARDED,
-    (Ended.TIMED_OUT, True): Outcome.RETRYING,
-    (Ended.TIMED_OUT, False): Outcome.TIMED_OUT,
-    (Ended.CANCELLED, True): Outcome.RETRYING,
-    (Ended.CANCELLED, False): Outcome.CANCELLED,
-    (Ended.STOPPED, None): Outcome.REQUEUED,
-    (Ended.LOST, None): Outcome.LOST,
-    (Ended.CHILDREN_PENDING, True): Outcome.RETRYING,
-    (Ended.CHILDREN_PENDING, False): Outcome.FAILED,
-    (Ended.CHILDREN_FAILED, None): Outcome.FAILED,
+# While an attempt is left, and after the last.
+_OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
+    RunEnd.RETURNED: (Outcome.COMPLETED, Outcome.COMPLETED),
+    RunEnd.RAISED: (Outcome.RETRYING, Outcome.FAILED),
+    RunEnd.DISCARDED: (Outcome.DISCARDED, Outcome.DISCARDED),
+    RunEnd.TIMED_OUT: (Outcome.RETRYING, Outcome.TIMED_OUT),
+    RunEnd.CANCELLED: (Outcome.RETRYING, Outcome.CANCELLED),
+    RunEnd.STOPPED: (Outcome.REQUEUED, Outcome.REQUEUED),
+    RunEnd.LOST: (Outcome.LOST, Outcome.LOST),
+    RunEnd.CHILDREN_PENDING: (Outcome.RETRYING, Outcome.FAILED),
+    RunEnd.CHILDREN_FAILED: (Outcome.FAILED, Outcome.FAILED),
 }
 
 WRITES: dict[Outcome, Write] = {
@@ -71,7 +67,6 @@ WRITES: dict[Outcome, Write] = {
 }
 
 
-def outcome(ended: Ended, *, attempts_left: bool) -> Outcome:
-    """The outcome of a run, by the table."""
-    found = _OUTCOMES.get((ended, None))
-    return found if found is not None else _OUTCOMES[ended, attempts_left]
+def outcome_of(end: RunEnd, *, attempts_left: bool) -> Outcome:
+    """What a run makes of its event."""
+    return _OUTCOMES[end][not attempts_left]

@@ -1,4 +1,4 @@
-"""One job's way: fit for a handler, run, outcome written, end said."""
+"""One job's way, from top to bottom: checked, admitted, run, its outcome written and announced."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from oxherd.bullmq.clock import now_ms
-from oxherd.bullmq.job import STALLED_REASON, Job, NewJob, event_id_text
+from oxherd.bullmq.job import STALLED_REASON, Job, NewJob
 from oxherd.bullmq.options import without_metadata
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
@@ -27,138 +27,111 @@ from oxherd.worker.events import ProcessedEvent
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Suspect
 from oxherd.worker.fetching.slots import QueueSlots
-from oxherd.worker.running.execution import Execution, Run, Stage, execute
+from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.failure import describe_failure
 from oxherd.worker.running.job_options import attempts_of
-from oxherd.worker.running.outcome import WRITES, Ended, Outcome, Write, outcome
+from oxherd.worker.running.outcome import WRITES, Outcome, RunEnd, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_queue import Route, ServedQueue
 
-# How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
-# longer.
+# A job for other workers is offered again after so long, by how often it has come to the wrong one.
 _ELSEWHERE_MS = (250, 500, 1_000, 2_000, 5_000)
-# How long a name that no event has may be that of a newer version's event: a deploy is over by then.
-_NEWER_MS = 600_000
-_MOST_NAMES = 64
-# How long a job for which there is no place, and no room to wait, waits until it is offered again.
+# An unknown name may be a newer version's event for as long as a deploy takes.
+_DEPLOY_MS = 600_000
+_MAX_UNKNOWN_NAMES = 64
+# A job that finds its event's limiter and the queue for it full is offered again after so long.
 _CROWDED_MS = 1_000
-# What BullMQ itself writes; other words stay in Redis.
+# The reason that BullMQ itself writes; any other program's may hold anything, and stays in Redis.
 _CHILD_FAILED = re.compile(r"child \S{1,300} failed")
-_DEFERRED = "another program lets it fail"
+
+
+class _Problem(NamedTuple):
+    """Why a job fails without a run; `stored` is the reason for Redis where the log must not show it."""
+
+    source: str
+    error: ErrorInfo
+    stored: ErrorInfo | None = None
 
 
 class Pipeline:
-    """What is done with each job of a queue.
+    """Processes the jobs of one queue; `slots` say whether a finished job makes room for a next one."""
 
-    `share` says whether there is a slot for the job that follows a finished one; `isolation` lets those run alone that
-    a worker has died over.
-    """
-
-    def __init__(self, served: ServedQueue, settler: Settler, share: QueueSlots, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, settler: Settler, slots: QueueSlots, isolation: Isolation) -> None:
         self._served = served
         self._queue = served.queue
         self._signals = served.signals
         self._faults = served.faults
         self._events = served.events
         self._settler = settler
-        self._share = share
+        self._slots = slots
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
-        self._report = self._progress  # bound once for all events
+        self._store_progress = self._progress  # bound once for all events
 
-    async def process(self, running: Execution) -> Fetched | Unsettled:
-        """From a fetched job to its settled outcome; answers the job that follows, if one was begun.
+    async def process(self, execution: Execution) -> Fetched | Unsettled:
+        """Take a job to its settled outcome; returns the job that follows, if the same script began one.
 
-        The caller lets the job leave what it has entered, whatever happens here.
+        The caller releases what the execution holds, whatever happens here.
         """
-        job = running.job
+        job = execution.job
         processed = self._events.get(job.name)
-        if job.scheduler is not None and not await self._advance(job):
-            return await self.requeue(running)
-        if processed is None and job.damage is None and (self._served.is_declared(job.name) or self._may_be_newer(job)):
+        if job.scheduler is not None and not await self._store_next_tick(job):
+            return await self.requeue(execution)
+        if processed is None and job.damage is None and self._may_be_for_others(job):
             return await self._settler.postpone(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
-        error = self._unfit(job, processed)
-        payload: Any = None
-        if error is None and processed is not None:
-            try:
-                running.data = processed.declaration.payload.open(job.data)
-                payload = processed.declaration.payload.decode(running.data)
-            except InvalidPayload as invalid:
-                error = ("data", ErrorInfo(type(invalid).__name__, str(invalid)))
-        if error is not None or processed is None:
-            return await self._refuse(job, processed, *(error or ("data", ErrorInfo("UnknownEvent", ""))))
+        declaration = None if processed is None else processed.declaration
+        problem = _problem(job, declaration)
+        if problem is not None:
+            return await self._fail(job, declaration, problem)
+        assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
+        try:
+            data = declaration.payload.open(job.data)
+            payload = declaration.payload.decode(data)
+        except InvalidPayload as error:
+            return await self._fail(job, declaration, _Problem("data", _info(error)))
         if job.scheduler is not None and self._served.route is not None:
-            return await self._forward(running, processed, payload, self._served.route)
-        running.declaration = processed.declaration
-        kept_out = await self._admit(running, processed)
-        if kept_out is not None:
-            return kept_out
-        return await self._run(running, processed, payload)
+            return await self._forward_tick(execution, declaration, payload, self._served.route)
+        execution.declaration = declaration
+        put_back = await self._admit(execution, processed)
+        if put_back is not None:
+            return put_back
+        return await self._run(execution, processed, data, payload)
 
-    async def requeue(self, running: Execution) -> Fetched | Unsettled:
-        """Put a job back that has not begun."""
-        settled = await self._settler.settle(running.job, None, Write.REQUEUE)
-        running.unwritten = settled is Unsettled.UNWRITTEN
+    # -- jobs that are not run here
+
+    async def requeue(self, execution: Execution) -> Fetched | Unsettled:
+        """Put back a job that has not begun."""
+        settled = await self._settler.settle(execution.job, None, Write.REQUEUE)
+        execution.unwritten = settled is Unsettled.UNWRITTEN
         return settled
 
-    def end(self, running: Execution, became: Outcome, duration_ms: float, error: ErrorInfo | None) -> None:
-        """Say what became of an event that began."""
-        context = running.context
-        assert context is not None  # noqa: S101 - it began
-        running.outcome = became
-        lineage = context.lineage
-        ended = EventEnded(
-            context.event, context.text, context.attempt, context.fence, became.value, duration_ms, error,
-            lineage.caused_by, lineage.root,
-        )  # fmt: skip
-        self._signals.emit(ended)
-        if running.span is not None:
-            running.span.end(ended)
+    async def _fail(self, job: Job, declaration: Declaration | None, problem: _Problem) -> Fetched | Unsettled:
+        """Send a job to failed without running it."""
+        self._faults.of_job(problem.source, problem.error, job)
+        if job.unusable:
+            return await self._settler.quarantine(job, job.damage or "")
+        error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=fetch_next)
 
-    # -- before the handler
-
-    def _unfit(self, job: Job, processed: ProcessedEvent | None) -> tuple[str, ErrorInfo] | None:
-        """Why a job is not given to a handler, with the fault's source."""
-        if job.damage is not None or job.options.damaged:
-            return "data", damaged_job(job.damage or "its options are damaged")
-        if processed is None:
-            return "data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue")
-        if job.deferred_failure not in (None, STALLED_REASON):
-            known = job.deferred_failure if _CHILD_FAILED.fullmatch(job.deferred_failure or "") else None
-            return "finish", ErrorInfo("DeferredFailure", known or _DEFERRED)
-        if job.deferred_failure is not None or job.stalled > processed.declaration.max_stalls:
-            return "stalled", ErrorInfo("Stalled", STALLED_REASON)
-        return None
-
-    def _may_be_newer(self, job: Job) -> bool:
-        """Whether another version's worker may know the job's name, while a deploy goes on; said once for each name."""
-        if not self._served.shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _NEWER_MS:
+    def _may_be_for_others(self, job: Job) -> bool:
+        """Whether another worker may know a job that none of the events here does."""
+        if self._served.is_declared(job.name):
+            return True
+        if not self._served.shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _DEPLOY_MS:
             return False
-        if job.name not in self._unknown and len(self._unknown) < _MOST_NAMES:
+        if job.name not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_NAMES:
             self._unknown.add(job.name)
             message = "no event of the job's name is declared for this queue; it is offered to other workers meanwhile"
             self._faults.of_job("data", ErrorInfo("UnknownEvent", message), job)
         return True
 
-    async def _refuse(
-        self, job: Job, processed: ProcessedEvent | None, source: str, error: ErrorInfo
-    ) -> Fetched | Unsettled:
-        """Send a job to failed without running it."""
-        self._faults.of_job(source, error, job)
-        if job.unusable:
-            return await self._settler.quarantine(job, job.damage or "")
-        declaration = processed.declaration if processed is not None else None
-        if error.message is _DEFERRED:
-            error = ErrorInfo(error.type, job.deferred_failure or "")
-        return await self._settler.settle(
-            job, declaration, Write.FAIL, error=error, fetch_next=self._share.may_continue()
-        )
+    # -- schedules
 
-    async def _advance(self, job: Job) -> bool:
-        """A tick has begun: the next one is stored before anything else, so that no death breaks the chain.
+    async def _store_next_tick(self, job: Job) -> bool:
+        """Store a schedule's next tick, before anything else: no death may break the chain.
 
-        False when the worker's time is over before that is done.
+        False if the worker gives up first.
         """
 
         async def advance() -> None:
@@ -169,168 +142,199 @@ class Pipeline:
         try:
             return await self._until_confirmed(advance)
         except (OxherdError, ScriptError) as error:
-            self._faults.of_job("schedule", ErrorInfo(type(error).__name__, str(error)), job)
+            self._faults.of_job("schedule", _info(error), job)
         return True
 
-    async def _forward(
-        self, running: Execution, processed: ProcessedEvent, payload: Any, route: Route
+    async def _forward_tick(
+        self, execution: Execution, declaration: Declaration, payload: Any, route: Route
     ) -> Fetched | Unsettled:
-        """Hand a tick to the shard of its key, where it takes its place among that key's events."""
-        job, declaration = running.job, processed.declaration
-        event_id = event_id_text(self._queue.keys.queue, job.id)
+        """Move a tick to the shard of its key, where it lines up with that key's events."""
+        job = execution.job
         _, metadata = without_metadata(job.written_options)
         options, once_ms = declaration.options, declaration.once_ms
-        new = NewJob(event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
+        new = NewJob(execution.event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
-        async def hand_over() -> None:
+        async def add() -> None:
             await route(payload).add(new, deadline=time.monotonic())
 
         try:
-            # Meanwhile others have its place: the server of that shard may be away, and those of others are not.
-            with self._without_place(running):
-                handed_over = await self._until_confirmed(hand_over)
+            # That shard's server may be away while those of others are not.
+            with self._slot_released(execution):
+                added = await self._until_confirmed(add)
         except (OxherdError, ScriptError) as error:
-            return await self._refuse(job, processed, "schedule", ErrorInfo(type(error).__name__, str(error)))
-        if not handed_over:
-            return await self.requeue(running)
-        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._share.may_continue())
+            return await self._fail(job, declaration, _Problem("schedule", _info(error)))
+        if not added:
+            return await self.requeue(execution)
+        return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._slots.may_continue())
 
     async def _until_confirmed(self, step: Callable[[], Awaitable[None]]) -> bool:
-        """Do a step until Redis confirms it; False when the worker's time is over before that."""
+        """Retry a step until Redis confirms it; False if the worker gives up first."""
         try:
-            await retry(step, pause=self._settler.over)
+            await retry(step, pause=self._settler.pause)
         except RedisUnavailable:  # reported as an outage
             return False
         return True
 
-    async def _admit(self, running: Execution, processed: ProcessedEvent) -> Fetched | Unsettled | None:
+    # -- admission
+
+    async def _admit(self, execution: Execution, processed: ProcessedEvent) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
-        limiter = processed.limiter
+        limiter, admission = processed.limiter, execution.admission
         if not limiter.locked():
             await limiter.acquire()
-            running.limiter = limiter
+            admission.limiter = limiter
         elif processed.waiting >= processed.declaration.concurrency:
-            # More would keep the other events of the queue away.
-            return await self._settler.postpone(running.job, _CROWDED_MS)
+            # More would keep the queue's other events away.
+            return await self._settler.postpone(execution.job, _CROWDED_MS)
         else:
-            # Meanwhile the other events of the queue, if any, have its slot.
-            with self._without_place(running) if len(self._events) > 1 else nullcontext():
+            # The queue's other events, if any, may use the slot meanwhile.
+            with self._slot_released(execution) if len(self._events) > 1 else nullcontext():
                 processed.waiting += 1
                 try:
-                    if await running.wait(asyncio.ensure_future(limiter.acquire())):
-                        running.limiter = limiter
+                    if await admission.wait(asyncio.ensure_future(limiter.acquire())):
+                        admission.limiter = limiter
                 finally:
                     processed.waiting -= 1
-        if running.limiter is None or not await self._enter(running, processed.declaration):
-            return await self.requeue(running)
-        running.isolation = self._isolation
-        return await self.requeue(running) if running.refused else None
+        if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
+            return await self.requeue(execution)
+        admission.isolation = self._isolation
+        return await self.requeue(execution) if admission.refused else None
 
-    async def _enter(self, running: Execution, declaration: Declaration) -> bool:
-        """Count the handler as running, alone where the event's next stall would be its last."""
-        job, isolation = running.job, self._isolation
+    async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
+        """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
+        job, admission, isolation = execution.job, execution.admission, self._isolation
         if not job.stalled or job.stalled < declaration.max_stalls:
-            return isolation.try_enter() or await isolation.enter(running.wait)
-        suspect = running.suspect = Suspect(
+            return isolation.try_enter() or await isolation.enter(admission.wait)
+        suspect = admission.suspect = Suspect(
             declaration.lock_ms / 1000,
             job.uncounted_stalls,
-            record=partial(self._mark_begin, running),
-            erase=partial(self._mark_begin, running, None),
+            record=partial(self._mark_begin, execution),
+            erase=partial(self._mark_begin, execution, None),
         )
-        return await isolation.enter_by_itself(suspect, running.wait)
+        return await isolation.enter_by_itself(suspect, admission.wait)
 
-    async def _mark_begin(self, running: Execution, alone: bool | None) -> bool:
-        """Note how a job is begun; False where it is not ours, or the worker's time is over before that is done."""
+    async def _mark_begin(self, execution: Execution, alone: bool | None) -> bool:
+        """Note in the job how it begins; False if it is not ours any more, or the worker gives up first."""
 
         async def mark() -> None:
-            if not await self._queue.mark_begin(running.job, alone=alone):
-                running.refuse()
+            if not await self._queue.mark_begin(execution.job, alone=alone):
+                execution.admission.refuse()
 
         try:
-            return await self._until_confirmed(mark) and not running.refused
+            return await self._until_confirmed(mark) and not execution.admission.refused
         except ScriptError as error:
-            self._faults.lasting("stalled", error, running.job)
+            self._faults.lasting("stalled", error, execution.job)
             return False
 
     @contextmanager
-    def _without_place(self, running: Execution) -> Generator[None]:
-        running.slot_released = True
-        self._share.give()
+    def _slot_released(self, execution: Execution) -> Generator[None]:
+        execution.slot_released = True
+        self._slots.give()
         try:
             yield
         finally:
-            self._share.acquire_over_limit()
-            running.slot_released = False
+            self._slots.acquire_over_limit()
+            execution.slot_released = False
 
-    # -- the handler, and after it
+    # -- the handler, and its outcome
 
-    async def _run(self, running: Execution, processed: ProcessedEvent, payload: Any) -> Fetched | Unsettled:
-        job, declaration = running.job, processed.declaration
-        context = running.context = self._context(running)
-        shown = running.shown = processed.sanitizer.show(payload)
-        if shown.withheld is not None:
-            self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        context.withheld = (running.data, shown.json, declaration.payload.field_names)
-        lineage = context.lineage
-        self._signals.emit(
-            EventBegan(
-                declaration.name, context.text, context.attempt, context.fence, shown, job.due_ms,
-                lineage.caused_by, lineage.root,
-            )
-        )  # fmt: skip
-        running.began = time.perf_counter()
-        if self._signals.tracer is not None:
-            running.span = self._signals.tracer.start_process(context)
-        run = await execute(running, processed.executor.call, payload, declaration.timeout)
-        if running.stage is Stage.ABANDONED:
+    async def _run(
+        self, execution: Execution, processed: ProcessedEvent, data: bytes, payload: Any
+    ) -> Fetched | Unsettled:
+        job, declaration = execution.job, processed.declaration
+        run = self._begin(execution, processed, data, payload)
+        raised = await run.execute(processed.executor.call, payload, declaration.timeout)
+        if execution.stage is Stage.ABANDONED:
             return Unsettled.LOST
-        duration = running.finish()
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
-        became = outcome(run.ended, attempts_left=attempts_left)
-        error = None if run.error is None and run.ended is Ended.RETURNED else self._error(running, run)
+        outcome = outcome_of(run.end, attempts_left=attempts_left)
+        error = None if run.end is RunEnd.RETURNED else _failure(run, raised)
         settled = await self._settler.settle(
-            job,
-            declaration,
-            WRITES[became],
-            result=run.result,
-            error=error,
-            fetch_next=self._share.may_continue(),
+            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._slots.may_continue()
         )
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
-            # A failure of the run like any other, as for Node's worker.
-            ended, error = UNCOMPLETED[settled]
-            became = outcome(ended, attempts_left=attempts_left)
-            write, may_continue = WRITES[became], self._share.may_continue()
+            # It fails like any other run, as with Node's worker.
+            end, error = UNCOMPLETED[settled]
+            outcome = outcome_of(end, attempts_left=attempts_left)
+            write, may_continue = WRITES[outcome], self._slots.may_continue()
             settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=may_continue)
         if isinstance(settled, Unsettled):
-            running.unwritten = settled is Unsettled.UNWRITTEN
-            became = Outcome.LOST
-        self.end(running, became, duration, error)
+            execution.unwritten = settled is Unsettled.UNWRITTEN
+            outcome = Outcome.LOST
+        self.announce_end(execution, run, outcome, error)
         return settled
 
-    def _error(self, running: Execution, run: Run) -> ErrorInfo:
-        context = running.context
-        assert context is not None and context.redactor is not None  # noqa: S101, PT018 - it began
-        return describe_failure(run.error, context.cancelled, context.redactor)
-
-    def _context(self, running: Execution) -> Context:
-        job = running.job
-        return Context(
-            text=event_id_text(self._queue.keys.queue, job.id),
+    def _begin(self, execution: Execution, processed: ProcessedEvent, data: bytes, payload: Any) -> HandlerRun:
+        job, declaration = execution.job, processed.declaration
+        context = Context(
+            event_id=execution.event_id,
             event=job.name,
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
-            report=partial(self._report, running),
+            report=partial(self._store_progress, execution),
             loop=self._loop,
             lineage=job.lineage,
         )
+        shown = processed.sanitizer.show(payload)
+        if shown.withheld is not None:
+            self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
+        context.withheld = (data, shown.json, declaration.payload.field_names)
+        lineage = context.lineage
+        self._signals.emit(
+            EventBegan(
+                declaration.name, context.event_id, context.attempt, context.fence, shown, job.due_ms,
+                lineage.caused_by, lineage.root,
+            )
+        )  # fmt: skip
+        run = execution.run = HandlerRun(execution, context)
+        if self._signals.tracer is not None:
+            run.span = self._signals.tracer.start_process(context)
+        return run
 
-    async def _progress(self, running: Execution, value: Any) -> None:
+    async def _progress(self, execution: Execution, value: Any) -> None:
         try:
-            answer = await self._queue.progress(running.job, to_json(value, inf_nan_mode="null"))
+            reply = await self._queue.progress(execution.job, to_json(value, inf_nan_mode="null"))
         except (ValueError, ScriptError) as error:
             raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
-        if answer < 0:
-            running.cancel(LockLost())
+        if reply < 0:
+            execution.cancel(LockLost())
             raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
+
+    def announce_end(self, execution: Execution, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> None:
+        """Signal what became of an event that began."""
+        execution.outcome = outcome
+        context = run.context
+        lineage = context.lineage
+        ended = EventEnded(
+            context.event, context.event_id, context.attempt, context.fence, outcome.value,
+            (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
+        )  # fmt: skip
+        self._signals.emit(ended)
+        if run.span is not None:
+            run.span.end(ended)
+
+
+def _problem(job: Job, declaration: Declaration | None) -> _Problem | None:
+    """Why a job must not be run, if so."""
+    if job.damage is not None or job.options.damaged:
+        return _Problem("data", damaged_job(job.damage or "its options are damaged"))
+    if declaration is None:
+        return _Problem("data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue"))
+    deferred = job.deferred_failure
+    if deferred is not None and deferred != STALLED_REASON:
+        shown = deferred if _CHILD_FAILED.fullmatch(deferred) else "another program lets it fail"
+        return _Problem("finish", ErrorInfo("DeferredFailure", shown), ErrorInfo("DeferredFailure", deferred))
+    if deferred is not None or job.stalled > declaration.max_stalls:
+        return _Problem("stalled", ErrorInfo("Stalled", STALLED_REASON))
+    return None
+
+
+def _info(error: Exception) -> ErrorInfo:
+    return ErrorInfo(type(error).__name__, str(error))
+
+
+def _failure(run: HandlerRun, raised: BaseException | None) -> ErrorInfo:
+    redactor = run.context.redactor
+    assert redactor is not None  # noqa: S101 - there is one as soon as the payload is known
+    return describe_failure(raised, run.context.cancelled, redactor)

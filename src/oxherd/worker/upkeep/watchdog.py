@@ -130,10 +130,11 @@ class Watchdog:
 
 
 def _hangs(running: Execution) -> bool:
-    declaration = running.declaration
+    declaration, run = running.declaration, running.run
     return (
         running.stage is Stage.HANDLER
-        and time.perf_counter() - running.began > HANGING_SECONDS
+        and run is not None
+        and time.perf_counter() - run.began_at > HANGING_SECONDS
         and declaration is not None
         and declaration.timeout is None
     )
