@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -49,7 +50,12 @@ async def wrong_options(order: Order) -> None:
     Retry(attempts="5")  # error
     herd.declare("c", Order, retries=3)  # error
     herd.declare("d", Order, timeout="30")  # error
-    herd.declare("e", Order, key=lambda order: order.customer)  # error: pyright
+    herd.declare("e", Order, run_in="process")  # error
+    await order_placed.emit_many([order], id=None)  # error
+    order_placed.emit_sync(order, durable=1)  # error
+    herd.declare("f", Order, key=lambda order: order.customer)  # error: pyright
+    # With a lambda among the arguments of an overload, mypy gives up the payload's type; a function keeps it.
+    assert_type(herd.declare("g", Order, key=lambda order: order.order_id), Event[Order, Any])  # error: mypy
 
 
 @herd.event("f", concurency=20)  # error

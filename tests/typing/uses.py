@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, Unpack, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
@@ -16,6 +16,7 @@ from oxherd import (
     EmitError,
     Emitted,
     Event,
+    EventOptions,
     Every,
     Health,
     Keep,
@@ -25,6 +26,7 @@ from oxherd import (
     Retry,
     StopReport,
 )
+from oxherd.event import Decorator
 
 herd = Oxherd("redis://localhost", prefix="bull", emit_timeout=timedelta(seconds=5), stop_timeout=10)
 keys = Keyring({"2026-11": b"0" * 32})
@@ -95,6 +97,18 @@ def of_a_dict(values: dict[str, int]) -> None: ...
 async def with_every_option(order: Order) -> None: ...
 
 
+def usual(name: str, **options: Unpack[EventOptions]) -> Decorator:
+    """What a project with many events writes around `herd.event`."""
+    options.setdefault("timeout", 5)
+    return herd.event(name, **options)
+
+
+@usual("l", concurrency=7)
+def with_usual_options(order: Order) -> float:
+    return 0.5
+
+
+assert_type(with_usual_options, Event[Order, float])
 assert_type(alone, Event[Order, str])
 assert_type(with_context, Event[Order, int])
 assert_type(in_thread, Event[Order, list[str]])
@@ -107,7 +121,6 @@ assert_type(with_every_option, Event[Order, None])
 # -- declared apart from the handler
 
 
-# With a lambda among the arguments of an overload, mypy gives up the type: Event[Any, Any].
 declared = herd.declare("h", Order, shards=4, key=customer, sanitize=None)
 assert_type(declared, Event[Order, Any])
 
