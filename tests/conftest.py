@@ -21,15 +21,6 @@ from tests.harness import Records, WorkerProcess
 REDIS_7 = "/usr/bin/redis-server"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that wait for long: at the end they would wait alone, one after the other."""
-    long = [item for item in items if item.get_closest_marker("long") is not None]
-    rest = [item for item in items if item.get_closest_marker("long") is None]
-    # Of the processes, each of which begins with a part of all, two begin with these.
-    middle = len(rest) // 2
-    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
-
-
 @pytest.fixture(scope="session")
 def standalone() -> Iterator[str]:
     """A Valkey on a Unix socket."""

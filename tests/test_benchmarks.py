@@ -29,7 +29,7 @@ def _run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the suite reads processor times from /proc")
 def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
     only = ["--only", "drain,emit,latency", "--out", str(tmp_path)]
@@ -50,6 +50,7 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
     assert str(ROOT) not in report + json.dumps(results)
 
 
+@pytest.mark.slow
 def test_what_telemetry_takes_is_measured_with_every_event_of_each_case() -> None:
     done = _run("benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json")
     runs = [json.loads(line) for line in done.stdout.splitlines()]

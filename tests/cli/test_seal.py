@@ -98,7 +98,6 @@ def shop(write_app: WriteApp, standalone: str, prefix: str) -> Shop:
 StartWorker = Callable[..., WorkerProcess]
 
 
-@pytest.mark.long
 def test_workers_with_old_and_new_keys_process_all_that_was_sealed(shop: Shop, start_worker: StartWorker) -> None:
     emitted: list[str] = []
     for names in ("a", "ab", "ba"):

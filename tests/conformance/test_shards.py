@@ -173,7 +173,7 @@ async def test_order_is_kept_where_each_number_of_shards_is_drained_before_the_n
     assert begun == {key: list(range(24)) for key in begun}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_a_worker_finds_the_shards_of_newer_emitters_while_it_runs(
     standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

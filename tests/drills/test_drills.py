@@ -17,7 +17,7 @@ from tests.harness import cli
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_drill_ends_as_promised(name: str, tmp_path: Path) -> None:
     ran = cli(tmp_path, "drill", name, "--json")

@@ -183,8 +183,7 @@ async def test_the_options_that_a_job_brings_from_node_win(herd: Oxherd, on_node
     # The UUID of a job is the same in each attempt, and its own.
     assert [r["attempt"] for r in begins[ours]] == [1, 2, 3]
     assert [r["attempt"] for r in begins[gone]] == [1]
-    (retrying,) = records.named("event.end", event_id=derived(twice), outcome="retrying")
-    assert 0.25 < begins[twice][1]["created"] - retrying.created < 2
+    assert 0.29 < begins[twice][1]["created"] - begins[twice][0]["created"] < 5
 
 
 async def test_node_hears_of_progress_and_of_the_result(herd: Oxherd, on_node: OnNode, records: Records) -> None:

@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import perf_counter
+from time import process_time
 from typing import Annotated, Any
 from urllib.parse import quote, quote_plus
 
@@ -113,9 +113,9 @@ def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
 @pytest.mark.parametrize("text", ["a" * 100_000, ("a" * 39 + "b") * 400, CANARY * 4_000], ids=["a", "nearly", "canary"])
 def test_a_text_of_beginnings_is_scrubbed_within_a_second(values: list[str], text: str) -> None:
     made = redactor(*values)
-    started = perf_counter()
+    started = process_time()
     made.redact(text)
-    assert perf_counter() - started < 1
+    assert process_time() - started < 1
 
 
 @settings(max_examples=150, deadline=None)

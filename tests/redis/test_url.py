@@ -39,30 +39,37 @@ def test_credentials_may_hold_any_character() -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "says"),
     [
-        "http://user:secret@host",
-        "host:6379",
-        "",
-        "redis://user:secret@",
-        "redis://user:secret@host:port",
-        "redis://user:secret@host:70000",
-        "redis://user:secret@host/zero",
-        "redis://secret@host",
-        "redis://user:secret@host?unknown=1",
-        "redis+cluster://user:secret@a,b/1",
-        "redis+sentinel://user:secret@a:1",
-        "unix://",
-        "unix://run/redis.sock",
-        "unix://user:se/secret@/run/redis.sock",
-        "redis://user:se/secret@host",
-        "redis://user:se?secret=1@host",
-        "redis+sentinel://user:se/secret@a:1/main",
+        ("http://user:secret@host", "'http'"),
+        ("user:secret@host:6379", "scheme"),
+        ("host:6379", "scheme"),
+        ("REDIS://user:secret@host", "'REDIS'"),
+        ("", "scheme"),
+        ("redis://user:secret@", "host"),
+        ("redis://user:secret@host:port", "port"),
+        ("redis://host:secret", "port"),
+        ("redis://user:secret@secret@host:x", "port"),
+        ("redis://user:secret@host:70000", "port"),
+        ("redis://user:secret@host/zero", "database"),
+        ("redis://:secret@host/secret", "database"),
+        ("redis://secret@host", "password"),
+        ("redis://user:secret@host?unknown=1", "'unknown'"),
+        ("redis://host/?password=secret", "'password'"),
+        ("redis+cluster://user:secret@a,b/1", "database 0"),
+        ("redis+sentinel://user:secret@a:1", "service"),
+        ("unix://", "socket"),
+        ("unix://run/redis.sock", "three slashes"),
+        ("unix://user:se/secret@/run/redis.sock", "percent-encode"),
+        ("redis://user:se/secret@host", "percent-encode"),
+        ("redis://user:se?secret=1@host", "percent-encode"),
+        ("redis+sentinel://user:se/secret@a:1/main", "percent-encode"),
     ],
 )
-def test_a_wrong_url_is_refused_in_one_sentence_without_its_password(url: str) -> None:
+def test_a_wrong_url_is_refused_in_one_sentence_without_its_password(url: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_url(url)
+    assert says in str(caught.value)
     assert "secret" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300

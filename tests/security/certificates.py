@@ -37,6 +37,9 @@ class Authority:
         )  # fmt: skip
         builder = _begin(self._name, self._name, self._key.public_key(), -_DAY, _DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+        )
         built = builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
@@ -56,6 +59,9 @@ class Authority:
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = _begin(_named(name), self._name, key.public_key(), -2 * _DAY, ends)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # Python 3.13 verifies strictly, which asks for this.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         built = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(self._key, hashes.SHA256())
         found = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         found.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))

@@ -101,7 +101,7 @@ def test_the_documented_metrics_are_what_a_worker_gives_with_these_labels(
     assert worker.stop() == 0
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_worker_whose_loop_is_blocked_is_not_live_and_says_so(standalone: str, app: Path, start: Start) -> None:
     worker, port = start(standalone)
     emit(app, standalone, '{"blocks": 13}')
@@ -156,7 +156,7 @@ def test_a_worker_that_stops_is_live_and_not_ready(standalone: str, app: Path, s
     assert {status for status, *_ in seen} <= {200, 0}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_several_workers_are_one_live_only_if_each_is(standalone: str, app: Path, start: Start) -> None:
     supervisor, port = start(standalone, "--processes", "2")
     until_sync(lambda: ask(port, "/ready").status == 200)

@@ -101,6 +101,7 @@ class Clogged(logging.Handler):
             self.let_go.wait()
 
 
+@pytest.mark.slow
 async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is_blocked_as_well(
     local_herd: Oxherd, records: Records
 ) -> None:
@@ -142,7 +143,7 @@ async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is
     assert [reason for health in seen if 1.5 < health.blocked_seconds < 9 for reason in health.reasons if health.live]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_a_worker_whose_fetching_does_not_come_back_is_not_live_until_it_does(
     local_herd: Oxherd, records: Records
 ) -> None:

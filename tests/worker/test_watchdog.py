@@ -152,7 +152,7 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
     assert len(records.named("queue.error")) == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_again(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
@@ -285,7 +285,7 @@ async def test_a_connection_whose_bytes_vanish_is_found_and_made_anew(
         assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"Reclaimed"}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["paused", "full"])
 async def test_an_outage_is_no_fault_of_the_fetching(
     how: str, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
@@ -317,7 +317,7 @@ async def test_an_outage_is_no_fault_of_the_fetching(
     assert len(records.named("redis.error")) == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_a_blocked_loop_is_no_fault_of_the_fetching(
     standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
@@ -338,7 +338,7 @@ async def test_a_blocked_loop_is_no_fault_of_the_fetching(
     assert not records.named("redis.error")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_in_more_than_a_minute_only_handlers_that_hang_are_said(
     local_herd: Oxherd, standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

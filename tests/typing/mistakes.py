@@ -1,0 +1,99 @@
+"""Users' mistakes. A line marked `# error` is refused by both checkers, one marked `# error: pyright` by that one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from oxherd import Context, Cron, Event, Mask, Oxherd, Retry
+
+herd = Oxherd()
+
+
+class Order(BaseModel):
+    order_id: int
+
+
+@herd.event("a")
+async def order_placed(order: Order, ctx: Context) -> str:
+    return str(order.order_id)
+
+
+declared = herd.declare("b", Order)
+
+
+async def wrong_payloads() -> None:
+    await order_placed.emit(1)  # error
+    await order_placed.emit({"order_id": 1})  # error
+    await order_placed.emit()  # error
+    await order_placed.emit_many(Order(order_id=1))  # error
+    await order_placed.emit_many([1])  # error
+    order_placed.emit_sync("1")  # error
+    await declared.emit(1)  # error
+    await order_placed(1)  # error
+    await order_placed.schedule("nightly", Cron("0 2 * * *"), 1)  # error
+    await order_placed.schedule("nightly", "0 2 * * *", Order(order_id=1))  # error
+
+
+async def wrong_options(order: Order) -> None:
+    await order_placed.emit(order, delai=1)  # error
+    await order_placed.emit(order, delay="1")  # error
+    await order_placed.emit(order, priority=1.5)  # error
+    await order_placed.emit(order, id="01a20cdd")  # error
+    await order_placed.emit_many([order], id=UUID(int=1))  # error
+    await order_placed.stop(timeout="30")  # error
+    order_placed.emit_sync(order, once=[])  # error
+    Oxherd(prefix=1)  # error
+    Retry(attempts="5")  # error
+    herd.declare("c", Order, retries=3)  # error
+    herd.declare("d", Order, timeout="30")  # error
+    herd.declare("e", Order, run_in="process")  # error
+    await order_placed.emit_many([order], id=None)  # error
+    order_placed.emit_sync(order, durable=1)  # error
+    herd.declare("f", Order, key=lambda order: order.customer)  # error: pyright
+    # With a lambda among the arguments of an overload, mypy gives up the payload's type; a function keeps it.
+    assert_type(herd.declare("g", Order, key=lambda order: order.order_id), Event[Order, Any])  # error: mypy
+
+
+@herd.event("f", concurency=20)  # error
+async def misspelt(order: Order) -> None: ...
+
+
+@herd.event("g", retry=5)  # error
+async def wrong_option(order: Order) -> None: ...
+
+
+@herd.event("h", run_in="fiber")  # error
+def no_place(order: Order) -> None: ...
+
+
+@herd.event("i")  # error
+async def no_context(order: Order, ctx: int) -> None: ...
+
+
+@herd.event("j")  # error
+async def no_payload() -> None: ...
+
+
+@herd.event("k")  # error
+async def three_parameters(order: Order, ctx: Context, more: int) -> None: ...
+
+
+@declared.process  # error
+async def other_payload(order: int) -> None: ...
+
+
+@declared.sanitize  # error
+def other_sanitizer(order: int) -> int:
+    return order
+
+
+async def wrong_results(order: Order, ctx: Context) -> None:
+    number: int = await order_placed(order)  # error
+    event: Event[Order, int] = order_placed  # error
+    moment: timedelta = (await order_placed.emit(order)).id  # error
+    await order_placed(order, ctx.id)  # error
+    print(number, event, moment, Mask(1))  # error

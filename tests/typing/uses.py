@@ -1,0 +1,190 @@
+"""Users' code that both checkers accept; `assert_type` says what they must make of it. Checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Any, Unpack, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel, SecretStr
+
+from oxherd import (
+    Allow,
+    Context,
+    Cron,
+    EmitError,
+    Emitted,
+    Event,
+    EventOptions,
+    Every,
+    Health,
+    Keep,
+    Keyring,
+    Mask,
+    Oxherd,
+    Retry,
+    StopReport,
+)
+from oxherd.event import Decorator
+
+herd = Oxherd("redis://localhost", prefix="bull", emit_timeout=timedelta(seconds=5), stop_timeout=10)
+keys = Keyring({"2026-11": b"0" * 32})
+
+
+class Order(BaseModel):
+    order_id: int
+    email: Annotated[str, Mask("email")]
+    card: SecretStr
+
+
+def customer(order: Order) -> int:
+    return order.order_id
+
+
+# -- handlers
+
+
+@herd.event("a")
+async def alone(order: Order) -> str:
+    return order.email
+
+
+@herd.event("b")
+async def with_context(order: Order, ctx: Context) -> int:
+    assert_type(ctx.id, UUID)
+    assert_type(ctx.attempt, int)
+    await ctx.progress(50)
+    return ctx.fence
+
+
+@herd.event("c", run_in="thread")
+def in_thread(order: Order) -> list[str]:
+    return [order.email]
+
+
+@herd.event("d", run_in="process")
+def in_process(order: Order, ctx: Context) -> None:
+    ctx.log.info("charging %s", ctx.id)
+
+
+@herd.event("e")
+async def with_optional_context(order: Order, ctx: Context | None = None) -> bytes:
+    return b""
+
+
+@herd.event("f")
+def of_a_dict(values: dict[str, int]) -> None: ...
+
+
+@herd.event(
+    "g",
+    concurrency=20,
+    retry=Retry(attempts=5, delay=0.5),
+    timeout=timedelta(seconds=30),
+    lock=30,
+    max_stalls=2,
+    keep=Keep(),
+    max_payload=4096,
+    shards=4,
+    key=customer,
+    ordered=True,
+    once=60,
+    durable=True,
+    seal=keys.fields("card"),
+    sanitize=Allow("order_id"),
+)
+async def with_every_option(order: Order) -> None: ...
+
+
+def usual(name: str, **options: Unpack[EventOptions]) -> Decorator:
+    """What a project with many events writes around `herd.event`."""
+    options.setdefault("timeout", 5)
+    return herd.event(name, **options)
+
+
+@usual("l", concurrency=7)
+def with_usual_options(order: Order) -> float:
+    return 0.5
+
+
+assert_type(with_usual_options, Event[Order, float])
+assert_type(alone, Event[Order, str])
+assert_type(with_context, Event[Order, int])
+assert_type(in_thread, Event[Order, list[str]])
+assert_type(in_process, Event[Order, None])
+assert_type(with_optional_context, Event[Order, bytes])
+assert_type(of_a_dict, Event[dict[str, int], None])
+assert_type(with_every_option, Event[Order, None])
+
+
+# -- declared apart from the handler
+
+
+declared = herd.declare("h", Order, shards=4, key=customer, sanitize=None)
+assert_type(declared, Event[Order, Any])
+
+
+@declared.process
+async def declared_handler(order: Order, ctx: Context) -> str:
+    return order.email
+
+
+@herd.declare("i", Order).process
+def declared_function(order: Order) -> int:
+    return order.order_id
+
+
+@declared.sanitize
+def shown(order: Order) -> dict[str, int]:
+    return {"order_id": order.order_id}
+
+
+assert_type(declared_handler, Event[Order, str])
+assert_type(declared_function, Event[Order, int])
+assert_type(shown(Order(order_id=1, email="", card=SecretStr(""))), Any)
+assert_type(herd.declare("j", Annotated[int, Mask()]), Event[Any, Any])
+assert_type(herd.declare("k", list[Order] | None), Event[Any, Any])
+
+
+# -- emitting, results, scheduling, stopping
+
+
+async def emits(order: Order, orders: Iterable[Order], known: UUID) -> None:
+    emitted = await alone.emit(order, delay=timedelta(minutes=5), priority=1, id=known, once=3600, durable=True)
+    assert_type(emitted, Emitted[str])
+    assert_type(emitted.id, UUID)
+    assert_type(emitted.event, str)
+    assert_type(await with_context.emit_many(orders, delay=1.5), list[Emitted[int]])
+    assert_type(in_thread.emit_sync(order), Emitted[list[str]])
+    assert_type(in_process.emit_many_sync([order]), list[Emitted[None]])
+    assert_type(await declared.emit(order), Emitted[Any])
+    try:
+        await alone.emit_many(order for order in orders)
+    except EmitError as error:
+        assert_type(error.maybe_stored, bool)
+
+
+async def runs(order: Order, ctx: Context) -> None:
+    assert_type(await alone(order), str)
+    assert_type(await with_context(order, ctx), int)
+    assert_type(await in_thread(order, None), list[str])
+
+
+async def schedules(order: Order) -> None:
+    await alone.schedule("nightly", Cron("0 2 * * *", tz="Europe/Paris"), order)
+    await alone.schedule("often", Every(timedelta(minutes=1)), order)
+    assert_type(await alone.unschedule("nightly"), bool)
+
+
+async def starts_and_stops() -> None:
+    async with herd as entered:
+        assert_type(entered, Oxherd)
+        await herd.start()
+        await alone.start()
+        assert_type(herd.health(), Health)
+        assert_type(await alone.stop(timeout=30), StopReport)
+        report = await herd.stop(timedelta(seconds=5))
+        assert_type(report.requeued, list[UUID])
+    assert_type(herd["a"], Event[Any, Any])
+    assert_type(list(herd), list[Event[Any, Any]])
