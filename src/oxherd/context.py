@@ -72,8 +72,8 @@ class Context:
     __slots__ = (
         "_emitted_ms",
         "_loop",
+        "_redactor",
         "_report",
-        "_scrubber",
         "abandoned",
         "attempt",
         "cancelled",
@@ -105,7 +105,7 @@ class Context:
         self.lineage = lineage
         # The payload's JSON, what of it the log shows, and its type's names: set by the worker, as soon as it knows.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
-        self._scrubber: Redactor | None = None
+        self._redactor: Redactor | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -135,9 +135,9 @@ class Context:
     @property
     def redactor(self) -> Redactor | None:
         """What takes out of a text what the event's log does not show; None outside a worker."""
-        if self._scrubber is None and self.withheld is not None:
-            self._scrubber = Redactor(*self.withheld)
-        return self._scrubber
+        if self._redactor is None and self.withheld is not None:
+            self._redactor = Redactor(*self.withheld)
+        return self._redactor
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -146,8 +146,8 @@ class Context:
         Of the payload they show what the event's log shows, like all that a ContextFilter sees.
         """
         logger = logging.getLogger(f"oxherd.event.{self.event}")
-        if _SCRUBS not in logger.filters:
-            logger.addFilter(_SCRUBS)
+        if _FILTER not in logger.filters:
+            logger.addFilter(_FILTER)
         return _Bound(logger, self)  # not kept: it knows this context, and both would wait for the garbage collector
 
     def propagation_metadata(self, trace: TraceContext | None) -> str:
@@ -224,9 +224,9 @@ def propagation_metadata(trace: TraceContext | None = None) -> str:
 
 class ContextFilter(logging.Filter):
     """Adds `event`, `event_id` and `attempt` to every record made inside a handler, and `root` where another event
-    caused it, and scrubs it of what the event's log does not show; lets every record pass.
+    caused it, and redacts from it what the event's log does not show; lets every record pass.
 
-    Message, extras and tracebacks are scrubbed; a traceback becomes text (`exc_text`).
+    Message, extras and tracebacks are redacted; a traceback becomes text (`exc_text`).
 
     Add it to a logging handler, not to a logger: a logger's filters do not see the records of its children.
     """
@@ -236,13 +236,13 @@ class ContextFilter(logging.Filter):
         if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
             return True
         redactor = context.redactor
-        if redactor is not None and record not in _scrubbed:
+        if redactor is not None and record not in _redacted:
             redact_record(record, redactor)
-            _scrubbed.add(record)
+            _redacted.add(record)
         record.__dict__.update(bound_fields(context))
         return True
 
 
 # A record passes the filters of several handlers.
-_scrubbed: WeakSet[logging.LogRecord] = WeakSet()
-_SCRUBS = ContextFilter()
+_redacted: WeakSet[logging.LogRecord] = WeakSet()
+_FILTER = ContextFilter()

@@ -53,7 +53,7 @@ class EventEnded:
 
 @dataclass(slots=True)
 class ErrorInfo:
-    """An error as it may leave the process: scrubbed of what is withheld."""
+    """An error as it may leave the process: redacted."""
 
     type: str
     message: str

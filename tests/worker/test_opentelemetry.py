@@ -153,7 +153,7 @@ async def test_a_worker_that_is_started_inside_a_span_does_not_keep_it(
         ("time", ["retrying", "timed_out"], "TimedOut"),
     ],
 )
-async def test_a_failure_has_its_type_and_scrubbed_message_and_nothing_of_the_payload(
+async def test_a_failure_has_its_type_and_redacted_message_and_nothing_of_the_payload(
     how: str, outcomes: list[str], error: str, local_herd: Oxherd, spans: Collected, records: Records
 ) -> None:
     @local_herd.event("span.failing", timeout=0.05, retry=Retry(attempts=2, delay=0.01))

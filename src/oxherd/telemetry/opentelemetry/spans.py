@@ -192,7 +192,7 @@ class _Handling:
         error = error_of(ended)
         if error is not None:
             attributes["error.type"] = error
-            # The log's message, which is scrubbed; `record_exception` would write the original.
+            # The log's message, which is redacted; `record_exception` would write the original.
             self._span.set_status(Status(StatusCode.ERROR, ended.error.message if ended.error is not None else None))
         self._span.set_attributes(attributes)
 

@@ -1,4 +1,4 @@
-"""An error as it may leave the process: scrubbed of what the log withholds."""
+"""An error as it may leave the process: without what the log withholds."""
 
 from __future__ import annotations
 
