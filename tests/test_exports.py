@@ -15,7 +15,7 @@ def run(script: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_every_name_that_is_listed_is_there_and_every_one_that_is_there_is_listed() -> None:
+def test_the_listed_names_are_those_that_exist() -> None:
     script = "from oxherd import *\nprint(*sorted(name for name in vars() if not name.startswith('_')))"
     assert run(script) == sorted(oxherd.__all__)
     assert {*oxherd.__all__, "__version__"} <= set(dir(oxherd))
@@ -23,7 +23,7 @@ def test_every_name_that_is_listed_is_there_and_every_one_that_is_there_is_liste
         assert getattr(oxherd, name).__name__ == name
 
 
-def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'oxherd' has no attribute 'Oxhead'"):
         getattr(oxherd, "Oxhead")  # noqa: B009 - to a checker it is none either
     assert run("try:\n    from oxherd import Oxhead\nexcept ImportError as error:\n    print(error.name)") == ["oxherd"]
@@ -38,5 +38,5 @@ def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
         ("from oxherd import Oxherd", "pydantic redis"),
     ],
 )
-def test_what_is_imported_loads_what_it_needs(of: str, loaded: str) -> None:
+def test_an_import_loads_only_what_it_needs(of: str, loaded: str) -> None:
     assert run(f"import sys\n{of}\nprint(*sorted({{'pydantic', 'redis'}} & set(sys.modules)))") == loaded.split()

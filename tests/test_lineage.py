@@ -1,4 +1,4 @@
-"""What an event carries of those before it: written by us, read from anybody."""
+"""Lineage as telemetry metadata, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FIRST, SECOND = "0198a0f0-0000-7000-8000-000000000001", "0198a0f0-0000-7000-8000
 
 @pytest.mark.parametrize("trace", [None, TraceContext(PARENT), TraceContext(PARENT, 'rojo=00f067aa0ba902b7,a@b="\\')])
 @pytest.mark.parametrize("causes", [(None, None), (SECOND, FIRST)])
-def test_what_is_written_is_read_again(causes: tuple[str | None, str | None], trace: TraceContext | None) -> None:
+def test_lineage_survives_a_round_trip(causes: tuple[str | None, str | None], trace: TraceContext | None) -> None:
     lineage = Lineage(*causes, trace)
     assert parse_lineage(lineage.to_json()) == lineage
     assert lineage.to_json() == "" or isinstance(json.loads(lineage.to_json()), dict)
 
 
-def test_an_event_without_parent_and_trace_carries_nothing() -> None:
+def test_an_event_without_parent_and_trace_has_no_metadata() -> None:
     assert Lineage().to_json() == ""
 
 
@@ -47,11 +47,11 @@ def test_an_event_without_parent_and_trace_carries_nothing() -> None:
         [PARENT],
     ],
 )
-def test_a_trace_that_is_none_by_the_grammar_of_w3c_is_left_out(parent: Any) -> None:
+def test_a_traceparent_outside_w3cs_grammar_is_ignored(parent: Any) -> None:
     assert parse_lineage(json.dumps({"traceparent": parent, "tracestate": "a=b"})) == Lineage()
 
 
-def test_a_later_version_is_read_as_far_as_this_one_goes() -> None:
+def test_a_later_version_of_traceparent_is_read_as_version_00() -> None:
     assert parse_lineage(json.dumps({"traceparent": "cc" + PARENT[2:] + "-what-else"})).trace == TraceContext(PARENT)
     assert parse_lineage(json.dumps({"traceparent": "01" + PARENT[2:]})).trace == TraceContext(PARENT)
 
@@ -59,27 +59,27 @@ def test_a_later_version_is_read_as_far_as_this_one_goes() -> None:
 @pytest.mark.parametrize(
     "state", ["A=b", "a=b=c", "=b", "a=", "a=b,,\N{SNOWMAN}=1", "a=b\n", "a=" + "x" * 600, ",".join(["a=b"] * 33), 5]
 )
-def test_a_malformed_state_is_left_out_and_the_trace_goes_on(state: Any) -> None:
+def test_a_malformed_tracestate_is_dropped_and_the_traceparent_kept(state: Any) -> None:
     assert parse_lineage(json.dumps({"traceparent": PARENT, "tracestate": state})).trace == TraceContext(PARENT)
 
 
 @pytest.mark.parametrize("uuid", ["", "secret", FIRST.upper(), FIRST + "\n", FIRST.replace("-", ""), 7, None, {}])
-def test_a_cause_that_is_no_uuid_is_left_out_with_its_root(uuid: Any) -> None:
+def test_a_malformed_cause_or_root_drops_both(uuid: Any) -> None:
     assert parse_lineage(json.dumps({"oxherd.caused_by": uuid, "oxherd.root": FIRST})) == Lineage()
     assert parse_lineage(json.dumps({"oxherd.caused_by": FIRST, "oxherd.root": uuid})) == Lineage()
 
 
-def test_what_else_a_map_says_is_not_read() -> None:
+def test_unknown_metadata_is_ignored() -> None:
     text = json.dumps({"baggage": "card=4111", "traceparent": PARENT, "oxherd.caused_by": SECOND, "oxherd.root": FIRST})
     assert parse_lineage(text) == Lineage(SECOND, FIRST, TraceContext(PARENT))
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
-def test_no_text_is_an_error(text: str) -> None:
+def test_no_metadata_raises(text: str) -> None:
     assert parse_lineage(text) == Lineage()
 
 
-def test_a_map_that_is_too_long_is_not_looked_at() -> None:
+def test_metadata_over_the_limit_is_ignored() -> None:
     assert parse_lineage(json.dumps({"traceparent": PARENT, "x": "y" * 5000})) == Lineage()
 
 
@@ -112,7 +112,7 @@ def test_jobs_that_differ_in_their_metadata_only_have_the_same_options() -> None
 
 
 @pytest.mark.parametrize("value", [b"7", b"null", b'{"a":1}', b'"\\x"'])
-def test_metadata_that_is_no_text_damages_nothing(value: bytes) -> None:
+def test_metadata_of_another_type_is_ignored(value: bytes) -> None:
     rest, metadata = without_metadata(b'{"attempts":3,"tm":%s}' % value)
     assert (metadata, parse_options(rest).raw, parse_options(rest).damaged) == ("", {"attempts": 3}, False)
 
@@ -122,8 +122,8 @@ def lineage_of(raw: bytes) -> Lineage:
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 9)), min_size=2))
-def test_jobs_that_differ_in_their_trace_only_have_each_their_own(places: list[tuple[int, int, int]]) -> None:
-    for trace, span, attempts in places:
+def test_jobs_that_differ_only_in_their_trace_keep_their_own(traces: list[tuple[int, int, int]]) -> None:
+    for trace, span, attempts in traces:
         parent = f"00-{trace:032x}-{span:016x}-{attempts:02x}"
         caused_by = str(UUID(int=trace)) if attempts % 2 else None
         lineage = Lineage(caused_by, caused_by, TraceContext(parent) if attempts % 3 else None)
@@ -135,15 +135,13 @@ def test_jobs_that_differ_in_their_trace_only_have_each_their_own(places: list[t
 
 
 @given(st.sampled_from([None, PARENT]), st.booleans(), st.data())
-def test_the_quick_way_of_reading_says_what_the_other_says(
-    parent: str | None, caused: bool, data: st.DataObject
-) -> None:
+def test_the_fast_parser_agrees_with_the_json_parser(parent: str | None, caused: bool, data: st.DataObject) -> None:
     text = Lineage(
         SECOND if caused else None, FIRST if caused else None, TraceContext(parent) if parent else None
     ).to_json()
     before = text
     if text:
-        # One character changed: whoever reads it, it says the same as with a blank that only the slow way bears.
+        # Change one character: both must agree; a trailing blank selects the JSON parser.
         at = data.draw(st.integers(0, len(text) - 1))
         text = text[:at] + data.draw(st.sampled_from('0fg"{},: \\') | st.just(text[at])) + text[at + 1 :]
     assert parse_lineage(text) == parse_lineage(f"{text} ")

@@ -45,21 +45,19 @@ def usual(name: str, **options: Unpack[EventOptions]) -> Callable[..., Any]:
         ({"zzz": 1}, "no option 'zzz'; the options are concurrency, durable, "),
     ],
 )
-def test_an_option_that_there_is_not_is_refused_with_the_nearest_at_the_handler(
-    options: dict[str, Any], hint: str
-) -> None:
+def test_an_unknown_option_is_refused_with_the_nearest_known_one(options: dict[str, Any], hint: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         Oxherd().event("order.placed", **options)
     assert str(caught.value).startswith(f"order.placed: there is {hint}")
 
 
-def test_where_a_handler_runs_is_not_for_a_declaration_without_one() -> None:
+def test_run_in_is_refused_on_a_declaration_without_a_handler() -> None:
     options: Any = {"run_in": "process"}
     with pytest.raises(DeclarationError, match=r"^order\.placed: there is no option 'run_in'; the options are "):
         Oxherd().declare("order.placed", Order, **options)
 
 
-async def test_an_option_of_an_emit_that_there_is_not_is_refused_before_anything_is_sent() -> None:
+async def test_an_unknown_option_of_an_emit_is_refused_before_anything_is_sent() -> None:
     order, misspelt, many = Order(order_id=1), {"prority": 1}, {"id": None}
     for emit in (declared.emit(order, **misspelt), declared.emit_many([], **misspelt)):  # pyright: ignore
         with pytest.raises(DeclarationError, match=r"^order\.declared: .* 'prority'; did you mean 'priority'\?$"):

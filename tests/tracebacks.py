@@ -1,4 +1,4 @@
-"""What tools show of an exception: its words, and the variables of our own frames that it has passed."""
+"""What tools show of an exception: its text, and the variables of oxherd's frames in its traceback."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import oxherd
 _SOURCE = str(Path(oxherd.__file__).parent)
 
 
-def told_by(error: BaseException) -> str:
-    """All of it as one text, causes and contexts included."""
+def text_of(error: BaseException) -> str:
+    """All of it as one text, with its causes and contexts."""
     found: list[str] = []
     each: BaseException | None = error
     while each is not None:

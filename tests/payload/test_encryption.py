@@ -1,4 +1,4 @@
-"""A payload is sealed whole or by fields, is JSON all the same, and opens in its own place only."""
+"""Payloads are sealed whole or by fields, stay JSON, and open only in their own event and path."""
 
 from __future__ import annotations
 
@@ -82,29 +82,29 @@ FIELDS: list[tuple[tuple[str, ...], list[tuple[Any, ...]]]] = [
 ]
 
 
-def at(value: Any, place: tuple[Any, ...]) -> Any:
-    for part in place:
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for part in path:
         value = value[part]
     return value
 
 
-@pytest.mark.parametrize(("paths", "places"), FIELDS)
-def test_fields_are_sealed_where_they_stand_and_the_rest_is_not(
-    paths: tuple[str, ...], places: list[tuple[Any, ...]]
+@pytest.mark.parametrize(("paths", "sealed_paths"), FIELDS)
+def test_named_fields_are_sealed_and_the_rest_is_not(
+    paths: tuple[str, ...], sealed_paths: list[tuple[Any, ...]]
 ) -> None:
     seal = RING.fields(*paths)
     raw = payload_type(Order, seal).encode(Order())
     stored, plain = json.loads(raw), json.loads(payload_type(Order, None).encode(Order()))
-    for place in places:
-        sealed = at(stored, place)
+    for path in sealed_paths:
+        sealed = at(stored, path)
         assert list(sealed) == [MARK]
         assert sealed[MARK].startswith("v1.2026-11.")
-        at(stored, place[:-1])[place[-1]] = at(plain, place)
+        at(stored, path[:-1])[path[-1]] = at(plain, path)
     assert stored == plain
     assert reopened(Order, seal, Order()) == Order()
 
 
-def test_a_text_where_a_path_goes_on_through_a_model_is_sealed_too() -> None:
+def test_a_text_in_place_of_a_model_on_the_path_is_sealed_too() -> None:
     made = payload_type(Order, RING.fields("address.street"))
     raw = made.encode(Order(address=CANARY))
     assert list(json.loads(raw)["address"]) == [MARK]
@@ -157,7 +157,7 @@ def test_any_json_comes_back_as_it_was_from_whole_and_from_fields(value: Any, pa
 
 # A text that the seal's own frame says anyway is no sign of the payload.
 @given(st.text(min_size=4).filter(lambda text: not text.isascii() or (len(text) > 12 and text not in MARK)))
-def test_nothing_of_what_is_sealed_is_in_what_is_stored(text: str) -> None:
+def test_no_sealed_text_is_stored_in_plain(text: str) -> None:
     for seal in (RING, RING.fields("card", "address.street", "lines.note", "by_key.note", "meta")):
         line = Line(Note=text)
         order = Order(
@@ -170,7 +170,7 @@ def test_nothing_of_what_is_sealed_is_in_what_is_stored(text: str) -> None:
 # -- what does not open
 
 
-def test_what_is_sealed_for_one_event_or_place_opens_in_no_other() -> None:
+def test_a_seal_opens_only_in_its_own_event_and_path() -> None:
     made, other = payload_type(Order, RING), payload_type(Order, RING, "order.billed")
     assert "was changed or sealed for another event" in refusal(other, made.encode(Order()))
     fields = payload_type(Order, RING.fields("card", "address.street", "lines.note"))
@@ -200,7 +200,7 @@ def test_a_missing_key_is_named_with_what_to_do() -> None:
     )
 
 
-def test_another_key_of_the_name_is_told_from_a_missing_one() -> None:
+def test_a_wrong_key_of_the_same_name_is_told_apart_from_a_missing_one() -> None:
     raw = payload_type(Order, Keyring({"2026-11": OLD})).encode(Order())
     assert "the key of that name is another one here" in refusal(payload_type(Order, RING), raw)
 
@@ -223,16 +223,16 @@ def test_a_damaged_seal_is_refused_without_being_quoted(stored: Any) -> None:
     assert "has a seal that cannot be read: it is damaged, or a newer version's" in why
 
 
-def test_every_byte_of_the_text_counts() -> None:
+def test_changing_any_byte_of_a_seal_is_noticed() -> None:
     made = payload_type(int, RING)
     raw = made.encode(7)
-    for place in range(len(f'{{"{MARK}":"v1.2026-11.'), len(raw) - 3):
+    for offset in range(len(f'{{"{MARK}":"v1.2026-11.'), len(raw) - 3):
         changed = bytearray(raw)
-        changed[place] = ord("A") if changed[place] != ord("A") else ord("B")
+        changed[offset] = ord("A") if changed[offset] != ord("A") else ord("B")
         refusal(made, bytes(changed))
 
 
-def test_an_event_without_a_keyring_refuses_what_is_sealed_instead_of_taking_it_for_a_payload() -> None:
+def test_an_event_without_a_keyring_refuses_sealed_payloads() -> None:
     class Lenient(BaseModel):
         note: str = "none"
 
@@ -244,7 +244,7 @@ def test_an_event_without_a_keyring_refuses_what_is_sealed_instead_of_taking_it_
     assert plain.open(raw) == raw
 
 
-def test_our_own_mark_is_no_key_of_a_payload_unless_all_of_it_is_sealed() -> None:
+def test_a_payload_may_hold_the_key_oxherd_sealed_only_if_sealed_whole() -> None:
     value = {"deep": [{MARK: "v1.2026-11.AAAA"}]}
     for seal in (None, RING.fields("other")):
         with pytest.raises(InvalidPayload, match="no key of it may be 'oxherd:sealed'"):
@@ -255,7 +255,7 @@ def test_our_own_mark_is_no_key_of_a_payload_unless_all_of_it_is_sealed() -> Non
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b'{"oxherd:sealed"', b"[" * 100_000 + b'"oxherd:sealed"', b'"oxherd:sealed"']
 )
-def test_what_is_no_json_is_left_to_be_refused_by_the_type(raw: bytes) -> None:
+def test_invalid_json_is_left_for_the_type_to_refuse(raw: bytes) -> None:
     for ring in (None, RING, RING.fields("card")):
         made = payload_type(Order, ring)
         with pytest.raises(InvalidPayload):
@@ -263,7 +263,7 @@ def test_what_is_no_json_is_left_to_be_refused_by_the_type(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [150, 900, 5000])
-def test_nesting_that_is_too_deep_is_refused_and_survived(depth: int) -> None:
+def test_too_deep_nesting_is_refused(depth: int) -> None:
     raw = b'{"a":' * depth + b'{"oxherd:sealed":"v1.2026-11.AAAA"}' + b"}" * depth
     for ring in (None, RING, STRICT, RING.fields("a"), STRICT.fields("a")):
         made = payload_type(Any, ring)
@@ -274,7 +274,7 @@ def test_nesting_that_is_too_deep_is_refused_and_survived(depth: int) -> None:
 # -- migration, rotation, limits
 
 
-def test_what_comes_unsealed_is_taken_unless_the_keyring_is_strict() -> None:
+def test_a_plain_payload_is_accepted_unless_the_keyring_is_strict() -> None:
     plain = payload_type(Order, None).encode(Order())
     for ring in (RING, RING.fields("card")):
         made = payload_type(Order, ring)
@@ -284,7 +284,7 @@ def test_what_comes_unsealed_is_taken_unless_the_keyring_is_strict() -> None:
         assert reopened(Order, ring, Order()) == Order()
 
 
-def test_strict_takes_what_is_sealed_as_the_event_says_or_more() -> None:
+def test_strict_accepts_payloads_sealed_as_declared_or_further() -> None:
     whole, some, one = (
         payload_type(Order, seal) for seal in (STRICT, STRICT.fields("card", "meta"), STRICT.fields("card"))
     )
@@ -295,7 +295,7 @@ def test_strict_takes_what_is_sealed_as_the_event_says_or_more() -> None:
     assert some.decode(some.open(some.encode(Order(address=None)))) == Order(address=None)
 
 
-def test_another_choice_of_fields_opens_what_the_one_before_has_sealed() -> None:
+def test_a_changed_choice_of_fields_opens_older_payloads() -> None:
     seals = [RING, RING.fields("card"), RING.fields("address", "lines.note"), RING.fields("address.street", "lines")]
     for before in seals:
         raw = payload_type(Order, before).encode(Order())
@@ -304,7 +304,7 @@ def test_another_choice_of_fields_opens_what_the_one_before_has_sealed() -> None
             assert made.decode(made.open(raw)) == Order()
 
 
-def test_a_ring_that_was_rotated_opens_old_and_new_until_the_old_key_goes() -> None:
+def test_a_rotated_keyring_opens_old_and_new_until_the_old_key_is_removed() -> None:
     before, after, later = Keyring({"a": OLD}), Keyring({"b": NEW, "a": OLD}), Keyring({"b": NEW})
     old, new = (payload_type(Order, ring).encode(Order()) for ring in (before, after))
     made = payload_type(Order, after)
@@ -314,7 +314,7 @@ def test_a_ring_that_was_rotated_opens_old_and_new_until_the_old_key_goes() -> N
     assert "the key 'a', which the Keyring does not have" in refusal(gone, old)
 
 
-def test_the_limit_counts_the_bytes_that_are_stored() -> None:
+def test_max_payload_counts_the_stored_bytes() -> None:
     value = "x" * 800
     assert len(payload_type(str, None).encode(value)) < 1000
     assert len(PayloadType[str](str, "order.placed", 1200, RING).encode(value)) > 1000
@@ -322,7 +322,7 @@ def test_the_limit_counts_the_bytes_that_are_stored() -> None:
         PayloadType[str](str, "order.placed", 1000, RING).encode(value)
 
 
-def test_same_compares_what_is_sealed_and_by_which_key() -> None:
+def test_payloads_are_the_same_if_they_open_alike_under_the_same_keys() -> None:
     def of_fields(ring: Keyring) -> Any:
         return ring.fields("card", "lines.note")
 
@@ -344,7 +344,7 @@ def test_same_compares_what_is_sealed_and_by_which_key() -> None:
     assert not plain.sealer.is_same(json.loads(plain.encode(Order(order_id=8))), plain.encode(Order()))
 
 
-def test_what_does_not_fit_the_type_is_refused_at_declaration() -> None:
+def test_a_seal_that_does_not_fit_the_type_is_refused_at_declaration() -> None:
     with pytest.raises(
         DeclarationError, match=r"^order\.placed: seal: the payload has no field 'crad'; did you mean 'card'\?"
     ):
@@ -359,7 +359,7 @@ def test_what_does_not_fit_the_type_is_refused_at_declaration() -> None:
 # -- the log
 
 
-def test_what_is_sealed_is_shown_and_withheld_as_if_it_were_not() -> None:
+def test_sealing_changes_neither_what_is_shown_nor_what_is_withheld() -> None:
     for seal in (RING, RING.fields("card")):
         made = payload_type(Choice, seal)
         opened = made.open(made.encode(Choice()))

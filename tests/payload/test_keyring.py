@@ -1,4 +1,4 @@
-"""Keys have names: one seals, all open; none is in a repr, an error or a frame of it."""
+"""Keyrings: one key seals, all open, and none appears in a repr, an error or a traceback's variables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import oxherd
 from oxherd import ConfigError, DeclarationError, Keyring
 from oxherd.payload.keyring import CannotOpen, key_name
-from tests.tracebacks import told_by
+from tests.tracebacks import text_of
 
 CANARY = "kanarie7391"
 NEW = CANARY.encode().ljust(32, b"n")
@@ -28,7 +28,7 @@ SEALED = RING.seal(b"data of some length", b"")
 
 
 @given(st.binary(), st.binary())
-def test_what_is_sealed_opens_in_its_context_only(data: bytes, context: bytes) -> None:
+def test_sealed_data_opens_only_in_its_context(data: bytes, context: bytes) -> None:
     sealed = RING.seal(data, context)
     assert sealed.startswith("v1.2026-11.")
     assert RING.open(sealed, context) == data
@@ -55,7 +55,7 @@ def test_every_key_opens_and_the_first_or_the_current_one_seals() -> None:
     assert (caught.value.key, caught.value.known) == ("new", False)
 
 
-def test_keys_without_names_are_named_by_a_digest_the_same_everywhere() -> None:
+def test_unnamed_keys_are_named_by_a_stable_digest() -> None:
     ring, other = Keyring(NEW, OLD), Keyring(OLD, lambda: NEW)
     assert ring.names == other.names[::-1]
     assert ring.names[0] != ring.names[1]
@@ -75,11 +75,11 @@ def test_keys_without_names_are_named_by_a_digest_the_same_everywhere() -> None:
         lambda: b64encode(NEW).decode(),
     ],
 )
-def test_a_key_is_bytes_or_base64_text_or_a_function_that_answers_one(key: Any) -> None:
+def test_a_key_is_bytes_or_base64_text_or_a_function_that_returns_one(key: Any) -> None:
     assert Keyring({"2026-11": key}).open(RING.seal(b"data", b""), b"") == b"data"
 
 
-def test_a_generated_key_is_one_and_another_each_time() -> None:
+def test_generated_keys_are_valid_and_differ() -> None:
     keys = {Keyring.generate() for _ in range(100)}
     assert len(keys) == 100
     for key in keys:
@@ -112,13 +112,13 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("keys", "options", "why"), WRONG)
-def test_what_cannot_be_a_keyring_is_refused_without_any_key_in_the_error(
+def test_an_invalid_keyring_is_refused_without_a_key_in_the_error(
     keys: tuple[Any, ...], options: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(DeclarationError, match=f"^Keyring: {why}") as caught:
         Keyring(*keys, **options)
-    assert CANARY not in told_by(caught.value)
-    assert NEW.hex() not in told_by(caught.value)
+    assert CANARY not in text_of(caught.value)
+    assert NEW.hex() not in text_of(caught.value)
 
 
 def fails() -> bytes:
@@ -141,7 +141,7 @@ def test_a_key_is_read_at_the_first_use_and_again_after_a_failure(source: Any, w
             ConfigError, match=rf"^The key '2026-11' of the Keyring {why}: it must be 32 bytes"
         ) as caught:
             use()
-        assert CANARY not in told_by(caught.value)
+        assert CANARY not in text_of(caught.value)
     good = True
     assert ring.names == ["2026-11", "2026-10"]
 
@@ -165,7 +165,7 @@ def test_a_key_is_read_at_the_first_use_and_again_after_a_failure(source: Any, w
         ("v1.a.b.c.AAAA", "a.b.c"),
     ],
 )
-def test_a_text_that_was_not_sealed_like_that_does_not_open(text: str, key: str | None) -> None:
+def test_a_malformed_seal_does_not_open(text: str, key: str | None) -> None:
     with pytest.raises(CannotOpen) as caught:
         RING.open(text, b"")
     assert caught.value.key == key
@@ -173,7 +173,7 @@ def test_a_text_that_was_not_sealed_like_that_does_not_open(text: str, key: str 
 
 
 @given(st.data())
-def test_a_text_that_was_changed_does_not_open(data: st.DataObject) -> None:
+def test_a_changed_seal_does_not_open(data: st.DataObject) -> None:
     sealed = SEALED
     start = len("v1.2026-11.")
     # The last character's lowest bits may be padding.
@@ -185,7 +185,7 @@ def test_a_text_that_was_changed_does_not_open(data: st.DataObject) -> None:
         RING.open(sealed[:at], b"")
 
 
-def test_a_keyring_shows_names_and_no_keys_and_is_not_copied() -> None:
+def test_a_keyring_prints_names_only_and_cannot_be_copied() -> None:
     for ring in (RING, Keyring(NEW, OLD), Keyring({"a": lambda: NEW})):
         ring.load()
         for shown in (repr(ring), str(ring), f"{ring}", repr(ring.fields("card"))):
@@ -213,7 +213,7 @@ def run(code: str, **modules: None) -> str:
     return done.stdout.strip()
 
 
-def test_without_the_package_the_class_is_there_and_making_one_says_what_to_install() -> None:
+def test_without_cryptography_making_a_keyring_says_what_to_install() -> None:
     code = f"""
 from oxherd import DeclarationError, Keyring, Oxherd
 import traceback
@@ -227,7 +227,7 @@ except DeclarationError as error:
     assert CANARY not in said
 
 
-def test_importing_oxherd_or_a_worker_does_not_import_the_package() -> None:
+def test_importing_oxherd_or_a_worker_does_not_import_cryptography() -> None:
     code = """
 import oxherd, oxherd.cli, oxherd.worker.executors.child, oxherd.worker.main, sys
 from oxherd import Allow, Mask, Oxherd
@@ -247,7 +247,7 @@ print(cipher in sys.modules)
     assert run(code, cryptography=None) == "False"
 
 
-def test_a_mapping_of_any_kind_names_the_keys() -> None:
+def test_any_mapping_names_the_keys() -> None:
     class Frozen(Mapping[str, Any]):
         def __getitem__(self, name: str) -> bytes:
             return {"a": NEW, "b": OLD}[name]

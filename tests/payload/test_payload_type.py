@@ -1,4 +1,4 @@
-"""A payload's way to JSON and back: what fits arrives as it was, what does not is refused without showing a value."""
+"""Payloads round-trip through JSON, or are refused without showing a value."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ class TestSecrets:
         assert why.startswith("order.placed: the payload does not fit: secret: it cannot be written as JSON")
 
     @pytest.mark.parametrize(
-        ("tp", "value", "place"),
+        ("tp", "value", "path"),
         [
             (Any, SecretStr(CANARY), ""),
             (dict[str, Any], {"a": [SecretStr(CANARY)]}, "*.0: "),
@@ -316,10 +316,10 @@ class TestSecrets:
         ],
     )
     def test_a_secret_where_the_type_names_none_is_refused_instead_of_lost(
-        self, tp: Any, value: object, place: str
+        self, tp: Any, value: object, path: str
     ) -> None:
         why = refusal(lambda: typed(tp).encode(value))
-        assert f"does not fit: {place}a secret stands" in why
+        assert f"does not fit: {path}a secret stands" in why
 
     def test_a_secret_in_a_named_tuple_is_refused_or_arrives(self) -> None:
         class Pair(NamedTuple):
@@ -373,9 +373,9 @@ class TestRefusal:
         class Reading(BaseModel):
             values: list[float | None]
 
-        for tp, value, place in ((Reading, {"values": [1, number]}, "values.1: "), (Any, number, "")):
+        for tp, value, path in ((Reading, {"values": [1, number]}, "values.1: "), (Any, number, "")):
             why = refusal(lambda tp=tp, value=value: typed(tp).encode(value))
-            assert f"does not fit: {place}NaN and Infinity are not JSON" in why
+            assert f"does not fit: {path}NaN and Infinity are not JSON" in why
 
     def test_the_words_nan_and_infinity_are_text_like_any_other(self) -> None:
         assert typed(list[str]).encode(["NaN", "Infinity"]) == b'["NaN","Infinity"]'
@@ -387,7 +387,7 @@ class TestRefusal:
 
         assert typed(Loose).encode({"value": math.inf}) == b'{"value":"Infinity"}'
 
-    def test_a_circle_and_an_unknown_object_are_refused(self) -> None:
+    def test_a_reference_cycle_and_an_unknown_object_are_refused(self) -> None:
         circle: list[Any] = []
         circle.append(circle)
         refusal(lambda: typed(Any).encode(circle))
@@ -489,7 +489,7 @@ class TestNothingIsShown:
             assert CANARY not in why
             assert not re.search(r"\d{6}", why)
 
-    def test_a_deep_place_is_named_by_its_two_ends(self) -> None:
+    def test_a_long_path_is_named_by_its_two_ends(self) -> None:
         value: Any = "wrong"
         for _ in range(60):
             value = {"secret": CANARY, "children": [value]}

@@ -1,4 +1,4 @@
-"""Allow shows the fields that it names, with their masks, and nothing else; a name that is none is refused."""
+"""Allow shows only the fields that it names, with their masks, and refuses unknown ones."""
 
 from __future__ import annotations
 
@@ -185,9 +185,7 @@ TYPES: list[tuple[Any, Any, tuple[str, ...], Any]] = [
 
 
 @pytest.mark.parametrize(("tp", "value", "paths", "expected"), TYPES)
-def test_paths_are_followed_through_every_kind_of_type(
-    tp: Any, value: Any, paths: tuple[str, ...], expected: Any
-) -> None:
+def test_paths_lead_through_every_kind_of_type(tp: Any, value: Any, paths: tuple[str, ...], expected: Any) -> None:
     payload_type = PayloadType(tp, "order.placed", 1 << 20)
     found = Sanitizer(payload_type, Allow(*paths)).show(payload_type.decode(json.dumps(value)))
     assert (found.value, found.withheld) == (expected, None)
@@ -239,7 +237,7 @@ def test_a_field_that_the_type_does_not_have_is_refused_at_declaration(
         Oxherd().declare("order.placed", tp, sanitize=Allow(*paths))
 
 
-def test_allow_without_a_field_and_a_sanitiser_that_is_none_are_refused() -> None:
+def test_an_allow_without_fields_and_an_invalid_sanitiser_are_refused() -> None:
     with pytest.raises(DeclarationError, match="names no field"):
         Allow()
     with pytest.raises(DeclarationError, match=r"^order\.placed: sanitize must be a function"):
@@ -265,7 +263,7 @@ def broken() -> bytes:
     raise KeyError(CANARY)
 
 
-def test_what_cannot_be_shown_withholds_the_payload() -> None:
+def test_a_payload_that_cannot_be_shown_is_withheld() -> None:
     class Failing(BaseModel):
         id: int
         name: Annotated[str, Mask("hash", key=broken)]
@@ -296,7 +294,7 @@ FORMS: list[Callable[[Any], Any]] = [
 
 
 @given(st.recursive(st.just(CANARY), lambda inner: st.tuples(st.sampled_from(FORMS), inner).map(lambda p: p[0](p[1]))))
-def test_no_value_beside_the_path_is_shown_in_whatever_shape_it_comes(value: Any) -> None:
+def test_no_value_off_the_path_is_shown_whatever_its_shape(value: Any) -> None:
     payload_type = PayloadType[Any](Any, "order.placed", 1 << 20)
     allowed = {"allowed": {"id": {"yes": 7}}, "id": value, "other": value}
     for payload in (allowed, [allowed, value], {"wrapped": allowed}):

@@ -1,4 +1,4 @@
-"""Ways in which a value got past the words of an error, each found by a test and closed since."""
+"""Regressions: ways in which a value once got into an error's message."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_pydantics_own_error_still_says_where_and_why() -> None:
     assert "input_value=***, input_type=int]" in message
 
 
-def test_the_beginning_of_a_long_value_is_replaced_where_the_rest_has_been_left_out() -> None:
+def test_the_beginning_of_a_truncated_long_value_is_replaced() -> None:
     with pytest.raises(ValueError, match="head of a long") as caught:
         int(LONG)
     error = caught.value
@@ -95,7 +95,7 @@ def test_the_beginning_of_a_long_value_is_replaced_where_the_rest_has_been_left_
     assert redactor(LONG).redact(f"{LONG[:40]}...") == "***..."
 
 
-def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
+def test_a_short_beginning_of_a_value_is_left_alone() -> None:
     assert redactor(LONG).redact("the head of a long secret ") == "the head of a long secret "
     assert redactor(LONG, shown=[LONG[:40]]).redact(LONG[:40]) == LONG[:40]
 
@@ -111,7 +111,7 @@ def test_a_few_words_that_a_value_also_begins_with_are_left_alone() -> None:
     ids=["one", "prefixes", "alike", "periodic"],
 )
 @pytest.mark.parametrize("text", ["a" * 100_000, ("a" * 39 + "b") * 400, CANARY * 4_000], ids=["a", "nearly", "canary"])
-def test_a_text_of_beginnings_is_scrubbed_within_a_second(values: list[str], text: str) -> None:
+def test_a_text_of_many_beginnings_is_redacted_within_a_second(values: list[str], text: str) -> None:
     made = redactor(*values)
     started = process_time()
     made.redact(text)
@@ -148,7 +148,7 @@ def _custom(code: Any, value: str) -> Exception:
 
 @pytest.mark.parametrize("make", [_known, _custom])
 @pytest.mark.parametrize("code", list(CONTEXTS))
-def test_a_validator_that_fills_in_one_of_pydantics_errors_with_the_value_is_not_quoted(
+def test_a_value_that_a_validator_puts_into_one_of_pydantics_errors_is_not_quoted(
     code: str, make: Callable[[Any, str], Exception]
 ) -> None:
     def check(value: str) -> str:
@@ -178,7 +178,7 @@ class Limits(BaseModel):
         ("short", CANARY, "short: String should have at most 3 characters"),
     ],
 )
-def test_what_the_declaration_says_is_still_told(field: str, value: Any, why: str) -> None:
+def test_limits_of_the_declaration_are_still_told(field: str, value: Any, why: str) -> None:
     with pytest.raises(InvalidPayload) as caught:
         PayloadType[Limits](Limits, "order.placed", 1_000).encode({field: value})
     assert str(caught.value) == f"order.placed: the payload does not fit: {why}"

@@ -1,4 +1,4 @@
-"""Records that handlers make, without what the event's log does not show."""
+"""Log records that handlers make are redacted, in every part."""
 
 from __future__ import annotations
 
@@ -131,13 +131,13 @@ LEAKS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("what", LEAKS)
-def test_nothing_withheld_is_left_in_a_record_whatever_it_stands_in(what: str) -> None:
+def test_no_withheld_value_is_left_in_any_part_of_a_record(what: str) -> None:
     for line in lines(LEAKS[what]()):
         for encoded in ENCODED:
             assert encoded not in line
 
 
-def test_none_of_the_values_is_lost_whose_names_are_withheld() -> None:
+def test_extras_whose_names_are_redacted_alike_are_all_kept() -> None:
     made = record("charging", extra={SECRET: 1, str(CARD): 2, "***": 3})
     vars(made)[SECRET] = 4
     lines(made)
@@ -145,13 +145,13 @@ def test_none_of_the_values_is_lost_whose_names_are_withheld() -> None:
     assert vars(made)["***"] == 4
 
 
-def test_what_another_handlers_formatter_has_left_on_a_record_is_scrubbed_as_well() -> None:
+def test_a_message_cached_by_another_formatter_is_redacted() -> None:
     made = record("charging %s", SECRET, exc_info=raised(ValueError(SECRET)))
     assert SECRET in logging.Formatter().format(made)
     assert not [line for line in lines(made) if SECRET in line]
 
 
-def test_the_rest_of_a_record_is_as_it_was() -> None:
+def test_the_rest_of_a_record_is_unchanged() -> None:
     extra = {"n": 12, "ok": True, "none": None, "seen": "may be seen", "list": [1.5, ("a", "b")], "order": 1}
     made = record("order %d of %s", 1, "may be seen", extra=extra)
     as_json = lines(made)[0]
@@ -169,7 +169,7 @@ def test_a_traceback_says_where_and_what_as_text() -> None:
     assert as_json["exception"].endswith("ValueError: card *** was declined")
 
 
-def test_of_a_long_traceback_the_end_is_shown() -> None:
+def test_a_long_traceback_keeps_its_end() -> None:
     def deep(depth: int, pad: str) -> None:
         if depth:
             deep_too(depth - 1, pad)
@@ -185,7 +185,7 @@ def test_of_a_long_traceback_the_end_is_shown() -> None:
     assert text.startswith("  ")
 
 
-def test_outside_a_handler_nothing_is_changed_nor_bound() -> None:
+def test_records_outside_a_handler_are_unchanged() -> None:
     error = raised(ValueError(SECRET))
     made = record("charging %s", SECRET, exc_info=error)
     assert ContextFilter().filter(made)

@@ -1,4 +1,4 @@
-"""Each kind of mask: what it shows of a value, and that the rest is found in no error."""
+"""Each kind of mask: what it shows of a value; the rest is in no error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from oxherd import DeclarationError, Mask
 from oxherd.payload.payload_type import PayloadType
 from oxherd.privacy.redaction import TOO_COSTLY, Redactor
 from oxherd.privacy.shown_payload import Sanitizer, ShownPayload
-from tests.tracebacks import told_by
+from tests.tracebacks import text_of
 
 CARD = "4929 1234 5678 9012"
 KEY = b"kanarie-key-of-16-bytes-or-more"
@@ -85,7 +85,7 @@ def test_last4_shows_the_last_four_of_eight_or_more(value: object, expected: str
     assert Mask("last4").show(value) == expected
 
 
-def scrubbed(text: str, value: Any, *, tp: Any = Last4) -> str:
+def redacted(text: str, value: Any, *, tp: Any = Last4) -> str:
     payload_type = PayloadType[Any](dict[str, tp], "order.placed", 1 << 20)
     raw = payload_type.encode({"card": value})
     found = Sanitizer(payload_type).show(payload_type.decode(raw))
@@ -118,31 +118,31 @@ WRITTEN: list[Callable[[str], str]] = [
 @pytest.mark.parametrize("write", range(len(WRITTEN)))
 @pytest.mark.parametrize("stored", [CARD, CARD.replace(" ", ""), CARD.replace(" ", "-")])
 def test_what_last4_does_not_show_is_in_no_error_however_it_is_grouped(write: int, stored: str) -> None:
-    result = scrubbed(f"declined: {WRITTEN[write](CARD)}!", stored)
+    result = redacted(f"declined: {WRITTEN[write](CARD)}!", stored)
     assert "***" in result
     assert not [group for group in ("4929", "1234", "5678", "123", "567") if group in result]
     assert b64encode(b"4929").decode()[:5] not in result
 
 
 def test_what_last4_shows_is_not_withheld() -> None:
-    assert scrubbed("the card ***9012, 9012 that is, was declined", CARD) == (
+    assert redacted("the card ***9012, 9012 that is, was declined", CARD) == (
         "the card ***9012, 9012 that is, was declined"
     )
-    assert scrubbed("4111111, 1111", "4111 1111 1111") == "***, 1111"
+    assert redacted("4111111, 1111", "4111 1111 1111") == "***, 1111"
 
 
-def test_a_number_and_a_secret_with_last4_are_scrubbed_alike() -> None:
+def test_numbers_and_secrets_with_last4_are_redacted_alike() -> None:
     for tp, value in ((Annotated[int, Mask("last4")], 4929123456789012), (Annotated[SecretStr, Mask("last4")], CARD)):
         text = "declined 4929123456789012, 4929 1234, of 9012"
-        assert scrubbed(text, value, tp=tp) == "declined ***, ***, of 9012"
+        assert redacted(text, value, tp=tp) == "declined ***, ***, of 9012"
 
 
-def test_parts_of_a_token_with_last4_are_scrubbed() -> None:
+def test_parts_of_a_token_with_last4_are_redacted() -> None:
     token = "sk_live_kanarie-7391-abcd"
     for part in (token, token[:7], token[3:], "live", "kanarie", "kanar", "anarie", "sklivekanarie", "7391"):
-        left = scrubbed(f"bad token {part}", token).removeprefix("bad token ").removeprefix("sk_")
+        left = redacted(f"bad token {part}", token).removeprefix("bad token ").removeprefix("sk_")
         assert not left.removesuffix("abcd").strip("*_-")
-    assert scrubbed("bad token abcd", token) == "bad token abcd"
+    assert redacted("bad token abcd", token) == "bad token abcd"
 
 
 def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round() -> None:
@@ -153,7 +153,7 @@ def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round
             assert result == "declined ***." or (stored == CARD and text != CARD and "4929" not in result), text
 
 
-def test_as_many_cards_as_nobody_sends_at_once_cost_the_text_and_no_time() -> None:
+def test_too_many_cards_to_search_for_withhold_the_text() -> None:
     chance = random.Random(7)
     cards = [str(chance.randrange(10**15, 10**16)) for _ in range(20_000)]
     raw = json.dumps(cards).encode()
@@ -162,13 +162,13 @@ def test_as_many_cards_as_nobody_sends_at_once_cost_the_text_and_no_time() -> No
 
 
 @given(st.text("0123456789 -", min_size=8, max_size=30), st.data())
-def test_no_five_characters_of_a_value_with_last4_get_past(value: str, data: st.DataObject) -> None:
+def test_no_five_hidden_characters_of_a_value_with_last4_are_left(value: str, data: st.DataObject) -> None:
     compact = value.replace(" ", "").replace("-", "")
     if len(compact) < 8:
         return
     first = data.draw(st.integers(0, len(compact) - 5))
     part = compact[first : data.draw(st.integers(first + 5, len(compact)))]
-    result = scrubbed(f"x{part}y", value)
+    result = redacted(f"x{part}y", value)
     # Of the digits before the shown end none is left, unless they are the same as that end.
     assert part not in result
     assert len(result.strip("xy").replace("***", "")) <= 4
@@ -203,7 +203,7 @@ def test_hash_shows_a_value_under_its_key(value: object, text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [CANARY], {CANARY: 1}, object(), (CANARY,)])
-def test_hash_hides_what_is_not_one_value(value: object) -> None:
+def test_hash_hides_what_is_no_scalar(value: object) -> None:
     assert Mask("hash", key=KEY).show(value) == "***"
 
 
@@ -241,20 +241,20 @@ def test_a_keys_function_is_called_at_the_first_use_and_once() -> None:
 @pytest.mark.parametrize(
     "key", [None, b"", b"kanarie7391", "kanarie7391", 17, bytearray(b"kanarie7391" * 2), [CANARY] * 20]
 )
-def test_a_key_that_cannot_be_is_refused_without_being_quoted(key: Any) -> None:
+def test_an_invalid_key_is_refused_without_being_quoted(key: Any) -> None:
     with pytest.raises(DeclarationError, match="at least 16 bytes") as caught:
         Mask("hash", key=key)
-    assert CANARY not in told_by(caught.value)
+    assert CANARY not in text_of(caught.value)
 
 
-def test_a_key_is_refused_where_it_is_of_no_use() -> None:
+def test_a_key_is_refused_by_kinds_that_take_none() -> None:
     async def key() -> bytes:
         return KEY
 
     for kind in ("email", "no such kind"):
         with pytest.raises(DeclarationError, match=r"takes no key|is not a kind") as caught:
             Mask(kind, key=KEY)
-        assert "kanarie" not in told_by(caught.value)
+        assert "kanarie" not in text_of(caught.value)
     with pytest.raises(DeclarationError, match="async"):
         Mask("hash", key=key)  # pyright: ignore[reportArgumentType]  # that is the test
 
@@ -323,7 +323,7 @@ def test_hashes_with_one_key_are_equal_masks_and_with_another_are_not() -> None:
 
 
 def test_a_hashed_value_is_withheld_from_errors_and_its_hash_is_not() -> None:
-    assert scrubbed(f"no account {CANARY}, see {hashed(CANARY)}", CANARY, tp=Hashed) == (
+    assert redacted(f"no account {CANARY}, see {hashed(CANARY)}", CANARY, tp=Hashed) == (
         f"no account ***, see {hashed(CANARY)}"
     )
 

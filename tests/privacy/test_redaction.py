@@ -1,4 +1,4 @@
-"""What the log does not show of a payload stays out of error messages too, however it is written there."""
+"""Values that the log withholds are redacted from error messages, however they are encoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def redactor(payload: Any, shown: Any = None, names: frozenset[str] = frozenset(
     return Redactor(to_json(payload), None if shown is None else to_json(shown), names)
 
 
-def scrubbed(text: str, payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> str:
+def redacted(text: str, payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> str:
     return redactor(payload, shown, names).redact(text)
 
 
@@ -69,12 +69,12 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=4
 )
 
 
-class TestScrub:
+class TestRedact:
     @pytest.mark.parametrize("encoding", ENCODINGS)
     @pytest.mark.parametrize("value", [CANARY, 'O\'Brien "é" \n\\x', "日本語テキスト", "a b+c/d%41", "😀😀😀😀 ok"])
     def test_a_withheld_text_is_replaced_in_every_encoding(self, encoding: str, value: str) -> None:
         text = f"cannot use {ENCODINGS[encoding](value)}, sorry"
-        result = scrubbed(text, {"a": [value]}, names=frozenset({"a"}))
+        result = redacted(text, {"a": [value]}, names=frozenset({"a"}))
         assert result.startswith("cannot use ")
         assert result.endswith(", sorry")
         assert "***" in result
@@ -85,7 +85,7 @@ class TestScrub:
     @given(TEXTS, st.sampled_from(list(ENCODINGS)), st.text(max_size=8), st.text(max_size=8))
     def test_any_text_is_replaced_in_every_encoding(self, value: str, encoding: str, before: str, after: str) -> None:
         encoded = ENCODINGS[encoding](value)
-        result = scrubbed(f"{before} {encoded} {after}", {"a": value}, names=frozenset({"a"}))
+        result = redacted(f"{before} {encoded} {after}", {"a": value}, names=frozenset({"a"}))
         assume(encoded.strip() not in f"{before} {after}")
         assert "***" in result
         assert encoded.strip("'\"") not in result.replace("***", "")
@@ -116,7 +116,7 @@ class TestScrub:
     @given(st.integers(min_value=10**5))
     def test_a_number_of_six_digits_is_replaced(self, number: int) -> None:
         for text in (str(number), f"{-number}", f"{number:,}", f"{number:_}", b64(f'{{"a":{number}}}'), f"x{number}y"):
-            result = scrubbed(f"refused {text} here", {"a": number}, names=frozenset({"a"}))
+            result = redacted(f"refused {text} here", {"a": number}, names=frozenset({"a"}))
             assert result.startswith("refused ")
             assert "***" in result
             assert str(number) not in result
@@ -136,53 +136,53 @@ class TestScrub:
 
     def test_short_values_stay(self) -> None:
         text = "abc 12345 1.5 True None"
-        assert scrubbed(text, {"a": "abc", "b": 12345, "c": 1.5, "d": True, "e": None}) == text
+        assert redacted(text, {"a": "abc", "b": 12345, "c": 1.5, "d": True, "e": None}) == text
 
     def test_a_text_that_is_also_a_short_number_is_replaced(self) -> None:
-        assert scrubbed("code 12345", {"a": 12345, "b": "12345"}) == "code ***"
+        assert redacted("code 12345", {"a": 12345, "b": "12345"}) == "code ***"
 
     def test_only_what_is_withheld_is_replaced(self) -> None:
         payload = {"order_id": 1234567, "email": "alice@example.com", "town": "Utrecht"}
         shown = {"order_id": 1234567, "email": "a***@***", "town": "Utrecht"}
         text = "order 1234567 of alice@example.com in Utrecht"
         names = frozenset(payload)
-        assert scrubbed(text, payload, shown, names) == "order 1234567 of *** in Utrecht"
-        assert scrubbed(text, payload, None, names) == "order *** of *** in ***"
+        assert redacted(text, payload, shown, names) == "order 1234567 of *** in Utrecht"
+        assert redacted(text, payload, None, names) == "order *** of *** in ***"
 
     def test_a_text_within_a_shown_text_or_key_is_shown(self) -> None:
         text = "Utrecht 1234567 abcd"
-        assert scrubbed(text, ["Utrecht", 1234567, "abcd"], {"abcd": "in Utrecht, 1234567"}) == "Utrecht *** abcd"
-        assert scrubbed(text, ["Utrecht", 1234567], ["Utrecht", "1234567"]) == text
+        assert redacted(text, ["Utrecht", 1234567, "abcd"], {"abcd": "in Utrecht, 1234567"}) == "Utrecht *** abcd"
+        assert redacted(text, ["Utrecht", 1234567], ["Utrecht", "1234567"]) == text
 
-    def test_a_withheld_text_within_which_a_shown_one_stands_is_replaced(self) -> None:
-        assert scrubbed("in Utrecht-West", {"a": "Utrecht", "b": "Utrecht-West"}, ["Utrecht"]) == "in ***"
+    def test_a_withheld_text_that_contains_a_shown_one_is_replaced(self) -> None:
+        assert redacted("in Utrecht-West", {"a": "Utrecht", "b": "Utrecht-West"}, ["Utrecht"]) == "in ***"
 
-    def test_keys_that_no_type_declares_are_data(self) -> None:
+    def test_undeclared_keys_are_data(self) -> None:
         payload = {"accounts": {CANARY: 1, "accounts": 2}}
-        assert scrubbed(f"accounts {CANARY}", payload, names=frozenset({"accounts"})) == "accounts ***"
+        assert redacted(f"accounts {CANARY}", payload, names=frozenset({"accounts"})) == "accounts ***"
 
     def test_overlapping_values_are_replaced_together(self) -> None:
-        assert scrubbed("abcdefgh!", ["abcdef", "defgh", "cdef"]) == "***!"
+        assert redacted("abcdefgh!", ["abcdef", "defgh", "cdef"]) == "***!"
 
     def test_a_line_of_a_longer_text_is_replaced(self) -> None:
-        assert scrubbed("line 2: MIIEvQIBADAN", {"key": "BEGIN KEY\nMIIEvQIBADAN\nEND KEY"}) == "line 2: ***"
+        assert redacted("line 2: MIIEvQIBADAN", {"key": "BEGIN KEY\nMIIEvQIBADAN\nEND KEY"}) == "line 2: ***"
 
-    def test_the_lines_of_a_text_are_found_in_the_margin_of_a_group_of_errors(self) -> None:
+    def test_lines_are_found_in_the_indented_traceback_of_an_exception_group(self) -> None:
         value = "Zoe Kaur\n5 Elm \nLeeds 4"
         group = ExceptionGroup(
             "batch", [ValueError(value), ExceptionGroup("inner", [KeyError("x"), ValueError(value)])]
         )
-        result = scrubbed("".join(traceback.format_exception(group)), {"a": value}, names=frozenset({"a"}))
+        result = redacted("".join(traceback.format_exception(group)), {"a": value}, names=frozenset({"a"}))
         assert "ValueError: ***" in result
         assert not [part for part in ("Zoe", "Kaur", "Elm", "Leeds") if part in result], result
 
     @pytest.mark.parametrize("broken", ["\n", "\r\n", "\n    ", "\n  | "], ids=repr)
     @pytest.mark.parametrize("width", [64, 76])
-    def test_base64_that_is_broken_into_lines_is_read_in_one(self, broken: str, width: int) -> None:
+    def test_base64_that_is_wrapped_into_lines_is_found(self, broken: str, width: int) -> None:
         payload = {"name": CANARY * 3, "rest": "x" * 90, "more": [CANARY]}
         encoded = b64(json.dumps(payload))
         lines = [encoded[first : first + width] for first in range(0, len(encoded), width)]
-        result = scrubbed(f"refused:\n{broken.join(lines)}", payload)
+        result = redacted(f"refused:\n{broken.join(lines)}", payload)
         for line in lines:
             assert b64(CANARY)[2:-3] not in line or line not in result
         assert CANARY.encode() not in base64.b64decode("".join(result.partition(":")[2].split()) + "==", validate=False)
@@ -197,14 +197,14 @@ class TestScrub:
         ],
         ids=lambda forms: forms[0],
     )
-    def test_a_number_of_an_account_or_telephone_is_found_however_it_is_grouped(self, forms: list[str]) -> None:
+    def test_an_account_or_telephone_number_is_found_however_it_is_grouped(self, forms: list[str]) -> None:
         for value in forms[:3]:
             for text in forms[:3]:
-                result = scrubbed(f"refused {text}.", {"a": value}, names=frozenset({"a"}))
+                result = redacted(f"refused {text}.", {"a": value}, names=frozenset({"a"}))
                 assert not any(map(str.isdigit, result)), (value, text, result)
 
     def test_space_around_a_text_does_not_hide_it(self) -> None:
-        assert scrubbed(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"
+        assert redacted(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"
 
     @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"kanarie", b"[" * 100_000])
     def test_a_payload_that_cannot_be_read_withholds_the_whole_text(self, raw: bytes) -> None:
@@ -220,12 +220,12 @@ class TestScrub:
         assume(value[:1] not in text and not any(mark in text for mark in "\\%+"))
         payload = {"a": "\u2603" + value}
         assume("\u2603" not in text)
-        assert scrubbed(text, payload) == text
+        assert redacted(text, payload) == text
 
     def test_a_long_text_is_cut_and_a_value_broken_by_the_cut_is_replaced(self) -> None:
         for value in ("x" * 100_000, CANARY * 3000):
             for text in (value, repr(value), b64(value), f"{'word ' * 1599}{value}", quote(value + " é")):
-                result = scrubbed(text, {"a": value}, names=frozenset({"a"}))
+                result = redacted(text, {"a": value}, names=frozenset({"a"}))
                 assert result.endswith("...")
                 assert "xxxx" not in result
                 assert "kanarie" not in result
@@ -242,9 +242,9 @@ class TestScrub:
             ["a" * n + "b" for n in range(4, 1_400)],
         ],
     )
-    def test_a_payload_of_a_mebibyte_is_scrubbed_in_bounded_time(self, payload: list[Any]) -> None:
+    def test_a_payload_of_a_mebibyte_is_redacted_in_bounded_time(self, payload: list[Any]) -> None:
         began = time.process_time()
-        result = scrubbed(f"refused {payload}", payload)
+        result = redacted(f"refused {payload}", payload)
         assert time.process_time() - began < 2
         assert result == TOO_COSTLY or result.startswith("refused ")
 
@@ -253,19 +253,19 @@ class Handled(BaseModel):
     amount: int
 
 
-class TestScrubException:
-    def test_the_type_and_the_scrubbed_message_are_given(self) -> None:
-        scrub = redactor({"a": CANARY})
-        assert redact_exception(KeyError(CANARY), scrub) == ("KeyError", "'***'")
+class TestRedactException:
+    def test_the_type_and_the_redacted_message_are_given(self) -> None:
+        made = redactor({"a": CANARY})
+        assert redact_exception(KeyError(CANARY), made) == ("KeyError", "'***'")
 
-    def test_an_error_that_cannot_be_printed_is_survived(self) -> None:
+    def test_an_error_whose_str_raises_has_a_fixed_text(self) -> None:
         class Mute(Exception):
             def __str__(self) -> str:
                 raise RuntimeError(CANARY)
 
         assert redact_exception(Mute(), redactor({"a": CANARY})) == ("Mute", NO_TEXT)
 
-    def test_a_message_is_cut_after_it_is_scrubbed(self) -> None:
+    def test_a_message_is_cut_after_it_is_redacted(self) -> None:
         kind, message = redact_exception(ValueError("-" * 1_995 + CANARY + "-" * 100), redactor([CANARY]))
         assert kind == "ValueError"
         assert message == "-" * 1_995 + "***--"
@@ -280,7 +280,7 @@ class TestScrubException:
             assert "kanarie" not in message
             assert "7391" not in message
 
-    def test_the_stack_gives_places_only_innermost_last(self) -> None:
+    def test_the_stack_is_files_lines_and_functions_innermost_last(self) -> None:
         def inner(secret: str) -> None:
             raise ValueError(secret)
 
@@ -289,14 +289,14 @@ class TestScrubException:
         frames = exception_stack(caught.value)
         assert frames[-1].partition(":")[0].endswith("test_redaction.py")
         assert frames[-1].endswith(" inner")
-        assert frames[0].endswith(" test_the_stack_gives_places_only_innermost_last")
+        assert frames[0].endswith(" test_the_stack_is_files_lines_and_functions_innermost_last")
         assert CANARY not in "".join(frames)
 
     def test_an_error_that_was_never_raised_has_no_stack(self) -> None:
         assert exception_stack(ValueError()) == []
 
 
-def test_a_message_that_is_no_unicode_can_be_sent_all_the_same() -> None:
+def test_a_message_with_lone_surrogates_can_be_encoded() -> None:
     made = Redactor(b'["se\\ud800cret"]', None, frozenset())
     _, message = redact_exception(OSError("no file caf\udce9, nor se\ud800cret"), made)
     assert message == "no file caf\\udce9, nor ***"

@@ -1,4 +1,4 @@
-"""What of a payload the log shows: masks and secrets hidden, the sanitiser's own word taken, doubt withheld."""
+"""What the log shows of a payload: masks applied, sanitisers followed, failures withheld."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class TestMaskedPayload:
     def test_a_named_tuple_with_a_mask_is_hidden_whole(self) -> None:
         assert shown(list[Pair], [(CANARY, 1)]) == ["***"]
 
-    def test_aliases_are_shown_as_they_stand_in_the_queue(self) -> None:
+    def test_fields_are_shown_under_the_aliases_that_the_queue_has(self) -> None:
         class Aliased(BaseModel):
             email: Email = Field(alias="e-mail")
             other: SecretStr = Field(validation_alias="Other")
@@ -272,7 +272,7 @@ class TestMaskedPayload:
         assert shown(list[Computed], [Computed(email="a@b")]) == [{"email": "a***@***"}]
         assert sanitizer(Undone).show(Undone(email="a@b")).value == {"email": "a***@***"}
 
-    def test_models_that_stand_where_anything_may_are_masked_too(self) -> None:
+    def test_models_in_fields_of_any_type_are_masked_too(self) -> None:
         class Loose(BaseModel):
             anything: Any
             typed: SerializeAsAny[BaseModel]
@@ -389,7 +389,7 @@ class TestSanitiser:
         assert reason in (None, outcome.withheld)
         assert CANARY not in repr(outcome)
 
-    def test_circles_are_withheld(self) -> None:
+    def test_reference_cycles_are_withheld(self) -> None:
         mapping: dict[str, Any] = {}
         mapping["self"] = mapping
         items: list[Any] = []
@@ -397,7 +397,7 @@ class TestSanitiser:
         for circle in (mapping, items):
             assert sanitizer(Order, lambda _, circle=circle: circle).show(ORDER).withheld == "RecursionError"
 
-    def test_a_sanitiser_that_raises_withholds_the_payload_and_says_no_more_than_the_type(self) -> None:
+    def test_a_sanitiser_that_raises_withholds_the_payload_and_only_its_errors_type_is_told(self) -> None:
         def fails(order: Order) -> object:
             raise KeyError(order.card.get_secret_value())
 

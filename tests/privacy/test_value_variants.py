@@ -1,4 +1,4 @@
-"""What JSON holds as text is found as Python writes it, too."""
+"""Dates, times, durations and UUIDs are found as Python writes them too."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-def scrubbed(text: str, value: Any) -> str:
+def redacted(text: str, value: Any) -> str:
     return Redactor(to_json({"a": value}), None, frozenset({"a"})).redact(text)
 
 
 @given(VALUES)
 def test_a_value_is_found_by_its_str_and_its_repr(value: Any) -> None:
-    assert "***" in scrubbed(f"cannot use {value}, sorry", value)
-    result = scrubbed(f"cannot use {value!r}, sorry", value)
+    assert "***" in redacted(f"cannot use {value}, sorry", value)
+    result = redacted(f"cannot use {value!r}, sorry", value)
     assert "***" in result or value == timedelta()
 
 
@@ -61,14 +61,14 @@ def test_a_value_is_found_by_its_str_and_its_repr(value: Any) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_nothing_of_it_is_left(value: Any, texts: list[str]) -> None:
+def test_every_variant_of_a_value_is_replaced(value: Any, texts: list[str]) -> None:
     for text in texts:
-        result = scrubbed(text, value)
+        result = redacted(text, value)
         assert "***" in result
         assert not any(map(str.isdigit, result.replace(".000Z", "").replace("+00:00", ""))), (text, result)
 
 
 @given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?Z?)?|\d\d:\d\d|P[\dTDHMS]*", fullmatch=True))
-def test_what_only_looks_like_one_is_no_other(text: str) -> None:
+def test_a_text_that_only_looks_like_a_date_or_time_has_no_variants(text: str) -> None:
     for other in value_variants(text):
         assert isinstance(other, str)

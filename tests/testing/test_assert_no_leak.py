@@ -66,7 +66,7 @@ def test_an_event_with_masks_passes_and_its_fields_are_named(local_herd: Oxherd,
     assert assert_no_leak(placed, ORDER, url=standalone) == FIELDS
 
 
-def test_what_a_handler_raises_is_scrubbed_and_so_passes(local_herd: Oxherd, standalone: str) -> None:
+def test_what_a_handler_raises_is_redacted_and_so_passes(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", sanitize=Allow("order_id"))
     def placed(order: Order) -> None:
         raise ValueError(f"{order} was declined: {order.card.get_secret_value()}")
@@ -102,7 +102,7 @@ def test_shows_names_what_the_log_may_show_and_nothing_else_may_be_shown(local_h
     async def placed(order: Order) -> None: ...
 
     assert_no_leak(placed, ORDER, url=standalone, shows=("order_id", "customer"))
-    # What is shown is not scrubbed from errors either: it stands in several sinks.
+    # What is shown is not redacted from errors either: it stands in several sinks.
     leaks = caught(placed, standalone, shows=("order_id", "customer.name"))
     assert {path for _, path in leaks} == {"customer.phone"}
     assert ("the log (logger 'oxherd')", "customer.phone") in leaks

@@ -53,7 +53,7 @@ def reveal(order: Order) -> None:
         log.exception("not paid by %s", order.card)
 
 
-def assert_scrubbed(records: Records, event_id: str) -> None:
+def assert_redacted(records: Records, event_id: str) -> None:
     shop = [record for record in records.all if record.name == "shop"]
     assert [record.getMessage() for record in shop] == ["order order-12 paid by ***", "not paid by ***"]
     assert {vars(record)["event_id"] for record in shop} == {event_id}
@@ -63,7 +63,7 @@ def assert_scrubbed(records: Records, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["task", "task of its own", "thread", "def"])
-async def test_a_handlers_own_records_are_scrubbed_wherever_they_are_made(
+async def test_a_handlers_own_records_are_redacted_wherever_they_are_made(
     local_herd: Oxherd, records: Records, where: str
 ) -> None:
     async def in_a_task(order: Order) -> None:
@@ -83,11 +83,11 @@ async def test_a_handlers_own_records_are_scrubbed_wherever_they_are_made(
         await local_herd.start()
         emitted = await event.emit(Order())
         await records.wait("event.end", outcome="completed")
-    assert_scrubbed(records, str(emitted.id))
+    assert_redacted(records, str(emitted.id))
 
 
 @pytest.mark.parametrize("where", ["thread", "timer", "pool"])
-async def test_records_of_threads_that_are_handed_the_context_are_scrubbed(
+async def test_records_of_threads_that_are_handed_the_context_are_redacted(
     local_herd: Oxherd, records: Records, where: str
 ) -> None:
     @local_herd.event("order.placed", sanitize=Allow("order_id"))
@@ -107,10 +107,10 @@ async def test_records_of_threads_that_are_handed_the_context_are_scrubbed(
         await local_herd.start()
         emitted = await order_placed.emit(Order())
         await records.wait("event.end", outcome="completed")
-    assert_scrubbed(records, str(emitted.id))
+    assert_redacted(records, str(emitted.id))
 
 
-async def test_the_contexts_own_logger_is_scrubbed_without_any_filter(
+async def test_the_contexts_own_logger_is_redacted_without_any_filter(
     local_herd: Oxherd, records: Records, bare: Bare
 ) -> None:
     @local_herd.event("order.placed")
@@ -125,7 +125,7 @@ async def test_the_contexts_own_logger_is_scrubbed_without_any_filter(
     assert not any(CANARY in line for line in bare.lines)
 
 
-async def test_the_contexts_own_logger_is_scrubbed_in_a_thread_that_knows_no_event(
+async def test_the_contexts_own_logger_is_redacted_in_a_thread_that_knows_no_event(
     local_herd: Oxherd, records: Records, bare: Bare
 ) -> None:
     told: list[Context] = []
