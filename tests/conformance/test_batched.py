@@ -1,4 +1,4 @@
-"""Our scripts that add and complete many events leave what BullMQ's own scripts leave, on random histories."""
+"""add_many and finish_many leave the same data as BullMQ's scripts, on random histories."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ KEEP_NONE = {"count": 0}
 
 
 class Side:
-    """One of the two ways to add and finish, on keys of its own."""
+    """One of the two ways to add and finish, with its own keys."""
 
-    def __init__(self, client: Client, name: str, *, together: bool) -> None:
-        self.queue = BullQueue(client, QueueKeys(name, "{q}"), batched=together)
+    def __init__(self, client: Client, name: str, *, batched: bool) -> None:
+        self.queue = BullQueue(client, QueueKeys(name, "{q}"), batched=batched)
         self.many = self.queue.finish_many
         self.running: dict[str, Job] = {}
         self.left_to_bullmq: set[str] = set()
 
     async def add(self, jobs: list[NewJob], *, at_once: bool) -> None:
-        """One after the other in the same turn, or as `emit_many` does it."""
+        """Add jobs singly in the same turn, or as `emit_many` does."""
         deadline = asyncio.get_running_loop().time() + 10
         if at_once:
             await asyncio.gather(*(self.queue.add(job, deadline=deadline) for job in jobs))
@@ -41,22 +41,22 @@ class Side:
             await self.queue.add_all(batch, deadline=deadline, state=CallState())
 
     async def finish(self, jobs: list[Job], results: list[bytes], fetch_next: list[bool]) -> list[Any]:
-        answers = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))
-        for job, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, Fetched):
+        replies = await asyncio.gather(*map(self._finish, jobs, results, fetch_next))
+        for job, reply in zip(jobs, replies, strict=True):
+            if isinstance(reply, Fetched):
                 del self.running[job.id]
-                if answer.job is not None:
-                    self.running[answer.job.id] = answer.job
+                if reply.job is not None:
+                    self.running[reply.job.id] = reply.job
         return [
             (a.job.id if a.job else None, a.limited_ms, bool(a.delayed_until_ms)) if isinstance(a, Fetched) else a
-            for a in answers
+            for a in replies
         ]
 
     async def _finish(self, job: Job, result: bytes, fetch_next: bool) -> Fetched | Refusal:
         if self.many is not None:
-            answer = await self.many.finish(job, result, LOCK_MS, fetch_next=fetch_next, running=60)
-            if answer is not None:
-                return answer
+            reply = await self.many.finish(job, result, LOCK_MS, fetch_next=fetch_next, running=60)
+            if reply is not None:
+                return reply
         options = finish_options(job, keep=KEEP_NONE, attempts=3, lock_ms=LOCK_MS)
         return await self.queue.finish(job, "completed", result, options, fetch_next=fetch_next)
 
@@ -68,13 +68,13 @@ class Side:
         return fetched.job.id
 
     async def snapshot(self) -> dict[str, Any]:
-        """Every key and its value; what is a clock's reading is left out."""
+        """Every key and its value, without times."""
         client, keys = self.queue.client, self.queue.keys
         found: dict[str, Any] = {}
         for raw in await client.call(keys.slot, "KEYS", keys.base.replace("{", "\\{") + "*"):
             key = raw.decode()
             if key in (keys.stalled_check, keys.limiter):
-                continue  # the time of the look; runs out by itself
+                continue  # they expire
             kind = (await client.call(keys.slot, "TYPE", key)).decode()
             found[key.removeprefix(keys.base)] = await self._value(key, kind)
         return found
@@ -85,14 +85,14 @@ class Side:
             return await client.call(slot, "LRANGE", key, 0, -1)
         if kind == "zset":
             value = await client.call(slot, "ZRANGE", key, 0, -1, "WITHSCORES")
-            # A delayed job's score, and the marker of it, hold the time of its adding.
+            # The score of a delayed job, and of its marker, holds the time at which it was added.
             return value[::2] if key.endswith(("delayed", "marker")) else value
         if kind == "set":
             return sorted(await client.call(slot, "SMEMBERS", key))
         if kind == "hash":
             flat = await client.call(slot, "HGETALL", key)
             fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            # Of a job that is added once, BullMQ's own script keeps the options; ours keeps the mark alone.
+            # With `once`, BullMQ's script keeps the option in the job; ours sets only the deduplication key.
             options = json.loads(fields.pop(b"opts", b"{}"))
             found = {k: v for k, v in options.items() if k != "de"}
             return found | {k: v for k, v in fields.items() if k not in (b"processedOn", b"timestamp", b"deid")}
@@ -109,7 +109,7 @@ async def test_both_ways_leave_the_same_keys_and_values(seed: int, standalone: s
     chance = random.Random(seed)
     client = Client(parse_url(standalone), Outages(lambda _: None))
     name = uuid4().hex[:10]
-    ours, theirs = Side(client, f"a{name}", together=True), Side(client, f"b{name}", together=False)
+    ours, theirs = Side(client, f"a{name}", batched=True), Side(client, f"b{name}", batched=False)
     sides = (ours, theirs)
     added: list[str] = []
     try:
@@ -128,7 +128,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
         delay = chance.choice([0, 0, 0, 1, 60_000])
         priority = chance.choice([0, 0, 0, 1, 2])
         ids = [f"job-{step}-{n}" for n in range(chance.choice([1, 1, 3, 60]))]
-        # Some are stored already, or were.
+        # Some are stored, or were.
         ids += chance.sample(ids, chance.randint(0, 1)) + chance.sample(list(sides[0].running), bool(sides[0].running))
         ids += chance.sample(added, min(len(added), chance.choice([0, 0, 5])))
         added += ids
@@ -143,7 +143,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
             for i in ids
         ]
         if once_ms and (delay or priority):
-            sides[0].left_to_bullmq.update(ids)  # which names the mark in the job
+            sides[0].left_to_bullmq.update(ids)  # which names the key in the job
         at_once = chance.random() < 0.5
         for side in sides:
             await side.add(jobs, at_once=at_once)
@@ -153,13 +153,13 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
         assert len({await side.fetch(f"token-{step}") for side in sides}) == 1
     elif kind == "finish" and sides[0].running:
         ids = chance.sample(list(sides[0].running), min(len(sides[0].running), chance.randint(1, 5)))
-        # What is left to BullMQ is completed after the others of its batch: on its own, the order is the same.
+        # What is left to BullMQ is completed after its batch: alone, the order is the same.
         left = sides[0].left_to_bullmq | {job.id for job in sides[0].running.values() if job.damage}
         ids = sorted(left.intersection(ids))[:1] or ids
         results = [b"%d" % chance.randint(0, 99) for _ in ids]
         fetch_next = [chance.random() < 0.8 for _ in ids]
-        answers = [await side.finish([side.running[i] for i in ids], results, fetch_next) for side in sides]
-        assert answers[0] == answers[1]
+        replies = [await side.finish([side.running[i] for i in ids], results, fetch_next) for side in sides]
+        assert replies[0] == replies[1]
     elif kind == "wake":
         for side in sides:
             await side.queue.client.call(side.queue.keys.slot, "ZPOPMIN", side.queue.keys.marker)
@@ -170,7 +170,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
     elif kind == "break" and sides[0].running:
         await _break(chance, sides)
     elif kind == "mark" and added:
-        # A mark that has run out; or one without an end, left by a job that is gone.
+        # A deduplication key that has expired, or one without expiry, left by a job that is gone.
         job_id = chance.choice(added)
         command = ("DEL",) if await sides[0].queue.holds(job_id) else chance.choice([("DEL",), ("SET", job_id)])
         for side in sides:
@@ -185,8 +185,7 @@ async def _one_step(chance: random.Random, step: int, sides: tuple[Side, Side], 
 
 
 async def _break(chance: random.Random, sides: tuple[Side, Side]) -> None:
-    """What can have happened to a running job: its lock ran out or was taken, it left active, it is gone, it has a
-    parent or children."""
+    """A running job's lock expired or was taken, it left `active`, it is gone, or it has a parent or children."""
     job_id = chance.choice(list(sides[0].running))
     how = chance.randrange(6)
     if how > 3:

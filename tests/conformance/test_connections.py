@@ -1,4 +1,4 @@
-"""Ways to connect: sockets, users, TLS; and how few connections there are."""
+"""Ways to connect (sockets, users, TLS), and the number of connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.harness import Records
 
 
 async def works(herd: Oxherd, records: Records) -> None:
-    """One event there and back."""
+    """Emit and process one event."""
 
     @herd.event("order.placed")
     async def order_placed(order: dict[str, int]) -> None: ...
@@ -51,7 +51,7 @@ async def test_a_user_with_a_password_and_another_database(make_herd: Callable[.
 
 @pytest.fixture
 def tls(tmp_path: Path, redis7_binary: Path) -> Iterator[tuple[int, Path]]:
-    """A TLS server with a certificate of an authority of its own: its port, and the authority's certificate."""
+    """A TLS server with a self-signed certificate: its port, and the certificate."""
     run = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     run += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -70,7 +70,7 @@ async def test_tls_with_verification(tls: tuple[int, Path], make_herd: Callable[
 
 
 @pytest.mark.redis7
-async def test_tls_refuses_a_certificate_that_nobody_vouches_for(
+async def test_tls_refuses_a_certificate_without_a_trusted_ca(
     tls: tuple[int, Path], make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     port, _ = tls
@@ -81,7 +81,7 @@ async def test_tls_refuses_a_certificate_that_nobody_vouches_for(
     assert len(records.named("redis.error")) == 1
 
 
-async def test_a_worker_has_one_connection_for_all_and_one_for_each_queue_that_waits(
+async def test_a_worker_has_one_shared_connection_and_one_for_each_waiting_queue(
     make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     with StandaloneServer() as server:
@@ -107,7 +107,7 @@ async def test_a_worker_has_one_connection_for_all_and_one_for_each_queue_that_w
 
 
 async def dead_node() -> Node:
-    """A node that nobody listens at, and that was tried once: further attempts are spaced out."""
+    """A node without a server that was tried once, so that further attempts back off."""
     (port,) = free_ports(1)
     address = Address("127.0.0.1", port)
 
@@ -120,8 +120,8 @@ async def dead_node() -> Node:
     return node
 
 
-async def test_a_node_that_is_closed_does_not_cancel_those_who_wait_for_it() -> None:
-    # As in a fail-over: the dead primary is no longer needed while calls wait for their turn to connect to it.
+async def test_a_node_that_is_closed_does_not_cancel_callers_that_wait_for_it() -> None:
+    # As in a fail-over: the dead primary is no longer needed while calls wait to connect to it.
     node = await dead_node()
     waiting = [asyncio.create_task(node.connect()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_a_node_that_is_closed_does_not_cancel_those_who_wait_for_it() -> 
     assert [type(error) for error in ended] == [RedisUnavailable] * 3
 
 
-async def test_whoever_waits_for_a_node_can_be_cancelled_alone() -> None:
+async def test_a_caller_that_waits_for_a_node_can_be_cancelled_alone() -> None:
     node = await dead_node()
     one, other = (asyncio.create_task(node.connect()) for _ in range(2))
     await asyncio.sleep(0)
@@ -142,7 +142,7 @@ async def test_whoever_waits_for_a_node_can_be_cancelled_alone() -> None:
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable[[], Any], standalone: str) -> None:
-    # As far as the loop knows the connection is gone, and our reader has not been told yet.
+    # The loop knows that the connection is gone, and our reader does not yet.
     async def call_after(turns: int) -> None:
         url = parse_url(standalone)
         connection = await open_connection(url, url.seeds[0])
@@ -165,7 +165,7 @@ def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable
             runner.run(call_after(turns))
 
 
-async def test_a_connection_that_brings_what_nobody_asked_for_is_lost_and_closed(standalone: str) -> None:
+async def test_an_unexpected_reply_closes_the_connection(standalone: str) -> None:
     url = parse_url(standalone)
     connection, other = [await open_connection(url, url.seeds[0]) for _ in range(2)]
     lost: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -173,8 +173,8 @@ async def test_a_connection_that_brings_what_nobody_asked_for_is_lost_and_closed
         PipelinedConnection(connection, "node", lost.set_result),
         PipelinedConnection(other, "node", lost.set_result),
     )
-    await pipelined.send(pack_command("SUBSCRIBE", "nobody-asked"))
-    await speaker.send(pack_command("PUBLISH", "nobody-asked", "for this"))
+    await pipelined.send(pack_command("SUBSCRIBE", "unexpected"))
+    await speaker.send(pack_command("PUBLISH", "unexpected", "for this"))
     async with asyncio.timeout(5):
         assert isinstance(await lost, IndexError)
     assert not pipelined.alive

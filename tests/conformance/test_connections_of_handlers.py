@@ -1,4 +1,4 @@
-"""Connections that are made while a handler runs outlive its event, and have nothing of it."""
+"""Connections that are opened while a handler runs outlive its event, and keep nothing of it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.harness import Records, until
 
 
 class Secret:
-    """What a handler keeps for as long as it runs."""
+    """What a handler holds while it runs."""
 
 
 _secret: ContextVar[Secret] = ContextVar("_secret")
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["plain", "durable"])
-async def test_a_connection_that_is_made_in_a_handler_keeps_nothing_of_its_event(
+async def test_a_connection_that_is_opened_in_a_handler_keeps_nothing_of_its_event(
     durable: bool, url: str, herd: Oxherd, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
-    # asyncio forgets a timer that is over, and its context, when it would have rung.
+    # asyncio keeps a cancelled timer, and its context, until it would have fired.
     other = make_herd(url, emit_timeout=1)
     mail = other.declare("mail.send", dict[str, int])
     kept: list[weakref.ref[Secret]] = []

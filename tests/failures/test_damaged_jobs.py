@@ -1,4 +1,4 @@
-"""Jobs that BullMQ's own scripts cannot begin or end: they are set aside, once, and the others go on."""
+"""Jobs that BullMQ's scripts cannot begin or end are quarantined once, and the others run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def herd(request: pytest.FixtureRequest, standalone: str, make_herd: Callable[..
 
 
 async def put(queue: BullQueue, job_id: bytes, **fields: Argument) -> bytes:
-    """A job as another program may add it; answers the key of its hash."""
+    """Add a job as another program may; returns the key of its hash."""
     key = queue.keys.base.encode() + job_id
     right: dict[str, Argument] = {"name": EVENT, "data": b"{}", "opts": b"{}", "timestamp": 1700000000000}
     pairs = [part for pair in (right | fields).items() for part in pair]
@@ -63,7 +63,7 @@ PRIORITIES = ("nan", "-nan", "NaN", "inf", "-inf", "1e300", "-1e300", "9" * 30, 
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-async def test_a_damaged_counter_sends_a_job_to_failed_and_no_other(what: str, herd: Oxherd, records: Records) -> None:
+async def test_a_damaged_counter_sends_only_its_job_to_failed(what: str, herd: Oxherd, records: Records) -> None:
     done: list[int] = []
 
     @herd.event(EVENT, concurrency=2)
@@ -104,7 +104,9 @@ async def test_an_id_of_any_bytes_leaves_the_queue(job_id: bytes, herd: Oxherd, 
             await records.wait("event.end", outcome="completed")
 
 
-async def test_what_is_no_hash_is_taken_off_the_queue_and_left_as_it_is(herd: Oxherd, records: Records) -> None:
+async def test_an_id_whose_key_holds_no_hash_leaves_the_queue_and_the_key_is_left_alone(
+    herd: Oxherd, records: Records
+) -> None:
     done: list[int] = []
 
     @herd.event(EVENT, concurrency=1)
@@ -149,7 +151,7 @@ async def test_a_job_that_cannot_be_completed_goes_to_failed_and_counts_as_lost(
     assert vars(fault)["source"] == "data"
 
 
-async def test_a_damaged_job_of_a_dead_worker_keeps_no_other_from_being_put_back(
+async def test_a_damaged_job_of_a_dead_worker_does_not_keep_others_from_being_put_back(
     herd: Oxherd, records: Records
 ) -> None:
     done: list[int] = []
@@ -172,7 +174,7 @@ async def test_a_damaged_job_of_a_dead_worker_keeps_no_other_from_being_put_back
     assert sorted(done) == list(range(0, 20, 2))
 
 
-async def test_an_error_whose_text_is_no_unicode_ends_its_event(herd: Oxherd, records: Records) -> None:
+async def test_an_error_with_invalid_unicode_ends_its_event(herd: Oxherd, records: Records) -> None:
     @herd.event(EVENT, retry=Retry(attempts=2, delay=0))
     async def order_placed(order: Order) -> None:
         raise OSError("no file caf\udce9")
@@ -202,7 +204,7 @@ async def test_more_damaged_jobs_than_are_kept_leave_the_newest(herd: Oxherd, re
 
 
 async def delay(queue: BullQueue, job_id: str, **fields: Argument) -> None:
-    """A job that is due."""
+    """Add a delayed job that is due."""
     await put(queue, job_id.encode(), **fields)
     await queue.client.call(queue.keys.slot, "LREM", queue.keys.wait, 0, job_id)
     await queue.client.call(queue.keys.slot, "ZADD", queue.keys.delayed, 1700000000000 * 0x1000, job_id)
@@ -210,7 +212,7 @@ async def delay(queue: BullQueue, job_id: str, **fields: Argument) -> None:
 
 @pytest.mark.parametrize("priority", PRIORITIES)
 @pytest.mark.parametrize("where", ["delayed", "prioritized", "wait"])
-async def test_a_priority_that_is_no_whole_number_sends_its_job_to_failed_and_no_other(
+async def test_a_priority_that_is_no_integer_sends_only_its_job_to_failed(
     where: str, priority: str, herd: Oxherd, records: Records
 ) -> None:
     done: list[int] = []
@@ -302,11 +304,11 @@ async def test_a_damaged_key_of_the_queue_loses_no_job(step: str, key: str, herd
         await call(slot, "RENAME", base + key + "!", base + key)
         go_on.set()
 
-        async def heard() -> bool:
-            """Whether it ended all the same, or what is damaged was reported."""
+        async def ended_or_reported() -> bool:
+            """Whether the job ended all the same, or the damage was reported."""
             return bool(records.named("queue.error") or records.named("event.end"))
 
-        await until(heard)
+        await until(ended_or_reported)
         await herd.stop(timeout=0.1)
         await call(slot, "DEL", base + key)
         if kept is not None:
@@ -319,13 +321,13 @@ async def test_a_damaged_key_of_the_queue_loses_no_job(step: str, key: str, herd
                 lambda: records.named("event.end", outcome="completed") or records.named("event.end", outcome="failed")
             )
         await until(lambda: quiet(queue))
-        # Also what was said to have ended has: it is gone, or among those that have.
+        # What was reported as ended is gone, completed or failed.
         assert (await stored_states(queue)).get("1") in (["completed", "failed"] if await queue.holds("1") else [None])
 
 
 @pytest.mark.parametrize("key", ["meta", "events", "prioritized", "pc", "delayed", "wait", "marker"])
 @pytest.mark.parametrize("how", [{}, {"delay": 0.1}, {"priority": 1}, {"once": 60}, {"once": 60, "priority": 1}])
-async def test_an_emit_that_fails_on_a_damaged_key_does_not_count_as_one(
+async def test_an_emit_that_fails_on_a_damaged_key_does_not_count_as_emitted(
     how: dict[str, Any], key: str, herd: Oxherd, records: Records
 ) -> None:
     @herd.event(EVENT)

@@ -1,4 +1,4 @@
-"""Durable emits where nobody can confirm them, where somebody does not, and where the primary is lost."""
+"""Durable emits that nobody can confirm, that are not confirmed in time, and that lose their primary."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class Order(BaseModel):
 
 @pytest.fixture
 def server() -> Iterator[StandaloneServer]:
-    """A Valkey without a replica and without an append-only file, to be changed."""
+    """A Valkey of the test's own, without replica and append-only file."""
     with StandaloneServer() as server:
         yield server
 
 
 @pytest.fixture
 def on_disk() -> Iterator[StandaloneServer]:
-    """A Valkey with an append-only file that it leaves to the operating system to write."""
+    """A Valkey with an append-only file that the operating system flushes."""
     with StandaloneServer(settings={"appendonly": "yes", "appendfsync": "no"}) as server:
         yield server
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[LocalCluster]:
-    """A cluster of the test's own, to be broken."""
+    """A cluster of the test's own, to break."""
     with LocalCluster() as cluster:
         yield cluster
 
 
 async def stored(herd: Oxherd) -> int:
-    """How many events of `order.placed` wait."""
+    """The number of waiting events of `order.placed`."""
     backend = await herd.backend()
     return (await backend.queue(herd["order.placed"].declaration).counts())["wait"]
 
@@ -60,7 +60,7 @@ async def slot_of(herd: Oxherd) -> int:
 # -- nobody can confirm it
 
 
-async def test_a_server_that_can_confirm_nothing_is_said_at_once_and_nothing_is_sent(
+async def test_a_server_that_cannot_confirm_fails_the_emit_at_once_and_gets_nothing(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     event = (herd := make_herd(server.url)).declare("order.placed", Order, durable=True)
@@ -74,7 +74,7 @@ async def test_a_server_that_can_confirm_nothing_is_said_at_once_and_nothing_is_
         assert (caught.value.missing, caught.value.emitted, caught.value.maybe_stored) == ("disk", [], False)
         assert time.monotonic() - begun < 3
         assert await stored(herd) == 0
-        # Mended, it is believed without a new start.
+        # Once fixed, it is trusted without a restart.
         server.command("CONFIG", "SET", "appendonly", "yes")
         await event.emit(Order())
         assert await stored(herd) == 1
@@ -109,7 +109,7 @@ async def test_a_redis_without_waitaof_needs_a_replica(
 
 
 @pytest.mark.parametrize("command", ["info", "waitaof"])
-async def test_what_may_not_be_asked_is_said_at_once_and_nothing_is_sent(
+async def test_a_missing_right_fails_the_emit_at_once_and_nothing_is_sent(
     command: str, on_disk: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
     on_disk.command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", f"-{command}")
@@ -124,7 +124,7 @@ async def test_what_may_not_be_asked_is_said_at_once_and_nothing_is_sent(
         assert await stored(herd) == 0
 
 
-# -- somebody does not confirm it
+# -- not confirmed in time
 
 
 async def test_a_disk_that_does_not_confirm_in_time_is_named(
@@ -143,7 +143,7 @@ async def test_a_disk_that_does_not_confirm_in_time_is_named(
         assert await stored(herd) == 1
 
 
-async def test_a_server_that_was_a_replica_in_between_does_not_confirm_what_it_has_lost(
+async def test_a_server_that_was_a_replica_meanwhile_does_not_confirm_what_it_has_lost(
     on_disk: StandaloneServer, server: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
     event = (herd := make_herd(on_disk.url)).declare("order.placed", Order, durable=True)
@@ -159,7 +159,7 @@ async def test_a_server_that_was_a_replica_in_between_does_not_confirm_what_it_h
         assert await stored(herd) == 1
 
 
-async def test_all_replicas_are_asked_that_are_there(
+async def test_every_connected_replica_has_to_confirm(
     server: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
     following: Settings = {"replicaof": ("127.0.0.1", server.port)}
@@ -172,7 +172,7 @@ async def test_all_replicas_are_asked_that_are_there(
             with pytest.raises(NotDurable) as caught:
                 await event.emit(Order())
             assert (caught.value.missing, caught.value.replicas) == ("replicas", (1, 2))
-            # One that has gone is waited for until that is known.
+            # A replica that is gone is waited for until the server knows.
             one.kill()
             await event.emit(Order())
             other.kill()
@@ -182,7 +182,7 @@ async def test_all_replicas_are_asked_that_are_there(
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["batched", "bullmq"])
-async def test_a_replica_that_is_paused_is_named_holds_up_nothing_else_and_may_come_back(
+async def test_a_paused_replica_is_named_and_holds_up_nothing_else_and_may_come_back(
     batched: bool, own_cluster: LocalCluster, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(own_cluster.url, emit_timeout=3, batched=batched)
@@ -214,8 +214,10 @@ async def test_a_replica_that_is_paused_is_named_holds_up_nothing_else_and_may_c
             await behind
         assert (caught.value.missing, caught.value.replicas, caught.value.emitted) == ("replicas", (0, 1), [])
 
-        emitting = asyncio.create_task(order_placed.emit(Order(), durable=True))
-        await asyncio.sleep(0.2)
+        event_id = uuid4()
+        emitting = asyncio.create_task(order_placed.emit(Order(), id=event_id, durable=True))
+        await records.wait("event.end", outcome="completed", event_id=event_id)
+        assert not emitting.done()
         replica.resume()
         await emitting
         await order_placed.emit_many([Order()] * 120, durable=True)
@@ -223,7 +225,7 @@ async def test_a_replica_that_is_paused_is_named_holds_up_nothing_else_and_may_c
     assert not records.named("redis.error")
 
 
-async def test_of_many_on_several_primaries_those_that_were_confirmed_are_listed(
+async def test_an_emit_of_many_on_several_primaries_lists_those_that_were_confirmed(
     own_cluster: LocalCluster, make_herd: Callable[..., Oxherd]
 ) -> None:
     herd = make_herd(own_cluster.url, emit_timeout=1)
@@ -299,7 +301,7 @@ async def _emit_each(herd: Oxherd, numbers: range) -> None:
 
 
 async def _load(herd: Oxherd, end: asyncio.Event, acknowledged: set[UUID]) -> int:
-    """Emit until the end, from 20 places at once; answers how many emits failed."""
+    """Emit until the end with 20 tasks; returns how many emits failed."""
     failed = 0
 
     async def emit() -> None:
@@ -319,7 +321,7 @@ async def _load(herd: Oxherd, end: asyncio.Event, acknowledged: set[UUID]) -> in
 
 
 async def _added(herd: Oxherd) -> Counter[bytes]:
-    """How often each id was added, by the queue's own account."""
+    """How often each id was added, by the queue's event stream."""
     backend = await herd.backend()
     queue = backend.queue(herd["order.placed"].declaration)
     stream = await backend.client.call(queue.keys.slot, "XRANGE", queue.keys.events, "-", "+")
@@ -330,7 +332,7 @@ async def _added(herd: Oxherd) -> Counter[bytes]:
 async def _lose_the_primary(
     herd: Oxherd, primary: ServerProcess, replica: ServerProcess, records: Records
 ) -> Counter[bytes]:
-    """Kill it under load, and start it again once its replica has taken over; every acknowledged event is processed."""
+    """Kill the primary under load, and restart it after the fail-over; every acknowledged event is processed."""
 
     @herd.event("order.placed", concurrency=20, lock=5, durable=True, once=60)
     async def order_placed(order: Order) -> None: ...
@@ -343,7 +345,7 @@ async def _lose_the_primary(
         await until(lambda: len(acknowledged) > 100)
         primary.kill()
         await until(lambda: replica.role() == "primary")
-        # Until it is back, nobody can confirm anything: the new primary has no replica.
+        # Until then nothing is confirmed: the new primary has no replica.
         before = len(acknowledged)
         await asyncio.sleep(0.5)
         assert len(acknowledged) == before

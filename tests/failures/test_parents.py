@@ -1,4 +1,4 @@
-"""Jobs with a parent that cannot be told of their end, and parents whose children keep them from ending."""
+"""Jobs whose parent cannot be notified, and parents that cannot end before their children."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Order(BaseModel):
 
 
 async def put(queue: BullQueue, job_id: str, *, place: str = "wait", **fields: Argument) -> None:
-    """A job as another program adds it."""
+    """Add a job as another program does."""
     keys, call = queue.keys, queue.client.call
     right: dict[str, Argument] = {"name": EVENT, "data": "{}", "opts": "{}", "timestamp": 1700000000000}
     pairs = [part for pair in (right | fields).items() for part in pair]
@@ -36,7 +36,7 @@ async def put(queue: BullQueue, job_id: str, *, place: str = "wait", **fields: A
 
 
 class Parent:
-    """A parent that waits for its children, in a queue of its own."""
+    """A parent that waits for its children, in its own queue."""
 
     def __init__(self, client: Client, prefix: str, queue: str) -> None:
         self.client = client
@@ -51,7 +51,7 @@ class Parent:
         await self.client.call(self.slot, "ZADD", self.queue_key + ":waiting-children", 1, "parent")
 
     def of_child(self, policy: str = "") -> dict[str, Any]:
-        """What BullMQ writes into its child's hash."""
+        """The fields that BullMQ writes into its child's hash."""
         parent = {"id": "parent", "queueKey": self.queue_key, **({policy: True} if policy else {})}
         return {"parentKey": self.key, "parent": json.dumps(parent)}
 
@@ -64,8 +64,8 @@ class Parent:
         return await self.client.call(self.slot, "LRANGE", self.queue_key + ":wait", 0, -1) == [b"parent"]
 
 
-async def elsewhere(client: Client, prefix: str, slot: int, *, same_node: bool) -> Parent:
-    """A parent in another slot, on the same node or on another."""
+async def parent_in_another_slot(client: Client, prefix: str, slot: int, *, same_node: bool) -> Parent:
+    """A parent in another slot, on the same node or another."""
     own = await client.topology.node(slot)
     for number in range(1000):
         parent = Parent(client, prefix, f"{{parent-{number}}}")
@@ -76,8 +76,7 @@ async def elsewhere(client: Client, prefix: str, slot: int, *, same_node: bool) 
 
 
 Fields = dict[str, Any]
-# How a child ends: fields that are not as they should be, the outcome that is logged (None: it is not begun), and where
-# it is then.
+# How a child ends: its unusual fields, the outcome that is logged (None: it is not begun), and where it is then.
 ENDS: dict[str, tuple[Fields, str | None, str | None]] = {
     "completed": ({}, "completed", None),
     "completed and kept": ({"opts": '{"removeOnComplete":false}'}, "completed", "completed"),
@@ -87,12 +86,12 @@ ENDS: dict[str, tuple[Fields, str | None, str | None]] = {
     "refused": ({"data": '{"order_id":"x"}'}, None, "failed"),
     "stalled too often": ({"stc": 9}, None, "failed"),
     "let fail by its own child": ({"defa": "child bull:{x}:1 failed"}, None, "failed"),
-    "set aside": ({"atm": "x"}, None, "failed"),
+    "quarantined": ({"atm": "x"}, None, "failed"),
 }
 
 
 def handler(herd: Oxherd) -> Event[Order, None]:
-    """A child that ends as its payload says."""
+    """A child whose end depends on its payload."""
 
     @herd.event(EVENT, retry=Retry(attempts=2, delay=0), concurrency=4)
     async def child(order: Order) -> None:
@@ -122,15 +121,15 @@ async def check_ends(queue: BullQueue, cases: dict[str, str], records: Records) 
         assert [each for each in outcomes if each != "retrying"] == ([outcome] if outcome else []), name
 
 
-def not_told(records: Records) -> list[str]:
-    """The ids of the events whose parents could not be told, as they were reported."""
+def not_notified(records: Records) -> list[str]:
+    """The ids of the events that were reported because their parents could not be notified."""
     faults = [vars(record) for record in records.named("queue.error", source="finish")]
     return sorted(fault["event_id"] for fault in faults if fault["error"]["type"].startswith("Parent"))
 
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("same_node", [True, False], ids=["another slot", "another node"])
-async def test_a_child_of_a_parent_in_another_slot_ends_and_says_once_that_its_parent_is_not_told(
+async def test_a_child_of_a_parent_in_another_slot_ends_and_reports_once_that_its_parent_is_not_notified(
     batched: bool,
     same_node: bool,
     cluster: LocalCluster,
@@ -142,7 +141,7 @@ async def test_a_child_of_a_parent_in_another_slot_ends_and_says_once_that_its_p
     child = handler(herd)
     async with herd:
         queue = (await herd.backend()).queue(child.declaration)
-        parent = await elsewhere(queue.client, prefix, queue.keys.slot, same_node=same_node)
+        parent = await parent_in_another_slot(queue.client, prefix, queue.keys.slot, same_node=same_node)
         await parent.store("x")
         cases = {f"{end} {policy}": end for end in ENDS for policy in ("", *POLICIES)}
         for name, end in cases.items():
@@ -153,13 +152,13 @@ async def test_a_child_of_a_parent_in_another_slot_ends_and_says_once_that_its_p
         await records.wait("event.end", count=len(cases), outcome="completed")
         await check_ends(queue, cases, records)
         assert await parent.waits()
-    assert not_told(records) == sorted(event_id_text(queue.keys.queue, name) for name in cases)
+    assert not_notified(records) == sorted(event_id_text(queue.keys.queue, name) for name in cases)
 
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("server", ["standalone", "cluster"])
-@pytest.mark.parametrize("end", [end for end in ENDS if end != "set aside"])
-async def test_a_parent_that_can_be_told_is_told(
+@pytest.mark.parametrize("end", [end for end in ENDS if end != "quarantined"])
+async def test_a_parent_that_can_be_notified_is_notified(
     end: str, server: str, batched: bool, request: pytest.FixtureRequest, make_herd: Callable[..., Oxherd],
     prefix: str, records: Records,
 ) -> None:  # fmt: skip
@@ -168,7 +167,7 @@ async def test_a_parent_that_can_be_told_is_told(
     child = handler(herd)
     async with herd:
         queue = (await herd.backend()).queue(child.declaration)
-        # On one server any queue can be told, on a cluster another one of the same slot.
+        # On one server any queue can be notified, on a cluster only one in the same slot.
         names = [f"{{parent-{n}}}" if server == "standalone" else f"{{{EVENT}}}-{n}" for n in range(len(POLICIES) + 1)]
         parents = {
             policy: Parent(queue.client, prefix, name) for name, policy in zip(names, ("", *POLICIES), strict=True)
@@ -179,13 +178,13 @@ async def test_a_parent_that_can_be_told_is_told(
         await herd.start()
         await until(lambda: empty(queue))
         completes = ENDS[end][1] == "completed"
-        told = ("", *POLICIES) if completes else POLICIES
+        notified = ("", *POLICIES) if completes else POLICIES
         removed = not completes and ENDS[end][2] is None
         for policy, parent in parents.items():
             # A failed child without a policy keeps its parent waiting, unless it is removed.
-            assert await parent.in_wait() == (policy in told or removed), policy
+            assert await parent.in_wait() == (policy in notified or removed), policy
         await check_ends(queue, {f"child {policy}": end for policy in parents}, records)
-    assert not_told(records) == []
+    assert not_notified(records) == []
 
 
 DAMAGED_PARENTS: dict[str, Callable[[Parent], tuple[Argument, ...]]] = {
@@ -226,10 +225,10 @@ async def test_a_child_of_a_damaged_parent_ends_and_the_parent_stays_where_it_is
         await until(lambda: empty(queue))
         await check_ends(queue, cases, records)
         assert damage == "waiting-children" or await parent.waits()
-    assert not_told(records) == sorted(event_id_text(queue.keys.queue, name) for name in cases)
+    assert not_notified(records) == sorted(event_id_text(queue.keys.queue, name) for name in cases)
 
 
-async def test_what_is_removed_by_age_or_number_does_not_keep_others_from_ending(
+async def test_old_jobs_that_are_removed_do_not_keep_others_from_ending(
     cluster: LocalCluster, make_herd: Callable[..., Oxherd], prefix: str, records: Records
 ) -> None:
     herd = make_herd(cluster.url)
@@ -240,7 +239,7 @@ async def test_what_is_removed_by_age_or_number_does_not_keep_others_from_ending
     async with herd:
         queue = (await herd.backend()).queue(child.declaration)
         call, keys = queue.client.call, queue.keys
-        parent = await elsewhere(queue.client, prefix, keys.slot, same_node=False)
+        parent = await parent_in_another_slot(queue.client, prefix, keys.slot, same_node=False)
         await put(queue, "old", place="unused", **parent.of_child())
         await call(keys.slot, "SET", keys.job("no hash"), "x")
         for score, job_id in enumerate(("old", "no hash")):
@@ -260,7 +259,7 @@ async def test_what_is_removed_by_age_or_number_does_not_keep_others_from_ending
 
 
 @pytest.mark.parametrize("batched", [True, False])
-async def test_a_parent_that_returns_before_its_children_have_ended_fails_like_any_run(
+async def test_a_parent_that_returns_before_its_children_have_ended_is_retried_and_fails(
     batched: bool, standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(standalone, batched=batched)
@@ -287,7 +286,7 @@ async def test_a_parent_that_returns_before_its_children_have_ended_fails_like_a
     assert not records.named("queue.error")
 
 
-async def test_a_parent_is_completed_by_the_run_before_which_its_children_have_ended(
+async def test_a_parent_is_completed_by_the_attempt_that_follows_the_end_of_its_children(
     local_herd: Oxherd, records: Records
 ) -> None:
     @local_herd.event(EVENT, retry=Retry(attempts=2, delay=0))

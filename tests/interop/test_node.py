@@ -34,14 +34,14 @@ class Order(BaseModel):
 
 @pytest.fixture(params=["standalone", "cluster"])
 def url(request: pytest.FixtureRequest) -> str:
-    """Node shares both kinds of server with us."""
+    """Node shares both kinds of servers with us."""
     server: str | LocalCluster = request.getfixturevalue(request.param)
     return server if isinstance(server, str) else server.url
 
 
 @pytest.fixture
 def on_node(url: str, prefix: str) -> Iterator[OnNode]:
-    """Starts scripts with Node on the queue of `order.placed`, and ends them."""
+    """Starts Node scripts on the queue of `order.placed`, and ends them."""
     require_node()
     modules = node_packages()
     started: list[NodeScript] = []
@@ -60,13 +60,13 @@ def derived(job_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"oxherd:{QUEUE}:{job_id}"))
 
 
-def told(word: str) -> Callable[[Any], bool]:
-    """What a script said under that key."""
+def has_key(word: str) -> Callable[[Any], bool]:
+    """Whether a script said something under that key."""
     return lambda said: isinstance(said, dict) and word in said
 
 
 async def left(herd: Oxherd) -> set[str]:
-    """The keys of the queue that are not its own."""
+    """The queue's keys that belong to jobs."""
     backend = await herd.backend()
     return set(await stored_keys(backend.queue(herd["order.placed"].declaration))) - OWN_KEYS
 
@@ -123,9 +123,7 @@ async def test_jobs_that_node_adds_are_processed_in_its_order_and_leave_nothing_
     assert told_["due"] <= late.created * 1000 < told_["due"] + 1000
 
 
-async def test_a_mark_of_once_is_nodes_deduplication_and_the_other_way_round(
-    herd: Oxherd, on_node: OnNode, records: Records
-) -> None:
+async def test_once_and_nodes_deduplication_share_their_keys(herd: Oxherd, on_node: OnNode, records: Records) -> None:
     @herd.event("order.placed")
     async def order_placed(order: Order) -> None: ...
 
@@ -152,7 +150,7 @@ async def test_a_mark_of_once_is_nodes_deduplication_and_the_other_way_round(
     assert len(records.named("event.begin")) == 3
 
 
-async def test_the_options_that_a_job_brings_from_node_win(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+async def test_the_options_of_a_job_that_node_added_win(herd: Oxherd, on_node: OnNode, records: Records) -> None:
     @herd.event("order.placed", retry=Retry(attempts=3, delay=0, jitter=0))
     async def order_placed(order: Order, ctx: Context) -> str:
         if order.order_id != 1:
@@ -183,10 +181,11 @@ async def test_the_options_that_a_job_brings_from_node_win(herd: Oxherd, on_node
     # The UUID of a job is the same in each attempt, and its own.
     assert [r["attempt"] for r in begins[ours]] == [1, 2, 3]
     assert [r["attempt"] for r in begins[gone]] == [1]
-    assert 0.29 < begins[twice][1]["created"] - begins[twice][0]["created"] < 5
+    first, second = begins[twice]
+    assert 0.29 < second["created"] - first["created"] < 2
 
 
-async def test_node_hears_of_progress_and_of_the_result(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+async def test_node_gets_progress_and_the_result(herd: Oxherd, on_node: OnNode, records: Records) -> None:
     @herd.event("order.placed", retry=Retry(attempts=1))
     async def order_placed(order: Order, ctx: Context) -> dict[str, int]:
         await ctx.progress({"percent": 50})
@@ -204,14 +203,14 @@ async def test_node_hears_of_progress_and_of_the_result(herd: Oxherd, on_node: O
         say({ finished: await job.waitUntilFinished(heard) });
         await done();
     """)
-    await script.wait(told("ready"))
+    await script.wait(has_key("ready"))
     async with herd:
         emitted = await order_placed.emit(Order(order_id=3))
         failing = await order_placed.emit(Order(order_id=2))
         await herd.start()
-        (finished,) = await script.wait(told("finished"))
+        (finished,) = await script.wait(has_key("finished"))
         assert finished["finished"] == {"receipt": 1}
-        heard = await script.wait(told("event"), count=6)
+        heard = await script.wait(has_key("event"), count=6)
     await script.end()
     by_job = {(each["jobId"], each["event"]): each for each in heard}
     assert by_job[str(emitted.id), "completed"]["returnvalue"] == {"receipt": 3}
@@ -258,7 +257,7 @@ async def test_a_failed_event_is_seen_by_node_and_its_retry_runs_here(
 
 
 @pytest.mark.parametrize("how", ["await (await queue.getFailed())[0].retry()", "await queue.retryJobs()"])
-async def test_an_event_that_failed_by_stalling_is_run_again_where_node_retries_it(
+async def test_an_event_that_failed_by_stalling_runs_again_when_node_retries_it(
     how: str, herd: Oxherd, on_node: OnNode, records: Records
 ) -> None:
     @herd.event("order.placed")
@@ -337,7 +336,7 @@ async def test_a_queue_that_node_has_paused_is_processed_once_it_is_resumed(
             say({ resumed: Date.now() });
             await queue.resume();
         """)
-        await script.wait(told("paused"))
+        await script.wait(has_key("paused"))
         held = [(await order_placed.emit(Order(order_id=number), priority=number)).id for number in (0, 1)]
         for number in range(20):
             other = await order_shipped.emit(Order(order_id=number))
@@ -350,7 +349,7 @@ async def test_a_queue_that_node_has_paused_is_processed_once_it_is_resumed(
             await records.wait("event.end", event_id=event_id, outcome="completed")
 
 
-async def test_a_trace_comes_from_node_and_goes_back_with_what_its_event_has_caused(
+async def test_a_trace_comes_from_node_and_goes_back_with_the_events_that_it_causes(
     herd: Oxherd, on_node: OnNode, records: Records
 ) -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -372,7 +371,7 @@ async def test_a_trace_comes_from_node_and_goes_back_with_what_its_event_has_cau
         await records.wait("event.end", outcome="completed")
         await herd.stop()
         script = on_node("worker(async (job) => say({ telemetry: job.opts.telemetry })); await done();")
-        (said,) = await script.wait(told("telemetry"))
+        (said,) = await script.wait(has_key("telemetry"))
         await script.end()
     first = derived(added["id"])
     assert json.loads(said["telemetry"]["metadata"]) == {
@@ -382,7 +381,7 @@ async def test_a_trace_comes_from_node_and_goes_back_with_what_its_event_has_cau
     }
 
 
-async def test_a_parent_that_returns_before_its_child_has_ended_ends_as_with_a_worker_of_node(
+async def test_a_parent_that_returns_before_its_child_has_ended_ends_as_on_a_worker_of_node(
     herd: Oxherd, on_node: OnNode, records: Records
 ) -> None:
     @herd.event("order.placed")
@@ -409,7 +408,7 @@ async def test_a_parent_that_returns_before_its_child_has_ended_ends_as_with_a_w
             say({ id, state: await job.getState(), attemptsMade, attemptsStarted, failedReason });
         }
     """)
-    await script.wait(told("ready"))
+    await script.wait(has_key("ready"))
     async with herd:
         await herd.start()
         await records.wait("event.end", outcome="failed")
@@ -449,7 +448,7 @@ async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_r
             say({ failed: job.id, reason: job.failedReason, made: job.attemptsMade });
             say({ counts: await queue.getJobCounts() });
         """)
-        runs = await script.wait(told("run"), count=7)
+        runs = await script.wait(has_key("run"), count=7)
         runs_of_failing = [run for run in runs if run["run"] == str(failing.id)]
         backend = await herd.backend()
         queue = backend.queue(event.declaration)
@@ -472,7 +471,7 @@ async def test_events_emitted_here_are_processed_by_node_in_our_order_with_our_r
     assert said[-1]["counts"]["completed"] == 0
 
 
-async def test_the_same_id_makes_no_second_job_whoever_adds_it(herd: Oxherd, on_node: OnNode) -> None:
+async def test_the_same_id_adds_no_second_job_from_either_side(herd: Oxherd, on_node: OnNode) -> None:
     event = herd.declare("order.placed", Order)
     async with herd:
         emitted = await event.emit(Order(order_id=1))
@@ -509,7 +508,7 @@ async def test_workers_of_both_share_one_queue_and_run_each_event_once(
         say({ ready: true });
         await done();
     """)
-    await script.wait(told("ready"))
+    await script.wait(has_key("ready"))
     async with herd:
         await herd.start()
         emitted = await order_placed.emit_many([Order(order_id=number) for number in range(total)])
@@ -540,9 +539,7 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
-async def test_a_scheduler_of_node_is_carried_on_here(
-    kind: str, herd: Oxherd, on_node: OnNode, records: Records
-) -> None:
+async def test_a_scheduler_of_node_continues_here(kind: str, herd: Oxherd, on_node: OnNode, records: Records) -> None:
     repeat, seconds = SCHEDULERS[kind]
     seen: list[int] = []
 
@@ -558,7 +555,7 @@ async def test_a_scheduler_of_node_is_carried_on_here(
         say({{ scheduler }});
         say({{ removed: await queue.removeJobScheduler("nightly") }});
     """)
-    await script.wait(told("ready"))
+    await script.wait(has_key("ready"))
     async with herd:
         await herd.start()
         await records.wait("event.end", count=4, outcome="completed")
@@ -576,7 +573,7 @@ async def test_a_scheduler_of_node_is_carried_on_here(
     assert len(begins) <= (begins[-1]["created"] - begins[0]["created"]) / seconds + 2
 
 
-async def test_a_limit_that_node_has_set_ends_a_scheduler(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+async def test_a_limit_set_by_node_ends_a_scheduler(herd: Oxherd, on_node: OnNode, records: Records) -> None:
     @herd.event("order.placed")
     async def order_placed(order: Order) -> None: ...
 
@@ -586,7 +583,7 @@ async def test_a_limit_that_node_has_set_ends_a_scheduler(herd: Oxherd, on_node:
         say({ ready: true });
         await done();
     """)
-    await script.wait(told("ready"))
+    await script.wait(has_key("ready"))
     async with herd:
         await herd.start()
         await records.wait("event.end", count=3, outcome="completed")
@@ -607,7 +604,7 @@ SCHEDULES: dict[str, tuple[Cron | Every, int]] = {
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
-async def test_a_schedule_made_here_is_carried_on_by_node(kind: str, herd: Oxherd, on_node: OnNode) -> None:
+async def test_a_schedule_stored_here_continues_on_node(kind: str, herd: Oxherd, on_node: OnNode) -> None:
     schedule, milliseconds = SCHEDULES[kind]
     event = herd.declare("order.placed", Order)
     async with herd:
@@ -616,7 +613,7 @@ async def test_a_schedule_made_here_is_carried_on_by_node(kind: str, herd: Oxher
             worker(async (job) => { say({ tick: job.id, name: job.name, data: job.data, key: job.repeatJobKey }); });
             await done();
         """)
-        ticks = await script.wait(told("tick"), count=4)
+        ticks = await script.wait(has_key("tick"), count=4)
         assert await event.unschedule("nightly")
         await script.end()
     assert {(tick["name"], tick["data"]["order_id"], tick["key"]) for tick in ticks} == {("order.placed", 7, "nightly")}
@@ -635,7 +632,7 @@ async def test_a_schedule_goes_from_here_to_node_and_back(herd: Oxherd, on_node:
         await records.wait("event.end", count=2, outcome="completed")
         await herd.stop()
         script = on_node("worker(async (job) => say({ tick: job.id })); await done();")
-        await script.wait(told("tick"), count=2)
+        await script.wait(has_key("tick"), count=2)
         by_node = [derived(said["tick"]) for said in await script.end()]
         before = len(records.named("event.end"))
         await herd.start()

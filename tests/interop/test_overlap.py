@@ -1,4 +1,4 @@
-"""Two runs of one event, one here and one on Node: for how long they can go on side by side."""
+"""How long two runs of one event, one here and one on Node, can overlap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.node import node_packages, require_node
 pytestmark = pytest.mark.node
 
 LOCK = 1.5
-# A worker that goes on looks at its locks at once where that is overdue, and else every third of a lock.
+# A worker checks its locks every third of a lock, and at once if that is overdue.
 LONGEST = LOCK / 3 + 0.5
 
 APP = f"""
@@ -35,7 +35,7 @@ async def order_placed(order: dict[str, int], ctx: Context) -> None:
 
 @pytest.fixture
 def on_node(standalone: str, prefix: str) -> Iterator[NodeScript]:
-    """A worker on Node, which looks for stalled jobs twice a second and takes three seconds for each."""
+    """A worker on Node that checks for stalled jobs twice a second, and takes three seconds for each job."""
     require_node()
     script = NodeScript(
         "node",
@@ -57,7 +57,7 @@ def on_node(standalone: str, prefix: str) -> Iterator[NodeScript]:
     script.close()
 
 
-async def test_a_run_that_node_has_taken_over_is_cancelled_soon_after_its_worker_goes_on(
+async def test_a_run_that_node_has_taken_over_is_cancelled_soon_after_its_worker_resumes(
     standalone: str,
     prefix: str,
     tmp_path: Path,
@@ -84,6 +84,6 @@ async def test_a_run_that_node_has_taken_over_is_cancelled_soon_after_its_worker
     overlap = min(seconds(lost), ended["ended"]) - began["began"]
     assert 0 < overlap < LONGEST, overlap
     assert lost["error"]["type"] == "LockLost"
-    # Nothing of the older run was written: the event is Node's.
+    # The older run has written nothing: the event is Node's.
     assert worker.count("event.begin") == 1
     assert worker.stop() == 0

@@ -1,7 +1,7 @@
-"""The seam to BullMQ: its scripts' names and key counts, and that we call each as BullMQ's own classes do.
+"""BullMQ's scripts have the names and key counts that we expect, and we call each as BullMQ's own classes do.
 
-What oxherd sends is recorded in place of its client, what BullMQ sends in place of its connection: both are where a
-script leaves for the server. A release of `bullmq` that moves a key or an argument fails here, not in production.
+Stand-ins for oxherd's client and BullMQ's connection record what is sent. A release of `bullmq` that moves a key or an
+argument fails here, not in production.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_the_installed_bullmq_has_each_script_that_we_call_with_that_number_of_k
     assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
     named = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.text.decode())]
     assert max(named) <= script.keys
-    # No other version of it lies beside it.
+    # There is no other version of it.
     assert [path.name for path in scripts.folder().glob(f"{name}-*.lua")] == [file.name]
 
 
@@ -63,7 +63,7 @@ def test_the_installed_bullmq_is_within_the_range_that_is_pinned() -> None:
     low, high = [(int(bounds[i]), int(bounds[i + 1])) for i in (1, 3)]
     installed = tuple(map(int, importlib.metadata.version("bullmq").split(".")[:2]))
     assert low <= installed < high
-    # One minor release, since any may move a seam.
+    # One minor release, since any may change a script.
     assert high == (low[0], low[1] + 1)
 
 
@@ -101,7 +101,7 @@ class Sent:
 
 @dataclass
 class OurClient:
-    """Stands where oxherd's client does."""
+    """In place of oxherd's client."""
 
     sent: list[Sent] = field(default_factory=list[Sent])
     url = parse_url("redis+cluster://127.0.0.1:1")
@@ -109,19 +109,19 @@ class OurClient:
     async def script(self, slot: int, script: Any, arguments: tuple[Any, ...], **_: Any) -> Any:
         keys = [str(key) for key in arguments[: script.keys]]
         self.sent.append(Sent(script.name, keys, [seen(each) for each in arguments[script.keys :]], script.text))
-        answers: dict[str, Any] = {
+        replies: dict[str, Any] = {
             "getCounts": [0] * len(STATES),
             "check_stalled": [[], []],
             "addJobScheduler": ["id", 0],
         }
-        return answers.get(script.name, 0)
+        return replies.get(script.name, 0)
 
     async def call(self, slot: int, *command: Any) -> int:
         return 0
 
 
 class TheirConnection:
-    """Stands where BullMQ's `RedisConnection` does; its `commands` are the scripts by name."""
+    """In place of BullMQ's `RedisConnection`; `commands` are the scripts by name."""
 
     def __init__(self) -> None:
         self.conn = None
@@ -136,7 +136,7 @@ class TheirConnection:
 
 
 def seen(argument: Any) -> Any:
-    """An argument as the script sees it, unpacked where it is packed; the time is not the same twice."""
+    """An argument as the script sees it: unpacked, and without the current time."""
     if isinstance(argument, bytes):
         return _unpacked(argument)
     if isinstance(argument, dict):
@@ -164,7 +164,7 @@ def our_job(**fields: str) -> Job:
 
 
 def their_job(options: dict[str, Any]) -> Any:
-    """What BullMQ's `Scripts` reads of its `Job`."""
+    """The attributes of BullMQ's `Job` that its `Scripts` reads."""
     deduplication: dict[str, Any] = options.get("deduplication", {})
     return SimpleNamespace(
         id=JOB_ID,
@@ -188,7 +188,7 @@ Theirs = Callable[[Any], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Call:
-    """The same call by both. `ours_ends` and `theirs_ends` are the last arguments that differ, with the reason."""
+    """One call by both. `ours_ends` and `theirs_ends` are the trailing arguments that differ, with the reason."""
 
     ours: Ours
     theirs: Theirs
@@ -228,10 +228,8 @@ TICK_JOB = our_job(
     opts='{"attempts":3,"backoff":{"type":"exponential","delay":1000,"jitter":0.5},"repeat":{"every":1000,"count":4}}',
 )
 NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
-NO_NEXT = "we ask for no next job here: Node's says so by 0 and nil, Python's by '0'; the script asks for 1"
-PARENTS = (
-    "our prelude asks whether the server is a cluster, and whether the job forgets its parent; no fields are empty"
-)
+NO_NEXT = "we ask for no next job: Node sends 0 and nil, Python '0'; the script compares with 1"
+PARENTS = "our frame is told whether the server is a cluster, and whether to leave the parent out; no fields are empty"
 ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
 STATES = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
 
@@ -316,13 +314,13 @@ CALLS: dict[str, Call] = {
         lambda queue, _: queue.check_stalled(1, {}, 10_000, round(time.time() * 1000)),
         lambda theirs: theirs.moveStalledJobsToWait(1, 10_000),
         ours_ends=(_NOW,),
-        reason="our prelude reads the server's time from the fifth argument, to do nothing when it comes late",
+        reason="our frame takes the server's time, to do nothing if it runs late",
     ),
     "updateProgress": Call(
         lambda queue, _: queue.progress(our_job(), b'{"percent":50}'),
         lambda theirs: theirs.updateProgress(JOB_ID, {"percent": 50}),
         ours_ends=(TOKEN, "0"),
-        reason="our prelude writes nothing for a job that is another worker's: the token and the fence tell",
+        reason="our frame takes token and fence, to write nothing for a job of another worker",
     ),
     "addJobScheduler": Call(
         lambda _, schedulers: schedulers.upsert(
@@ -397,7 +395,7 @@ def _split(arguments: list[Any], ends: tuple[Any, ...]) -> tuple[list[Any], tupl
 
 
 def test_every_script_that_bullmq_can_call_is_compared() -> None:
-    # BullMQ's Python has no call for moveJobFromActiveToWait; the test below reads the script's own words.
+    # BullMQ's Python never calls moveJobFromActiveToWait; a test below reads its header instead.
     assert {what.partition(",")[0] for what in CALLS} == set(scripts.BULLMQ) - {"moveJobFromActiveToWait"}
 
 
