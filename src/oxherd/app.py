@@ -314,7 +314,7 @@ class Oxherd:
     async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
         whole = report or StopReport()
         if report is not None:
-            self.signals.emit(WorkerStopped(names, **whole.texts, orphans=whole.orphans))
+            self.signals.emit(WorkerStopped(names, **whole.texts, unresolved=whole.unresolved))
         if not self._worker.events and not self._entered:
             await self.close()
         return whole

@@ -94,9 +94,9 @@ class QueueWorker:
         self._fetching.cancel()
         self._leasing.cancel()
         await asyncio.wait([self._fetching, self._leasing])
-        orphans = await self._last_unresolved()
+        unresolved = await self._last_unresolved()
         await self._waiter.close()
-        return stopped(self._held_at_stop, orphans=orphans)
+        return stopped(self._held_at_stop, unresolved=unresolved)
 
     async def stop_event(self, processed: ProcessedEvent, time_over: asyncio.Event) -> StopReport:
         """Let one event's running jobs end until `time_over`, then put them back; the other events go on."""

@@ -19,7 +19,7 @@ class StopReport:
         requeued: were put back on the queue, at no cost.
         cancelled: were told to stop when the time was over; they are among the others as well, by what became of them.
         stranded: could not be put back or written, as in an outage: their locks run out, another worker begins them.
-        orphans: how many calls to Redis are left of which nobody knows whether they began an event.
+        unresolved: how many calls to Redis lost their answer; each may have begun an event.
         stuck: whose handlers could not be ended (a thread, or a coroutine that swallows its cancellation) and may still
             run; they are among the others as well, and what becomes of these runs is not recorded.
     """
@@ -28,7 +28,7 @@ class StopReport:
     requeued: list[UUID] = field(default_factory=list[UUID])
     cancelled: list[UUID] = field(default_factory=list[UUID])
     stranded: list[UUID] = field(default_factory=list[UUID])
-    orphans: int = 0
+    unresolved: int = 0
     stuck: list[UUID] = field(default_factory=list[UUID])
 
     @property
@@ -40,12 +40,12 @@ class StopReport:
     @property
     def left_behind(self) -> int:
         """How many events are left to their locks, as far as that is known; a worker that ends so has the status 1."""
-        return len(self.stranded) + self.orphans
+        return len(self.stranded) + self.unresolved
 
 
-def stopped(held: list[Execution], *, orphans: int = 0) -> StopReport:
+def stopped(held: list[Execution], *, unresolved: int = 0) -> StopReport:
     """The report on what was held by one queue."""
-    report = StopReport(orphans=orphans)
+    report = StopReport(unresolved=unresolved)
     for running in held:
         event_id = UUID(running.event_id)
         if running.unwritten:
@@ -69,6 +69,6 @@ def total(reports: Iterable[StopReport]) -> StopReport:
         requeued=[event_id for report in each for event_id in report.requeued],
         cancelled=[event_id for report in each for event_id in report.cancelled],
         stranded=[event_id for report in each for event_id in report.stranded],
-        orphans=sum(report.orphans for report in each),
+        unresolved=sum(report.unresolved for report in each),
         stuck=[event_id for report in each for event_id in report.stuck],
     )
