@@ -185,9 +185,9 @@ def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits
             share = shares[number % queues]
             match step:
                 case "take" if number % queues not in takes:
-                    takes[number % queues] = asyncio.ensure_future(share.take(number + 1))
+                    takes[number % queues] = asyncio.ensure_future(share.acquire(number + 1))
                 case "end" if share.held:
-                    share.give()
+                    share.release()
                 case "force":
                     share.acquire_over_limit()
                     forced += 1
@@ -217,12 +217,12 @@ async def serve(places: SlotPool, share: QueueSlots, order: list[int], name: int
             order.append(name)
             await asyncio.sleep(0.002)
             if left <= 0 or not share.may_continue():
-                share.give()
+                share.release()
                 return
 
     lanes: list[asyncio.Task[None]] = []
     while left > 0:
-        lanes += [asyncio.ensure_future(lane()) for _ in range(await share.take(4))]
+        lanes += [asyncio.ensure_future(lane()) for _ in range(await share.acquire(4))]
         await asyncio.sleep(0)
     await asyncio.gather(*lanes)
 

@@ -154,7 +154,7 @@ async def test_a_worker_whose_fetching_does_not_come_back_is_not_live_until_it_d
         await until(lambda: local_herd.health().ready)
         # As if a fault of ours had lost all places for good.
         group = local_herd._worker._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
-        lost = group._places.queue_slots()  # pyright: ignore[reportPrivateUsage]
+        lost = group._slots.queue_slots()  # pyright: ignore[reportPrivateUsage]
         lost.acquire_over_limit(2)
         await order_placed.emit_many([1, 2])  # the wait that is going on brings the first
         await records.wait("queue.error", source="fetch", deadline=30)
@@ -164,7 +164,7 @@ async def test_a_worker_whose_fetching_does_not_come_back_is_not_live_until_it_d
         await until(lambda: not local_herd.health().live, deadline=40)
         assert 29 < time.monotonic() - began < 35
         assert not local_herd.health().ready
-        lost.give(2)
+        lost.release(2)
         await records.wait("event.end", count=2, outcome="completed")
         await until(lambda: local_herd.health() == judge(facts()))
     assert len(records.named("queue.error")) == 1

@@ -34,8 +34,8 @@ def only_worker(herd: Oxherd, queue: str) -> QueueWorker:
     return group._workers[queue]  # pyright: ignore[reportPrivateUsage]
 
 
-def share_of(herd: Oxherd, queue: str) -> QueueSlots:
-    return only_worker(herd, queue)._share  # pyright: ignore[reportPrivateUsage]
+def slots_of(herd: Oxherd, queue: str) -> QueueSlots:
+    return only_worker(herd, queue).fetcher._slots  # pyright: ignore[reportPrivateUsage]
 
 
 def connections(server: StandaloneServer) -> set[str]:
@@ -72,7 +72,7 @@ async def test_a_fetch_loop_that_ended_is_begun_anew_on_new_connections(
             await until(lambda number=number: len(no_progress(records)) == number - 1)
         await until(lambda: len(connections(server)) == 2)
         assert not connections(server) & before
-    assert no_progress(records)[0] == "the loop that begins events had ended (CancelledError); it is begun anew"
+    assert no_progress(records)[0] == "the fetch loop had ended (CancelledError); it is restarted"
     assert not records.named("redis.error")
 
 
@@ -142,7 +142,7 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
         await local_herd.start()
         emitted = await order_placed.emit(1)
         await records.wait("event.begin")
-        named("oxherd-lease-{order.placed}").cancel()
+        named("oxherd-renew-{order.placed}").cancel()
         (fault,) = await records.wait("queue.error")
         assert fault.source == "lock"
         # It had run out, and is taken again; nobody looked for stalled events before.
@@ -167,14 +167,14 @@ async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_ag
         await records.wait("event.end", event_id=emitted.id)
         before = connections(server)
         # As if a fault of ours had lost every place: the loop waits for one that nobody gives back.
-        share_of(herd, "{order.placed}").acquire_over_limit(3)
+        slots_of(herd, "{order.placed}").acquire_over_limit(3)
         many = await order_placed.emit_many(range(10))
         (fault,) = await records.wait("queue.error", deadline=30)
         assert fault.error["type"] == "NoProgress"
         for emitted in many:
             await records.wait("event.end", event_id=emitted.id, outcome="completed")
         assert not connections(server) & before
-        await until(lambda: share_of(herd, "{order.placed}").held == 1)  # for the fetch behind the idle wait
+        await until(lambda: slots_of(herd, "{order.placed}").held == 1)  # for the fetch behind the idle wait
     assert len(records.named("queue.error")) == 1
     assert not records.named("redis.error")
 
@@ -187,7 +187,7 @@ async def test_an_event_whose_marker_is_lost_is_begun_within_seconds(local_herd:
         link = await local_herd.link()
         keys = link.queue(order_placed.declaration).keys
         await local_herd.start()
-        await until(lambda: only_worker(local_herd, "{order.placed}").replies_seen)
+        await until(lambda: only_worker(local_herd, "{order.placed}").fetcher.replies_seen)
         # As BullMQ adds a job, but for the marker.
         job = ("name", "order.placed", "data", "1", "opts", "{}", "timestamp", "1790000000000")
         await link.client.call(keys.slot, "HSET", keys.job("1"), *job)
@@ -382,7 +382,7 @@ async def test_in_more_than_a_minute_only_handlers_that_hang_are_said(
             ("fetch", "{hangs}", "NoProgress")
         ]
         assert faults[0]["error"]["message"] == (
-            "events wait, and all 2 places are taken by handlers that have run for more than 60 s; "
+            "events wait, and all 2 slots are held by handlers that have run for more than 60 s; "
             "give the event a timeout"
         )
         assert len(records.named("event.end", event="limited")) == 1

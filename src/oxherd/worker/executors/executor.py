@@ -12,9 +12,9 @@ from typing import Any, cast
 from oxherd.context import Context
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
-from oxherd.worker.events import Executor
 from oxherd.worker.executors.processes import Processes
 from oxherd.worker.running.execution import Execution, Stage
+from oxherd.worker.served_events import Executor
 
 
 def executor_for(declaration: Declaration, handler: Handler) -> Executor:

@@ -23,7 +23,6 @@ from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded
-from oxherd.worker.events import ProcessedEvent
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Suspect
 from oxherd.worker.fetching.slots import QueueSlots
@@ -32,6 +31,7 @@ from oxherd.worker.running.failure import describe_failure
 from oxherd.worker.running.job_options import attempts_of
 from oxherd.worker.running.outcome import WRITES, Ended, Outcome, Write, outcome
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
+from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
 
 # How long a job that is for other workers waits until it is offered again: the more often it came to the wrong one, the
@@ -118,7 +118,7 @@ class Pipeline:
 
     # -- before the handler
 
-    def _unfit(self, job: Job, processed: ProcessedEvent | None) -> tuple[str, ErrorInfo] | None:
+    def _unfit(self, job: Job, processed: ServedEvent | None) -> tuple[str, ErrorInfo] | None:
         """Why a job is not given to a handler, with the fault's source."""
         if job.damage is not None or job.options.damaged:
             return "data", damaged_job(job.damage or "its options are damaged")
@@ -142,7 +142,7 @@ class Pipeline:
         return True
 
     async def _refuse(
-        self, job: Job, processed: ProcessedEvent | None, source: str, error: ErrorInfo
+        self, job: Job, processed: ServedEvent | None, source: str, error: ErrorInfo
     ) -> Fetched | Unsettled:
         """Send a job to failed without running it."""
         self._faults.of_job(source, error, job)
@@ -173,7 +173,7 @@ class Pipeline:
         return True
 
     async def _forward(
-        self, running: Execution, processed: ProcessedEvent, payload: Any, route: Route
+        self, running: Execution, processed: ServedEvent, payload: Any, route: Route
     ) -> Fetched | Unsettled:
         """Hand a tick to the shard of its key, where it takes its place among that key's events."""
         job, declaration = running.job, processed.declaration
@@ -203,7 +203,7 @@ class Pipeline:
             return False
         return True
 
-    async def _admit(self, running: Execution, processed: ProcessedEvent) -> Fetched | Unsettled | None:
+    async def _admit(self, running: Execution, processed: ServedEvent) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
         limiter = processed.limiter
         if not limiter.locked():
@@ -255,7 +255,7 @@ class Pipeline:
     @contextmanager
     def _without_place(self, running: Execution) -> Generator[None]:
         running.slot_released = True
-        self._share.give()
+        self._share.release()
         try:
             yield
         finally:
@@ -264,7 +264,7 @@ class Pipeline:
 
     # -- the handler, and after it
 
-    async def _run(self, running: Execution, processed: ProcessedEvent, payload: Any) -> Fetched | Unsettled:
+    async def _run(self, running: Execution, processed: ServedEvent, payload: Any) -> Fetched | Unsettled:
         job, declaration = running.job, processed.declaration
         context = running.context = self._context(running)
         shown = running.shown = processed.sanitizer.shown(payload)
