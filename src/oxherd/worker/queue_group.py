@@ -25,7 +25,7 @@ from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
 from oxherd.worker.upkeep.slot_reclaimer import SlotReclaimer
-from oxherd.worker.upkeep.watchdog import Watchdog, WatchedQueue
+from oxherd.worker.upkeep.watchdog import Watchdog, WatchdogTimes, WatchedQueue
 
 
 class Queues(Protocol):
@@ -53,6 +53,7 @@ class QueueGroup:
         signals: Signals,
         is_declared: Callable[[str], bool],
         isolation: Isolation,
+        watchdog_times: WatchdogTimes,
     ) -> None:
         self._queues = queues
         self._first = queues.queue(declaration).keys.queue
@@ -63,7 +64,7 @@ class QueueGroup:
         self._events = ServedEvents()
         self._slots = SlotPool()
         self._workers: dict[str, QueueWorker] = {}
-        self._watchdog = Watchdog(self._first, lambda: self._events.concurrency)
+        self._watchdog = Watchdog(self._first, lambda: self._events.concurrency, watchdog_times)
         self._loops: list[BackgroundLoop] = []
 
     @property

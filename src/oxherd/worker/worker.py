@@ -19,6 +19,7 @@ from oxherd.worker.queue_group import QueueGroup, Queues
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.loop_monitor import LoopMonitor
+from oxherd.worker.upkeep.watchdog import WatchdogTimes
 
 _BACKLOG_SECONDS = 1.0
 
@@ -37,6 +38,7 @@ class Worker:
         self._stopping: list[QueueGroup] = []
         self._loop_monitor: LoopMonitor | None = None
         self._isolation = Isolation()
+        self.watchdog_times = WatchdogTimes()
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
@@ -59,7 +61,9 @@ class Worker:
                 group.add(event)
                 continue
             is_declared = partial(self._is_declared, queue)
-            group = QueueGroup(queues, event.declaration, self._signals, is_declared, self._isolation)
+            group = QueueGroup(
+                queues, event.declaration, self._signals, is_declared, self._isolation, self.watchdog_times
+            )
             self._groups[queue] = group
             group.add(event)
             group.start()

@@ -237,7 +237,7 @@ class Pipeline:
             record=partial(self._mark_begin, running),
             erase=partial(self._mark_begin, running, None),
         )
-        return await isolation.enter_by_itself(suspect, running.wait)
+        return await isolation.enter_in_turn(suspect, running.wait)
 
     async def _mark_begin(self, running: Execution, alone: bool | None) -> bool:
         """Note how a job is begun; False where it is not ours, or the worker's time is over before that is done."""

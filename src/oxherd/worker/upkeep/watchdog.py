@@ -18,16 +18,24 @@ from oxherd.worker.running.execution import Execution, Stage
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
 
-_LOOK_SECONDS = 5.0
-# An idle worker fetches every 5 s, and a silent connection is noticed within 8 s: anything longer is a fault.
-STUCK_SECONDS = 15.0
-HANGING_SECONDS = 60.0
 # A look this late means that the loop was held up, which explains a lack of progress.
 _LATE_SECONDS = 1.0
 
 
 class NoProgress(Exception):
     """Events wait, and none begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogTimes:
+    """When the watchdog looks, and what it takes for a fault, in seconds.
+
+    An idle worker fetches every 5 s, and a silent connection is noticed within 8 s: `stuck` has to be longer.
+    """
+
+    look: float = 5.0
+    stuck: float = 15.0
+    hanging: float = 60.0
 
 
 @dataclass(slots=True)
@@ -54,9 +62,10 @@ class WatchedQueue:
 class Watchdog(BackgroundLoop):
     """Watches the queues of one group, which together have `capacity` slots."""
 
-    def __init__(self, queue: str, capacity: Callable[[], int]) -> None:
+    def __init__(self, queue: str, capacity: Callable[[], int], times: WatchdogTimes) -> None:
         super().__init__(f"oxherd-watchdog-{queue}")
         self._capacity = capacity
+        self._times = times
         self._queues: list[WatchedQueue] = []
         self.hanging = False
         self._hanging_reported = False
@@ -82,9 +91,9 @@ class Watchdog(BackgroundLoop):
         """Look until cancelled."""
         looked = time.monotonic()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self._times.look)
             now = time.monotonic()
-            late, looked = now - looked > _LOOK_SECONDS + _LATE_SECONDS, now
+            late, looked = now - looked > self._times.look + _LATE_SECONDS, now
             queues = list(self._queues)
             holding = [execution for queue in queues for execution in queue.holding()]
             has_room = len(holding) < self._capacity()
@@ -103,13 +112,13 @@ class Watchdog(BackgroundLoop):
                 await self._restart(queue, f"the fetch loop had ended ({error}); it is restarted")
             elif fetcher.replies_seen != queue.replies_seen or not expected or queue.away:
                 queue.replies_seen, queue.replied_at, queue.restarted_at = fetcher.replies_seen, now, None
-            elif now - queue.replied_at < STUCK_SECONDS:
+            elif now - queue.replied_at < self._times.stuck:
                 return
             elif not await has_due(queue.served.queue):
                 queue.restarted_at = None
             else:
                 message = (
-                    f"events wait, slots are free, and nothing was fetched for {STUCK_SECONDS:.0f} s; "
+                    f"events wait, slots are free, and nothing was fetched for {self._times.stuck:.0f} s; "
                     "the fetching is restarted on new connections"
                 )
                 await self._restart(queue, message)
@@ -130,12 +139,12 @@ class Watchdog(BackgroundLoop):
 
     async def _look_for_hanging(self, holding: list[Execution], *, has_room: bool) -> None:
         """Report once, until there is room again, that handlers that do not end hold every slot."""
-        queue = await self._with_due() if holding and not has_room and all(map(_hangs, holding)) else None
+        queue = await self._with_due() if holding and not has_room and all(map(self._hangs, holding)) else None
         self.hanging = queue is not None
         if queue is not None and not self._hanging_reported:
             message = (
                 f"events wait, and all {len(holding)} slots are held by handlers that have run for more than "
-                f"{HANGING_SECONDS:.0f} s; give the event a timeout"
+                f"{self._times.hanging:.0f} s; give the event a timeout"
             )
             queue.served.faults.of_queue("fetch", ErrorInfo(NoProgress.__name__, message))
         self._hanging_reported = not has_room and (self._hanging_reported or self.hanging)
@@ -147,12 +156,11 @@ class Watchdog(BackgroundLoop):
                     return queue
         return None
 
-
-def _hangs(execution: Execution) -> bool:
-    declaration = execution.declaration
-    return (
-        execution.stage is Stage.HANDLER
-        and time.perf_counter() - execution.began > HANGING_SECONDS
-        and declaration is not None
-        and declaration.timeout is None
-    )
+    def _hangs(self, execution: Execution) -> bool:
+        declaration = execution.declaration
+        return (
+            execution.stage is Stage.HANDLER
+            and time.perf_counter() - execution.began > self._times.hanging
+            and declaration is not None
+            and declaration.timeout is None
+        )
