@@ -103,7 +103,7 @@ class WorkerStopped:
     """No event is taken any more and none runs; the ids are of events, by what became of them at the stop.
 
     `cancelled` ones were told to stop, and the handlers of `stuck` ones could not be ended: both are among the others
-    as well. Of `orphans` only the number is known.
+    as well. `unresolved` is how many calls to Redis have an unknown result.
     """
 
     events: list[str]
@@ -112,7 +112,7 @@ class WorkerStopped:
     cancelled: list[str]
     stranded: list[str]
     stuck: list[str]
-    orphans: int
+    unresolved: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ DOCUMENTED: dict[str, set[str]] = {
     "worker.start": {"events", "server"},
     "worker.stop": {
         "events",
-        *("drained", "requeued", "cancelled", "stranded", "stuck", "orphans"),
+        *("drained", "requeued", "cancelled", "stranded", "stuck", "unresolved"),
         *("drained_ids", "requeued_ids", "cancelled_ids", "stranded_ids", "stuck_ids"),
     },
 }

@@ -26,7 +26,7 @@ _SHORT_ID = 12
 # In the order in which they follow the message.
 _DETAILS = (
     "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
-    "drained", "requeued", "cancelled", "stranded", "stuck", "orphans", "requeued_ids", "stranded_ids", "stuck_ids",
+    "drained", "requeued", "cancelled", "stranded", "stuck", "unresolved", "requeued_ids", "stranded_ids", "stuck_ids",
     "root",
 )  # fmt: skip
 # What is on a line already, in its own place.

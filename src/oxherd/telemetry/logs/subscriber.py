@@ -184,7 +184,7 @@ def _stopped(signal: WorkerStopped) -> dict[str, Any]:
     }
     counts = {name: len(each) for name, each in ids.items()}
     by_name = {f"{name}_ids": each for name, each in ids.items()}
-    return {"events": signal.events, **counts, "orphans": signal.orphans, **by_name}
+    return {"events": signal.events, **counts, "unresolved": signal.unresolved, **by_name}
 
 
 def _blocked(signal: LoopBlocked) -> dict[str, Any]:
