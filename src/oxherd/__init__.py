@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
     from oxherd.producer.emitter import EmitManyOptions, EmitOptions
-    from oxherd.schedule.cron import Cron, Every
+    from oxherd.schedule.cron import Cron
+    from oxherd.schedule.every import Every
     from oxherd.worker.health import Health
     from oxherd.worker.stop_report import StopReport
 
@@ -91,7 +92,7 @@ _HOMES = {
     "Emitted": "event",
     "Event": "event",
     "EventOptions": "declaration",
-    "Every": "schedule.cron",
+    "Every": "schedule.every",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "Keep": "policy",

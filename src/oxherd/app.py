@@ -287,7 +287,7 @@ class Oxherd(DeclaresHandlers):
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
-            event.declaration.payload.sealer.ready()
+            event.declaration.payload.sealer.load_keys()
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
         link = await self.link()

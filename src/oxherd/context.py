@@ -13,8 +13,8 @@ from uuid import UUID
 from weakref import WeakSet
 
 from oxherd.errors import OxherdError
-from oxherd.lineage import NOTHING, Carrier, Trace
-from oxherd.privacy.log_redaction import redact
+from oxherd.lineage import NO_LINEAGE, Lineage, TraceContext
+from oxherd.privacy.log_redaction import redact_record
 from oxherd.privacy.redaction import Redactor
 
 
@@ -73,10 +73,10 @@ class Context:
         "abandoned",
         "attempt",
         "cancelled",
-        "carrier",
         "event",
         "event_id",
         "fence",
+        "lineage",
         "withheld",
     )
 
@@ -90,7 +90,7 @@ class Context:
         emitted_ms: int,
         report: Callable[[Any], Awaitable[None]] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        carrier: Carrier = NOTHING,
+        lineage: Lineage = NO_LINEAGE,
     ) -> None:
         self.event_id = event_id
         self.event = event
@@ -98,7 +98,7 @@ class Context:
         self.fence = fence
         self.cancelled: Reason | None = None
         self.abandoned = False  # the worker put the event back although its handler goes on
-        self.carrier = carrier
+        self.lineage = lineage
         # Set by the worker: the payload's JSON, what of it the log shows (JSON, or nothing), its type's field names.
         self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
         self._redactor: Redactor | None = None
@@ -116,12 +116,12 @@ class Context:
     @property
     def caused_by(self) -> UUID | None:
         """The UUID of the event whose handler emitted this one; None if no handler did."""
-        return None if self.carrier.caused_by is None else UUID(self.carrier.caused_by)
+        return None if self.lineage.caused_by is None else UUID(self.lineage.caused_by)
 
     @property
     def root(self) -> UUID:
         """The UUID of the first event in the chain of causes; its own if no event caused it."""
-        return UUID(self.carrier.root or self.event_id)
+        return UUID(self.lineage.root or self.event_id)
 
     @property
     def emitted_at(self) -> datetime:
@@ -146,9 +146,9 @@ class Context:
             logger.addFilter(_FILTER)
         return _BoundLogger(logger, self)  # not cached: the cycle would need the garbage collector
 
-    def propagation_metadata(self, trace: Trace | None) -> str:
+    def propagation_metadata(self, trace: TraceContext | None) -> str:
         """The metadata of an event that the handler emits: in `trace`, else in the trace that this event came with."""
-        return Carrier(self.event_id, self.carrier.root or self.event_id, trace or self.carrier.trace).text()
+        return Lineage(self.event_id, self.lineage.root or self.event_id, trace or self.lineage.trace).to_json()
 
     async def progress(self, value: Any) -> None:
         """Store how far the event is, for dashboards and waiting callers; `value` is anything JSON.
@@ -205,17 +205,17 @@ current: ContextVar[Context | None] = ContextVar("oxherd_context", default=None)
 def bound_fields(context: Context) -> dict[str, Any]:
     """The fields on every record made while the event is processed."""
     fields = {"event": context.event, "event_id": context.event_id, "attempt": context.attempt}
-    if context.carrier.root is not None:
-        fields["root"] = context.carrier.root
+    if context.lineage.root is not None:
+        fields["root"] = context.lineage.root
     return fields
 
 
-def propagation_metadata(trace: Trace | None = None) -> str:
+def propagation_metadata(trace: TraceContext | None = None) -> str:
     """The metadata of an event that is emitted here and now; empty outside handlers and traces."""
     context = current.get()
     if context is not None:
         return context.propagation_metadata(trace)
-    return "" if trace is None else Carrier(trace=trace).text()
+    return "" if trace is None else Lineage(trace=trace).to_json()
 
 
 class ContextFilter(logging.Filter):
@@ -233,7 +233,7 @@ class ContextFilter(logging.Filter):
             return True
         redactor = context.redactor
         if redactor is not None and record not in _redacted:
-            redact(record, redactor)
+            redact_record(record, redactor)
             _redacted.add(record)
         record.__dict__.update(bound_fields(context))
         return True

@@ -14,7 +14,7 @@ from uuid import UUID
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
-from oxherd.policy import Keep, Retry, Seconds, seconds, whole
+from oxherd.policy import Keep, Retry, Seconds, seconds, whole_number
 from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
@@ -120,18 +120,18 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaratio
     queue, key, retry, keep = given("queue"), given("key"), given("retry", Retry()), given("keep", Keep())
     shards, ordered = given("shards", 1), given("ordered", False)
     timeout = given("timeout")
-    max_payload = whole(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1)
-    whole(shards, f"{name}: shards", least=1, most=MAX_SHARDS)
+    max_payload = whole_number(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1)
+    whole_number(shards, f"{name}: shards", least=1, most=MAX_SHARDS)
     _check_order(name, queue, shards, key, ordered)
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
         payload=PayloadType(payload, name, max_payload, given("seal")),
-        concurrency=whole(given("concurrency", 10), f"{name}: concurrency", least=1),
+        concurrency=whole_number(given("concurrency", 10), f"{name}: concurrency", least=1),
         retry=_instance(name, "retry", retry, Retry),
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),
         lock=seconds(given("lock", 30), f"{name}: lock", least=0.1),
-        max_stalls=whole(given("max_stalls", 1), f"{name}: max_stalls", least=0),
+        max_stalls=whole_number(given("max_stalls", 1), f"{name}: max_stalls", least=0),
         keep=_instance(name, "keep", keep, Keep),
         max_payload=max_payload,
         shards=shards,
@@ -219,7 +219,7 @@ def check_durable(name: str, durable: bool) -> bool:
 
 def check_priority(priority: int) -> int:
     """Return a priority that BullMQ takes: 0 (none, served first) to 2,097,151; raises DeclarationError."""
-    return whole(priority, "priority", least=0, most=_MAX_PRIORITY)
+    return whole_number(priority, "priority", least=0, most=_MAX_PRIORITY)
 
 
 def _queue_name(event: str, queue: str) -> str:

@@ -1,21 +1,21 @@
-"""Every error of ours, in one tree.
+"""oxherd's errors.
 
     OxherdError
-    ├── UsageError            the caller must change something (the command line ends with status 2)
-    │   ├── DeclarationError  an event, a policy or a schedule that cannot be: also a ValueError
-    │   │   └── ScheduleError     a cron expression or a time zone that is not one
+    ├── UsageError            the caller must change something (exit status 2)
+    │   ├── DeclarationError  an event, policy or schedule is declared with an invalid value
+    │   │   └── ScheduleError     an invalid cron expression, interval or time zone
     │   ├── UnknownEvent      no event of that name is declared
     │   ├── InvalidPayload    the payload does not fit the event's type
-    │   │   └── SealError         what is sealed of it does not open here
+    │   │   └── SealError         a sealed payload does not open
     │   ├── PayloadTooLarge   the payload is over the event's limit
-    │   └── ConfigError       a URL, module or option that cannot be used
+    │   └── ConfigError       an unusable URL, module or option
     ├── EmitError             the queue did not acknowledge an event
-    │   └── NotDurable        the replicas, or the disk, did not confirm a durable one
-    ├── RedisUnavailable      the server could not be reached, or does not serve us
-    ├── ServerError           the embedded server or the local cluster could not be started
-    └── Discard               raised by a handler: this event fails now, without another attempt
+    │   └── NotDurable        replicas or disk did not confirm a durable event
+    ├── RedisUnavailable      the server could not be reached, or refused to serve
+    ├── ServerError           the embedded server or local cluster could not be started
+    └── Discard               raised by a handler to fail its event without a retry
 
-A message is one sentence with the remedy. None holds a payload, a password or a token.
+A message is one sentence that says what to do. None holds a payload, a password or a token.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from typing import Any, Literal
 
 
 class OxherdError(Exception):
-    """The root of every error that oxherd raises."""
+    """The base of every error that oxherd raises."""
 
 
 class UsageError(OxherdError):
-    """Something that the caller passed or declared must change."""
+    """The caller passed or declared something that cannot be used."""
 
 
 class DeclarationError(UsageError, ValueError):
-    """An event, a policy or a schedule was declared with a value that cannot work."""
+    """An event, a policy or a schedule was declared with an invalid value."""
 
 
 class ScheduleError(DeclarationError):
-    """A cron expression, an interval or a time zone is not one."""
+    """A cron expression, an interval or a time zone is invalid."""
 
 
 class UnknownEvent(UsageError, LookupError):
@@ -49,7 +49,7 @@ class InvalidPayload(UsageError, ValueError):
 
 
 class SealError(InvalidPayload):
-    """What is sealed of a payload does not open: its key is missing or another one, or the text is damaged or moved."""
+    """A sealed payload does not open: its key is missing or another one, or the text was changed or moved."""
 
 
 class PayloadTooLarge(UsageError, ValueError):
@@ -63,9 +63,10 @@ class ConfigError(UsageError, ValueError):
 class EmitError(OxherdError):
     """The queue did not acknowledge an event within the deadline.
 
-    `emitted` lists what was acknowledged before (`emit_many`), in order.
-    `maybe_stored` is True when the server may have stored the event although its answer did not arrive: emitting
-    again with the same `id` is then safe while the first is stored.
+    Attributes:
+        emitted: the events that were acknowledged before (`emit_many`), in order.
+        maybe_stored: whether the server may have stored the event although its reply did not arrive. Emitting again
+            with the same `id` makes no second event while the first is stored.
     """
 
     def __init__(self, message: str, *, emitted: Sequence[Any] = (), maybe_stored: bool = False) -> None:
@@ -75,11 +76,14 @@ class EmitError(OxherdError):
 
 
 class NotDurable(EmitError):
-    """A durable event was not confirmed within the deadline, or the server has nothing that could confirm it.
+    """A durable event was not confirmed within the deadline, or the server has neither replicas nor AOF to confirm it.
 
-    `missing` is who did not: `replicas` or `disk`; `replicas` are how many confirmed it and how many were asked,
-    (0, 0) where the disk was. With `maybe_stored` the primary has it, or may have: it may be processed, and be lost
-    with that server. Emitting again with the same `id` asks for the confirmation again.
+    With `maybe_stored` the primary has it, or may have: it may be processed, and be lost with that server. Emitting
+    again with the same `id` asks for the confirmation again.
+
+    Attributes:
+        missing: `replicas` or `disk`.
+        replicas: how many replicas confirmed it and how many were asked; (0, 0) where the disk was.
     """
 
     def __init__(
@@ -97,9 +101,12 @@ class NotDurable(EmitError):
 
 
 class RedisUnavailable(OxherdError):
-    """The server could not be reached, refused us, or went away before it answered.
+    """The server could not be reached, refused the connection, or went away before it replied.
 
-    `source` is `connect`, `command`, `cluster` or `auth`. `maybe_applied` is True when the command may have run.
+    Attributes:
+        source: `connect`, `command`, `cluster` or `auth`.
+        node: the server's address.
+        maybe_applied: whether the command may have run.
     """
 
     def __init__(self, message: str, *, source: str, node: str, maybe_applied: bool = False) -> None:
@@ -114,4 +121,4 @@ class ServerError(OxherdError):
 
 
 class Discard(OxherdError):
-    """Raise it in a handler to send the event to failed now, without another attempt."""
+    """Raised by a handler to fail its event now, without another attempt."""

@@ -21,7 +21,7 @@ from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emitter import EmitManyOptions, EmitOptions, Emitter, new_jobs
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
@@ -215,7 +215,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
             raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
         scheduler = self._scheduler(name)
         declaration = self.declaration
-        data, same = declaration.payload.encode(payload), declaration.payload.sealer.same
+        data, same = declaration.payload.encode(payload), declaration.payload.sealer.is_same
         link = await self._herd.link()
         schedulers = link.schedulers(link.queue(declaration))
         deadline = time.monotonic() + self._herd.emit_timeout

@@ -1,7 +1,7 @@
-"""What an event carries of those before it: the event that emitted it, the first of them all, and its trace.
+"""An event's lineage: the event that emitted it, the first one of all, and its trace context.
 
-It is a small text map, stored as BullMQ's telemetry metadata, which Node's BullMQ reads and writes as well. Any program
-may have written it: what does not fit the grammar of its key is left out.
+Stored as BullMQ's telemetry metadata, a map of strings that Node's BullMQ reads and writes too. Any program may have
+written it: values that do not fit their key's grammar are ignored.
 """
 
 from __future__ import annotations
@@ -16,40 +16,39 @@ CAUSED_BY = "oxherd.caused_by"
 ROOT = "oxherd.root"
 
 _LONGEST = 4096
-_IDS = r"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"  # a trace's, a span's, and the flags
+_IDS = r"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"  # trace id, span id and flags
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-# W3C Trace Context: a later version than 00 may add parts, of which nothing is known.
-_TRACEPARENT = re.compile(rf"(00|(?!ff)[0-9a-f]{{2}}(?=.{{53}}(?:$|-)))-({_IDS})")
-_PARENT_LENGTH = 55
-# As `Carrier.text` writes it, without a state: read for each event, and JSON would take several times as long.
+# W3C Trace Context: a version after 00 may append fields, which are ignored.
+_TRACEPARENT = re.compile(rf"(?:00-({_IDS})|(?!00|ff)[0-9a-f]{{2}}-({_IDS})(?:-.*)?)", re.DOTALL)
+# As `Lineage.to_json` writes it without a tracestate: parsing JSON would take several times as long, for each event.
 _OWN = re.compile(
     rf'\{{(?:"traceparent":"(00-{_IDS})")?'
     rf'(?:(?:(?<=\{{)|,)"oxherd\.caused_by":"({_UUID.pattern})","oxherd\.root":"({_UUID.pattern})")?\}}'
 )
-_MOST_MEMBERS, _LONGEST_STATE = 32, 512
+_MOST_MEMBERS, _LONGEST_TRACESTATE = 32, 512
 _MEMBER = re.compile(
     r"(?:[a-z0-9][-a-z0-9_*/]{0,255}|[a-z0-9][-a-z0-9_*/]{0,240}@[a-z][-a-z0-9_*/]{0,13})"
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
 
 
-class Trace(NamedTuple):
-    """A place in a trace, as W3C's two headers say it."""
+class TraceContext(NamedTuple):
+    """W3C's `traceparent` and `tracestate` headers."""
 
     parent: str
     state: str = ""
 
 
-class Carrier(NamedTuple):
-    """The UUIDs, as text, of the event that emitted this one and of the first of them all; and the trace."""
+class Lineage(NamedTuple):
+    """The UUIDs, as text, of the event that emitted this one and of the first of all; and the trace context."""
 
     caused_by: str | None = None
     root: str | None = None
-    trace: Trace | None = None
+    trace: TraceContext | None = None
 
-    def text(self) -> str:
-        """The map as it is stored; empty where it would be."""
-        # By hand: it is written for each event, and but for the state nothing in it needs quoting.
+    def to_json(self) -> str:
+        """The metadata as it is stored; "" for none."""
+        # By hand, since it is written for each event: only the tracestate needs quoting.
         parts: list[str] = []
         if self.trace is not None:
             parts.append(f'"traceparent":"{self.trace.parent}"')
@@ -60,47 +59,42 @@ class Carrier(NamedTuple):
         return f"{{{','.join(parts)}}}" if parts else ""
 
 
-NOTHING = Carrier()
+NO_LINEAGE = Lineage()
 
 
-def read(text: str) -> Carrier:
-    """What a stored map says, as far as it can be understood; never raises."""
+def parse_lineage(text: str) -> Lineage:
+    """Read stored metadata, ignoring what is malformed; never raises."""
     if not text or len(text) > _LONGEST:
-        return NOTHING
+        return NO_LINEAGE
     own = _OWN.fullmatch(text)
     if own is not None:
         parent, caused_by, root = own.groups()
-        return Carrier(caused_by, root, None if parent is None else Trace(parent))
+        return Lineage(caused_by, root, None if parent is None else TraceContext(parent))
     try:
         found: Any = from_json(text)
     except ValueError:
-        return NOTHING
+        return NO_LINEAGE
     if not isinstance(found, dict):
-        return NOTHING
+        return NO_LINEAGE
     values = cast("dict[str, Any]", found)
     caused_by, root = values.get(CAUSED_BY), values.get(ROOT)
-    trace = read_trace(values.get("traceparent"), values.get("tracestate"))
     if not (_is_uuid(caused_by) and _is_uuid(root)):
         caused_by = root = None
-    return Carrier(caused_by, root, trace)
+    return Lineage(caused_by, root, parse_trace_context(values.get("traceparent"), values.get("tracestate")))
 
 
-def read_trace(parent: object, state: object = "") -> Trace | None:
-    """A place in a trace; None where the first header is none. Its state is left out where it is malformed."""
-    if not isinstance(parent, str) or not (found := _TRACEPARENT.match(parent)):
-        return None
-    if found[1] == "00" and len(parent) != _PARENT_LENGTH:
-        return None
-    return Trace(f"00-{found[2]}", _state(state))
+def parse_trace_context(parent: object, state: object = "") -> TraceContext | None:
+    """Read W3C's headers; None without a valid `traceparent`. A malformed `tracestate` is dropped."""
+    found = _TRACEPARENT.fullmatch(parent) if isinstance(parent, str) else None
+    return None if found is None else TraceContext(f"00-{found[1] or found[2]}", _tracestate(state))
 
 
-def _state(state: object) -> str:
-    if not isinstance(state, str) or not state or len(state) > _LONGEST_STATE:
+def _tracestate(state: object) -> str:
+    if not isinstance(state, str) or not state or len(state) > _LONGEST_TRACESTATE:
         return ""
-    members = [member.strip(" \t") for member in state.split(",")]
-    known = [member for member in members if member]
-    fits = len(known) <= _MOST_MEMBERS and all(_MEMBER.fullmatch(member) for member in known)
-    return ",".join(known) if fits else ""
+    members = [stripped for member in state.split(",") if (stripped := member.strip(" \t"))]
+    is_valid = len(members) <= _MOST_MEMBERS and all(_MEMBER.fullmatch(member) for member in members)
+    return ",".join(members) if is_valid else ""
 
 
 def _is_uuid(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Validated values that say how an event is treated: retries, what is kept, how long things may take."""
+"""Retry and keep policies, and checks of durations and counts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from oxherd.errors import DeclarationError
 
 Seconds = float | int | timedelta
 
-_LARGEST = 2**53 - 1
-_LONGEST_WAIT_MS = 100 * 366 * 86_400_000  # a century, before BullMQ's scores lose their last digits
+_LARGEST = 2**53 - 1  # what Lua counts exactly
+_LONGEST_WAIT_MS = 100 * 366 * 86_400_000  # a century: BullMQ's scores would lose digits beyond it
 
 
 def seconds(value: Seconds, what: str, *, least: float = 0.0, most: float = math.inf) -> float:
-    """`value` in seconds.
+    """Check a duration, and convert it to seconds.
 
     Raises:
-        DeclarationError: it is not a finite number or timedelta from `least` to `most` seconds; `what` names it.
+        DeclarationError: it is no finite number or timedelta from `least` to `most` seconds; the message names `what`.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < least:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all type-checked
@@ -30,8 +30,8 @@ def seconds(value: Seconds, what: str, *, least: float = 0.0, most: float = math
     return float(number)
 
 
-def whole(value: int, what: str, *, least: int, most: int | None = None) -> int:
-    """`value`, a whole number within bounds, or a DeclarationError that names `what`."""
+def whole_number(value: int, what: str, *, least: int, most: int | None = None) -> int:
+    """Check a whole number; raises a DeclarationError that names `what` if it is out of bounds."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):  # pyright: ignore[reportUnnecessaryIsInstance]
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise DeclarationError(f"{what} must be a whole number {bounds}.")
@@ -40,11 +40,11 @@ def whole(value: int, what: str, *, least: int, most: int | None = None) -> int:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often an event is tried, and how long it waits in between.
+    """How often an event is attempted, and the delay in between.
 
-    The wait before attempt n+1 is `delay` seconds, doubled for each attempt after the first when `backoff` is
-    "exponential" (the default), at most `max_delay` seconds; `jitter` (0 to 1) is the part of it that is random.
-    Stored as BullMQ's `attempts` and `backoff` options, so that Node's workers retry alike.
+    The first delay is `delay` seconds; each further one is twice as long if `backoff` is "exponential", but `max_delay`
+    seconds at most. `jitter`, from 0 to 1, is the part of a delay that is random. Stored as BullMQ's `attempts` and
+    `backoff` options, which Node's workers follow too.
 
     Raises:
         DeclarationError: attempts below 1, a negative delay, a jitter outside 0 to 1, an unknown backoff.
@@ -57,62 +57,64 @@ class Retry:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        whole(self.attempts, "Retry.attempts", least=1)
+        whole_number(self.attempts, "Retry.attempts", least=1)
         object.__setattr__(self, "delay", seconds(self.delay, "Retry.delay"))
         object.__setattr__(self, "max_delay", seconds(self.max_delay, "Retry.max_delay"))
         if self.backoff not in ("exponential", "fixed"):
             raise DeclarationError("Retry.backoff must be 'exponential' or 'fixed'.")
         if not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("Retry.jitter must be a number from 0 to 1.")
-        # Redis writes 14 digits: what is read back must equal what is declared.
+        # Lua's cjson writes 14 digits: what is read back must equal what was declared.
         object.__setattr__(self, "jitter", round(self.jitter, 6))
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of BullMQ that say the same."""
+        """As BullMQ's job options."""
         delay = round(float(self.delay) * 1000)  # pyright: ignore[reportArgumentType] - seconds() made it a float
         return {"attempts": self.attempts, "backoff": {"type": self.backoff, "delay": delay, "jitter": self.jitter}}
 
 
 def backoff_ms(backoff: Any, attempts_made: int, max_delay: float | None) -> int:
-    """Milliseconds to wait after `attempts_made` failed attempts, by a job's `backoff` option (BullMQ's `Backoffs`).
+    """The delay in milliseconds after `attempts_made` attempts, by a job's `backoff` option (BullMQ's `Backoffs`).
 
-    `max_delay` is in seconds. An option of an unknown shape or type counts as no wait; none is longer than a century.
+    `max_delay` is in seconds. The delay is 0 for a malformed option, and a century at most.
     """
-    plain = number(backoff)
-    if plain is not None:
-        return _wait_ms(plain)
+    fixed = json_number(backoff)
+    if fixed is not None:
+        return _delay_ms(fixed)
     if not isinstance(backoff, dict):
         return 0
     option: dict[str, Any] = backoff  # pyright: ignore[reportUnknownVariableType]
-    delay, jitter = number(option.get("delay", 0)), number(option.get("jitter") or 0)
+    delay, jitter = json_number(option.get("delay", 0)), json_number(option.get("jitter") or 0)
     if delay is None or jitter is None:
         return 0
     if option.get("type") == "exponential":
         delay *= 2.0 ** min(max(attempts_made, 1) - 1, 60)
     if max_delay is not None:
         delay = min(delay, max_delay * 1000)
-    spread = random.random() * min(max(jitter, 0), 1)  # noqa: S311 - spreads retries, keeps no secret
-    return _wait_ms(delay * (1 - spread))
+    reduction = random.random() * min(max(jitter, 0), 1)  # noqa: S311 - spreads retries, keeps no secret
+    return _delay_ms(delay * (1 - reduction))
 
 
-def _wait_ms(delay: float) -> int:
+def _delay_ms(delay: float) -> int:
     return int(min(max(delay, 0), _LONGEST_WAIT_MS))
 
 
-def number(value: Any) -> float | int | None:
-    """A number from JSON that another program wrote, within what Lua counts exactly; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN is none
+def json_number(value: Any) -> float | int | None:
+    """A number from another program's JSON, limited to what Lua counts exactly; None for anything else."""
+    if (
+        isinstance(value, bool) or not isinstance(value, int | float) or value != value
+    ):  # NaN; isnan fails for huge ints
         return None
     return min(max(value, -_LARGEST), _LARGEST)
 
 
 @dataclass(frozen=True)
 class Keep:
-    """How many finished events stay in Redis, and for how long; None means without that bound.
+    """How many finished events are kept in Redis, and for how long; None is without limit.
 
     `completed` and `failed` are counts, `completed_for` and `failed_for` seconds or timedeltas. Stored as BullMQ's
-    `removeOnComplete` and `removeOnFail`; the options that a job brings win.
+    `removeOnComplete` and `removeOnFail` options; a job's own options take precedence.
 
     Raises:
         DeclarationError: a negative count or age.
@@ -127,7 +129,7 @@ class Keep:
         for name in ("completed", "failed"):
             value = getattr(self, name)
             if value is not None:
-                whole(value, f"Keep.{name}", least=0)
+                whole_number(value, f"Keep.{name}", least=0)
         for name in ("completed_for", "failed_for"):
             value = getattr(self, name)
             if value is not None:
@@ -135,35 +137,30 @@ class Keep:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of BullMQ that say the same."""
+        """As BullMQ's job options."""
         return {
-            "removeOnComplete": _bound(self.completed, self.completed_for),
-            "removeOnFail": _bound(self.failed, self.failed_for),
+            "removeOnComplete": _keep_option(self.completed, self.completed_for),
+            "removeOnFail": _keep_option(self.failed, self.failed_for),
         }
 
 
-def _bound(count: int | None, age: Any) -> dict[str, int]:
+def _keep_option(count: int | None, age: Any) -> dict[str, int]:
     if count == 0:
         return {"count": 0}
-    bound = {"count": -1 if count is None else count}
-    if age is not None:
-        bound["age"] = math.ceil(age)
-    return bound
+    option = {"count": -1 if count is None else count}
+    return option if age is None else {**option, "age": math.ceil(age)}
 
 
-def kept(option: Any) -> dict[str, int] | None:
-    """BullMQ's `keepJobs` for a `removeOnComplete` or `removeOnFail` option; None when the job brings none."""
+def keep_jobs(option: Any) -> dict[str, int] | None:
+    """A `removeOnComplete` or `removeOnFail` option as BullMQ's `keepJobs`; None if missing or malformed."""
     if option is None:
         return None
     if isinstance(option, bool):
         return {"count": 0 if option else -1}
+    limits: dict[str, Any] = {"count": option}
     if isinstance(option, dict):
-        bounds: dict[str, Any] = {key: option[key] for key in ("count", "age", "limit") if key in option}  # pyright: ignore[reportUnknownVariableType]
-    else:
-        bounds = {"count": option}
-    numbers = {key: number(value) for key, value in bounds.items()}
-    return (
-        {key: int(value) for key, value in numbers.items() if value is not None}
-        if None not in numbers.values()
-        else None
-    )
+        limits = {key: option[key] for key in ("count", "age", "limit") if key in option}  # pyright: ignore[reportUnknownVariableType]
+    numbers = {key: json_number(value) for key, value in limits.items()}
+    if None in numbers.values():
+        return None
+    return {key: int(value) for key, value in numbers.items() if value is not None}

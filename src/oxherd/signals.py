@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from oxherd.context import Context
-from oxherd.lineage import Trace
+from oxherd.lineage import TraceContext
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class EventBegan:
     event_id: str
     attempt: int
     fence: int
-    shown: Any  # sanitize.Shown: what of the payload may be logged
+    shown: Any  # ShownPayload: what of the payload may be logged
     due_ms: int = 0  # when it could have begun first, in milliseconds since the Unix epoch
     caused_by: str | None = None
     root: str | None = None
@@ -164,7 +164,7 @@ class Sending(Protocol):
     """Events on their way to their queue; `trace` is what they carry, None where they are in none."""
 
     @property
-    def trace(self) -> Trace | None: ...
+    def trace(self) -> TraceContext | None: ...
     def end(self, failures: Sequence[BaseException]) -> None:
         """They were acknowledged, but for one for each of the failures."""
         ...
@@ -174,7 +174,7 @@ class Handling(Protocol):
     """One run of a handler; `trace` is its own place in the event's trace, None where it has none."""
 
     @property
-    def trace(self) -> Trace | None: ...
+    def trace(self) -> TraceContext | None: ...
     def ended(self, ended: EventEnded) -> None: ...
 
 
@@ -190,7 +190,7 @@ class Tracer(Protocol):
         belongs to the handler's span."""
         ...
 
-    def resume(self, sender: Trace | None) -> None:
+    def resume(self, sender: TraceContext | None) -> None:
         """In a process of the handler's own: what is done in the present context belongs to the worker's span."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from oxherd.bullmq.options import LATEST_MS, JobOptions, options_of
-from oxherd.lineage import NOTHING, Carrier
+from oxherd.lineage import NO_LINEAGE, Lineage
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # As HINCRBY reads it; far more than a job is ever tried.
@@ -42,7 +42,7 @@ class Job:
     damage: str | None = None
     unusable: bool = False
     raw_id: bytes = b""
-    carrier: Carrier = NOTHING
+    lineage: Lineage = NO_LINEAGE
     written_options: bytes = b""
     uncounted_stalls: int = 0
     forgets_parent: bool = False
@@ -111,7 +111,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except UnicodeDecodeError:
         text = _text(job_id)
         unusable = unusable or "its id is not UTF-8"
-    parsed, carrier = options_of(options or b"")
+    parsed, lineage = options_of(options or b"")
     return Job(
         text,
         token,
@@ -128,7 +128,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         unusable or damage,
         unusable is not None,
         job_id,
-        carrier,
+        lineage,
         options or b"",
         _count(uncounted) or 0,
     )

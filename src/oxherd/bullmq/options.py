@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from oxherd.lineage import NOTHING, Carrier, read
-from oxherd.policy import number
+from oxherd.lineage import NO_LINEAGE, Lineage, parse_lineage
+from oxherd.policy import json_number
 
 LATEST_MS = 253_402_300_799_000  # the end of the year 9999: datetime knows no later time
 # Bytes of options that are remembered with what they say: most jobs of an event bring the same.
@@ -65,9 +65,9 @@ def _parse(raw: bytes) -> JobOptions:
         return JobOptions(raw, damaged=True)
     parsed = cast("dict[str, Any]", options)
     parsed.pop("tm", None)
-    attempts = number(parsed.get("attempts"))
+    attempts = json_number(parsed.get("attempts"))
     # Node stores 0 where no attempts were asked for.
-    delay = number(parsed.get("delay"))
+    delay = json_number(parsed.get("delay"))
     return JobOptions(
         raw,
         parsed,
@@ -79,12 +79,12 @@ def _parse(raw: bytes) -> JobOptions:
 _parsed = lru_cache(maxsize=1024)(_parse)
 
 
-def options_of(raw: bytes) -> tuple[JobOptions, Carrier]:
-    """A job's options, and what it carries of the events before it; never raises."""
+def options_of(raw: bytes) -> tuple[JobOptions, Lineage]:
+    """A job's options and its lineage; never raises."""
     if b'"tm"' not in raw:
-        return parse_options(raw), NOTHING
+        return parse_options(raw), NO_LINEAGE
     rest, metadata = without_metadata(raw)
-    return parse_options(rest), read(metadata)
+    return parse_options(rest), parse_lineage(metadata)
 
 
 def without_metadata(raw: bytes) -> tuple[bytes, str]:

@@ -9,8 +9,8 @@ from typing import Any
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.schedulers import Repeat, Schedulers, Stored
-from oxherd.policy import number
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.policy import json_number
+from oxherd.schedule import Cron, Every, Schedule
 
 _DIGITS = 13  # of a time in milliseconds, until the year 2286; a longer one is not a tick of ours
 
@@ -84,7 +84,7 @@ def next_tick_ms(job: Job) -> int | None:
     now = now_ms()
     tick = job.id.rpartition(":")[2]
     after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _DIGITS else 0)
-    count, limit, end, every = (number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
+    count, limit, end, every = (json_number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
     if limit is not None and count is not None and count + 1 > limit:
         return None
     if end is not None and now > end:

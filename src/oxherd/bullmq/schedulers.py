@@ -12,7 +12,7 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.scripts import script
 from oxherd.errors import ScheduleError
-from oxherd.policy import number
+from oxherd.policy import json_number
 from oxherd.redis.client import Client, ScriptError
 
 _ID_COLLISION = -10
@@ -147,7 +147,7 @@ def packed_tick(job: Job, next_ms: int) -> bytes:
         ScheduleError: as `advance`.
     """
     options = {name: value for name, value in job.options.raw.items() if name != "repeat"}
-    count = int(number(job.options.repeat.get("count")) or 0) + 1
+    count = int(json_number(job.options.repeat.get("count")) or 0) + 1
     try:
         return pack(_tick_options(job.scheduler or "", options, job.options.repeat, next_ms, count))
     except (ValueError, OverflowError, RecursionError) as error:

@@ -26,7 +26,7 @@ from oxherd.event import Event
 from oxherd.policy import Retry
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.masks import Mask
-from oxherd.schedule.cron import Every
+from oxherd.schedule.every import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.polling import holds

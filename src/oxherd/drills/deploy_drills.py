@@ -9,7 +9,7 @@ from oxherd.bullmq.job import event_id_text
 from oxherd.drills.app import TICK, Work
 from oxherd.drills.drill import Needs, drill
 from oxherd.drills.ledger import Answer
-from oxherd.schedule.cron import Every
+from oxherd.schedule.every import Every
 
 if TYPE_CHECKING:
     from oxherd.drills.scene import Scene

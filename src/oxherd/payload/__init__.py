@@ -1,4 +1,1 @@
-"""A payload on its way: its type and schema, its JSON, its encryption. Pure.
-
-Begin with `payload_type`. Imports `policy`, `privacy` and `errors`.
-"""
+"""A payload's type, schema, JSON and encryption. Pure; imports `errors` only. Begin with `payload_type`."""

@@ -1,54 +1,51 @@
-"""A payload's way into the queue and out of it: validated on both sides, plain JSON between.
+"""A payload's type: validates what is emitted and what is read back, with plain JSON in between.
 
-Nothing raised here holds a value of the payload, nor an error that does.
+No error raised here holds a value of the payload, nor a cause or context that does: hence the raises after `except`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from typing import Any, Final, Generic, TypeVar, cast
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge
 from oxherd.payload.encryption import Sealer
 from oxherd.payload.keyring import Keyring, Sealing
-from oxherd.payload.rejection import location, reasons
-from oxherd.payload.schema import Node, core_schema_of, declared_names, serializer, wire_schema
+from oxherd.payload.paths import JSONPath, find
+from oxherd.payload.schema import SECRET_TYPES, Node, core_schema_of, declared_names, serializer, wire_schema
+from oxherd.payload.validation_errors import LISTED_ERRORS, describe, field_path
 
 T = TypeVar("T")
 
-_UNREADABLE: Final = "its JSON cannot be read again by its own type"
+_NOT_READABLE: Final = "its JSON cannot be read again by its own type"
 
 
 class PayloadType(Generic[T]):
     """The type of an event's payload: what `emit` accepts, the queue stores and the handler is given.
 
-    Raises `DeclarationError` if pydantic cannot build a validator for the type, or if `seal` does not fit it.
-    """
+    Attributes:
+        annotation: the type as it was declared.
+        field_names: every field name and alias that the type declares.
+        schema: pydantic's core schema of the type.
+        sealer: seals payloads for the queue, and opens them.
 
-    event: str
-    max_payload: int
-    annotation: Any
-    """The type, as it was declared."""
-    field_names: frozenset[str]
-    """Every field name and alias that the type declares."""
-    schema: Node
-    """pydantic's core schema of the type."""
-    sealer: Sealer
-    """What seals it for the queue, and opens it."""
+    Raises:
+        DeclarationError: pydantic cannot build a validator for the type, or `seal` does not fit it.
+    """
 
     def __init__(self, tp: type[T] | Any, event: str, max_payload: int, seal: Keyring | Sealing | None = None) -> None:
         self.event = event
         self.max_payload = max_payload
-        self.annotation = tp
+        self.annotation: Any = tp
         try:
             adapter: TypeAdapter[T] = TypeAdapter(tp)
-            self.schema = core_schema_of(adapter)
+            self.schema: Node = core_schema_of(adapter)
             stored = wire_schema(self.schema)
             wire = serializer(stored)
         except PydanticUndefinedAnnotation as error:
@@ -71,55 +68,57 @@ class PayloadType(Generic[T]):
         self._to_python = wire.to_python
 
     def encode(self, value: Any) -> bytes:
-        """Validate a payload and write it as compact JSON, secrets intact, and sealed where the event is.
+        """Validate a payload and write it as the compact JSON that is stored: secrets in plain text, or sealed.
 
-        Raises `InvalidPayload` if it does not fit the type, `PayloadTooLarge` if its JSON is over the limit, and
-        `ConfigError` if a key cannot be read.
+        Raises:
+            InvalidPayload: it does not fit the type, or would not be read back.
+            PayloadTooLarge: its JSON is over the limit.
+            ConfigError: an encryption key cannot be read.
         """
         try:
             valid = self._validate(value)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
         else:
-            return self._fitting(self.sealer.seal(self._written(valid)))
-        raise self._refused(why)
+            return self._checked_size(self.sealer.seal(self._serialize(valid)))
+        raise self._invalid(why)
 
     def open(self, raw: bytes) -> bytes:
-        """The JSON that was sealed, or that came unsealed; raises `SealError` if it does not open."""
+        """A stored payload's JSON with what is sealed opened; raises SealError if it does not open here."""
         return self.sealer.open(raw)
 
     def decode(self, raw: bytes | str) -> T:
-        """Read and validate a payload from opened JSON; raises `InvalidPayload` if it does not fit the type."""
+        """Read and validate a payload from opened JSON; raises InvalidPayload if it does not fit the type."""
         try:
             return self._read(raw)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
-        raise self._refused(why)
+        raise self._invalid(why)
 
-    def _written(self, valid: T) -> bytes:
+    def _serialize(self, valid: T) -> bytes:
+        why = ""
         try:
             raw = self._to_json(valid, by_alias=True, round_trip=True, warnings=False)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
-            why = self._unwritable(valid, error)
-            raw = b""
-        else:
-            why = ""
+            raw, why = b"", self._why_not_written(valid, error)
         if why:
-            raise self._refused(why)
-        self._fitting(raw)
+            raise self._invalid(why)
+        self._checked_size(raw)
         if b"NaN" in raw or b"Infinity" in raw:
-            self._refuse_constants(raw)
+            self._refuse_nan(raw)
         if b"***" in raw:
-            self._refuse_hidden(valid, raw)
+            self._refuse_masked_secrets(valid, raw)
         try:
             self._read(raw)
+        except ValidationError as error:
+            why = self._why(error)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
-            why = self._why(error, otherwise=_UNREADABLE)
+            why = f"{_NOT_READABLE}: {self._why(error)}"
         else:
             return raw
-        raise self._refused(why)
+        raise self._invalid(why)
 
-    def _fitting(self, raw: bytes) -> bytes:
+    def _checked_size(self, raw: bytes) -> bytes:
         if len(raw) > self.max_payload:
             raise PayloadTooLarge(
                 f"{self.event}: the payload is {len(raw)} bytes of JSON and the limit is {self.max_payload} bytes: "
@@ -127,45 +126,48 @@ class PayloadType(Generic[T]):
             )
         return raw
 
-    def _refused(self, why: str) -> InvalidPayload:
-        return InvalidPayload(f"{self.event}: the payload does not fit: {why}")
+    def _invalid(self, why: str, path: JSONPath = ()) -> InvalidPayload:
+        where = f"{field_path(path, self.field_names)}: " if path else ""
+        return InvalidPayload(f"{self.event}: the payload does not fit: {where}{why}")
 
-    def _why(self, error: Exception, otherwise: str = "") -> str:
+    def _why(self, error: Exception) -> str:
         if isinstance(error, ValidationError):
-            return reasons(error, self.field_names, self._declaration)
-        raised = f"its validator raised {type(error).__name__}"
-        return f"{otherwise}: {raised}" if otherwise else raised
+            return describe(error, self.field_names, self._declaration)
+        return f"its validator raised {type(error).__name__}"
 
-    def _unwritable(self, valid: T, error: Exception) -> str:
-        found = [name for name in _field_names(valid, self.field_names) if not self._writes(valid, name)]
-        place = ", ".join(found[:5]) + ": " if found else ""
-        return f"{place}it cannot be written as JSON ({type(error).__name__})"
+    def _why_not_written(self, valid: T, error: Exception) -> str:
+        names = [name for name in _field_names(valid, self.field_names) if not self._is_writable(valid, name)]
+        where = ", ".join(names[:LISTED_ERRORS]) + ": " if names else ""
+        return f"{where}it cannot be written as JSON ({type(error).__name__})"
 
-    def _writes(self, valid: T, name: str) -> bool:
+    def _is_writable(self, valid: T, name: str) -> bool:
         try:
             self._to_json(valid, include={name}, round_trip=True, warnings=False)
         except Exception:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             return False
         return True
 
-    def _refuse_constants(self, raw: bytes) -> None:
-        places = _constants(json.loads(raw), ())
-        found = next((location(place, self.field_names) for place in places), None)
-        if found is not None:
-            place = f"{found}: " if found else ""
-            raise self._refused(f"{place}NaN and Infinity are not JSON, send None or a finite number")
+    def _refuse_nan(self, raw: bytes) -> None:
+        for path, _ in find(json.loads(raw), _is_not_finite):
+            raise self._invalid("NaN and Infinity are not JSON, send None or a finite number", path)
 
-    def _refuse_hidden(self, valid: T, raw: bytes) -> None:
-        """Refuse a secret that pydantic has hidden because it stands where its type does not say so."""
+    def _refuse_masked_secrets(self, valid: T, raw: bytes) -> None:
+        """Refuse a secret in a field of another type, which pydantic has written as asterisks."""
         try:
             plain: object = self._to_python(valid, by_alias=True, round_trip=True, warnings=False)
         except Exception:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             plain = None
-        for place, secret in _secrets(plain, ()):
+        for path, secret in find(plain, _is_secret):
             if json.dumps(str(secret)).encode() in raw:
-                at = location(place, self.field_names)
-                where = f"{at}: " if at else ""
-                raise self._refused(f"{where}a secret stands in a field whose type does not name it, use SecretStr")
+                raise self._invalid("a secret stands in a field whose type does not name it, use SecretStr", path)
+
+
+def _is_not_finite(value: object) -> bool:
+    return isinstance(value, float) and not isfinite(value)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, SECRET_TYPES)
 
 
 def _field_names(value: object, declared: frozenset[str]) -> list[str]:
@@ -176,28 +178,3 @@ def _field_names(value: object, declared: frozenset[str]) -> list[str]:
     if isinstance(value, dict):
         return [key for key in cast("dict[object, object]", value) if isinstance(key, str) and key in declared]
     return []
-
-
-def _items(value: object) -> Iterable[tuple[Any, object]]:
-    if isinstance(value, dict):
-        return cast("dict[object, object]", value).items()
-    if isinstance(value, list | tuple | set | frozenset):
-        return enumerate(cast("list[object]", value))
-    if isinstance(value, BaseModel):
-        return vars(value).items()
-    return ()
-
-
-def _constants(value: object, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-    if isinstance(value, float) and not isfinite(value):
-        yield place
-    for key, part in _items(value):
-        yield from _constants(part, (*place, key))
-
-
-def _secrets(value: object, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
-    if isinstance(value, SecretStr | SecretBytes | Secret):
-        yield place, cast("object", value)
-        return
-    for key, part in _items(value):
-        yield from _secrets(part, (*place, key if isinstance(key, str | int) else "*"))

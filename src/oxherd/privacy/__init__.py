@@ -1,4 +1,4 @@
-"""What may be seen of a payload: the payload as shown in a log, and texts with what is withheld taken out. Pure.
+"""What the log shows of a payload, and the redaction of all else from texts. Pure; imports `payload` and `errors`.
 
-Begin with `shown_payload`, then `redaction`. Imports `errors`.
+Begin with `shown_payload`, then `redaction`.
 """

@@ -1,23 +1,23 @@
-"""A sanitiser that shows the fields that it names, and nothing else: `sanitize=Allow("order_id", "customer.id")`."""
+"""A sanitiser that shows only the fields that it names: `sanitize=Allow("order_id", "customer.id")`."""
 
 from __future__ import annotations
 
 from typing import Any, Final, cast
 
 from oxherd.errors import DeclarationError
-from oxherd.privacy.paths import Branch
+from oxherd.payload.paths import PathTree
 
 _NOTHING: Final = object()
 
 
 class Allow:
-    """Names the fields of a payload that the log may show, by dotted paths for nested ones; their masks still hold.
+    """Names the fields of a payload that the log shows, by dotted paths; their masks still apply.
 
-    Lists are passed through: `"lines.sku"` is the `sku` of every line. So are mappings whose values have fields; of
-    them a list of the values is shown, since their keys are data.
+    Lists are passed through: `"lines.sku"` is the `sku` of every line. Mappings whose values have fields are too, and
+    are shown as a list of those values, since their keys are data.
 
-    Raises `DeclarationError` where it names no field, and at the event's declaration where the payload's type has none
-    of that name.
+    Raises:
+        DeclarationError: it names no field; at the event's declaration, a field that the payload's type lacks.
     """
 
     __slots__ = ("paths",)
@@ -39,25 +39,25 @@ class Allow:
         return hash(frozenset(self.paths))
 
 
-def only(value: Any, branch: Branch) -> Any:
-    """Of a JSON value what the branch leads to; None where that is nothing."""
-    found = _only(value, branch)
+def select(value: Any, tree: PathTree) -> Any:
+    """The part of a JSON value that the tree selects, or None."""
+    found = _select(value, tree)
     return None if found is _NOTHING else found
 
 
-def _only(value: Any, branch: Branch | None) -> Any:
-    if branch is None or value is None:
+def _select(value: Any, tree: PathTree | None) -> Any:
+    if tree is None or value is None:
         return value
     if isinstance(value, list):
-        return _each(cast("list[Any]", value), branch)
+        return _select_each(cast("list[Any]", value), tree)
     if not isinstance(value, dict):
         return _NOTHING
     pairs = cast("dict[str, Any]", value)
-    if branch.each is not None:
-        return _each(list(pairs.values()), branch.each)
-    found = {name: _only(pairs[name], below) for name, below in branch.fields.items() if name in pairs}
+    if tree.each is not None:
+        return _select_each(list(pairs.values()), tree.each)
+    found = {name: _select(pairs[name], below) for name, below in tree.fields.items() if name in pairs}
     return {name: part for name, part in found.items() if part is not _NOTHING}
 
 
-def _each(values: list[Any], branch: Branch) -> list[Any]:
-    return [part for value in values if (part := _only(value, branch)) is not _NOTHING]
+def _select_each(values: list[Any], tree: PathTree) -> list[Any]:
+    return [part for value in values if (part := _select(value, tree)) is not _NOTHING]

@@ -1,7 +1,7 @@
-r"""A text as it reads with its disguises undone: `\u00e9`, `%C3%A9`, `+`, `1,234`, `4111 1111`, base64, lines that were
-broken or set in a margin, one in another.
+r"""Decodes a text in every way that may hide a value, up to three deep: `\u00e9`, `%C3%A9`, `+`, `1,234`, `4111 1111`,
+base64, wrapped lines.
 
-Each reading remembers where in the text its characters came from, so that what is found in it can be cut out there.
+Each decoding maps its characters to offsets in the original, so that what is found in it can be cut out there.
 """
 
 from __future__ import annotations
@@ -13,123 +13,104 @@ from functools import partial
 from typing import Final
 
 _DEPTH: Final = 3
-_AFTER_BASE64: Final = 1
+_DEPTH_IN_BASE64: Final = 1
 
 _HEX: Final = "[0-9a-fA-F]"
 
 
 def _utf8(mark: str) -> str:
-    """A pattern for one character written as its UTF-8 bytes, each in hex behind a mark."""
+    """A pattern for one non-ASCII character as UTF-8 bytes, each in hex after a mark."""
     more = f"(?:{mark}[89abAB]{_HEX})"
     return f"{mark}[cdCD]{_HEX}{more}|{mark}[eE]{_HEX}{more}{{2}}|{mark}[fF]{_HEX}{more}{{3}}"
 
 
-_ESCAPE_FORMS: Final = (
+_ESCAPES: Final = (
     rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|\\u{_HEX}{{4}}|\\U{_HEX}{{8}}|\\x{_HEX}{{2}}"
     r"""|\\[nrtbfva\\'"/]"""
 )
-_ESCAPE: Final = re.compile(_ESCAPE_FORMS)
-_BYTES_ESCAPE: Final = re.compile(_utf8(r"\\x") + "|" + _ESCAPE_FORMS)
-_BYTES_CHARACTER: Final = re.compile(_utf8(r"\\x"))
-_PERCENT_FORMS: Final = f"{_utf8('%')}|%{_HEX}{{2}}"
-_PERCENT: Final = re.compile(_PERCENT_FORMS)
-_PERCENT_OR_PLUS: Final = re.compile(rf"\+|{_PERCENT_FORMS}")
-# A number in thousands, a card's or a telephone's in groups, an account's in groups of letters and digits.
-_GROUPING: Final = re.compile(r"(?<=\d)(?:[,_.\s/\-\u2010-\u2015]| ?\(|\) ?)(?=\d)|(?<=[0-9A-Z]{4})[ -](?=[0-9A-Z])")
-# Before each line of an error that is one of a group.
-_MARGIN: Final = re.compile(r"(?<=\n) {2,}\| ")
-# Where base64 is broken into lines, as in mails and certificates.
-_WRAPPED: Final = re.compile(r"(?<=[A-Za-z0-9+/_-]{16})(?:\r?\n|\\r\\n|\\n)(?:[ \t]+(?:\| )?)?(?=[A-Za-z0-9+/_-])")
-# Four characters, the shortest text to find, are six of base64.
+_PERCENT: Final = f"{_utf8('%')}|%{_HEX}{{2}}"
+# Digits in thousands; the groups of a card or telephone number; an account's groups of letters and digits.
+_GROUPING: Final = r"(?<=\d)(?:[,_.\s/\-\u2010-\u2015]| ?\(|\) ?)(?=\d)|(?<=[0-9A-Z]{4})[ -](?=[0-9A-Z])"
+# Before each line of a traceback within an exception group.
+_MARGIN: Final = r"(?<=\n) {2,}\| "
+# Line breaks in base64, as in mails and certificates.
+_WRAPPING: Final = r"(?<=[A-Za-z0-9+/_-]{16})(?:\r?\n|\\r\\n|\\n)(?:[ \t]+(?:\| )?)?(?=[A-Za-z0-9+/_-])"
+# Four characters, the shortest text that is searched for, are six in base64.
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{6,}")
 
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a"}
-_STANDARD: Final = str.maketrans("-_", "+/")
+_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+
+# For each character, the offsets in the original where it begins and ends.
+Offsets = tuple[list[int], list[int]]
 
 
-# For each character of a text the first and the next position in the original.
-Places = tuple[list[int], list[int]]
+class Decoding:
+    """A decoded text; `cuts` are the offsets in it where it breaks off because the original was cut."""
 
+    __slots__ = ("_compute_offsets", "_offsets", "cuts", "text")
 
-class Reading:
-    """A text, and where in the original its characters came from, which is found once it is asked for.
-
-    `cuts` are where it breaks off because the original was cut.
-    """
-
-    __slots__ = ("_find", "_places", "cuts", "text")
-
-    def __init__(self, text: str, find: Callable[[], Places], cuts: tuple[int, ...] = ()) -> None:
+    def __init__(self, text: str, compute_offsets: Callable[[], Offsets], cuts: tuple[int, ...] = ()) -> None:
         self.text = text
         self.cuts = cuts
-        self._find = find
-        self._places: Places | None = None
+        self._compute_offsets = compute_offsets
+        self._offsets: Offsets | None = None
 
     @property
-    def places(self) -> Places:
-        """For each character the first and the next position in the original."""
-        if self._places is None:
-            self._places = self._find()
-        return self._places
+    def offsets(self) -> Offsets:
+        """Where each character begins and ends in the original; computed when first asked for."""
+        if self._offsets is None:
+            self._offsets = self._compute_offsets()
+        return self._offsets
 
 
-def readings(text: str, *, cut: bool = False) -> Iterator[Reading]:
-    """The text itself, then every other way in which it can be read; `cut` says that its end is missing."""
+def decodings(text: str, *, cut: bool = False) -> Iterator[Decoding]:
+    """The text itself, then every other decoding; `cut` says that the text's end is missing."""
     size = len(text)
-    itself = Reading(text, lambda: (list(range(size)), list(range(1, size + 1))), (size,) if cut else ())
-    yield from _below(itself, _DEPTH, {text})
+    original = Decoding(text, lambda: (list(range(size)), list(range(1, size + 1))), (size,) if cut else ())
+    yield from _decode(original, _DEPTH, {text})
 
 
-def _below(reading: Reading, depth: int, seen: set[str]) -> Iterator[Reading]:
-    yield reading
+def _decode(decoding: Decoding, depth: int, seen: set[str]) -> Iterator[Decoding]:
+    yield decoding
     if depth == 0:
         return
-    for decode in (_unescaped, _unescaped_bytes, _unquoted, _unquoted_plus, _ungrouped, _without_margin, _unwrapped):
-        found = decode(reading)
+    for needed, pattern, replace in _SUBSTITUTIONS:
+        found = _substituted(decoding, pattern, replace) if needed in decoding.text else None
         if found is not None and found.text not in seen:
             seen.add(found.text)
-            yield from _below(found, depth - 1, seen)
-    # Words read as base64 are noise, in which base64 would find only more of it.
-    if depth > _AFTER_BASE64:
-        found = _from_base64(reading)
+            yield from _decode(found, depth - 1, seen)
+    # Plain words decoded as base64 are noise, in which base64 would find only more noise.
+    if depth > _DEPTH_IN_BASE64:
+        found = _from_base64(decoding)
         if found is not None and found.text not in seen:
             seen.add(found.text)
-            yield from _below(found, _AFTER_BASE64, seen)
+            yield from _decode(found, _DEPTH_IN_BASE64, seen)
 
 
-def _rewritten(reading: Reading, pattern: re.Pattern[str], replace: Callable[[str], str]) -> Reading | None:
-    text, count = pattern.subn(lambda match: replace(match[0]), reading.text)
+def _substituted(decoding: Decoding, pattern: re.Pattern[str], replace: Callable[[str], str]) -> Decoding | None:
+    text, count = pattern.subn(lambda match: replace(match[0]), decoding.text)
     if not count:
         return None
-    cuts = (len(text),) if len(reading.text) in reading.cuts else ()
-    return Reading(text, partial(_rewritten_places, reading, pattern, replace), cuts)
+    cuts = (len(text),) if len(decoding.text) in decoding.cuts else ()
+    return Decoding(text, partial(_substituted_offsets, decoding, pattern, replace), cuts)
 
 
-def _rewritten_places(reading: Reading, pattern: re.Pattern[str], replace: Callable[[str], str]) -> Places:
-    all_starts, all_ends = reading.places
-    starts: list[int] = []
-    ends: list[int] = []
-    position = 0
-    for match in pattern.finditer(reading.text):
+def _substituted_offsets(decoding: Decoding, pattern: re.Pattern[str], replace: Callable[[str], str]) -> Offsets:
+    begins, ends = decoding.offsets
+    new_begins: list[int] = []
+    new_ends: list[int] = []
+    done = 0
+    for match in pattern.finditer(decoding.text):
         first, after = match.span()
         size = len(replace(match[0]))
-        starts += all_starts[position:first] + [all_starts[first]] * size
-        ends += all_ends[position:first] + [all_ends[after - 1]] * size
-        position = after
-    return starts + all_starts[position:], ends + all_ends[position:]
+        new_begins += begins[done:first] + [begins[first]] * size
+        new_ends += ends[done:first] + [ends[after - 1]] * size
+        done = after
+    return new_begins + begins[done:], new_ends + ends[done:]
 
 
-def _unescaped(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _ESCAPE, _escape) if "\\" in reading.text else None
-
-
-def _unescaped_bytes(reading: Reading) -> Reading | None:
-    if "\\x" not in reading.text or not _BYTES_CHARACTER.search(reading.text):
-        return None
-    return _rewritten(reading, _BYTES_ESCAPE, _escape)
-
-
-def _escape(token: str) -> str:
+def _unescape(token: str) -> str:
     if len(token) == 2:
         return _CONTROLS.get(token[1], token[1])
     if token[1] == "x" and len(token) > 4:
@@ -142,71 +123,70 @@ def _escape(token: str) -> str:
     return chr(code) if code <= 0x10FFFF else "\ufffd"
 
 
-def _unquoted(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _PERCENT, _percent) if "%" in reading.text else None
-
-
-def _unquoted_plus(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _PERCENT_OR_PLUS, _percent) if "+" in reading.text else None
-
-
-def _percent(token: str) -> str:
+def _unquote(token: str) -> str:
     if token == "+":  # noqa: S105  # not a password
         return " "
     raw = bytes.fromhex(token.replace("%", ""))
     return chr(raw[0]) if len(raw) == 1 else raw.decode(errors="replace")
 
 
-def _ungrouped(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _GROUPING, lambda _: "")
+def _remove(_: str) -> str:
+    return ""
 
 
-def _without_margin(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _MARGIN, lambda _: "") if "\n" in reading.text else None
+# What the text must hold, what is replaced, and by what.
+_SUBSTITUTIONS: Final = tuple(
+    (needed, re.compile(pattern), replace)
+    for needed, pattern, replace in (
+        ("\\", _ESCAPES, _unescape),
+        ("\\x", _utf8(r"\\x") + "|" + _ESCAPES, _unescape),
+        ("%", _PERCENT, _unquote),
+        ("+", rf"\+|{_PERCENT}", _unquote),
+        ("", _GROUPING, _remove),
+        ("\n", _MARGIN, _remove),
+        ("", _WRAPPING, _remove),
+    )
+)
 
 
-def _unwrapped(reading: Reading) -> Reading | None:
-    return _rewritten(reading, _WRAPPED, lambda _: "")
-
-
-def _from_base64(reading: Reading) -> Reading | None:
+def _from_base64(decoding: Decoding) -> Decoding | None:
     pieces: list[str] = []
-    # Where in the reading each piece begins, and its characters' places among the decoded bytes.
-    decoded: list[tuple[int, range | list[int]]] = []
+    # Where each piece's base64 begins, and the offsets of its characters among the decoded bytes.
+    runs: list[tuple[int, range | list[int]]] = []
     cuts: list[int] = []
     size = 0
-    for match in _BASE64_RUN.finditer(reading.text):
-        # What stands before the base64 may be of its alphabet too, so it can begin at any of four places.
+    for match in _BASE64_RUN.finditer(decoding.text):
+        # Text before the base64 may use its alphabet, so it can begin at any of four offsets.
         for first in range(match.start(), match.start() + 4):
-            text, places = _base64_text(match.string[first : match.end()])
+            text, byte_offsets = _decode_base64(match.string[first : match.end()])
             pieces += (text, "\0")
-            decoded.append((first, places))
+            runs.append((first, byte_offsets))
             size += len(text) + 1
-            if match.end() in reading.cuts:
+            if match.end() in decoding.cuts:
                 cuts.append(size - 1)
-    return Reading("".join(pieces), partial(_base64_places, reading, decoded), tuple(cuts)) if pieces else None
+    return Decoding("".join(pieces), partial(_base64_offsets, decoding, runs), tuple(cuts)) if pieces else None
 
 
-def _base64_places(reading: Reading, decoded: list[tuple[int, range | list[int]]]) -> Places:
-    all_starts, all_ends = reading.places
-    starts: list[int] = []
-    ends: list[int] = []
-    for first, places in decoded:
-        starts += [all_starts[first + (8 * place) // 6] for place in places[:-1]]
-        ends += [all_ends[first + (8 * place - 1) // 6] for place in places[1:]]
-        starts.append(all_starts[first])
-        ends.append(all_ends[first])
-    return starts, ends
+def _base64_offsets(decoding: Decoding, runs: list[tuple[int, range | list[int]]]) -> Offsets:
+    begins, ends = decoding.offsets
+    new_begins: list[int] = []
+    new_ends: list[int] = []
+    for first, byte_offsets in runs:
+        new_begins += [begins[first + (8 * offset) // 6] for offset in byte_offsets[:-1]]
+        new_ends += [ends[first + (8 * offset - 1) // 6] for offset in byte_offsets[1:]]
+        new_begins.append(begins[first])
+        new_ends.append(ends[first])
+    return new_begins, new_ends
 
 
-def _base64_text(run: str) -> tuple[str, range | list[int]]:
-    """The decoded text and, for each of its characters and for its end, the place among the decoded bytes."""
+def _decode_base64(run: str) -> tuple[str, range | list[int]]:
+    """The decoded text, and the offsets of its characters and of its end among the decoded bytes."""
     run = run[:-1] if len(run) % 4 == 1 else run
-    data = a2b_base64(run.translate(_STANDARD) + "=" * (-len(run) % 4))
+    data = a2b_base64(run.translate(_STANDARD_ALPHABET) + "=" * (-len(run) % 4))
     text = data.decode(errors="surrogateescape")
     if len(text) == len(data):
         return text, range(len(data) + 1)
-    places = [0]
+    offsets = [0]
     for character in text:
-        places.append(places[-1] + len(character.encode(errors="surrogateescape")))
-    return text, places
+        offsets.append(offsets[-1] + len(character.encode(errors="surrogateescape")))
+    return text, offsets

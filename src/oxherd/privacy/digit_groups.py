@@ -1,5 +1,4 @@
-"""Numbers of cards, accounts and telephones: how else they are written, and what must not stand in an error of those of
-which the log shows the end only, `***1111`."""
+"""Card, account and telephone numbers: how else they are written, and what may not be shown beside `***1111`."""
 
 from __future__ import annotations
 
@@ -7,47 +6,45 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from oxherd.privacy.masks import HIDDEN, SEPARATORS, SHORTEST_WITH_END, SHOWN_END
+from oxherd.privacy.masks import HIDDEN, LAST4_SHORTEST, LAST4_SHOWN, SEPARATORS
 
-# What stands between the digits of a telephone's number too.
-_BETWEEN: Final = re.compile(rf"[+()]|{SEPARATORS.pattern}")
-# A card's or an account's usual group.
-_GROUP: Final = 4
+# Telephone numbers have these between their digits too.
+_PUNCTUATION: Final = re.compile(rf"[+()]|{SEPARATORS.pattern}")
+_GROUP: Final = 4  # as cards and accounts are usually printed
 _RUN: Final = 5
-_SHORTEST_DIGITS: Final = 6
-# Longer ones are no cards or accounts: they are found whole and by their beginnings, as all others.
+_SHORTEST_NUMBER: Final = 6
+# A longer value is no card or account; like any other it is found whole and by its beginning.
 _LONGEST: Final = 128
 
 
 def compact_forms(value: str) -> Iterator[str]:
-    """A telephone's, card's or account's number as others write it: in one, and as an integer; of others none."""
-    if len(value) > _LONGEST or sum(map(str.isdigit, value)) < _SHORTEST_DIGITS:
+    """A telephone, card or account number without its punctuation, and as an integer; nothing for other texts."""
+    if len(value) > _LONGEST or sum(map(str.isdigit, value)) < _SHORTEST_NUMBER:
         return
-    compact = _BETWEEN.sub("", value)
+    compact = _PUNCTUATION.sub("", value)
     if compact.isalnum():
         yield compact
-        if compact.isdigit() and len(integer := compact.lstrip("0")) >= _SHORTEST_DIGITS:
+        if compact.isdigit() and len(integer := compact.lstrip("0")) >= _SHORTEST_NUMBER:
             yield integer
 
 
-def parts(values: Iterable[str], shown: set[str]) -> Iterator[str]:
-    """What else may tell of the values that are shown as `Mask("last4")` shows them: all but that end.
+def digit_groups(values: Iterable[str], shown: set[str]) -> Iterator[str]:
+    """The parts of values shown by `Mask("last4")` that would reveal more than those four characters.
 
-    Each of their runs of five characters, of four digits, and each of their groups, by four or by their separators.
+    These are their runs of five characters and of four digits, and their groups, by four or by their separators.
     """
-    if not any(text.startswith(HIDDEN) and len(text) == len(HIDDEN) + SHOWN_END for text in shown):
+    if not any(text.startswith(HIDDEN) and len(text) == len(HIDDEN) + LAST4_SHOWN for text in shown):
         return
     for value in values:
         compact = SEPARATORS.sub("", value)
-        if SHORTEST_WITH_END <= len(compact) <= _LONGEST and HIDDEN + compact[-SHOWN_END:] in shown:
+        if LAST4_SHORTEST <= len(compact) <= _LONGEST and HIDDEN + compact[-LAST4_SHOWN:] in shown:
             yield compact
             yield from (group for group in SEPARATORS.split(value) if len(group) >= _GROUP)
             yield from _runs(compact)
 
 
 def _runs(compact: str) -> Iterator[str]:
-    last = len(compact) - SHOWN_END
-    for first in range(last):
+    for first in range(len(compact) - LAST4_SHOWN):
         four = compact[first : first + _GROUP]
         if four.isdigit() or first % _GROUP == 0:
             yield four

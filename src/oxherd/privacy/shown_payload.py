@@ -1,25 +1,24 @@
-"""What of a payload the log may show: what the event's sanitiser returns, or the payload with its masks applied."""
+"""What the log shows of a payload: what the event's sanitiser returns, or the payload with its masks applied."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, TypeVar, cast
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from oxherd.errors import DeclarationError
+from oxherd.payload.paths import PathTree, parse_paths
 from oxherd.payload.payload_type import PayloadType
-from oxherd.payload.schema import Node, core_schema_of, has_masks, masked_serializer
-from oxherd.privacy.allow import Allow, only
-from oxherd.privacy.masks import HIDDEN, Mask
-from oxherd.privacy.paths import Branch, branch
-
-__all__ = ["NOTHING_SHOWN", "Mask", "Sanitizer", "Shown"]
+from oxherd.payload.schema import SECRET_TYPES, core_schema_of
+from oxherd.privacy.allow import Allow, select
+from oxherd.privacy.masked_serializer import has_masks, masked_serializer
+from oxherd.privacy.masks import HIDDEN
 
 T = TypeVar("T")
 
@@ -27,113 +26,103 @@ _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 _UNTYPED: Final = frozenset({dict, list, tuple, set, frozenset})
 
 
-class Shown:
-    """What the log shows of one payload: `json` and `value`, or the reason why it was `withheld`, or nothing at all."""
+@dataclass(slots=True, eq=False)
+class ShownPayload:
+    """What the log shows of one payload.
 
-    __slots__ = ("json", "withheld")
+    Attributes:
+        json: compact JSON; None if nothing is shown.
+        withheld: the type of the exception that kept the payload from being shown, if one did.
+    """
 
-    json: bytes | None
-    """Compact JSON, ready to stand in a log line; None if there is nothing to show."""
-    withheld: str | None
-    """The name of the exception that kept the payload from being shown, if one did."""
-
-    def __init__(self, json: bytes | None = None, withheld: str | None = None) -> None:
-        self.json = json
-        self.withheld = withheld
+    json: bytes | None = None
+    withheld: str | None = None
 
     @property
     def value(self) -> Any:
-        """What `json` says, as Python values; None if there is nothing to show."""
+        """`json` as Python values."""
         return None if self.json is None else from_json(self.json)
 
-    def __repr__(self) -> str:
-        return f"Shown(json={self.json!r}, withheld={self.withheld!r})"
 
-
-NOTHING_SHOWN: Final = Shown()
+NOTHING_SHOWN: Final = ShownPayload()
 
 
 class Sanitizer(Generic[T]):
-    """Says what the log shows of an event's payloads, by the user's function or Allow, or by the masks of the type.
+    """Shows an event's payloads by the user's function or Allow, or by the masks of their type.
 
-    Raises `DeclarationError` if the function is `async def`, or if an Allow names a field that the type does not have.
+    Raises:
+        DeclarationError: the function is `async def` or none, or an Allow names a field that the type lacks.
     """
 
     def __init__(self, payload_type: PayloadType[T], function: Callable[[T], Any] | Allow | None = None) -> None:
+        event, schema = payload_type.event, payload_type.schema
         # An object whose __call__ is async is no coroutine function itself.
         if function is not None and (iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)):
-            raise DeclarationError(f"{payload_type.event}: the sanitiser is async: write it as a plain def or lambda.")
+            raise DeclarationError(f"{event}: the sanitiser is async: write it as a plain def or lambda.")
         if function is not None and not callable(function) and not isinstance(function, Allow):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all type-checked
-            raise DeclarationError(
-                f"{payload_type.event}: sanitize must be a function of the payload, or an Allow(...)."
-            )
-        schema = payload_type.schema
+            raise DeclarationError(f"{event}: sanitize must be a function of the payload, or an Allow(...).")
         self._function = None if isinstance(function, Allow) else function
-        self._allowed: Branch | None = None
+        self._allowed: PathTree | None = None
         if isinstance(function, Allow):
-            self._allowed = branch(schema, function.paths, f"{payload_type.event}: {function!r}", by_alias=False)
+            self._allowed = parse_paths(schema, function.paths, f"{event}: {function!r}", by_alias=False)
         shows = function is not None or has_masks(schema)
-        self._masked = masked_serializer(schema, jsonable) if shows else None
+        self._masked = masked_serializer(schema, to_shown) if shows else None
 
-    def shown(self, payload: T) -> Shown:
-        """Show one payload; whatever goes wrong withholds it, and nothing is raised."""
+    def show(self, payload: T) -> ShownPayload:
+        """Show one payload; never raises: any error withholds the payload."""
         if self._masked is None:
             return NOTHING_SHOWN
         try:
-            raw = self._written(payload)
+            raw = self._to_json(payload)
             if b"NaN" in raw or b"Infinity" in raw:
                 from_json(raw, allow_inf_nan=False)
         except Exception as error:  # noqa: BLE001  # a payload in doubt is not shown
-            return Shown(withheld=type(error).__name__)
-        return Shown(raw)
+            return ShownPayload(withheld=type(error).__name__)
+        return ShownPayload(raw)
 
-    def _written(self, payload: T) -> bytes:
+    def _to_json(self, payload: T) -> bytes:
         if self._allowed is not None:
-            return self._only(payload, self._allowed)
-        return self._mask(payload) if self._function is None else self._returned(self._function(payload), payload)
-
-    def _only(self, payload: T, allowed: Branch) -> bytes:
-        assert self._masked is not None  # noqa: S101  # built whenever there is something to show
-        # By the fields' names: an alias may be the name of another field.
-        whole = self._masked.to_python(payload, mode="json", by_alias=False, warnings="error")
-        return to_json(only(whole, allowed), inf_nan_mode="constants")
-
-    def _mask(self, payload: T) -> bytes:
-        assert self._masked is not None  # noqa: S101  # built whenever there is something to show
-        return self._masked.to_json(payload, by_alias=True, warnings="error")
-
-    def _returned(self, value: Any, payload: T) -> bytes:
+            assert self._masked is not None  # noqa: S101  # built whenever something is shown
+            # By the fields' names: an alias may be the name of another field.
+            whole = self._masked.to_python(payload, mode="json", by_alias=False, warnings="error")
+            return to_json(select(whole, self._allowed), inf_nan_mode="constants")
+        if self._function is None:
+            return self._mask(payload)
+        value = self._function(payload)
         if value is payload:
             return self._mask(payload)
-        return to_json(jsonable(value, self._same(payload)), inf_nan_mode="constants")
 
-    def _same(self, payload: T) -> Callable[[Any], Any] | None:
-        """A payload that is a mapping or a list does not know its type: it is recognised by being the same object."""
-        if type(payload) not in _UNTYPED:
-            return None
+        def mask_if_payload(part: Any) -> Any:
+            return from_json(self._mask(payload)) if part is payload else None
 
-        def same(value: Any) -> Any:
-            return from_json(self._mask(payload)) if value is payload else None
+        # Mappings and lists do not know their type: such a payload is recognised by identity.
+        mask = mask_if_payload if type(payload) in _UNTYPED else None
+        return to_json(to_shown(value, mask), inf_nan_mode="constants")
 
-        return same
+    def _mask(self, payload: T) -> bytes:
+        assert self._masked is not None  # noqa: S101  # built whenever something is shown
+        return self._masked.to_json(payload, by_alias=True, warnings="error")
 
 
-def jsonable(value: Any, same: Callable[[Any], Any] | None = None) -> Any:
-    """Turn a value into what JSON can write, secrets as `***`, models and dataclasses with their masks applied."""
+def to_shown(value: Any, mask: Callable[[Any], Any] | None = None) -> Any:
+    """Convert a value to what JSON can write: secrets as `***`, models and dataclasses with their masks applied.
+
+    `mask` may convert a part first; it returns None for those that it leaves.
+    """
     cls = cast("type[Any]", type(value))
     if cls in _ATOMS:
         return value
-    if same is not None and (masked := same(value)) is not None:
+    if mask is not None and (masked := mask(value)) is not None:
         return masked
     if cls is dict or isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return {
-            key if type(key) is str else _key(key): part if type(part) in _ATOMS else jsonable(part, same)
+            key if type(key) is str else _key(key): part if type(part) in _ATOMS else to_shown(part, mask)
             for key, part in pairs
         }
     if isinstance(value, list | tuple | set | frozenset | deque | Iterator):
-        return [jsonable(part, same) for part in cast("list[Any]", value)]
-    if isinstance(value, SecretStr | SecretBytes | Secret):
+        return [to_shown(part, mask) for part in cast("list[Any]", value)]
+    if isinstance(value, SECRET_TYPES):
         return HIDDEN
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
         return _class_masker(cls)(value, mode="json", by_alias=True, warnings="error")
@@ -141,7 +130,7 @@ def jsonable(value: Any, same: Callable[[Any], Any] | None = None) -> Any:
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, SecretStr | SecretBytes | Secret):
+    if isinstance(key, SECRET_TYPES):
         return HIDDEN
     if isinstance(key, BaseModel) or is_dataclass(key) or isinstance(key, tuple | frozenset):
         raise TypeError("not a key of JSON")
@@ -150,5 +139,4 @@ def _key(key: Any) -> str:
 
 @lru_cache(maxsize=256)
 def _class_masker(cls: type[Any]) -> Callable[..., Any]:
-    schema: Node = core_schema_of(TypeAdapter(cls))
-    return masked_serializer(schema, jsonable).to_python
+    return masked_serializer(core_schema_of(TypeAdapter(cls)), to_shown).to_python

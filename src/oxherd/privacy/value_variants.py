@@ -1,4 +1,4 @@
-"""How Python writes the dates, times, durations and UUIDs that stand in JSON as texts: not as they stand there."""
+"""How Python writes dates, times, durations and UUIDs that JSON holds as text in another form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -16,61 +16,60 @@ _DATE: Final = r"\d{4}-\d\d-\d\d"
 _TIME: Final = r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
 
 
-def spellings(text: str) -> Iterator[str]:
-    """Further texts of a JSON text's value in Python: `str` and `repr`, each with the zone and without."""
+def value_variants(text: str) -> Iterator[str]:
+    """Other texts of a JSON text's value: its `str` and `repr` in Python, with and without a time zone."""
     if len(text) > _LONGEST:
         return
-    for pattern, spell in _KINDS:
+    for pattern, variants in _KINDS:
         if pattern.fullmatch(text):
             try:
-                yield from spell(text)
+                yield from variants(text)
             except ValueError:  # it only looks like one, as 2031-13-32 does
                 return
 
 
 def _arguments(value: date | time | timedelta) -> str:
-    """What a `repr` holds in its brackets: its name depends on how it was imported."""
+    """A `repr` without the class's name, which depends on how the class was imported."""
     return repr(value).partition("(")[2][:-1]
 
 
-def _of_date(text: str) -> Iterator[str]:
+def _date_variants(text: str) -> Iterator[str]:
     yield _arguments(date.fromisoformat(text))
 
 
-def _of_moment(text: str) -> Iterator[str]:
-    moment = datetime.fromisoformat(text)
-    plain = moment.replace(tzinfo=None)
-    whole = plain.replace(microsecond=0)
-    yield from (_arguments(plain), _arguments(whole))
-    for each in (moment, plain, whole):
+def _datetime_variants(text: str) -> Iterator[str]:
+    aware = datetime.fromisoformat(text)
+    naive = aware.replace(tzinfo=None)
+    whole = naive.replace(microsecond=0)
+    yield from (_arguments(naive), _arguments(whole))
+    for each in (aware, naive, whole):
         yield from (str(each), each.isoformat())
 
 
-def _of_time(text: str) -> Iterator[str]:
-    plain = time.fromisoformat(text).replace(tzinfo=None)
-    yield f"time({_arguments(plain)}"  # alone it may be three short numbers
-    yield str(plain)
+def _time_variants(text: str) -> Iterator[str]:
+    naive = time.fromisoformat(text).replace(tzinfo=None)
+    yield f"time({_arguments(naive)}"  # the arguments alone may be three short numbers
+    yield str(naive)
 
 
-def _of_duration(text: str) -> Iterator[str]:
-    duration = _durations().validate_python(text)
-    yield str(duration)
-    yield _arguments(duration)
+def _duration_variants(text: str) -> Iterator[str]:
+    duration = _duration_adapter().validate_python(text)
+    yield from (str(duration), _arguments(duration))
 
 
-def _of_uuid(text: str) -> Iterator[str]:
+def _uuid_variants(text: str) -> Iterator[str]:
     yield UUID(text).hex
 
 
 @cache
-def _durations() -> TypeAdapter[timedelta]:
+def _duration_adapter() -> TypeAdapter[timedelta]:
     return TypeAdapter(timedelta)
 
 
-_KINDS: Final[tuple[tuple[re.Pattern[str], Callable[[str], Iterator[Any]]], ...]] = (
-    (re.compile(_DATE), _of_date),
-    (re.compile(f"{_DATE}[T ]{_TIME}"), _of_moment),
-    (re.compile(_TIME), _of_time),
-    (re.compile(r"[+-]?P[\dT.DHMSWY]+"), _of_duration),
-    (re.compile(r"[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}"), _of_uuid),
+_KINDS: Final[tuple[tuple[re.Pattern[str], Callable[[str], Iterator[str]]], ...]] = (
+    (re.compile(_DATE), _date_variants),
+    (re.compile(f"{_DATE}[T ]{_TIME}"), _datetime_variants),
+    (re.compile(_TIME), _time_variants),
+    (re.compile(r"[+-]?P[\dT.DHMSWY]+"), _duration_variants),
+    (re.compile(r"[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}"), _uuid_variants),
 )

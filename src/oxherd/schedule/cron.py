@@ -1,34 +1,31 @@
-"""When a schedule ticks: pure values that take a time and return the next one; no clock, no Redis, no asyncio.
+"""Cron expressions, with their ticks through clock changes.
 
-cronsim reads the fields and walks the calendar on naive local times only. What a clock change does to a tick is decided
-here, so that a schedule's ticks are one fixed set of instants, the same from wherever one starts to ask:
+cronsim parses the fields and walks the calendar in naive local times. This module decides what a clock change does to a
+tick, so that a schedule's ticks are one fixed set of instants, wherever the search starts:
 
-- a local time that a clock change skips runs once, at the first time that exists after it;
-- a local time that occurs twice runs at its first occurrence only;
-- a pattern that repeats within the day (`*`, `*/n`, `m/n` or the full range in its second, minute or hour) follows real
-  time: it runs in both occurrences, and a skipped tick counts as run where the old clock's instant is a tick by the new
-  clock, so that `30 * * * *` goes from 01:30 to 03:30, one hour later.
+- A local time that a clock change skips runs once, at the first time that exists after it.
+- A local time that occurs twice runs at its first occurrence only.
+- A pattern that repeats within the day (`*`, `*/n`, `m/n` or the full range in its seconds, minutes or hours) follows
+  real time. It runs in both occurrences. A skipped tick counts as run if its instant is also a tick by the new clock:
+  `30 * * * *` goes from 01:30 to 03:30, one hour later.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
 from oxherd.errors import ScheduleError
+from oxherd.schedule.instant import instant_of
 
 _SECOND: Final = timedelta(seconds=1)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 _NAMED: Final = {
     "@yearly": "0 0 1 1 *",
@@ -56,7 +53,7 @@ _EXAMPLE: Final = "write for example '30 2 * * *' for 02:30 every day, or '*/15 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression in a time zone: minute, hour, day of month, month, day of week; seconds first if there are six.
+    """A cron expression in a time zone: minute, hour, day of month, month, day of week; or six with seconds first.
 
     >>> Cron("0 2 * * *", tz="Europe/Paris")
     Cron(expression='0 2 * * *', tz='Europe/Paris')
@@ -71,7 +68,7 @@ class Cron:
 
     def next(self, after: datetime) -> datetime:
         """The first tick strictly after an aware datetime, as an aware datetime in this schedule's zone."""
-        start = _instant_of(after)
+        start = instant_of(after)
         try:
             return self._next(start).astimezone(_zone(self.tz))
         except (OverflowError, ValueError, StopIteration):
@@ -97,47 +94,15 @@ class Cron:
         return tick
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
-class Every:
-    """An interval: it ticks at the multiples of that many seconds since the Unix epoch, whoever asks and whenever.
-
-    >>> Every(timedelta(minutes=1)) == Every(60)
-    True
-    """
-
-    milliseconds: int
-
-    def __init__(self, seconds: float | int | timedelta) -> None:
-        object.__setattr__(self, "milliseconds", _milliseconds(seconds))
-
-    def next(self, after: datetime) -> datetime:
-        """The first tick strictly after an aware datetime, as an aware datetime in UTC."""
-        elapsed = (_instant_of(after) - _EPOCH) // _MILLISECOND
-        tick = (elapsed // self.milliseconds + 1) * self.milliseconds
-        try:
-            return _EPOCH + timedelta(milliseconds=tick)
-        except OverflowError:
-            raise ScheduleError(
-                f"{self!r} has no tick after {after.year} that a datetime can hold: use a shorter interval."
-            ) from None
-
-    def __repr__(self) -> str:
-        whole, rest = divmod(self.milliseconds, 1000)
-        return f"Every({whole})" if not rest else f"Every({self.milliseconds / 1000!r})"
-
-
-Schedule: TypeAlias = Cron | Every
-
-
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """An expression that cronsim has accepted; it knows local times only."""
+    """An expression that cronsim accepts, in local times."""
 
     fields: str
     repeats: bool
 
     def after(self, wall: datetime) -> datetime:
-        """The first local time that fits, strictly after another."""
+        """The first matching local time strictly after `wall`."""
         return next(CronSim(self.fields, wall))
 
     def matches(self, wall: datetime) -> bool:
@@ -154,13 +119,13 @@ class _Change:
 
 
 def _first_pass(pattern: _Pattern, zone: ZoneInfo, wall: datetime) -> datetime:
-    """The instant of the first tick after a local time, leaving out what occurs again."""
+    """The instant of the first tick after a local time, ignoring second occurrences."""
     while True:
         wall = pattern.after(wall)
         change = _change(wall, zone)
         if change is None or change.before > change.after:
             return wall.replace(tzinfo=zone).astimezone(UTC)
-        # Asked first, so that a gap full of ticks is not walked one by one.
+        # Checked first, so that a gap full of ticks is not walked tick by tick.
         gap_ends_on_tick = pattern.matches(_wall(change.at, change.after))
         by_old_clock = wall + (change.after - change.before)
         if gap_ends_on_tick or not (pattern.repeats and pattern.matches(by_old_clock)):
@@ -168,7 +133,7 @@ def _first_pass(pattern: _Pattern, zone: ZoneInfo, wall: datetime) -> datetime:
 
 
 def _change(wall: datetime, zone: ZoneInfo) -> _Change | None:
-    """The clock change that skips or repeats a local time, if one does."""
+    """The clock change that skips or repeats a local time, if any."""
     first = wall.replace(tzinfo=zone).astimezone(UTC)
     second = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     if first == second:
@@ -193,17 +158,6 @@ def _instant(wall: datetime, offset: timedelta) -> datetime:
     return (wall - offset).replace(tzinfo=UTC)
 
 
-def _instant_of(after: datetime) -> datetime:
-    if after.utcoffset() is None:
-        raise ScheduleError(
-            "Nothing can be said to follow a naive datetime: pass one with a zone, as datetime.now(UTC)."
-        )
-    try:
-        return after.astimezone(UTC)
-    except OverflowError:
-        raise ScheduleError("This datetime is too far out: ask from a time well inside the years 1 to 9999.") from None
-
-
 @lru_cache(maxsize=1024)
 def _pattern(expression: str) -> _Pattern:
     if len(expression) > _LONGEST_EXPRESSION:
@@ -212,16 +166,18 @@ def _pattern(expression: str) -> _Pattern:
     fields = _NAMED.get(expression.strip().lower(), expression)
     if fields.strip().startswith("@"):
         raise ScheduleError(
-            f"The cron expression {_quote(expression)} is not a name that is known: use one of {', '.join(_NAMED)}."
+            f"The cron expression {_quote(expression)} is not a known name: use one of {', '.join(_NAMED)}."
         )
     pattern = _Pattern(fields, _repeats(fields))
     try:
-        # Any start would do: the rarest date, a Feb 29 on a given weekday, comes back within cronsim's 50 years.
+        # Any start will do: the rarest date, a Feb 29 on a given weekday, recurs within the 50 years cronsim tries.
         pattern.after(datetime(2000, 1, 1))
     except StopIteration:
         raise ScheduleError(f"The cron expression {_quote(expression)} {_NEVER}: {_EXAMPLE}.") from None
     except (CronSimError, ValueError) as error:
-        raise ScheduleError(f"The cron expression {_quote(expression)} {_fault(fields, error)}: {_EXAMPLE}.") from None
+        raise ScheduleError(
+            f"The cron expression {_quote(expression)} {_problem(fields, error)}: {_EXAMPLE}."
+        ) from None
     return pattern
 
 
@@ -230,15 +186,15 @@ def _repeats(fields: str) -> bool:
     return any(_REPEATING.match(field) for field in clock)
 
 
-def _fault(fields: str, error: Exception) -> str:
-    """What is wrong, from cronsim's `Bad minute`."""
+def _problem(fields: str, error: Exception) -> str:
+    """What is wrong with the fields, by cronsim's error, such as `Bad minute`."""
     split = fields.split()
     if len(split) not in {5, 6}:
         return f"does not have 5 fields, or 6 with the seconds first, but {len(split)}"
     name = str(error).removeprefix("Bad ")
     if name == "day-of-month" and _is_valid(" ".join([*split[:-2], "*", split[-1]])):
         return _NEVER
-    return f"has a {name} that cannot be (allowed: {_ALLOWED[name]})" if name in _ALLOWED else "cannot be read"
+    return f"has an invalid {name} (allowed: {_ALLOWED[name]})" if name in _ALLOWED else "cannot be read"
 
 
 def _is_valid(fields: str) -> bool:
@@ -255,42 +211,19 @@ def _zone(tz: str) -> ZoneInfo:
     try:
         if len(tz) <= _LONGEST_ZONE:
             return ZoneInfo(tz)
-    except (KeyError, ValueError, OSError):  # a folder's name and a file that is no zone raise the latter two
-        near = " or ".join(map(repr, _near(tz)))
+    except (KeyError, ValueError, OSError):  # a folder's name raises OSError, a file that is no zone ValueError
+        near = " or ".join(map(repr, _similar(tz)))
     remedy = f"did you mean {near}?" if near else "use a name such as 'Europe/Paris' or 'UTC'."
     raise ScheduleError(f"There is no time zone {_quote(tz)}: {remedy}")
 
 
-def _near(tz: str) -> list[str]:
-    spoken: dict[str, str] = {}
+def _similar(tz: str) -> list[str]:
+    by_text: dict[str, str] = {}  # by full name, and by city alone
     for name in sorted(available_timezones()):
-        spoken.setdefault(name.rpartition("/")[2].lower(), name)
-        spoken[name.lower()] = name
-    close = difflib.get_close_matches(tz.lower().replace(" ", "_"), spoken, n=3, cutoff=0.7)
-    return list(dict.fromkeys(spoken[match] for match in close))
-
-
-def _milliseconds(seconds: float | timedelta) -> int:
-    exact = True
-    if isinstance(seconds, timedelta):
-        milliseconds, rest = divmod(seconds, _MILLISECOND)
-        exact, seconds = not rest, seconds.total_seconds()
-    elif isinstance(seconds, int):
-        milliseconds = seconds * 1000
-    elif math.isfinite(seconds * 1000):
-        # Rounded, because 1.1 * 1000 is not 1100 in binary floating point.
-        milliseconds = round(seconds * 1000)
-        exact = math.isclose(seconds * 1000, milliseconds, rel_tol=1e-9)
-    else:
-        milliseconds = 0
-    if milliseconds > _LONGEST:
-        raise ScheduleError("An interval cannot reach past the year 9999: give it in seconds, such as Every(60).")
-    if not exact or milliseconds < 1:
-        raise ScheduleError(
-            f"An interval cannot be {seconds} seconds: give a whole number of milliseconds, at least 0.001 seconds, "
-            "such as Every(60) or Every(0.25)."
-        )
-    return milliseconds
+        by_text.setdefault(name.rpartition("/")[2].lower(), name)
+        by_text[name.lower()] = name
+    close = difflib.get_close_matches(tz.lower().replace(" ", "_"), by_text, n=3, cutoff=0.7)
+    return list(dict.fromkeys(by_text[match] for match in close))
 
 
 def _quote(text: str) -> str:

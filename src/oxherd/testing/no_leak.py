@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from oxherd.event import Event
-from oxherd.privacy.paths import branch, leads_to
+from oxherd.payload.paths import parse_paths
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.testing.canaries import Canary, Planted, plant
 from oxherd.testing.example import example
@@ -80,7 +80,7 @@ class _Check:
         self._event = event
         self._planted = planted
         sealer = event.declaration.payload.sealer
-        sealed = [canary for canary in planted.canaries if sealer.seals(canary.place)]
+        sealed = [canary for canary in planted.canaries if sealer.covers(canary.place)]
         shown = _shown(event, planted, shows)
         self._hidden = Search(canary for canary in planted.canaries if canary not in shown)
         self._sealed = Search(sealed)
@@ -106,10 +106,10 @@ def _shown(event: Event[Any, Any], planted: Planted, shows: Iterable[str] | None
     """The canaries that the log may show."""
     payload_type = event.declaration.payload
     if shows is None:
-        json = event.sanitizer().shown(payload_type.decode(planted.raw)).json or b""
+        json = event.sanitizer().show(payload_type.decode(planted.raw)).json or b""
         return {canary for canary, _ in Search(planted.canaries).find(json.decode())}
     paths = [shows] if isinstance(shows, str) else list(shows)
     if not paths:
         return set()
-    wanted = branch(payload_type.schema, paths, f"{event.name}: shows", by_alias=True)
-    return {canary for canary in planted.canaries if leads_to(wanted, canary.place)}
+    selected = parse_paths(payload_type.schema, paths, f"{event.name}: shows", by_alias=True)
+    return {canary for canary in planted.canaries if selected.covers(canary.place)}

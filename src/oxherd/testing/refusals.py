@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from oxherd.context import Context
 from oxherd.event import Event
-from oxherd.schedule.cron import Every
+from oxherd.schedule.every import Every
 from oxherd.testing.canaries import stored
 from oxherd.testing.failures import Run, Unwritable
 from oxherd.testing.renderings import words

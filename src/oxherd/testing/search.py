@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from oxherd.privacy.value_variants import spellings
+from oxherd.privacy.value_variants import value_variants
 from oxherd.testing.canaries import Canary
 
 _AROUND: Final = 60
@@ -47,7 +47,7 @@ def _plain(core: str) -> frozenset[str]:
     escaped = {core, json.dumps(core)[1:-1], json.dumps(core, ensure_ascii=False)[1:-1], repr(core)[1:-1]}
     return frozenset(
         escaped | {quote(core, safe=""), quote(core), quote_plus(core)} | _numbers(core) | _base64(core.encode())
-    ).union(spellings(core))
+    ).union(value_variants(core))
 
 
 def _numbers(core: str) -> set[str]:

@@ -131,7 +131,7 @@ def _payload(raw: bytes, case: Case) -> None:
 
 def _shown(value: Any, raw: bytes, case: Case) -> None:
     """What the log shows is JSON without a secret, and a failure that quotes the payload is scrubbed of it."""
-    shown = case.sanitizer.shown(value)
+    shown = case.sanitizer.show(value)
     assert "\n" not in (shown.withheld or "")
     hidden, others = set(_texts(value, hidden=True)), "\0".join(_texts(value, hidden=False))
     for secret in (text for text in hidden if len(text) >= 8 and text not in others):

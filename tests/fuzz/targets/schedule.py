@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from oxherd.errors import ScheduleError
-from oxherd.schedule.cron import Cron, Every
+from oxherd.schedule import Cron, Every
 from tests.fuzz.oracle import in_time, only
 from tests.fuzz.source import Source
 

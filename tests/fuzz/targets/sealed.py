@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oxherd import Keyring
-from oxherd.payload.keyring import NotOpened
+from oxherd.payload.keyring import CannotOpen
 from tests.fuzz.oracle import in_time, silent
 from tests.fuzz.source import CANARY, Source
 
@@ -23,7 +23,7 @@ def sealed(data: bytes) -> None:
     context = source.choose((_CONTEXT, b"", source.raw()))
     try:
         opened = _RING.open(text, context)
-    except NotOpened as error:
+    except CannotOpen as error:
         silent(error)
     else:
         assert (opened, context) == (_PLAIN, _CONTEXT)

@@ -9,7 +9,7 @@ import re
 import time
 from typing import Any, cast
 
-from oxherd.privacy.log_redaction import STANDARD
+from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 from oxherd.telemetry.logs.json_formatter import message_of
 
 _GREY, _RED, _GREEN, _YELLOW, _BOLD, _OFF = "\033[90m", "\033[31m", "\033[32m", "\033[33m", "\033[1m", "\033[0m"
@@ -30,7 +30,7 @@ _DETAILS = (
     "root",
 )  # fmt: skip
 # What is on a line already, in its own place.
-_SHOWN = STANDARD | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
+_SHOWN = STANDARD_ATTRIBUTES | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
 
 
 class ConsoleFormatter(logging.Formatter):

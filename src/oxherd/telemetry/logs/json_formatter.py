@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
-from oxherd.privacy.log_redaction import STANDARD
+from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 
 # The contract's keys: their spelling needs no quoting.
 FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
@@ -53,7 +53,7 @@ class JSONFormatter(logging.Formatter):
                 return lifecycle(stamp, extra)
         parts = [_head(stamp, record, message_of(record))]
         for name, value in extra.items():
-            if name in STANDARD or value is None:
+            if name in STANDARD_ATTRIBUTES or value is None:
                 continue
             if type(name) is not str or name in _RESERVED:  # pyright: ignore[reportUnnecessaryComparison]
                 name = _renamed(name, extra)

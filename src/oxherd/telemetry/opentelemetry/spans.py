@@ -14,7 +14,7 @@ from oxherd.app import Oxherd
 from oxherd.context import Context as EventContext
 from oxherd.context import current
 from oxherd.errors import ConfigError, OxherdError
-from oxherd.lineage import Trace, read_trace
+from oxherd.lineage import TraceContext, parse_trace_context
 from oxherd.signals import EventEnded
 
 try:
@@ -75,16 +75,16 @@ class Traces:
         """Begin the span of a handler's run, and make it the current one."""
         span, began = trace.INVALID_SPAN, time.time_ns()
         with self._safely:
-            span = self._started(context.event, context.carrier.trace, began)
+            span = self._started(context.event, context.lineage.trace, began)
         within = trace.set_span_in_context(_HandlerSpan(span), Context())
         otel.attach(within)
         return _Handling(self._safely, self._metrics, span, within, began)
 
-    def resume(self, sender: Trace | None) -> None:
+    def resume(self, sender: TraceContext | None) -> None:
         """Make a span elsewhere the current one."""
         otel.attach(_context_of(sender))
 
-    def _started(self, event: str, carried: Trace | None, began: int) -> Span:
+    def _started(self, event: str, carried: TraceContext | None, began: int) -> Span:
         remote = _context_of(carried)
         sender = trace.get_current_span(remote).get_span_context()
         return self._tracer.start_span(
@@ -144,7 +144,7 @@ class _Sending:
             {"messaging.message.id": ids[0]} if len(ids) == 1 else {"messaging.batch.message_count": len(ids)}
         )
         if parent is not None:
-            attributes["messaging.message.conversation_id"] = parent.carrier.root or parent.event_id
+            attributes["messaging.message.conversation_id"] = parent.lineage.root or parent.event_id
         if failures:
             error = failures[0]
             attributes["error.type"] = type(error).__name__
@@ -164,7 +164,7 @@ class _Handling:
         self._began = began
 
     @property
-    def trace(self) -> Trace | None:
+    def trace(self) -> TraceContext | None:
         return _trace_of(self._span)
 
     def ended(self, ended: EventEnded) -> None:
@@ -251,15 +251,15 @@ def _attributes(operation: str, event: str) -> dict[str, Any]:
     }
 
 
-def _context_of(carried: Trace | None) -> Context:
+def _context_of(carried: TraceContext | None) -> Context:
     """A context in which the span that sent an event is the current one."""
     if carried is None:
         return Context()
     return _W3C.extract({"traceparent": carried.parent, "tracestate": carried.state}, Context())
 
 
-def _trace_of(span: Span) -> Trace | None:
+def _trace_of(span: Span) -> TraceContext | None:
     """A span's place, as it goes along with events."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, trace.set_span_in_context(span, Context()))
-    return read_trace(headers.get("traceparent"), headers.get("tracestate"))
+    return parse_trace_context(headers.get("traceparent"), headers.get("tracestate"))

@@ -24,7 +24,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.errors import ConfigError, Discard, OxherdError
 from oxherd.handler import DeclaredHandler
-from oxherd.lineage import read as read_carrier
+from oxherd.lineage import parse_lineage
 from oxherd.privacy.redaction import Redactor
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
@@ -118,7 +118,7 @@ class _ChildContext(Context):
             attempt=message["attempt"],
             fence=message["fence"],
             emitted_ms=message["emitted_ms"],
-            carrier=read_carrier(message["carried"]),
+            lineage=parse_lineage(message["carried"]),
         )
         self._worker = worker
 
@@ -138,13 +138,13 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     try:
         payload = declaration.payload.decode(data)
         if declared.signals.tracer is not None:
-            declared.signals.tracer.resume(context.carrier.trace)
+            declared.signals.tracer.resume(context.lineage.trace)
         result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
         return {"kind": "returned", "result": result_json(result).decode()}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        # Redacted here, where the error is whole: its type may say what of its message is private.
+        # Redacted here, where the error is whole_number: its type may say what of its message is private.
         failure = describe_failure(error, None, Redactor(*withheld))
         return {
             "kind": "raised",

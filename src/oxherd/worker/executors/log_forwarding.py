@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from oxherd.privacy.log_redaction import STANDARD
+from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 from oxherd.worker.executors.protocol import Message
 
 _FIELDS = (
@@ -50,7 +50,7 @@ def to_message(record: logging.LogRecord) -> Message:
         fields["exc_text"] = _formatter.formatException(record.exc_info)
     if record.stack_info:
         fields["stack_info"] = record.stack_info
-    extra = {name: _plain(value) for name, value in values.items() if name not in STANDARD}
+    extra = {name: _plain(value) for name, value in values.items() if name not in STANDARD_ATTRIBUTES}
     return {"kind": "log", "record": fields, "process": os.getpid(), "extra": extra}
 
 

@@ -15,7 +15,7 @@ from oxherd.context import Cancelled, Context, Reason, TimedOut
 from oxherd.declaration import Declaration
 from oxherd.errors import OxherdError
 from oxherd.handler import Handler
-from oxherd.lineage import Carrier
+from oxherd.lineage import Lineage
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
 from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
@@ -263,16 +263,16 @@ def _run_message(run: HandlerRun) -> Message:
     context = run.context
     assert context.withheld is not None  # noqa: S101 - set before the run begins
     data, shown, _ = context.withheld
-    carrier = context.carrier
+    lineage = context.lineage
     if run.span is not None and (own := run.span.trace) is not None:
-        carrier = Carrier(carrier.caused_by, carrier.root, own)
+        lineage = Lineage(lineage.caused_by, lineage.root, own)
     return {
         "kind": "run",
         "id": context.event_id,
         "attempt": context.attempt,
         "fence": context.fence,
         "emitted_ms": run.execution.job.timestamp_ms,
-        "carried": carrier.text(),
+        "carried": lineage.to_json(),
         "payload": data.decode(),
         "shown": None if shown is None else shown.decode(),
     }

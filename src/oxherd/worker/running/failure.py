@@ -8,7 +8,8 @@ from typing import cast
 
 from oxherd.context import Reason
 from oxherd.errors import Discard
-from oxherd.privacy.redaction import Redactor, redact_exception, stack
+from oxherd.privacy.redaction import Redactor, redact_exception
+from oxherd.privacy.stack import exception_stack
 from oxherd.signals import ErrorInfo
 
 
@@ -37,4 +38,6 @@ def describe_failure(error: BaseException | None, reason: Reason | None, redacto
     if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
         return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
     kind, message = redact_exception(error, redactor)
-    return ErrorInfo(kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else stack(error))
+    return ErrorInfo(
+        kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else exception_stack(error)
+    )

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from oxherd.bullmq.job import Job
 from oxherd.declaration import Declaration
-from oxherd.policy import backoff_ms, kept
+from oxherd.policy import backoff_ms, keep_jobs
 from oxherd.signals import ErrorInfo
 
 _MAX_TRACES = 10
@@ -23,10 +23,10 @@ def attempts_of(job: Job, declaration: Declaration | None) -> int:
 def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str, int]:
     """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`."""
     name = "removeOnComplete" if target == "completed" else "removeOnFail"
-    own = kept(job.options.get(name))
+    own = keep_jobs(job.options.get(name))
     if own is not None:
         return own
-    return kept(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
+    return keep_jobs(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
 
 
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:

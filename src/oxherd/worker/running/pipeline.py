@@ -211,7 +211,7 @@ class Pipeline:
             record=partial(self._mark_begin, execution),
             erase=partial(self._mark_begin, execution, None),
         )
-        return await isolation.enter_alone(suspect, admission.wait)
+        return await isolation.enter_in_turn(suspect, admission.wait)
 
     async def _mark_begin(self, execution: Execution, alone: bool | None) -> bool:
         """Note in the job how it begins; False if it is not ours any more, or the worker gives up first."""
@@ -274,17 +274,17 @@ class Pipeline:
             emitted_ms=job.timestamp_ms,
             report=partial(self._store_progress, execution),
             loop=self._loop,
-            carrier=job.carrier,
+            lineage=job.lineage,
         )
-        shown = processed.sanitizer.shown(payload)
+        shown = processed.sanitizer.show(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         context.withheld = (data, shown.json, declaration.payload.field_names)
-        carrier = context.carrier
+        lineage = context.lineage
         self._signals.emit(
             EventBegan(
                 declaration.name, context.event_id, context.attempt, context.fence, shown, job.due_ms,
-                carrier.caused_by, carrier.root,
+                lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
         run = execution.run = HandlerRun(execution, context)
@@ -305,10 +305,10 @@ class Pipeline:
         """Signal what became of an event that began."""
         execution.outcome = outcome
         context = run.context
-        carrier = context.carrier
+        lineage = context.lineage
         ended = EventEnded(
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
-            (run.ended_at - run.began_at) * 1000, error, carrier.caused_by, carrier.root,
+            (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
         )  # fmt: skip
         self._signals.emit(ended)
         if run.span is not None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from oxherd.privacy.redaction import stack_in_loop
+from oxherd.privacy.stack import event_loop_stack
 from oxherd.signals import EventAttempt, LoopBlocked, LoopUnblocked, Signal
 
 BLOCKED_SECONDS = 1.0
@@ -95,7 +95,7 @@ class LoopMonitor:
 
     def _report(self, since: float, now: float, beat: float, *, lock_held: bool) -> None:
         frame = sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage]
-        stack, attempt = stack_in_loop(frame), self._current_attempt()
+        stack, attempt = event_loop_stack(frame), self._current_attempt()
         if self._beat != beat:
             # The loop has gone on: this stack is not what blocked it.
             stack, attempt = [], None

@@ -37,7 +37,8 @@ from typing_extensions import TypedDict
 
 from oxherd.errors import DeclarationError
 from oxherd.payload.payload_type import PayloadType
-from oxherd.privacy.shown_payload import Mask, Sanitizer
+from oxherd.privacy.masks import Mask
+from oxherd.privacy.shown_payload import Sanitizer
 
 CANARY = "kanarie7391"
 Hidden = Annotated[str, Mask()]
@@ -51,7 +52,7 @@ def sanitizer(tp: Any, function: Callable[[Any], Any] | None = None) -> Sanitize
 def shown(tp: Any, value: Any, function: Callable[[Any], Any] | None = None) -> Any:
     """What the log shows of a payload that has come through the queue."""
     payload_type = PayloadType(tp, "order.placed", 1 << 20)
-    outcome = Sanitizer(payload_type, function).shown(payload_type.decode(payload_type.encode(value)))
+    outcome = Sanitizer(payload_type, function).show(payload_type.decode(payload_type.encode(value)))
     assert outcome.withheld is None
     assert outcome.json is not None
     assert json.loads(outcome.json) == outcome.value
@@ -213,7 +214,7 @@ class TestMaskedPayload:
         assert shown(Order, ORDER) == {"order_id": 7, "email": "a***@***", "card": "***"}
 
     def test_a_type_without_masks_and_without_a_sanitiser_shows_nothing(self) -> None:
-        outcome = sanitizer(dict[str, int]).shown({"a": 1})
+        outcome = sanitizer(dict[str, int]).show({"a": 1})
         assert (outcome.json, outcome.value, outcome.withheld) == (None, None, None)
 
     @pytest.mark.parametrize(("tp", "value", "expected"), MASKED)
@@ -245,7 +246,7 @@ class TestMaskedPayload:
             def leak_cards(self, cards: list[SecretStr]) -> list[str]:
                 return [card.get_secret_value() for card in cards]
 
-        outcome = sanitizer(Undone).shown(
+        outcome = sanitizer(Undone).show(
             Undone(email="a@b", cards=[SecretStr(CANARY)], inner=Item(sku=CANARY), tree=Tree(name=CANARY))
         )
         assert outcome.value["email"] == "a***@***"
@@ -269,7 +270,7 @@ class TestMaskedPayload:
                 return self.email
 
         assert shown(list[Computed], [Computed(email="a@b")]) == [{"email": "a***@***"}]
-        assert sanitizer(Undone).shown(Undone(email="a@b")).value == {"email": "a***@***"}
+        assert sanitizer(Undone).show(Undone(email="a@b")).value == {"email": "a***@***"}
 
     def test_models_that_stand_where_anything_may_are_masked_too(self) -> None:
         class Loose(BaseModel):
@@ -279,7 +280,7 @@ class TestMaskedPayload:
             card: SecretStr
 
         item = Item(sku=CANARY)
-        outcome = sanitizer(Loose).shown(
+        outcome = sanitizer(Loose).show(
             Loose(anything=[item, SecretStr(CANARY)], typed=item, instance=item, card=SecretStr("x"))
         )
         expected = {"sku": "***", "count": 1}
@@ -296,7 +297,7 @@ class TestMaskedPayload:
             __pydantic_extra__: dict[str, SecretStr] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]  # pydantic's way
             card: SecretStr
 
-        outcome = sanitizer(Extra).shown(Extra.model_validate({"card": "x", "more": CANARY}))
+        outcome = sanitizer(Extra).show(Extra.model_validate({"card": "x", "more": CANARY}))
         assert CANARY not in repr(outcome)
 
     def test_tagged_unions_are_masked(self) -> None:
@@ -314,7 +315,7 @@ class TestMaskedPayload:
 
     def test_a_payload_that_does_not_fit_its_type_is_withheld(self) -> None:
         broken = Order.model_construct(order_id=CANARY, email="a@b", card=CANARY)
-        outcome = sanitizer(Order).shown(broken)
+        outcome = sanitizer(Order).show(broken)
         assert (outcome.json, outcome.withheld) == (None, "PydanticSerializationError")
         assert CANARY not in repr(outcome)
 
@@ -323,7 +324,7 @@ class TestMaskedPayload:
             value: float
             card: SecretStr
 
-        outcome = sanitizer(Measured).shown(Measured(value=math.nan, card=SecretStr("x")))
+        outcome = sanitizer(Measured).show(Measured(value=math.nan, card=SecretStr("x")))
         assert (outcome.json, outcome.withheld) == (None, "ValueError")
 
     @given(st.text(min_size=4), st.text(min_size=4))
@@ -333,7 +334,7 @@ class TestMaskedPayload:
             email: Email
             secrets: dict[str, SecretStr | Item]
 
-        outcome = sanitizer(Both).shown(
+        outcome = sanitizer(Both).show(
             Both(item=Item(sku=sku), email=sku, secrets={"a": SecretStr(secret), "b": Item(sku=sku)})
         )
         assert outcome.value["item"] == outcome.value["secrets"]["b"] == {"sku": "***", "count": 1}
@@ -382,7 +383,7 @@ class TestSanitiser:
         ],
     )
     def test_what_json_cannot_write_is_withheld(self, returned: object, reason: str | None) -> None:
-        outcome = sanitizer(Order, lambda _: returned).shown(ORDER)
+        outcome = sanitizer(Order, lambda _: returned).show(ORDER)
         assert outcome.json is None
         assert outcome.withheld
         assert reason in (None, outcome.withheld)
@@ -394,13 +395,13 @@ class TestSanitiser:
         items: list[Any] = []
         items += [items, items]
         for circle in (mapping, items):
-            assert sanitizer(Order, lambda _, circle=circle: circle).shown(ORDER).withheld == "RecursionError"
+            assert sanitizer(Order, lambda _, circle=circle: circle).show(ORDER).withheld == "RecursionError"
 
     def test_a_sanitiser_that_raises_withholds_the_payload_and_says_no_more_than_the_type(self) -> None:
         def fails(order: Order) -> object:
             raise KeyError(order.card.get_secret_value())
 
-        outcome = sanitizer(Order, fails).shown(ORDER)
+        outcome = sanitizer(Order, fails).show(ORDER)
         assert (outcome.json, outcome.value, outcome.withheld) == (None, None, "KeyError")
 
     def test_a_sanitiser_that_is_async_is_refused_at_declaration(self) -> None:
@@ -417,7 +418,7 @@ class TestSanitiser:
         )
     )
     def test_any_json_value_is_shown_as_it_is(self, value: Any) -> None:
-        assert sanitizer(Order, lambda _: value).shown(ORDER).value == value
+        assert sanitizer(Order, lambda _: value).show(ORDER).value == value
 
     @given(
         st.recursive(
@@ -426,7 +427,7 @@ class TestSanitiser:
         )
     )
     def test_no_secret_or_masked_value_is_shown_however_deep(self, value: Any) -> None:
-        outcome = sanitizer(Order, lambda _: value).shown(ORDER)
+        outcome = sanitizer(Order, lambda _: value).show(ORDER)
         assert outcome.withheld is None
         assert CANARY.encode() not in cast("bytes", outcome.json)
         assert b"alice@" not in cast("bytes", outcome.json)

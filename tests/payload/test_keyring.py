@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import oxherd
 from oxherd import ConfigError, DeclarationError, Keyring
-from oxherd.payload.keyring import NotOpened, key_name
-from tests.pure.frames import told_by
+from oxherd.payload.keyring import CannotOpen, key_name
+from tests.tracebacks import told_by
 
 CANARY = "kanarie7391"
 NEW = CANARY.encode().ljust(32, b"n")
@@ -32,7 +32,7 @@ def test_what_is_sealed_opens_in_its_context_only(data: bytes, context: bytes) -
     sealed = RING.seal(data, context)
     assert sealed.startswith("v1.2026-11.")
     assert RING.open(sealed, context) == data
-    with pytest.raises(NotOpened):
+    with pytest.raises(CannotOpen):
         RING.open(sealed, context + b"x")
 
 
@@ -50,7 +50,7 @@ def test_every_key_opens_and_the_first_or_the_current_one_seals() -> None:
         assert key_name(sealed) == name
         assert after.open(sealed, b"") == staged.open(sealed, b"") == b"data"
     assert (after.names, staged.names) == (["new", "old"], ["old", "new"])
-    with pytest.raises(NotOpened) as caught:
+    with pytest.raises(CannotOpen) as caught:
         before.open(after.seal(b"data", b""), b"")
     assert (caught.value.key, caught.value.known) == ("new", False)
 
@@ -126,7 +126,8 @@ def fails() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("source", "why"), [(fails, r"could not be read \(KeyError\)"), (lambda: CANARY, "is none"), (lambda: 7, "is none")]
+    ("source", "why"),
+    [(fails, r"could not be read \(KeyError\)"), (lambda: CANARY, "is malformed"), (lambda: 7, "is malformed")],
 )
 def test_a_key_is_read_at_the_first_use_and_again_after_a_failure(source: Any, why: str) -> None:
     good = False
@@ -135,7 +136,7 @@ def test_a_key_is_read_at_the_first_use_and_again_after_a_failure(source: Any, w
         return NEW if good else source()
 
     ring = Keyring({"2026-11": key, "2026-10": OLD})
-    for use in (ring.read, lambda: ring.names, lambda: ring.seal(b"", b""), lambda: ring.open("v1.2026-10.AAAA", b"")):
+    for use in (ring.load, lambda: ring.names, lambda: ring.seal(b"", b""), lambda: ring.open("v1.2026-10.AAAA", b"")):
         with pytest.raises(
             ConfigError, match=rf"^The key '2026-11' of the Keyring {why}: it must be 32 bytes"
         ) as caught:
@@ -165,7 +166,7 @@ def test_a_key_is_read_at_the_first_use_and_again_after_a_failure(source: Any, w
     ],
 )
 def test_a_text_that_was_not_sealed_like_that_does_not_open(text: str, key: str | None) -> None:
-    with pytest.raises(NotOpened) as caught:
+    with pytest.raises(CannotOpen) as caught:
         RING.open(text, b"")
     assert caught.value.key == key
     assert caught.value.__context__ is None
@@ -178,15 +179,15 @@ def test_a_text_that_was_changed_does_not_open(data: st.DataObject) -> None:
     # The last character's lowest bits may be padding.
     at = data.draw(st.integers(start, len(sealed) - 2))
     other = data.draw(st.sampled_from([c for c in "Aa0-_Zz" if c != sealed[at]]))
-    with pytest.raises(NotOpened):
+    with pytest.raises(CannotOpen):
         RING.open(sealed[:at] + other + sealed[at + 1 :], b"")
-    with pytest.raises(NotOpened):
+    with pytest.raises(CannotOpen):
         RING.open(sealed[:at], b"")
 
 
 def test_a_keyring_shows_names_and_no_keys_and_is_not_copied() -> None:
     for ring in (RING, Keyring(NEW, OLD), Keyring({"a": lambda: NEW})):
-        ring.read()
+        ring.load()
         for shown in (repr(ring), str(ring), f"{ring}", repr(ring.fields("card"))):
             assert CANARY not in shown
             assert NEW.hex() not in shown

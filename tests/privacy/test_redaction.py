@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from oxherd.privacy.redaction import NO_TEXT, TOO_COSTLY, UNREADABLE, Redactor, redact_exception, stack
+from oxherd.privacy.redaction import NO_TEXT, TOO_COSTLY, UNREADABLE, Redactor, redact_exception
+from oxherd.privacy.stack import exception_stack
 
 CANARY = "kanarie7391"
 
@@ -26,7 +27,7 @@ def redactor(payload: Any, shown: Any = None, names: frozenset[str] = frozenset(
 
 
 def scrubbed(text: str, payload: Any, shown: Any = None, names: frozenset[str] = frozenset()) -> str:
-    return redactor(payload, shown, names).scrub(text)
+    return redactor(payload, shown, names).redact(text)
 
 
 def lower_hex(text: str) -> str:
@@ -101,7 +102,7 @@ class TestScrub:
         payload = json.loads(json.dumps([payload, CANARY]).encode("ascii", "replace"))
         raw = json.dumps(payload).encode()
         text = f"failed on {ENCODINGS[encoding](json.dumps(payload))} and {ENCODINGS[encoding](CANARY)}"
-        result = Redactor(raw, None, frozenset()).scrub(text)
+        result = Redactor(raw, None, frozenset()).redact(text)
         assert CANARY not in result
         for part in result.split():
             for start in range(4):
@@ -130,7 +131,7 @@ class TestScrub:
         ],
     )
     def test_a_decimal_number_is_replaced_as_python_writes_it_too(self, payload: bytes, text: str) -> None:
-        result = Redactor(payload, None, frozenset()).scrub(f"refused {text} here")
+        result = Redactor(payload, None, frozenset()).redact(f"refused {text} here")
         assert not any(character in result for character in "123456")
 
     def test_short_values_stay(self) -> None:
@@ -207,10 +208,10 @@ class TestScrub:
 
     @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"kanarie", b"[" * 100_000])
     def test_a_payload_that_cannot_be_read_withholds_the_whole_text(self, raw: bytes) -> None:
-        assert Redactor(raw, None, frozenset()).scrub("anything") == UNREADABLE
+        assert Redactor(raw, None, frozenset()).redact("anything") == UNREADABLE
 
     def test_shown_json_that_cannot_be_read_withholds_the_whole_text(self) -> None:
-        assert Redactor(b'"abcd"', b"{", frozenset()).scrub("abcd") == UNREADABLE
+        assert Redactor(b'"abcd"', b"{", frozenset()).redact("abcd") == UNREADABLE
 
     @given(st.text(), TEXTS)
     @example("", CANARY)
@@ -285,14 +286,14 @@ class TestScrubException:
 
         with pytest.raises(ValueError, match=CANARY) as caught:
             inner(CANARY)
-        frames = stack(caught.value)
-        assert frames[-1].partition(":")[0].endswith("test_scrub.py")
+        frames = exception_stack(caught.value)
+        assert frames[-1].partition(":")[0].endswith("test_redaction.py")
         assert frames[-1].endswith(" inner")
         assert frames[0].endswith(" test_the_stack_gives_places_only_innermost_last")
         assert CANARY not in "".join(frames)
 
     def test_an_error_that_was_never_raised_has_no_stack(self) -> None:
-        assert stack(ValueError()) == []
+        assert exception_stack(ValueError()) == []
 
 
 def test_a_message_that_is_no_unicode_can_be_sent_all_the_same() -> None:

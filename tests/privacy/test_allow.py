@@ -16,17 +16,17 @@ from typing_extensions import TypedDict
 from oxherd import Allow, DeclarationError, Mask, Oxherd
 from oxherd.payload.payload_type import PayloadType
 from oxherd.privacy.redaction import Redactor
-from oxherd.privacy.shown_payload import Sanitizer, Shown
+from oxherd.privacy.shown_payload import Sanitizer, ShownPayload
 
 CANARY = "kanarie7391"
 T = TypeVar("T")
 
 
-def outcome(tp: Any, value: Any, *paths: str) -> Shown:
+def outcome(tp: Any, value: Any, *paths: str) -> ShownPayload:
     """What is shown of a payload that has come through the queue."""
     payload_type = PayloadType(tp, "order.placed", 1 << 20)
     raw = payload_type.encode(value)
-    found = Sanitizer(payload_type, Allow(*paths)).shown(payload_type.decode(raw))
+    found = Sanitizer(payload_type, Allow(*paths)).show(payload_type.decode(raw))
     assert CANARY.encode() not in (found.json or b"")
     return found
 
@@ -189,7 +189,7 @@ def test_paths_are_followed_through_every_kind_of_type(
     tp: Any, value: Any, paths: tuple[str, ...], expected: Any
 ) -> None:
     payload_type = PayloadType(tp, "order.placed", 1 << 20)
-    found = Sanitizer(payload_type, Allow(*paths)).shown(payload_type.decode(json.dumps(value)))
+    found = Sanitizer(payload_type, Allow(*paths)).show(payload_type.decode(json.dumps(value)))
     assert (found.value, found.withheld) == (expected, None)
     assert CANARY.encode() not in (found.json or b"")
 
@@ -250,7 +250,7 @@ def test_allow_can_be_set_on_a_declared_event_once() -> None:
     event = Oxherd().declare("order.placed", Order)
     allow = Allow("order_id")
     assert event.sanitize(allow) is allow
-    assert event.sanitizer().shown(Order()).value == {"order_id": 1}
+    assert event.sanitizer().show(Order()).value == {"order_id": 1}
     with pytest.raises(DeclarationError, match="has a sanitiser already"):
         event.sanitize(Allow("total"))
 
@@ -273,15 +273,15 @@ def test_what_cannot_be_shown_withholds_the_payload() -> None:
     found = outcome(Failing, {"id": 1, "name": CANARY}, "id", "name")
     assert (found.json, bool(found.withheld)) == (None, True)
     unfit = Sanitizer(PayloadType(Order, "order.placed", 1 << 20), Allow("order_id"))
-    assert unfit.shown(Order.model_construct(order_id=CANARY)).json is None
+    assert unfit.show(Order.model_construct(order_id=CANARY)).json is None
 
 
 def test_what_is_not_allowed_is_withheld_from_errors_and_what_is_allowed_is_not() -> None:
     payload_type = PayloadType(Order, "order.placed", 1 << 20)
     raw = payload_type.encode(Order(order_id=1234567, note="hidden note"))
-    found = Sanitizer(payload_type, Allow("order_id", "customer.address.town")).shown(payload_type.decode(raw))
+    found = Sanitizer(payload_type, Allow("order_id", "customer.address.town")).show(payload_type.decode(raw))
     redactor = Redactor(raw, found.json, payload_type.field_names)
-    assert redactor.scrub(f"order 1234567 to Utrecht: {CANARY}, hidden note, alice@{CANARY}.nl") == (
+    assert redactor.redact(f"order 1234567 to Utrecht: {CANARY}, hidden note, alice@{CANARY}.nl") == (
         "order 1234567 to Utrecht: ***, ***, ***"
     )
 
@@ -300,6 +300,6 @@ def test_no_value_beside_the_path_is_shown_in_whatever_shape_it_comes(value: Any
     payload_type = PayloadType[Any](Any, "order.placed", 1 << 20)
     allowed = {"allowed": {"id": {"yes": 7}}, "id": value, "other": value}
     for payload in (allowed, [allowed, value], {"wrapped": allowed}):
-        found = Sanitizer(payload_type, Allow("allowed.id.yes", "allowed.id.no")).shown(payload)
+        found = Sanitizer(payload_type, Allow("allowed.id.yes", "allowed.id.no")).show(payload)
         assert found.withheld is None
         assert CANARY.encode() not in (found.json or b"")

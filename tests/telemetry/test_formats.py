@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oxherd.privacy.shown_payload import Shown
+from oxherd.privacy.shown_payload import ShownPayload
 from oxherd.signals import EventBegan
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
@@ -167,7 +167,7 @@ def test_a_record_whose_details_cannot_be_shown_keeps_its_message() -> None:
 
 
 def test_a_payload_that_is_shown_ends_no_line(records: Records) -> None:
-    shown_payload = Shown('{"a":"\u2028\u0085\u009b"}'.encode())
+    shown_payload = ShownPayload('{"a":"\u2028\u0085\u009b"}'.encode())
     LogSubscriber()(EventBegan("order.placed", "00000000-0000-0000-0000-000000000000", 1, 1, shown_payload))
     (began,) = records.named("event.begin")
     assert written(began)["payload"] == {"a": "\u2028\u0085\u009b"}

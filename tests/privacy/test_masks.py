@@ -25,8 +25,8 @@ from typing_extensions import TypedDict
 from oxherd import DeclarationError, Mask
 from oxherd.payload.payload_type import PayloadType
 from oxherd.privacy.redaction import TOO_COSTLY, Redactor
-from oxherd.privacy.shown_payload import Sanitizer, Shown
-from tests.pure.frames import told_by
+from oxherd.privacy.shown_payload import Sanitizer, ShownPayload
+from tests.tracebacks import told_by
 
 CARD = "4929 1234 5678 9012"
 KEY = b"kanarie-key-of-16-bytes-or-more"
@@ -37,10 +37,10 @@ Last4 = Annotated[str, Mask("last4")]
 Hashed = Annotated[str, Mask("hash", key=KEY)]
 
 
-def outcome(tp: Any, value: Any) -> Shown:
+def outcome(tp: Any, value: Any) -> ShownPayload:
     """What is shown of a payload that has come through the queue."""
     payload_type = PayloadType(tp, "order.placed", 1 << 20)
-    return Sanitizer(payload_type).shown(payload_type.decode(payload_type.encode(value)))
+    return Sanitizer(payload_type).show(payload_type.decode(payload_type.encode(value)))
 
 
 def shown(tp: Any, value: Any) -> Any:
@@ -88,9 +88,9 @@ def test_last4_shows_the_last_four_of_eight_or_more(value: object, expected: str
 def scrubbed(text: str, value: Any, *, tp: Any = Last4) -> str:
     payload_type = PayloadType[Any](dict[str, tp], "order.placed", 1 << 20)
     raw = payload_type.encode({"card": value})
-    found = Sanitizer(payload_type).shown(payload_type.decode(raw))
+    found = Sanitizer(payload_type).show(payload_type.decode(raw))
     assert found.json is not None
-    return Redactor(raw, found.json, frozenset({"card"})).scrub(text)
+    return Redactor(raw, found.json, frozenset({"card"})).redact(text)
 
 
 WRITTEN: list[Callable[[str], str]] = [
@@ -149,7 +149,7 @@ def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round
     for stored in (CARD, CARD.replace(" ", ""), int(CARD.replace(" ", ""))):
         redactor = Redactor(json.dumps({"card": stored}).encode(), None, frozenset({"card"}))
         for text in (CARD, CARD.replace(" ", ""), CARD.replace(" ", "-")):
-            result = redactor.scrub(f"declined {text}.")
+            result = redactor.redact(f"declined {text}.")
             assert result == "declined ***." or (stored == CARD and text != CARD and "4929" not in result), text
 
 
@@ -158,7 +158,7 @@ def test_as_many_cards_as_nobody_sends_at_once_cost_the_text_and_no_time() -> No
     cards = [str(chance.randrange(10**15, 10**16)) for _ in range(20_000)]
     raw = json.dumps(cards).encode()
     masked = json.dumps([Mask("last4").show(card) for card in cards]).encode()
-    assert Redactor(raw, masked, frozenset()).scrub(f"declined {cards[7]}") == TOO_COSTLY
+    assert Redactor(raw, masked, frozenset()).redact(f"declined {cards[7]}") == TOO_COSTLY
 
 
 @given(st.text("0123456789 -", min_size=8, max_size=30), st.data())

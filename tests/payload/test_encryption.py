@@ -333,15 +333,15 @@ def test_same_compares_what_is_sealed_and_by_which_key() -> None:
         made = payload_type(Order, choose(RING))
         stored, data = json.loads(made.encode(Order())), made.encode(Order())
         assert json.loads(data) != stored
-        assert made.sealer.same(stored, data)
-        assert not made.sealer.same(stored, made.encode(Order(card=SecretStr("another"))))
-        assert not made.sealer.same(json.loads(payload_type(Order, None).encode(Order())), data)
+        assert made.sealer.is_same(stored, data)
+        assert not made.sealer.is_same(stored, made.encode(Order(card=SecretStr("another"))))
+        assert not made.sealer.is_same(json.loads(payload_type(Order, None).encode(Order())), data)
         rotated = payload_type(Order, choose(Keyring({"2026-12": OLD, "2026-11": NEW})))
-        assert not rotated.sealer.same(stored, rotated.encode(Order()))
-        assert not rotated.sealer.same({MARK: "v1.2026-12.AAAA"}, rotated.encode(Order()))
+        assert not rotated.sealer.is_same(stored, rotated.encode(Order()))
+        assert not rotated.sealer.is_same({MARK: "v1.2026-12.AAAA"}, rotated.encode(Order()))
     plain = payload_type(Order, None)
-    assert plain.sealer.same(json.loads(plain.encode(Order())), plain.encode(Order()))
-    assert not plain.sealer.same(json.loads(plain.encode(Order(order_id=8))), plain.encode(Order()))
+    assert plain.sealer.is_same(json.loads(plain.encode(Order())), plain.encode(Order()))
+    assert not plain.sealer.is_same(json.loads(plain.encode(Order(order_id=8))), plain.encode(Order()))
 
 
 def test_what_does_not_fit_the_type_is_refused_at_declaration() -> None:
@@ -363,7 +363,7 @@ def test_what_is_sealed_is_shown_and_withheld_as_if_it_were_not() -> None:
     for seal in (RING, RING.fields("card")):
         made = payload_type(Choice, seal)
         opened = made.open(made.encode(Choice()))
-        found = Sanitizer(made).shown(made.decode(opened))
+        found = Sanitizer(made).show(made.decode(opened))
         assert found.value == {"card": "***1111"}
         redactor = Redactor(opened, found.json, made.field_names)
-        assert redactor.scrub("declined 4111 1111 1111 1111") == "declined ***"
+        assert redactor.redact("declined 4111 1111 1111 1111") == "declined ***"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oxherd.errors import ScheduleError, UsageError
-from oxherd.schedule.cron import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, Schedule
 
 NEW_YORK, PARIS, LORD_HOWE = "America/New_York", "Europe/Paris", "Australia/Lord_Howe"
 
