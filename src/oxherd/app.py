@@ -25,9 +25,9 @@ from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
 from oxherd.telemetry.logs.subscriber import LogSubscriber
-from oxherd.worker.events import ProcessedEvent
 from oxherd.worker.executors.executor import executor_for
 from oxherd.worker.health import Health
+from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport
 from oxherd.worker.worker import Worker, time_limit
 
@@ -282,7 +282,7 @@ class Oxherd(DeclaresHandlers):
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
         new = [event for event in events if event.name not in self._worker]
-        self._worker.start(backend, [_processed(event, event.handler) for event in new if event.handler is not None])
+        self._worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
         if new:
             self.signals.emit(WorkerStarted([event.name for event in new], str(backend.client.url)))
 
@@ -317,6 +317,5 @@ def _report_broken_subscriber(error: BaseException) -> None:
     logging.getLogger("oxherd").error("a telemetry subscriber failed: %s", type(error).__name__)
 
 
-def _processed(event: Event[Any, Any], handler: Handler) -> ProcessedEvent:
-    executor = executor_for(event.declaration, handler)
-    return ProcessedEvent(event.declaration, handler, event.sanitizer(), executor)
+def _served(event: Event[Any, Any], handler: Handler) -> ServedEvent:
+    return ServedEvent(event.declaration, event.sanitizer(), executor_for(event.declaration, handler))

@@ -1,8 +1,7 @@
-"""How an event is spread over queues, and how a worker's places are shared out among them: no server is needed."""
+"""How an event is spread over queues: no server is needed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,6 @@ from redis.crc import key_slot
 from oxherd import DeclarationError, Oxherd, OxherdError, UsageError
 from oxherd.bullmq.shards import shard_of, shard_queues, shards_of
 from oxherd.declaration import key_of
-from oxherd.worker.fetching.slots import QueueSlots, SlotPool
 
 
 class Order(BaseModel):
@@ -156,81 +154,3 @@ async def test_an_ordered_event_takes_no_priority() -> None:
     event = Oxherd().declare("order.placed", Order, ordered=True)
     with pytest.raises(OxherdError, match="no priorities"):
         await event.emit(Order(number=1), priority=1)
-
-
-async def settle() -> None:
-    """Let every task that can go on do so."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-Step = tuple[str, int]
-
-
-@given(
-    st.integers(1, 8),
-    st.integers(1, 5),
-    st.lists(st.tuples(st.sampled_from(["take", "end", "force", "close"]), st.integers(0, 4)), max_size=80),
-)
-@settings(deadline=None)
-def test_places_are_never_lost_never_too_many_and_never_idle_while_a_queue_waits(
-    capacity: int, queues: int, steps: list[Step]
-) -> None:
-    async def history() -> None:
-        places = SlotPool(capacity)
-        shares = [places.queue_slots() for _ in range(queues)]
-        takes: dict[int, asyncio.Task[int]] = {}
-        forced = 0
-        for step, number in steps:
-            share = shares[number % queues]
-            match step:
-                case "take" if number % queues not in takes:
-                    takes[number % queues] = asyncio.ensure_future(share.take(number + 1))
-                case "end" if share.held:
-                    share.give()
-                case "force":
-                    share.acquire_over_limit()
-                    forced += 1
-                case "close":
-                    share.close()
-                case _:
-                    pass
-            await settle()
-            takes = {index: task for index, task in takes.items() if not task.done()}
-            assert sum(share.held for share in shares) == capacity - places.free
-            assert places.free >= -forced
-            assert places.free <= 0 or not takes, "nobody waits while a place is free"
-        for task in takes.values():
-            task.cancel()
-
-    asyncio.run(history())
-
-
-async def serve(places: SlotPool, share: QueueSlots, order: list[int], name: int, backlog: int) -> None:
-    """A queue with a backlog: takes places as it can, and goes on as it may."""
-    left = backlog
-
-    async def lane() -> None:
-        nonlocal left
-        while True:
-            left -= 1
-            order.append(name)
-            await asyncio.sleep(0.002)
-            if left <= 0 or not share.may_continue():
-                share.give()
-                return
-
-    lanes: list[asyncio.Task[None]] = []
-    while left > 0:
-        lanes += [asyncio.ensure_future(lane()) for _ in range(await share.take(4))]
-        await asyncio.sleep(0)
-    await asyncio.gather(*lanes)
-
-
-@pytest.mark.parametrize("capacity", [1, 2, 3, 5, 12])
-async def test_queues_with_equal_backlogs_get_on_equally(capacity: int) -> None:
-    places = SlotPool(capacity)
-    order: list[int] = []
-    await asyncio.gather(*(serve(places, places.queue_slots(), order, name, 60) for name in range(6)))
-    half = order[: len(order) // 2]
-    assert min(half.count(name) for name in range(6)) >= 15, "half of the way, each has done a good part of its half"

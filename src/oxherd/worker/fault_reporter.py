@@ -1,4 +1,4 @@
-"""Reports what goes wrong with a queue: once for each cause, until it goes right again."""
+"""Reports faults of a queue, each cause once until it is mended."""
 
 from __future__ import annotations
 
@@ -7,46 +7,52 @@ from oxherd.declaration import is_name
 from oxherd.redis.error_mapping import describe
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
+_MOST_CAUSES = 16
 DAMAGED_JOB = ErrorInfo("DamagedJob", "the job cannot be read; it was taken off the queue")
 
 
 def damaged_job(damage: str) -> ErrorInfo:
-    """What is said of a job that cannot be read."""
+    """The error of a job that cannot be read."""
     return ErrorInfo("DamagedJob", f"the job cannot be read: {damage}")
 
 
 class FaultReporter:
-    """A queue's faults. A cause that lasts (a damaged key) is reported once; a job's own faults each time."""
+    """Emits one queue's `QueueFault` signals."""
 
     def __init__(self, queue: str, signals: Signals) -> None:
         self._queue = queue
         self._signals = signals
-        self._open: dict[str, set[str]] = {}
+        self._lasting: dict[str, set[str]] = {}  # reported causes, by source
 
     def lasting(self, source: str, error: BaseException, job: Job | None = None) -> None:
-        """A fault that repeats until somebody mends it."""
+        """Report a fault that repeats until someone mends it, such as a damaged key; only the first time."""
         text = describe(error)
-        known = self._open.setdefault(source, set())
-        if text not in known and len(known) < 16:
-            known.add(text)
-            self.of_job(source, ErrorInfo(type(error).__name__, text), job)
+        reported = self._lasting.setdefault(source, set())
+        if text not in reported and len(reported) < _MOST_CAUSES:
+            reported.add(text)
+            info = ErrorInfo(type(error).__name__, text)
+            if job is None:
+                self.of_queue(source, info)
+            else:
+                self.of_job(source, info, job)
 
     def mended(self, source: str) -> None:
-        """It went right: the next fault of that source is news again."""
-        if self._open:
-            self._open.pop(source, None)
+        """Report the next lasting fault of this source again."""
+        if self._lasting:
+            self._lasting.pop(source, None)
 
-    def of_job(self, source: str, error: ErrorInfo, job: Job | None) -> None:
-        """A fault of one job."""
-        if job is None:
-            self._signals.emit(QueueFault(source=source, queue=self._queue, error=error))
-            return
+    def of_queue(self, source: str, error: ErrorInfo) -> None:
+        """Report a fault of the queue itself."""
+        self._signals.emit(QueueFault(source=source, queue=self._queue, error=error))
+
+    def of_job(self, source: str, error: ErrorInfo, job: Job) -> None:
+        """Report a fault of one job."""
         self._signals.emit(
             QueueFault(
                 source=source,
                 queue=self._queue,
                 error=error,
-                # What is no event's name is not repeated: it may be anything.
+                # A job's name may be anything; only an event's name is safe to repeat.
                 event=job.name if is_name(job.name) else None,
                 event_id=event_id_text(self._queue, job.id),
                 attempt=job.attempts_made + 1,
@@ -54,7 +60,7 @@ class FaultReporter:
         )
 
     def of_id(self, source: str, error: ErrorInfo, job_id: str) -> None:
-        """A fault of a job of which only the id is known."""
+        """Report a fault of a job of which only the id is known."""
         self._signals.emit(
             QueueFault(source=source, queue=self._queue, error=error, event_id=event_id_text(self._queue, job_id))
         )

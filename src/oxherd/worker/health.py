@@ -1,11 +1,11 @@
-"""Whether a worker is alive and ready, and why not: judged by facts that any thread may gather. Pure."""
+"""Whether a worker is live and ready, and why not. Pure: judges facts that any thread may gather."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# What does not go on for longer, the loop by itself, or a queue after its fetching was begun anew, will not come back.
+# A loop that is blocked, or a restarted fetching that fetches nothing, for longer than this will not recover.
 BLOCKED_SECONDS = 10.0
 STUCK_SECONDS = 30.0
 
@@ -15,16 +15,16 @@ class Health:
     """How a herd's processing goes.
 
     Attributes:
-        live: False when a restart is what helps: the event loop has been blocked for more than 10 seconds, or events
-            wait and none was fetched in the 30 seconds since the fetching was begun anew. An outage of Redis is no
-            reason.
-        ready: whether events are begun: False before the start, until Redis has answered, during an outage, while it
-            stops, and when it is not live.
-        reasons: one sentence for each thing that is not as it should be, also where it is live and ready all the same.
+        live: False when a restart of the process is what helps: the event loop has been blocked for more than 10
+            seconds, or events wait and none was fetched for 30 seconds after the fetching was restarted. An outage of
+            Redis is no reason.
+        ready: whether events begin: False before the start, until Redis has answered, during an outage, while the
+            worker stops, and when it is not live.
+        reasons: one sentence for each thing that is wrong, even where the worker is live and ready all the same.
         events: the names of the events that are processed.
-        blocked_seconds: for how long the event loop has been blocked by now; 0 where that is less than a second.
-        stuck: the names of events that wait and of which none is begun, though Redis serves.
-        outages: the nodes that have an outage, as in `redis.error`.
+        blocked_seconds: how long the event loop has been blocked by now; 0 below a second.
+        stuck: the names of events that wait and do not begin, though Redis serves.
+        outages: the nodes that have an outage, named as in `redis.error`.
         stopping: whether every event is being stopped.
     """
 
@@ -40,8 +40,13 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
-    """What is known of some of the events: whether Redis has ever said what there is to begin, for how many seconds
-    nothing was fetched since the fetching was begun anew, and whether handlers hang in every place."""
+    """What is known of one queue group.
+
+    Attributes:
+        reached: whether Redis has ever answered a fetch.
+        stuck_seconds: how long ago a fetching was restarted that has fetched nothing since; None without one.
+        hanging: whether handlers that do not end hold every slot.
+    """
 
     events: list[str]
     reached: bool
@@ -60,19 +65,18 @@ class Facts:
 
 
 def judge(facts: Facts) -> Health:
-    """The health that the facts amount to."""
+    """The health that follows from the facts."""
     longest = max((group.stuck_seconds or 0.0 for group in facts.groups), default=0.0)
     live = facts.blocked_seconds <= BLOCKED_SECONDS and longest <= STUCK_SECONDS
     serving = bool(facts.groups) and all(group.reached for group in facts.groups)
+    stuck = [group for group in facts.groups if group.stuck_seconds is not None or group.hanging]
     return Health(
         live=live,
         ready=live and serving and not facts.stopping and not facts.outages,
         reasons=list(_reasons(facts)),
         events=[name for group in facts.groups for name in group.events],
         blocked_seconds=facts.blocked_seconds,
-        stuck=[
-            name for group in facts.groups if group.stuck_seconds is not None or group.hanging for name in group.events
-        ],
+        stuck=[name for group in stuck for name in group.events],
         outages=facts.outages,
         stopping=facts.stopping,
     )
@@ -92,7 +96,6 @@ def _reasons(facts: Facts) -> Iterator[str]:
     for group in facts.groups:
         names = ", ".join(group.events)
         if group.stuck_seconds is not None:
-            ago = f"{group.stuck_seconds:.0f} s ago"
-            yield f"{names}: the fetching was begun anew {ago}, and nothing was fetched since."
+            yield f"{names}: the fetching was restarted {group.stuck_seconds:.0f} s ago, and nothing was fetched since."
         if group.hanging:
-            yield f"{names}: events wait, and every place is taken by a handler that hangs; give the event a timeout."
+            yield f"{names}: events wait, and handlers that hang hold every slot; give the event a timeout."

@@ -1,4 +1,4 @@
-"""A worker process: start, process until told to stop, stop in order, say how it went."""
+"""A worker process: starts a herd, processes until a signal, stops in order, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Protocol, TypeVar
 
 from oxherd.worker.stop_report import StopReport
 
-# The event loop lets go of the interpreter at each call of the system, and waits for as long as another thread's turn
-# lasts, where one computes: a `def` handler, or an exporter.
-_PYTHONS_TURN_SECONDS = 0.005
-_TURN_SECONDS = 0.0005
-# What is in flight, or held for an exporter, comes and goes by the thousand without any garbage in it; to look through
-# it each time took 6 % of an event's time. Python's own are that of versions up to 3.12, and from 3.13 on.
-_PYTHONS_THRESHOLDS = (700, 2_000)
+# The event loop gives up the interpreter lock at each system call, and then waits for as long as another thread that
+# computes (a `def` handler, an exporter) may keep it.
+_PYTHON_SWITCH_SECONDS = 0.005
+_SWITCH_SECONDS = 0.0005
+# Events in flight, and spans that wait for export, come and go by the thousand without being garbage: walking them
+# took 6 % of an event's time. Python's own thresholds are those up to 3.12, and from 3.13 on.
+_PYTHON_THRESHOLDS = (700, 2_000)
 _THRESHOLD = 5_000
-# How long the exit of a worker's process waits for threads, before it ends without them.
-_LAST_SECONDS = 2.0
+# How long the exit waits for threads before it ends without them.
+_EXIT_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -40,47 +40,47 @@ class Herd(Protocol):
 
 
 def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: Iterable[threading.Thread] = ()) -> int:
-    """Process until SIGTERM or SIGINT; the exit status: 0 when nothing is stranded, else 1.
+    """Process until SIGTERM or SIGINT; returns the exit status, 0 when nothing is left behind, else 1.
 
-    `events` limits it to those names; `stop_timeout` is in seconds. The second signal is as if that time were over.
-    The process ends here where a handler cannot be ended, and later without the threads that do not end, but for those
-    that the program wants it to `wait_for`.
+    `events` limits it to those names; `stop_timeout` is in seconds, and a second signal ends it at once. The process
+    ends here if a handler cannot be ended; otherwise at Python's exit, without threads that do not end, except those in
+    `wait_for`.
     """
-    # What is loaded by now stays: the collector need not walk it again and again while events come and go.
+    # The collector need not walk, again and again, what is loaded by now.
     gc.collect()
     gc.freeze()
-    turns = _unless_chosen(sys.getswitchinterval(), (_PYTHONS_TURN_SECONDS,), sys.setswitchinterval, _TURN_SECONDS)
-    collector = _unless_chosen(gc.get_threshold()[0], _PYTHONS_THRESHOLDS, gc.set_threshold, _THRESHOLD)
-    with turns, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    switches = _setting(sys.getswitchinterval(), (_PYTHON_SWITCH_SECONDS,), sys.setswitchinterval, _SWITCH_SECONDS)
+    collector = _setting(gc.get_threshold()[0], _PYTHON_THRESHOLDS, gc.set_threshold, _THRESHOLD)
+    with switches, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         report = runner.run(_serve(herd, events, stop_timeout))
         status = 1 if report.left_behind else 0
         if report.stuck:
-            _end(status)  # no old run may go on beside the new one
-        # The runner would wait, without an end, for each thread of the executor that its loop has.
+            _exit(status)  # the old run must not go on beside the new one
+        # The runner would wait without limit for the threads of the loop's own executor.
         runner.get_loop().set_default_executor(ThreadPoolExecutor())
     _bound_exit(status, [thread for thread in wait_for if not thread.daemon and thread is not threading.main_thread()])
     return status
 
 
 def _bound_exit(status: int, wait_for: list[threading.Thread]) -> None:
-    """Python's exit waits for every thread that is no daemon: have it end after a while, where one does not end."""
+    """Limit how long Python's exit waits for threads that are not daemons."""
     pool = ThreadPoolExecutor(1)
     idle = pool.submit(threading.current_thread).result()
-    threads_are_done = threading.Event()
-    atexit.register(threads_are_done.set)  # the exit's next step, of which each may take its time
+    threads_ended = threading.Event()
+    atexit.register(threads_ended.set)  # the exit's next step; its callbacks may take their time
 
     def watch(_: ThreadPoolExecutor) -> None:
         idle.join()  # a pool's idle thread ends as soon as Python begins to exit
         for thread in wait_for:
             thread.join()
-        if not threads_are_done.wait(_LAST_SECONDS):
-            _end(status)
+        if not threads_ended.wait(_EXIT_SECONDS):
+            _exit(status)
 
     threading.Thread(target=watch, args=(pool,), name="oxherd-exit", daemon=True).start()
 
 
-def _end(status: int) -> None:
-    """End the process now, whatever its threads do; what was written so far is out."""
+def _exit(status: int) -> None:
+    """End the process now, whatever its threads do, with its output flushed."""
     try:
         logging.shutdown()
         sys.stdout.flush()
@@ -90,9 +90,9 @@ def _end(status: int) -> None:
 
 
 @contextmanager
-def _unless_chosen(now: T, own: tuple[T, ...], set_it: Callable[[T], object], ours: T) -> Generator[None]:
-    """Have one of Python's settings as it is best for a worker, where it is as Python's `own`."""
-    if now not in own:
+def _setting(now: T, defaults: tuple[T, ...], set_it: Callable[[T], object], ours: T) -> Generator[None]:
+    """Change one of Python's settings, unless the application has."""
+    if now not in defaults:
         yield
         return
     set_it(ours)
@@ -103,7 +103,7 @@ def _unless_chosen(now: T, own: tuple[T, ...], set_it: Callable[[T], object], ou
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop, where there is uvloop: its turns cost a sixth less of an event."""
+    """uvloop's event loop, if installed: it takes a sixth off an event's time."""
     try:
         from uvloop import new_event_loop
     except ImportError:  # on Windows and PyPy

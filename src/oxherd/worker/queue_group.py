@@ -1,4 +1,4 @@
-"""One event and all of its shards, or one queue and all of its events: queue workers under one budget of places."""
+"""The queue workers of one event with its shards, or of one queue with its events: they share slots and events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from oxherd.bullmq.inspection import Backlog
+from oxherd.bullmq.inspection import Backlog, backlog
 from oxherd.bullmq.inspection import total as total_backlog
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
@@ -14,19 +14,18 @@ from oxherd.bullmq.shard_registry import ShardRegistry
 from oxherd.bullmq.shards import shard_of, shard_queues
 from oxherd.declaration import Declaration, key_of
 from oxherd.signals import EventAttempt, Signals
-from oxherd.worker.events import Events, ProcessedEvent
+from oxherd.worker.background_loop import BackgroundLoop
 from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import SlotPool
 from oxherd.worker.health import GroupFacts
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.served_events import ServedEvent, ServedEvents
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
-from oxherd.worker.upkeep.watchdog import Watchdog
-
-# A server that has not answered for so long keeps no places from the queues on other servers.
-_LEND_SECONDS = 0.5
+from oxherd.worker.upkeep.slot_reclaimer import SlotReclaimer
+from oxherd.worker.upkeep.watchdog import Watchdog, WatchdogTimes, WatchedQueue
 
 
 class Queues(Protocol):
@@ -39,12 +38,12 @@ class Queues(Protocol):
 
 
 class QueueGroup:
-    """Processes the events that were added: those of one queue, or one event on all of its queues.
+    """Owns the slots, the served events and the watchdog of its queue workers, of which it has one for each shard.
 
     `is_declared` says whether an event of a name is declared for the queue.
 
     Raises:
-        ConfigError: the queue of the first event cannot be used on this server.
+        ConfigError: the event's queue cannot be used on this server.
     """
 
     def __init__(
@@ -54,84 +53,80 @@ class QueueGroup:
         signals: Signals,
         is_declared: Callable[[str], bool],
         isolation: Isolation,
+        watchdog_times: WatchdogTimes,
     ) -> None:
         self._queues = queues
-        self._home = queues.queue(declaration).keys.queue
+        self._first = queues.queue(declaration).keys.queue
         self._signals = signals
         self._is_declared = is_declared
         self._declaration = declaration
         self._isolation = isolation
-        self._events = Events()
-        self._places = SlotPool()
+        self._events = ServedEvents()
+        self._slots = SlotPool()
         self._workers: dict[str, QueueWorker] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._lending = False
-        self._watchdog = Watchdog(lambda: list(self._workers.values()), lambda: self._events.concurrency)
+        self._watchdog = Watchdog(self._first, lambda: self._events.concurrency, watchdog_times)
+        self._loops: list[BackgroundLoop] = []
 
     @property
     def events(self) -> list[str]:
-        """The names of the events that are processed."""
+        """The names of the served events."""
         return self._events.names
 
-    def add(self, processed: ProcessedEvent) -> None:
-        """Process an event, too."""
-        self._events.add(processed)
-        self._places.resize(self._events.concurrency)
+    def add(self, event: ServedEvent) -> None:
+        """Serve one more event."""
+        self._events.add(event)
+        self._slots.resize(self._events.concurrency)
 
     def start(self) -> None:
         """Begin to take events."""
-        create = asyncio.get_running_loop().create_task
-        self._tasks.append(create(self._watchdog.run(), name=f"oxherd-watch-{self._home}"))
+        self._start(self._watchdog)
         self._serve_shards(self._declaration.shards)
         if self._declaration.own_queue:
-            registry = self._queues.shard_registry(self._declaration)
-            watcher = ShardWatcher(registry, FaultReporter(self._home, self._signals), self._serve_shards)
-            self._tasks.append(create(watcher.run(), name=f"oxherd-shards-{self._home}"))
+            registry, faults = self._queues.shard_registry(self._declaration), FaultReporter(self._first, self._signals)
+            self._start(ShardWatcher(self._first, registry, faults, self._serve_shards))
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
-        """Take nothing new, let what runs end until `time_over`, then put back what still runs."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.drain()
-        reports = await asyncio.gather(*(worker.stop(time_over) for worker in workers))
-        await asyncio.gather(*(processed.executor.close() for processed in self._events))
+        """Begin nothing more, let running events end until `time_over`, then put back what still runs."""
+        await asyncio.gather(*(loop.stop() for loop in self._loops))
+        reports = await asyncio.gather(*(worker.stop(time_over) for worker in self._workers.values()))
+        await asyncio.gather(*(event.executor.close() for event in self._events))
         return total(reports)
 
-    async def remove(self, event: str, time_over: asyncio.Event) -> StopReport:
+    async def remove(self, name: str, time_over: asyncio.Event) -> StopReport:
         """Stop one event of several; its jobs wait on the queue from now on."""
-        processed = self._events.remove(event)
-        self._places.resize(self._events.concurrency)
-        reports = [await worker.stop_event(processed, time_over) for worker in self._workers.values()]
-        await processed.executor.close()
+        event = self._events.remove(name)
+        self._slots.resize(self._events.concurrency)
+        reports = [await worker.stop_event(event, time_over) for worker in self._workers.values()]
+        await event.executor.close()
         return total(reports)
 
     @property
     def facts(self) -> GroupFacts:
-        """How it goes; may be asked from any thread."""
-        reached = any(worker.replies_seen for worker in list(self._workers.values()))
+        """Facts for the health; from any thread."""
+        reached = any(worker.fetcher.replies_seen for worker in list(self._workers.values()))
         return GroupFacts(self.events, reached, self._watchdog.stuck_seconds, self._watchdog.hanging)
 
     async def backlog(self) -> Backlog:
-        """What there is to be done, on all of its queues. Raises RedisUnavailable, ScriptError."""
-        return total_backlog(await asyncio.gather(*(worker.backlog() for worker in self._workers.values())))
+        """The backlog of all its queues. Raises RedisUnavailable, ScriptError."""
+        queues = [worker.served.queue for worker in self._workers.values()]
+        return total_backlog(await asyncio.gather(*map(backlog, queues)))
 
     def attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
-        """The event that a task processes, where it is one of these; may be called from any thread."""
-        found = (worker.attempt_in(task) for worker in list(self._workers.values()))
+        """The event that runs in this task, if one of the group's; from any thread."""
+        found = (worker.executions.attempt_in(task) for worker in list(self._workers.values()))
         return next((attempt for attempt in found if attempt is not None), None)
 
+    def _start(self, loop: BackgroundLoop) -> None:
+        self._loops.append(loop)
+        loop.start()
+
     def _serve_shards(self, shards: int) -> None:
-        """Serve the first queue of the events and, of one that has a queue of its own, that many shards."""
-        for name in (self._home, *shard_queues(self._declaration.name, shards)[1:]):
-            self._serve(name)
+        """Serve the group's first queue and, where it is one event's own, that many shards."""
+        for name in (self._first, *shard_queues(self._declaration.name, shards)[1:]):
+            if name not in self._workers:
+                self._serve(name)
 
     def _serve(self, name: str) -> None:
-        if name in self._workers:
-            return
         queue = self._queues.queue_named(name)
         served = ServedQueue(
             queue,
@@ -144,24 +139,20 @@ class QueueGroup:
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
         )
-        worker = self._workers[name] = QueueWorker(served, self._places.queue_slots(), self._isolation)
+        worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation)
         worker.start()
-        if len(self._workers) > 1 and not self._lending:
-            # From now on, one server's silence could hold up the queues on another.
-            self._lending = True
-            lending = asyncio.get_running_loop().create_task(self._lend(), name=f"oxherd-lend-{self._home}")
-            self._tasks.append(lending)
+        self._watchdog.watch(WatchedQueue(served, worker.fetcher, worker.renewer, worker.executions.holding))
+        if len(self._workers) == 2:
+            # With one queue, slots that wait for its server have no other use.
+            self._start(SlotReclaimer(self._first, self._reclaim_slots))
 
     def _route(self, payload: Any) -> BullQueue:
-        """The queue of a payload's key."""
+        """The shard of a payload's key."""
         declaration = self._declaration
         key = key_of(declaration, payload)
         shard = 0 if key is None else shard_of(key, declaration.shards)
         return self._queues.queue_named(shard_queues(declaration.name, declaration.shards)[shard])
 
-    async def _lend(self) -> None:
-        """Keep a server that does not answer from holding the places of queues on others."""
-        while True:
-            await asyncio.sleep(_LEND_SECONDS)
-            for worker in self._workers.values():
-                worker.reclaim_slots(_LEND_SECONDS)
+    def _reclaim_slots(self, silence: float) -> None:
+        for worker in self._workers.values():
+            worker.reclaim_slots(silence)

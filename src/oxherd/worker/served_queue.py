@@ -1,4 +1,4 @@
-"""What the parts of a queue's worker share: the queue, what is processed of it, and who is told of faults."""
+"""What the parts of a queue's worker have in common."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.signals import Signals
-from oxherd.worker.events import Events
 from oxherd.worker.fault_reporter import FaultReporter
+from oxherd.worker.served_events import ServedEvents
 
-# Finds the queue that a payload belongs to.
+# Finds the queue of a payload's key.
 Route = Callable[[Any], BullQueue]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedQueue:
-    """A queue as a worker serves it.
+    """A queue that a worker serves.
 
     Attributes:
-        events: those that are processed here.
-        is_declared: says whether an event of a name is declared for the queue at all.
-        shared: whether several events may be.
+        events: the events that are served from it.
+        is_declared: whether an event of this name is declared for the queue, served or not.
+        shared: whether several events may use the queue.
         ordered: whether its jobs run one at a time, in order.
-        route: finds the queue that a schedule's tick belongs to, where that is another.
+        route: finds the shard of a schedule's tick; None where ticks stay on this queue.
     """
 
     queue: BullQueue
     schedulers: Schedulers
     signals: Signals
     faults: FaultReporter
-    events: Events
+    events: ServedEvents
     is_declared: Callable[[str], bool]
     shared: bool
     ordered: bool

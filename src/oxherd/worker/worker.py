@@ -1,4 +1,4 @@
-"""All that a herd processes: the groups of its events, begun and ended together or one by one."""
+"""The worker of a herd: all events that it processes in this process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.outage import Outages
 from oxherd.signals import EventAttempt, Signals
-from oxherd.worker.events import ProcessedEvent
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.health import Facts, Health, judge
 from oxherd.worker.queue_group import QueueGroup, Queues
+from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.loop_monitor import LoopMonitor
+from oxherd.worker.upkeep.watchdog import WatchdogTimes
 
-_ANSWER_SECONDS = 1.0
+_BACKLOG_SECONDS = 1.0
 
 
 class Worker:
-    """The groups that run.
+    """Owns one queue group for each queue name, and what is one for the process: loop monitor and isolation.
 
-    `is_declared` says whether an event of a name (the second) is declared for a queue (the first).
+    `is_declared` says whether an event (the second argument) is declared for a queue (the first).
     """
 
     def __init__(self, signals: Signals, outages: Outages, is_declared: Callable[[str, str], bool]) -> None:
@@ -34,57 +35,59 @@ class Worker:
         self._outages = outages
         self._is_declared = is_declared
         self._groups: dict[str, QueueGroup] = {}
-        self._ending: list[QueueGroup] = []
-        self._loop_watch: LoopMonitor | None = None
+        self._stopping: list[QueueGroup] = []
+        self._loop_monitor: LoopMonitor | None = None
         self._isolation = Isolation()
+        self.watchdog_times = WatchdogTimes()
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
-        return any(name in group.events for group in self._groups.values())
+        return name in self.events
 
     @property
     def events(self) -> list[str]:
         """The names of the events that are processed."""
         return [name for group in self._groups.values() for name in group.events]
 
-    def start(self, queues: Queues, started: Iterable[ProcessedEvent]) -> None:
+    def start(self, queues: Queues, events: Iterable[ServedEvent]) -> None:
         """Begin to process events that are not processed yet."""
-        if self._loop_watch is None:
-            self._loop_watch = LoopMonitor(self._signals.emit, self._attempt_in)
-            self._loop_watch.start()
-        for processed in started:
-            queue = processed.declaration.queue
+        if self._loop_monitor is None:
+            self._loop_monitor = LoopMonitor(self._signals.emit, self._attempt_in)
+            self._loop_monitor.start()
+        for event in events:
+            queue = event.declaration.queue
             group = self._groups.get(queue)
             if group is not None:
-                group.add(processed)
+                group.add(event)
                 continue
             is_declared = partial(self._is_declared, queue)
-            group = QueueGroup(queues, processed.declaration, self._signals, is_declared, self._isolation)
+            group = QueueGroup(
+                queues, event.declaration, self._signals, is_declared, self._isolation, self.watchdog_times
+            )
             self._groups[queue] = group
-            group.add(processed)
+            group.add(event)
             group.start()
 
     def health(self) -> Health:
-        """How it goes; may be asked from any thread."""
-        watch, ending = self._loop_watch, list(self._ending)
+        """Whether the worker is live and ready; from any thread."""
+        monitor, stopping = self._loop_monitor, list(self._stopping)
         groups = list(self._groups.values())
         return judge(
             Facts(
-                groups=[group.facts for group in groups or ending],
-                blocked_seconds=watch.blocked_seconds if watch is not None else 0.0,
+                groups=[group.facts for group in groups or stopping],
+                blocked_seconds=monitor.blocked_seconds if monitor is not None else 0.0,
                 outages=self._outages.nodes(),
-                stopping=bool(ending) and not groups,
+                stopping=bool(stopping) and not groups,
             )
         )
 
     async def backlogs(self) -> list[tuple[list[str], Backlog | None]]:
-        """What there is to be done, by the names of the events that share it; None where Redis does not tell within
-        a second."""
+        """The backlog of each group, with its events' names; None where Redis does not answer within a second."""
         groups = list(self._groups.values())
         return list(zip([group.events for group in groups], await asyncio.gather(*map(_backlog, groups)), strict=True))
 
     async def stop(self, names: Iterable[str], time_over: asyncio.Event) -> StopReport | None:
-        """Stop the named events, one after the other; the others go on. None where none of them was processed."""
+        """Stop the named events, one after the other; None if none of them was processed."""
         reports: list[StopReport] = []
         for name in names:
             queue = next((queue for queue, group in self._groups.items() if name in group.events), None)
@@ -92,43 +95,43 @@ class Worker:
                 continue
             group = self._groups[queue]
             if group.events == [name]:
-                reports += await self._end([queue], time_over)
+                reports += await self._stop_groups([queue], time_over)
             else:
                 reports.append(await group.remove(name, time_over))
         return total(reports) if reports else None
 
     async def stop_all(self, time_over: asyncio.Event) -> StopReport | None:
-        """Stop every event, all at the same time; what still runs once `time_over` is set is put back."""
-        reports = await self._end(list(self._groups), time_over)
+        """Stop every event at once; what still runs when `time_over` is set is put back."""
+        reports = await self._stop_groups(list(self._groups), time_over)
         return total(reports) if reports else None
 
-    async def _end(self, queues: list[str], time_over: asyncio.Event) -> list[StopReport]:
-        ending = [self._groups.pop(queue) for queue in queues]
-        self._ending += ending
+    async def _stop_groups(self, queues: list[str], time_over: asyncio.Event) -> list[StopReport]:
+        stopping = [self._groups.pop(queue) for queue in queues]
+        self._stopping += stopping
         try:
-            return await asyncio.gather(*(group.stop(time_over) for group in ending))
+            return await asyncio.gather(*(group.stop(time_over) for group in stopping))
         finally:
-            self._ending = [group for group in self._ending if group not in ending]
-            if self._loop_watch is not None and not self._groups and not self._ending:
-                self._loop_watch.stop()
-                self._loop_watch = None
+            self._stopping = [group for group in self._stopping if group not in stopping]
+            if self._loop_monitor is not None and not self._groups and not self._stopping:
+                self._loop_monitor.stop()
+                self._loop_monitor = None
 
     def _attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
-        found = (group.attempt_in(task) for group in [*self._groups.values(), *self._ending])
+        found = (group.attempt_in(task) for group in [*self._groups.values(), *self._stopping])
         return next((attempt for attempt in found if attempt is not None), None)
 
 
 async def _backlog(group: QueueGroup) -> Backlog | None:
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(_BACKLOG_SECONDS):
             return await group.backlog()
-    except (TimeoutError, RedisUnavailable, ScriptError):  # reported as an outage, if it is one
+    except (TimeoutError, RedisUnavailable, ScriptError):  # if it is an outage, it is reported as one
         return None
 
 
 @contextmanager
 def time_limit(seconds: float) -> Generator[asyncio.Event]:
-    """An event that is set `seconds` from now, if it is still of use then."""
+    """An event that is set in `seconds`, or never once the block is left."""
     over = asyncio.Event()
     timer = asyncio.get_running_loop().call_later(seconds, over.set)
     try:

@@ -144,7 +144,7 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        # Redacted here, where the error is whole: its type may say what of its message is private.
+        # Redacted here, where the error is whole_number: its type may say what of its message is private.
         failure = describe_failure(error, None, Redactor(*withheld))
         return {
             "kind": "raised",

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
-from oxherd.worker.events import Executor
 from oxherd.worker.executors.processes import ProcessExecutor
 from oxherd.worker.running.execution import HandlerRun
+from oxherd.worker.served_events import Executor
 
 
 def executor_for(declaration: Declaration, handler: Handler) -> Executor:

@@ -1,4 +1,4 @@
-"""Which job is begun next, and when: slots, the fetch loop, the idle wait, isolation.
+"""Which job begins next, and when: the fetch loop, the marker wait, slots, poison isolation.
 
-Begin with `fetcher`.
+Knows nothing of handlers: a fetched job goes to the callback `begin`. Start reading at `fetcher`.
 """

@@ -1,4 +1,4 @@
-"""Begins events by themselves that a worker has died over, so that the one that kills takes no other to failed."""
+"""Poison isolation: begins suspects by themselves, so that an event that kills its worker fails without others."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-# Shares of the lock. What a dead worker ran is back on its queue within a lock and a third, and has to begin before the
-# lock is over twice: so long may all of it together keep others from being begun.
+# Parts of the lock. A dead worker's events are back on the queue after a lock and a third, and must begin within twice
+# the lock: all turns together may take no longer than this.
 _ALL = 1 / 5
-# One that runs alone, or waits until it can; one that is begun beside others.
+# A turn of one that runs alone, or waits to run alone; a turn of one that begins beside others.
 _ALONE = 1 / 20
 _BESIDE = 1 / 200
-# With each stall that did not count the next turn may be longer, three times.
+# Each stall that did not count makes the next turn longer, up to three times.
 _FACTOR, _MOST = 4, 3
 
-# Waits for a future, for so many seconds at most; False where it was not done by then, or the job is to be put back.
+# Waits for a future, for so many seconds at most; False after that, or if the job is to be put back.
 Wait = Callable[[asyncio.Future[None], float | None], Awaitable[bool]]
 
 
@@ -25,8 +25,11 @@ Wait = Callable[[asyncio.Future[None], float | None], Awaitable[bool]]
 class Suspect:
     """An event whose next stall would be its last.
 
-    `lock` is in seconds, `uncounted` how many of its stalls did not count. `record` writes down that it is begun by
-    itself, and whether alone (False: it is not ours any more), `erase` takes that back.
+    Attributes:
+        lock: in seconds.
+        uncounted: how many of its stalls did not count.
+        record: writes into its job that it begins in a turn, alone or not; False if the job is no longer ours.
+        erase: removes that record; False likewise.
     """
 
     lock: float
@@ -34,20 +37,20 @@ class Suspect:
     record: Callable[[bool], Awaitable[bool]]
     erase: Callable[[], Awaitable[bool]]
 
-    def seconds(self, share: float) -> float:
-        """A share of its lock, longer with each stall that did not count."""
-        return self.lock * share * _FACTOR ** min(self.uncounted, _MOST)
+    def seconds(self, part: float) -> float:
+        """A part of its lock, longer with each stall that did not count."""
+        return self.lock * part * _FACTOR ** min(self.uncounted, _MOST)
 
 
 class Isolation:
-    """Gives the suspects of a process turns; nothing else is begun in the first moments of one.
+    """Gives the suspects of a process turns; during the first moments of a turn nothing else begins.
 
-    Each waits until what runs has ended, and is begun alone; where that takes too long, it is begun beside it. Which of
-    both is noted in its job, until its first moments are over. If the process dies in them, one that was begun alone
-    has stalled, one beside others only if that happens to it a third time. Other suspects' stalls do not count, but
-    their next turns are longer, so that one that kills late is found as well.
+    A suspect waits for what runs to end, and begins alone; if that takes too long, beside it. Its job records which,
+    until the turn is over. If the process dies during the turn, an event that was alone has stalled; one beside others
+    only if that is the third time. Other suspects' stalls do not count, but lengthen their next turn, so that an event
+    that kills late is found as well.
 
-    One object for all queues of a process, since a death takes them all. `clock` is in seconds.
+    One object serves all queues of a process, since a death takes them all. `clock` is in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,103 +58,102 @@ class Isolation:
         self._running = 0
         self._turn: object | None = None  # whose turn it is
         self._line: list[tuple[Suspect, asyncio.Future[None]]] = []
-        self._held: list[asyncio.Future[None]] = []  # everything else
-        self._alone: asyncio.Future[None] | None = None
+        self._blocked: list[asyncio.Future[None]] = []  # everything else
+        self._nothing_runs: asyncio.Future[None] | None = None
         self._timer: asyncio.Task[None] | None = None
-        self._first = self._last = -float("inf")
-        self._crowded = False  # something runs for too long to be waited for again
+        self._first = self._last = -float("inf")  # suspects of the present wave
+        self._crowded = False  # something runs too long to be waited for again
 
     def try_enter(self) -> bool:
-        """Count one more handler as running, unless somebody's turn keeps it from being begun."""
+        """Count one more handler as running, unless a turn forbids it."""
         if self._turn is not None:
             return False
         self._running += 1
         return True
 
     async def enter(self, wait: Wait) -> bool:
-        """As `try_enter`, as soon as it may be begun; False where it is to be put back instead."""
+        """As `try_enter`, once it is allowed; False if the job is to be put back."""
         while not self.try_enter():
-            calm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._held.append(calm)
-            if not await wait(calm, None):
+            turns_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._blocked.append(turns_over)
+            if not await wait(turns_over, None):
                 return False
         return True
 
-    async def enter_by_itself(self, suspect: Suspect, wait: Wait) -> bool:
-        """As `enter`, in a turn of its own if there is time for one; `leave` is told of the suspect."""
-        until = self._until(suspect)
-        if not await self._has_turn(suspect, until, wait):
+    async def enter_in_turn(self, suspect: Suspect, wait: Wait) -> bool:
+        """As `enter`, in a turn of its own if there is time for one; the suspect is then passed to `leave`."""
+        if not await self._has_turn(suspect, self._deadline(suspect), wait):
             return await self.enter(wait)
         alone = recorded = False
         try:
-            alone = await self._has_ended(suspect, wait)
+            alone = await self._is_alone(suspect, wait)
             recorded = await suspect.record(alone)
         finally:
             if recorded:
                 self._running += 1
                 seconds = suspect.seconds(_ALONE if alone else _BESIDE)
-                self._timer = asyncio.create_task(self._end_in_time(suspect, seconds), name="oxherd-isolation")
+                self._timer = asyncio.create_task(self._end_turn_in(suspect, seconds), name="oxherd-isolation")
             else:
                 self._end_turn(suspect)
         return recorded
 
     def leave(self, suspect: Suspect | None = None) -> None:
-        """The handler has ended, and its outcome is written."""
+        """Count a handler as ended, its outcome written."""
         self._running -= 1
         if suspect is not None:
             self._end_turn(suspect)
         if not self._running:
             self._crowded = False
-            if self._alone is not None and not self._alone.done():
-                self._alone.set_result(None)
+            if self._nothing_runs is not None and not self._nothing_runs.done():
+                self._nothing_runs.set_result(None)
 
-    def _until(self, suspect: Suspect) -> float:
-        """When there is no time left for turns, for all that come back from one death together."""
+    def _deadline(self, suspect: Suspect) -> float:
+        """When the turns of all that came back from one death must be over."""
         now = self._clock()
         if now - self._last > suspect.lock * _ALL:
             self._first, self._crowded = now, False
         self._last = now
         return self._first + suspect.seconds(_ALL)
 
-    async def _has_turn(self, suspect: Suspect, until: float, wait: Wait) -> bool:
-        """Whether it has a turn, which it has to end."""
-        if self._clock() >= until:
+    async def _has_turn(self, suspect: Suspect, deadline: float, wait: Wait) -> bool:
+        """Wait for a turn; if True, the caller must end it."""
+        if self._clock() >= deadline:
             return False
         if self._turn is None:
-            # Those that come along are given a moment, so that chance decides who is first: that one may be alone.
+            # Let the others line up first, so that chance decides who may be alone.
             opening = self._turn = object()
             asyncio.get_running_loop().call_later(suspect.lock * _BESIDE, self._end_turn, opening)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append((suspect, turn))
         granted = False
         try:
-            granted = await wait(turn, until - self._clock())
+            granted = await wait(turn, deadline - self._clock())
         finally:
             if not granted:
                 turn.cancel()
-                self._end_turn(suspect)  # it may have been given the turn at the same moment
+                self._end_turn(suspect)  # it may have been granted at the same moment
         return granted
 
-    async def _has_ended(self, suspect: Suspect, wait: Wait) -> bool:
-        """Whether nothing else runs, or has ended in time."""
+    async def _is_alone(self, suspect: Suspect, wait: Wait) -> bool:
+        """Whether nothing else runs, after a wait for it if that may help."""
         if not self._running or self._crowded:
             return not self._running
-        alone = self._alone = asyncio.get_running_loop().create_future()
+        nothing_runs = self._nothing_runs = asyncio.get_running_loop().create_future()
         try:
-            ended = await wait(alone, suspect.seconds(_ALONE))
+            alone = await wait(nothing_runs, suspect.seconds(_ALONE))
         finally:
-            self._alone = None
-        self._crowded = not ended
-        return ended
+            self._nothing_runs = None
+        self._crowded = not alone
+        return alone
 
-    async def _end_in_time(self, suspect: Suspect, seconds: float) -> None:
+    async def _end_turn_in(self, suspect: Suspect, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if await suspect.erase():
             self._crowded = True
             self._end_turn(suspect)
 
     def _end_turn(self, holder: object) -> None:
-        """Where it has the turn, give it to another in line; without one, let everything else be begun."""
+        """If it is the holder's turn, grant one to the line by lot; without a line, let everything else begin."""
         if self._turn is not holder:
             return
         timer, self._timer, self._turn = self._timer, None, None
@@ -163,7 +165,7 @@ class Isolation:
                 self._turn = suspect
                 turn.set_result(None)
         if self._turn is None:
-            held, self._held = self._held, []
-            for calm in held:
-                if not calm.done():
-                    calm.set_result(None)
+            blocked, self._blocked = self._blocked, []
+            for turns_over in blocked:
+                if not turns_over.done():
+                    turns_over.set_result(None)

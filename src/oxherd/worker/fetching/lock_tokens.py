@@ -1,4 +1,4 @@
-"""The tokens of the locks that one queue's worker holds: its name, and a number for each of what it holds at once."""
+"""The lock tokens of one queue's worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 
 class LockTokens:
-    """Gives out tokens, used again once their jobs have ended: what is packed for one is packed once."""
+    """Hands out lock tokens, and reuses them: script arguments are packed once for each token."""
 
     def __init__(self) -> None:
         # BullMQ shows it as `processedBy`.
@@ -17,10 +17,10 @@ class LockTokens:
         self._numbers = itertools.count()
         self._spare: list[str] = []
 
-    def take(self) -> str:
-        """A token that holds nothing."""
+    def acquire(self) -> str:
+        """A token that locks nothing."""
         return self._spare.pop() if self._spare else f"{self._worker}:{next(self._numbers)}"
 
-    def give_back(self, token: str) -> None:
-        """The token holds nothing any more, for certain."""
+    def release(self, token: str) -> None:
+        """Reuse a token that certainly locks nothing any more."""
         self._spare.append(token)

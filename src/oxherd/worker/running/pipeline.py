@@ -23,7 +23,6 @@ from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded
-from oxherd.worker.events import ProcessedEvent
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Suspect
 from oxherd.worker.fetching.slots import QueueSlots
@@ -32,6 +31,7 @@ from oxherd.worker.running.failure import describe_failure
 from oxherd.worker.running.job_options import attempts_of
 from oxherd.worker.running.outcome import WRITES, Outcome, RunEnd, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
+from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
 
 # A job for other workers is offered again after so long, by how often it has come to the wrong one.
@@ -177,7 +177,7 @@ class Pipeline:
 
     # -- admission
 
-    async def _admit(self, execution: Execution, processed: ProcessedEvent) -> Fetched | Unsettled | None:
+    async def _admit(self, execution: Execution, processed: ServedEvent) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
         limiter, admission = processed.limiter, execution.admission
         if not limiter.locked():
@@ -211,7 +211,7 @@ class Pipeline:
             record=partial(self._mark_begin, execution),
             erase=partial(self._mark_begin, execution, None),
         )
-        return await isolation.enter_by_itself(suspect, admission.wait)
+        return await isolation.enter_in_turn(suspect, admission.wait)
 
     async def _mark_begin(self, execution: Execution, alone: bool | None) -> bool:
         """Note in the job how it begins; False if it is not ours any more, or the worker gives up first."""
@@ -229,7 +229,7 @@ class Pipeline:
     @contextmanager
     def _slot_released(self, execution: Execution) -> Generator[None]:
         execution.slot_released = True
-        self._slots.give()
+        self._slots.release()
         try:
             yield
         finally:
@@ -239,7 +239,7 @@ class Pipeline:
     # -- the handler, and its outcome
 
     async def _run(
-        self, execution: Execution, processed: ProcessedEvent, data: bytes, payload: Any
+        self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any
     ) -> Fetched | Unsettled:
         job, declaration = execution.job, processed.declaration
         run = self._begin(execution, processed, data, payload)
@@ -264,7 +264,7 @@ class Pipeline:
         self.announce_end(execution, run, outcome, error)
         return settled
 
-    def _begin(self, execution: Execution, processed: ProcessedEvent, data: bytes, payload: Any) -> HandlerRun:
+    def _begin(self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any) -> HandlerRun:
         job, declaration = execution.job, processed.declaration
         context = Context(
             event_id=execution.event_id,

@@ -1,51 +1,48 @@
-"""Keeps the locks of running events, puts back what nobody runs, and then looks for what has stalled elsewhere."""
+"""Renews the locks of running events, and checks for stalled ones of other workers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
+from oxherd.worker.background_loop import BackgroundLoop
 from oxherd.worker.fault_reporter import DAMAGED_JOB
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_queue import ServedQueue
 
-# After an outage every worker needs a moment to take its run-out locks back before anybody looks for stalled jobs.
+# After an outage every worker needs time to retake its locks that ran out before any of them checks for stalled jobs.
 _GRACE_SECONDS = 2.0
-# A clock that answered late tells that the server, or this loop, was held up.
+# A slower answer means that the server, or this loop, was held up.
 _SLOW_ANSWER_SECONDS = 0.25
-# Three looks in a lock's time: a dead worker's event is begun again within twice its lock, however the looks fall.
-_LOOKS_PER_LOCK = 3
+# Three checks in a lock's time: however they fall, a dead worker's event begins again within twice its lock.
+_CHECKS_PER_LOCK = 3
 
 
-class LockRenewer:
-    """One queue's loop: renew or retake the locks of what runs here, then look for what has stalled elsewhere."""
+class LockRenewer(BackgroundLoop):
+    """One queue's loop. Scripts: retakeLocks, moveStalledJobsToWait."""
 
-    def __init__(
-        self,
-        served: ServedQueue,
-        unresolved: UnresolvedCalls,
-        running: Callable[[], Iterable[Execution]],
-    ) -> None:
+    def __init__(self, served: ServedQueue, unresolved: UnresolvedCalls, executions: Iterable[Execution]) -> None:
+        super().__init__(f"oxherd-renew-{served.queue.keys.queue}")
         self._queue = served.queue
         self._faults = served.faults
         self._events = served.events
         self._unresolved = unresolved
-        self._running = running
-        self._look_at = 0.0
+        self._executions = executions
+        self._check_at = 0.0
 
     @property
     def _interval(self) -> float:
-        return self._events.lock_ms / 1000 / _LOOKS_PER_LOCK
+        return self._events.lock_ms / 1000 / _CHECKS_PER_LOCK
 
     async def run(self) -> None:
-        """Renew and look until cancelled."""
-        self._look_at = time.monotonic() + self._interval
+        """Renew and check until cancelled."""
+        self._check_at = time.monotonic() + self._interval
         failures = 0
         while True:
             await asyncio.sleep(retry_delay(failures) if failures else self._interval)
@@ -53,8 +50,8 @@ class LockRenewer:
                 await self._renew()
                 if self._unresolved:
                     await self._unresolved.resolve()
-                if time.monotonic() >= self._look_at:
-                    await self._look()
+                if time.monotonic() >= self._check_at:
+                    await self._check_stalled()
             except RedisUnavailable:  # reported as an outage
                 failures += 1
                 self._wait_for_others()
@@ -67,29 +64,29 @@ class LockRenewer:
     async def _renew(self) -> None:
         begun = time.monotonic()
         by_lock: dict[int, list[Execution]] = {}
-        for running in self._running():
-            lock_ms = running.declaration.lock_ms if running.declaration else self._events.lock_ms
-            by_lock.setdefault(lock_ms, []).append(running)
+        for execution in self._executions:
+            lock_ms = execution.declaration.lock_ms if execution.declaration else self._events.lock_ms
+            by_lock.setdefault(lock_ms, []).append(execution)
         for lock_ms, held in by_lock.items():
-            ours = await self._queue.retake_locks([running.job for running in held], lock_ms)
-            for running, is_ours in zip(held, ours, strict=True):
+            ours = await self._queue.retake_locks([execution.job for execution in held], lock_ms)
+            for execution, is_ours in zip(held, ours, strict=True):
                 if not is_ours:
-                    running.lose()
+                    execution.lose()
         if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
             self._wait_for_others()
         self._faults.mended("lock")
 
-    async def _look(self) -> None:
-        self._look_at = time.monotonic() + self._interval
+    async def _check_stalled(self) -> None:
+        self._check_at = time.monotonic() + self._interval
         begun = time.monotonic()
         server_ms = await self._queue.server_ms()
         if time.monotonic() - begun > _SLOW_ANSWER_SECONDS:
             self._wait_for_others()
             return
+        # The key that spaces the checks of all workers must have expired when our next check is due.
+        every_ms = max(1, int(self._interval * 900))
         try:
-            # The key that spaces the checks of all workers must be gone when our next look is due.
-            every_ms = max(1, int(self._interval * 900))
-            stalled, aside = await self._queue.check_stalled(
+            stalled, quarantined = await self._queue.check_stalled(
                 self._events.max_stalls, self._events.fewer_stalls, every_ms, server_ms
             )
         except ScriptError as error:
@@ -99,8 +96,8 @@ class LockRenewer:
         for job_id in stalled:
             message = "its worker died or fell silent; it was put back on the queue"
             self._faults.of_id("stalled", ErrorInfo("Stalled", message), job_id)
-        for job_id in aside:
+        for job_id in quarantined:
             self._faults.of_id("data", DAMAGED_JOB, job_id)
 
     def _wait_for_others(self) -> None:
-        self._look_at = max(self._look_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))
+        self._check_at = max(self._check_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))

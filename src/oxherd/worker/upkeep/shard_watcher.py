@@ -1,4 +1,4 @@
-"""Sees to it that every shard of an event is served, also those that only others declare."""
+"""Serves every shard of an event, also those that only other processes declare."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Callable
 from oxherd.bullmq.shard_registry import ShardRegistry
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
+from oxherd.worker.background_loop import BackgroundLoop
 from oxherd.worker.fault_reporter import FaultReporter
 
 _LOOK_SECONDS = 30.0
 
 
-class ShardWatcher:
-    """One event's loop: `serve` is told how many shards are to be served, again and again."""
+class ShardWatcher(BackgroundLoop):
+    """Announces one event's shard count, and passes the highest that is in use to `serve`."""
 
-    def __init__(self, registry: ShardRegistry, faults: FaultReporter, serve: Callable[[int], None]) -> None:
+    def __init__(
+        self, queue: str, registry: ShardRegistry, faults: FaultReporter, serve: Callable[[int], None]
+    ) -> None:
+        super().__init__(f"oxherd-shards-{queue}")
         self._registry = registry
         self._faults = faults
         self._serve = serve

@@ -1,140 +1,167 @@
-"""Sees to it that a worker goes on: where events wait and none is fetched, it says so and begins the fetching anew."""
+"""Restarts the fetching of a queue whose events wait though slots are free, and reports it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+from oxherd.bullmq.inspection import has_due
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.signals import ErrorInfo
+from oxherd.worker.background_loop import BackgroundLoop
+from oxherd.worker.fetching.fetcher import Fetcher
 from oxherd.worker.running.execution import Execution, Stage
+from oxherd.worker.served_queue import ServedQueue
+from oxherd.worker.upkeep.lock_renewer import LockRenewer
 
-if TYPE_CHECKING:
-    from oxherd.worker.queue_worker import QueueWorker
-
-_LOOK_SECONDS = 5.0
-# An idle worker asks every 5 s, and a connection that got silent is found within 8 s: what takes longer is a fault.
-STUCK_SECONDS = 15.0
-HANGING_SECONDS = 60.0
-# A look that comes later than that says that this loop was held up: what it finds is no wonder.
+# A look this late means that the loop was held up, which explains a lack of progress.
 _LATE_SECONDS = 1.0
 
 
 class NoProgress(Exception):
-    """Events wait, and none is begun."""
+    """Events wait, and none begins."""
 
 
-class _Watched:
-    """One queue's worker, and since when it does not go on (seconds, monotonic; None: it does)."""
+@dataclass(frozen=True, slots=True)
+class WatchdogTimes:
+    """When the watchdog looks, and what it takes for a fault, in seconds.
 
-    def __init__(self, worker: QueueWorker, now: float) -> None:
-        self.worker = worker
-        self.replies_seen = worker.replies_seen
-        self.replied_at = now
-        self.anew_since: float | None = None
+    An idle worker fetches every 5 s, and a silent connection is noticed within 8 s: `stuck` has to be longer.
+    """
+
+    look: float = 5.0
+    stuck: float = 15.0
+    hanging: float = 60.0
 
 
-class Watchdog:
-    """Watches the workers of one group, `capacity` places together."""
+@dataclass(slots=True)
+class WatchedQueue:
+    """A queue's parts that are watched; `holding` returns its executions that hold a slot.
 
-    def __init__(self, workers: Callable[[], Iterable[QueueWorker]], capacity: Callable[[], int]) -> None:
-        self._workers = workers
+    `restarted_at` is when the fetching was restarted for want of progress; None while all is well. Monotonic seconds.
+    """
+
+    served: ServedQueue
+    fetcher: Fetcher
+    renewer: LockRenewer
+    holding: Callable[[], list[Execution]]
+    replies_seen: int = 0
+    replied_at: float = field(default_factory=time.monotonic)
+    restarted_at: float | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether its server has an outage."""
+        return self.served.queue.client.has_outage(self.served.queue.keys.slot)
+
+
+class Watchdog(BackgroundLoop):
+    """Watches the queues of one group, which together have `capacity` slots."""
+
+    def __init__(self, queue: str, capacity: Callable[[], int], times: WatchdogTimes) -> None:
+        super().__init__(f"oxherd-watchdog-{queue}")
         self._capacity = capacity
-        self._watched: dict[QueueWorker, _Watched] = {}
+        self._times = times
+        self._queues: list[WatchedQueue] = []
         self.hanging = False
-        self._said_hanging = False
+        self._hanging_reported = False
+
+    def watch(self, queue: WatchedQueue) -> None:
+        """Watch one more queue."""
+        self._queues.append(queue)
 
     @property
     def stuck_seconds(self) -> float | None:
-        """For how long nothing was fetched since the fetching was begun anew; None where all is well."""
-        since = [
-            each.anew_since for each in list(self._watched.values()) if each.worker.replies_seen == each.replies_seen
-        ]
-        return max((time.monotonic() - at for at in since if at is not None), default=None)
+        """How long ago a fetching was restarted that has fetched nothing since; None without one. From any thread."""
+        now = time.monotonic()
+        return max(
+            (
+                now - restarted_at
+                for queue in list(self._queues)
+                if (restarted_at := queue.restarted_at) is not None and queue.fetcher.replies_seen == queue.replies_seen
+            ),
+            default=None,
+        )
 
     async def run(self) -> None:
         """Look until cancelled."""
         looked = time.monotonic()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self._times.look)
             now = time.monotonic()
-            late, looked = now - looked > _LOOK_SECONDS + _LATE_SECONDS, now
-            self._watched = {worker: self._watched.get(worker) or _Watched(worker, now) for worker in self._workers()}
-            holding = [running for worker in self._watched for running in worker.holding]
-            room = len(holding) < self._capacity()
-            watched = list(self._watched.values())
-            await asyncio.gather(*(self._look(each, now, expected=room and not late) for each in watched))
-            await self._look_for_hanging(holding, room=room)
+            late, looked = now - looked > self._times.look + _LATE_SECONDS, now
+            queues = list(self._queues)
+            holding = [execution for queue in queues for execution in queue.holding()]
+            has_room = len(holding) < self._capacity()
+            await asyncio.gather(*(self._look(queue, now, expected=has_room and not late) for queue in queues))
+            await self._look_for_hanging(holding, has_room=has_room)
 
-    async def _look(self, watched: _Watched, now: float, *, expected: bool) -> None:
-        """Look at one queue; `expected` says whether it could have been asked."""
-        worker = watched.worker
+    async def _look(self, queue: WatchedQueue, now: float, *, expected: bool) -> None:
+        """Look at one queue; `expected`: there were slots to fetch for."""
+        fetcher, faults = queue.fetcher, queue.served.faults
         try:
-            worker.ensure_renewer()
-            fetch_crash = worker.fetch_crash()
-            if fetch_crash is not None:
-                await self._begin_anew(
-                    watched, f"the loop that begins events had ended ({fetch_crash}); it is begun anew"
-                )
+            if error := queue.renewer.crash:
+                message = "the loop that renews the locks had ended; it was restarted"
+                faults.of_queue("lock", ErrorInfo(error, message))
+                queue.renewer.start()
+            if error := fetcher.crash:
+                await self._restart(queue, f"the fetch loop had ended ({error}); it is restarted")
+            elif fetcher.replies_seen != queue.replies_seen or not expected or queue.away:
+                queue.replies_seen, queue.replied_at, queue.restarted_at = fetcher.replies_seen, now, None
+            elif now - queue.replied_at < self._times.stuck:
                 return
-            if worker.replies_seen != watched.replies_seen or not expected or worker.progress_not_expected:
-                watched.replies_seen, watched.replied_at, watched.anew_since = worker.replies_seen, now, None
-            elif now - watched.replied_at < STUCK_SECONDS:
-                return
-            elif not await worker.has_due():
-                watched.anew_since = None
+            elif not await has_due(queue.served.queue):
+                queue.restarted_at = None
             else:
                 message = (
-                    f"events wait, places are free, and nothing was fetched for {STUCK_SECONDS:.0f} s; "
-                    "the fetching is begun anew, on new connections"
+                    f"events wait, slots are free, and nothing was fetched for {self._times.stuck:.0f} s; "
+                    "the fetching is restarted on new connections"
                 )
-                await self._begin_anew(watched, message)
-        except (RedisUnavailable, ScriptError):  # an outage, or a damaged key, which is reported by whoever fetches
-            watched.replied_at, watched.anew_since = now, None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the last one that looks
-            worker.faults.lasting("fetch", error)
+                await self._restart(queue, message)
+        except (RedisUnavailable, ScriptError):  # an outage, or a damaged key, which the fetcher reports
+            queue.replied_at, queue.restarted_at = now, None
+        except Exception as error:  # noqa: BLE001 - nothing may end the loop that restarts the others
+            faults.lasting("fetch", error)
 
-    async def _begin_anew(self, watched: _Watched, message: str) -> None:
-        watched.worker.faults.lasting("fetch", NoProgress(message))
-        first = watched.anew_since is None
+    async def _restart(self, queue: WatchedQueue, message: str) -> None:
+        queue.served.faults.lasting("fetch", NoProgress(message))
+        first = queue.restarted_at is None
         if first:
-            watched.anew_since = time.monotonic()
-        # Where the first new connections did not help, further ones would only disturb the other queues of the node.
-        before = watched.worker.replies_seen
-        await watched.worker.restart_fetching(reconnect=first)
-        watched.replies_seen, watched.replied_at = before, time.monotonic()
+            queue.restarted_at = time.monotonic()
+        replies_seen = queue.fetcher.replies_seen
+        # If new connections did not help the first time, more of them would only disturb the node's other queues.
+        await queue.fetcher.restart(lambda: len(queue.holding()), reconnect=first)
+        queue.replies_seen, queue.replied_at = replies_seen, time.monotonic()
 
-    async def _look_for_hanging(self, holding: list[Execution], *, room: bool) -> None:
-        """Say once, until there is room again, that every place is taken by a handler that does not end."""
-        worker = await self._with_due() if holding and not room and all(map(_hangs, holding)) else None
-        self.hanging = worker is not None
-        if worker is not None and not self._said_hanging:
+    async def _look_for_hanging(self, holding: list[Execution], *, has_room: bool) -> None:
+        """Report once, until there is room again, that handlers that do not end hold every slot."""
+        queue = await self._with_due() if holding and not has_room and all(map(self._hangs, holding)) else None
+        self.hanging = queue is not None
+        if queue is not None and not self._hanging_reported:
             message = (
-                f"events wait, and all {len(holding)} places are taken by handlers that have run for more than "
-                f"{HANGING_SECONDS:.0f} s; give the event a timeout"
+                f"events wait, and all {len(holding)} slots are held by handlers that have run for more than "
+                f"{self._times.hanging:.0f} s; give the event a timeout"
             )
-            worker.faults.of_job("fetch", ErrorInfo(NoProgress.__name__, message), None)
-        self._said_hanging = not room and (self._said_hanging or self.hanging)
+            queue.served.faults.of_queue("fetch", ErrorInfo(NoProgress.__name__, message))
+        self._hanging_reported = not has_room and (self._hanging_reported or self.hanging)
 
-    async def _with_due(self) -> QueueWorker | None:
-        """One of the workers on whose queue events wait."""
-        for worker in list(self._watched):
-            with suppress(RedisUnavailable, ScriptError):  # reported by whoever fetches
-                if await worker.has_due():
-                    return worker
+    async def _with_due(self) -> WatchedQueue | None:
+        for queue in list(self._queues):
+            with suppress(RedisUnavailable, ScriptError):  # the fetcher reports it
+                if await has_due(queue.served.queue):
+                    return queue
         return None
 
-
-def _hangs(running: Execution) -> bool:
-    declaration, run = running.declaration, running.run
-    return (
-        running.stage is Stage.HANDLER
-        and run is not None
-        and time.perf_counter() - run.began_at > HANGING_SECONDS
-        and declaration is not None
-        and declaration.timeout is None
-    )
+    def _hangs(self, execution: Execution) -> bool:
+        declaration, run = execution.declaration, execution.run
+        return (
+            execution.stage is Stage.HANDLER
+            and run is not None
+            and time.perf_counter() - run.began_at > self._times.hanging
+            and declaration is not None
+            and declaration.timeout is None
+        )

@@ -1,4 +1,4 @@
-"""Which of several events that a worker has died over run alone, and when everything else goes on."""
+"""Which suspects begin alone, and when everything else goes on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Process:
             assert self.isolation.try_enter() or await self.isolation.enter(until_done)
         else:
             suspect = Suspect(LOCK, uncounted, record, erase)
-            assert await self.isolation.enter_by_itself(suspect, until_done)
+            assert await self.isolation.enter_in_turn(suspect, until_done)
         assert not self.marked or number in self.marked, "nothing is begun in its first moments"
         self.running.add(number)
         self.begun.append(number)
@@ -73,7 +73,7 @@ async def begun(process: Process, count: int) -> list[int]:
     return process.begun
 
 
-async def test_suspects_run_one_after_the_other_and_everything_else_after_them() -> None:
+async def test_suspects_begin_one_by_one_and_everything_else_after_them() -> None:
     process, ends = Process(), {number: asyncio.Event() for number in range(3)}
     for number in range(3):
         process.start(number, ends[number], uncounted=0)
@@ -102,7 +102,7 @@ async def test_a_suspect_waits_until_what_runs_has_ended() -> None:
     await asyncio.gather(*process.tasks)
 
 
-async def test_suspects_that_cannot_be_alone_in_time_are_begun_one_after_the_other_beside_the_rest() -> None:
+async def test_suspects_that_cannot_be_alone_in_time_begin_one_by_one_beside_the_rest() -> None:
     process, ends = Process(), asyncio.Event()
     process.start(0, ends)
     await process.turns()
@@ -148,7 +148,7 @@ async def test_a_suspect_with_uncounted_stalls_is_waited_for_longer() -> None:
     await asyncio.gather(*process.tasks)
 
 
-async def test_one_that_is_refused_while_it_waits_holds_nobody_up() -> None:
+async def test_a_refused_suspect_holds_nobody_up() -> None:
     process, ends = Process(), asyncio.Event()
     process.start(0, ends, uncounted=0)
     await begun(process, 1)
@@ -162,7 +162,7 @@ async def test_one_that_is_refused_while_it_waits_holds_nobody_up() -> None:
     async def never(*_: bool) -> bool:
         raise AssertionError("it is not begun")
 
-    waiting = asyncio.create_task(process.isolation.enter_by_itself(Suspect(LOCK, 0, never, never), refuse))
+    waiting = asyncio.create_task(process.isolation.enter_in_turn(Suspect(LOCK, 0, never, never), refuse))
     process.start(1, uncounted=0)
     await process.turns()
     refused.set()
@@ -179,7 +179,7 @@ async def test_one_that_is_refused_while_it_waits_holds_nobody_up() -> None:
         max_size=25,
     )
 )
-async def test_whatever_comes_everything_is_begun_and_only_one_that_runs_alone_is_marked(
+async def test_everything_begins_and_at_most_one_suspect_is_marked(
     events: list[tuple[int | None, int, int]],
 ) -> None:
     process = Process()

@@ -64,7 +64,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_while_it_does(local_herd:
     (blocked,) = records.named("worker.blocked", event="order.placed", event_id=emitted.id, attempt=1)
     assert blocked.levelno == unblocked.levelno == logging.WARNING
     assert 1000 < vars(blocked)["blocked_ms"] <= unblocked.blocked_ms
-    own = [frame for frame in vars(blocked)["stack"] if frame.startswith("test_blocked.py:")]
+    own = [frame for frame in vars(blocked)["stack"] if frame.startswith("test_loop_monitor.py:")]
     assert vars(blocked)["stack"][: len(own)] == own, "what called the handler is left out"
     assert [frame.split()[1] for frame in own] == ["order_placed", "wait_in_the_loop"]
     assert "lock_held" not in vars(blocked)
@@ -221,7 +221,7 @@ async def test_both_formats_show_how_long_and_where(local_herd: Oxherd, records:
     (blocked,) = records.named("worker.blocked")
     first, place = ConsoleFormatter(colour=False).format(blocked).split("\n")
     assert f"#1  {str(emitted.id)[-12:]}  worker.blocked  for 1." in first
-    assert place.strip().startswith("at test_blocked.py:")
+    assert place.strip().startswith("at test_loop_monitor.py:")
     assert re.search(r"worker\.unblocked  for [1-9]\d*\.\d s$", ConsoleFormatter(colour=False).format(unblocked))
     line = JSONFormatter().format(blocked)
-    assert f'"event":"order.placed","event_id":"{emitted.id}","attempt":1,"stack":["test_blocked.py:' in line
+    assert f'"event":"order.placed","event_id":"{emitted.id}","attempt":1,"stack":["test_loop_monitor.py:' in line

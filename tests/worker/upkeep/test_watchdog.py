@@ -1,4 +1,4 @@
-"""A worker whose fetching does not go on says so, begins it anew by itself, and loses nothing; and no false alarms."""
+"""The watchdog reports and restarts a fetching that makes no progress, loses nothing, and raises no false alarms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from oxherd import Oxherd
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.upkeep.watchdog import WatchdogTimes
 from tests.harness import Records, until
 
 
@@ -34,8 +35,13 @@ def only_worker(herd: Oxherd, queue: str) -> QueueWorker:
     return group._workers[queue]  # pyright: ignore[reportPrivateUsage]
 
 
-def share_of(herd: Oxherd, queue: str) -> QueueSlots:
-    return only_worker(herd, queue)._share  # pyright: ignore[reportPrivateUsage]
+def watch(herd: Oxherd, *, look: float, stuck: float = 15.0, hanging: float = 60.0) -> None:
+    """Have the herd's watchdog look more often, and lose patience sooner."""
+    herd._worker.watchdog_times = WatchdogTimes(look, stuck, hanging)  # pyright: ignore[reportPrivateUsage]
+
+
+def slots_of(herd: Oxherd, queue: str) -> QueueSlots:
+    return only_worker(herd, queue).fetcher._slots  # pyright: ignore[reportPrivateUsage]
 
 
 def connections(server: StandaloneServer) -> set[str]:
@@ -52,10 +58,11 @@ def no_progress(records: Records) -> list[str]:
     return [fault["message"] for fault in faults if fault["type"] == "NoProgress"]
 
 
-async def test_a_fetch_loop_that_ended_is_begun_anew_on_new_connections(
+async def test_a_crashed_fetch_loop_is_restarted_on_new_connections(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(server.url)
+    watch(herd, look=0.5)
 
     @herd.event("order.placed")
     async def order_placed(number: int) -> None: ...
@@ -72,12 +79,13 @@ async def test_a_fetch_loop_that_ended_is_begun_anew_on_new_connections(
             await until(lambda number=number: len(no_progress(records)) == number - 1)
         await until(lambda: len(connections(server)) == 2)
         assert not connections(server) & before
-    assert no_progress(records)[0] == "the loop that begins events had ended (CancelledError); it is begun anew"
+    assert no_progress(records)[0] == "the fetch loop had ended (CancelledError); it is restarted"
     assert not records.named("redis.error")
 
 
 @pytest.mark.parametrize("url", ["standalone", "cluster"], indirect=True)
-async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(herd: Oxherd, records: Records) -> None:
+async def test_what_a_crashed_fetch_loop_had_begun_runs_once(herd: Oxherd, records: Records) -> None:
+    watch(herd, look=1)
     runs: Counter[tuple[str, int]] = Counter()
 
     def declare(name: str) -> None:
@@ -111,7 +119,7 @@ async def test_what_a_fetch_loop_had_begun_when_it_ended_is_run_once(herd: Oxher
     assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"NoProgress", "Reclaimed"}
 
 
-async def test_a_stop_takes_care_of_what_a_loop_that_ended_has_left(local_herd: Oxherd, records: Records) -> None:
+async def test_a_stop_takes_care_of_what_a_crashed_loop_left(local_herd: Oxherd, records: Records) -> None:
     @local_herd.event("order.placed")
     async def order_placed(number: int) -> None: ...
 
@@ -129,10 +137,11 @@ async def test_a_stop_takes_care_of_what_a_loop_that_ended_has_left(local_herd: 
         assert counts["wait"] + len(records.named("event.end", event_id=emitted.id, outcome="completed")) == 1
 
 
-async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, records: Records) -> None:
+async def test_a_crashed_lock_renewer_is_restarted(local_herd: Oxherd, records: Records) -> None:
     let_go = asyncio.Event()
+    watch(local_herd, look=1.5)
 
-    @local_herd.event("order.placed", lock=2)
+    @local_herd.event("order.placed", lock=1)
     async def order_placed(number: int) -> None:
         await let_go.wait()
 
@@ -142,7 +151,7 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
         await local_herd.start()
         emitted = await order_placed.emit(1)
         await records.wait("event.begin")
-        named("oxherd-lease-{order.placed}").cancel()
+        named("oxherd-renew-{order.placed}").cancel()
         (fault,) = await records.wait("queue.error")
         assert fault.source == "lock"
         # It had run out, and is taken again; nobody looked for stalled events before.
@@ -152,11 +161,11 @@ async def test_a_loop_that_keeps_the_locks_is_begun_anew(local_herd: Oxherd, rec
     assert len(records.named("queue.error")) == 1
 
 
-@pytest.mark.slow
-async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_again(
+async def test_a_hanging_fetch_loop_is_restarted_and_the_slots_that_it_held_are_free_again(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(server.url)
+    watch(herd, look=0.5, stuck=2)
 
     @herd.event("order.placed", concurrency=3)
     async def order_placed(number: int) -> None: ...
@@ -166,20 +175,20 @@ async def test_a_fetch_loop_that_hangs_is_begun_anew_and_what_it_held_is_free_ag
         emitted = await order_placed.emit(1)
         await records.wait("event.end", event_id=emitted.id)
         before = connections(server)
-        # As if a fault of ours had lost every place: the loop waits for one that nobody gives back.
-        share_of(herd, "{order.placed}").acquire_over_limit(3)
+        # As if a fault of ours had lost every slot: the loop waits for one that nobody releases.
+        slots_of(herd, "{order.placed}").acquire_over_limit(3)
         many = await order_placed.emit_many(range(10))
         (fault,) = await records.wait("queue.error", deadline=30)
         assert fault.error["type"] == "NoProgress"
         for emitted in many:
             await records.wait("event.end", event_id=emitted.id, outcome="completed")
         assert not connections(server) & before
-        await until(lambda: share_of(herd, "{order.placed}").held == 1)  # for the fetch behind the idle wait
+        await until(lambda: slots_of(herd, "{order.placed}").held == 1)  # for the fetch behind the idle wait
     assert len(records.named("queue.error")) == 1
     assert not records.named("redis.error")
 
 
-async def test_an_event_whose_marker_is_lost_is_begun_within_seconds(local_herd: Oxherd, records: Records) -> None:
+async def test_an_event_whose_marker_is_lost_begins_within_seconds(local_herd: Oxherd, records: Records) -> None:
     @local_herd.event("order.placed")
     async def order_placed(number: int) -> None: ...
 
@@ -187,7 +196,7 @@ async def test_an_event_whose_marker_is_lost_is_begun_within_seconds(local_herd:
         backend = await local_herd.backend()
         keys = backend.queue(order_placed.declaration).keys
         await local_herd.start()
-        await until(lambda: only_worker(local_herd, "{order.placed}").replies_seen)
+        await until(lambda: only_worker(local_herd, "{order.placed}").fetcher.replies_seen)
         # As BullMQ adds a job, but for the marker.
         job = ("name", "order.placed", "data", "1", "opts", "{}", "timestamp", "1790000000000")
         await backend.client.call(keys.slot, "HSET", keys.job("1"), *job)
@@ -261,7 +270,7 @@ class Relay:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_a_connection_whose_bytes_vanish_is_found_and_made_anew(
+async def test_a_connection_whose_bytes_vanish_is_replaced(
     waits: bool, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     async with Relay(server.port).running() as relay:
@@ -285,12 +294,12 @@ async def test_a_connection_whose_bytes_vanish_is_found_and_made_anew(
         assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"Reclaimed"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["paused", "full"])
 async def test_an_outage_is_no_fault_of_the_fetching(
     how: str, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(server.url)
+    watch(herd, look=0.5, stuck=2)
 
     @herd.event("order.placed")
     async def order_placed(number: int) -> None: ...
@@ -305,7 +314,7 @@ async def test_an_outage_is_no_fault_of_the_fetching(
             server.command("CONFIG", "SET", "maxmemory", "1")  # whoever asks for an event is refused, who counts is not
             await herd.start()
         await records.wait("redis.error")
-        await asyncio.sleep(22)
+        await asyncio.sleep(4)  # twice what would be a fault
         if how == "paused":
             server.resume()
         else:
@@ -317,11 +326,11 @@ async def test_an_outage_is_no_fault_of_the_fetching(
     assert len(records.named("redis.error")) == 1
 
 
-@pytest.mark.slow
 async def test_a_blocked_loop_is_no_fault_of_the_fetching(
     standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(standalone, emit_timeout=60)
+    watch(herd, look=0.5, stuck=2)
 
     @herd.event("order.placed")
     async def order_placed(number: int) -> None: ...
@@ -330,19 +339,21 @@ async def test_a_blocked_loop_is_no_fault_of_the_fetching(
         await herd.start()
         emitting = asyncio.create_task(order_placed.emit(1))
         await asyncio.sleep(0)
-        time.sleep(22)  # noqa: ASYNC251 - it is to block
+        time.sleep(4)  # noqa: ASYNC251 - it is to block
         await emitting
         await records.wait("event.end")
-        await asyncio.sleep(6)  # the next look
+        await asyncio.sleep(1)  # the next look
     assert not records.named("queue.error")
     assert not records.named("redis.error")
 
 
 @pytest.mark.slow
-async def test_in_more_than_a_minute_only_handlers_that_hang_are_said(
+async def test_only_handlers_that_hang_are_reported(
     local_herd: Oxherd, standalone: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     let_go = asyncio.Event()
+    # Longer than an idle queue's looks, of which there is one every 5 s.
+    watch(local_herd, look=0.5, stuck=8, hanging=8)
 
     async def waits(number: int) -> None:
         await let_go.wait()
@@ -373,16 +384,18 @@ async def test_in_more_than_a_minute_only_handlers_that_hang_are_said(
         await idle.emit(0)
         await one.emit_many([0] * 3)
         for event in (busy, ordered, two):
-            await event.emit_many([20] * 6)
+            await event.emit_many([3] * 6)
         await delayed.emit_many([0] * 5, delay=3600)
         await local_herd.start()
-        await asyncio.sleep(72)
+        await records.wait("event.end", count=3, event="ordered")
+        await until(lambda: records.named("queue.error"))
+        await asyncio.sleep(1)  # two more looks
         faults = [vars(record) for record in records.named("queue.error")]
         assert [(fault["source"], fault["queue"], fault["error"]["type"]) for fault in faults] == [
             ("fetch", "{hangs}", "NoProgress")
         ]
         assert faults[0]["error"]["message"] == (
-            "events wait, and all 2 places are taken by handlers that have run for more than 60 s; "
+            "events wait, and all 2 slots are held by handlers that have run for more than 8 s; "
             "give the event a timeout"
         )
         assert len(records.named("event.end", event="limited")) == 1
