@@ -24,11 +24,12 @@ EMBEDDED = """
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.redis.blocking import command
 from oxherd.redis.url import Address
-server = EmbeddedServer.join(Path(sys.argv[1]))
+server = EmbeddedServer(Path(sys.argv[1]))
+server.start()
 command(Address(path=str(server.socket)), "SET", "key", "value")
 print(Path(sys.argv[1], ".oxherd"), flush=True)
 sys.stdin.read()
-server.leave()
+server.stop()
 """
 STANDALONE = """
 from oxherd.servers.standalone import StandaloneServer
@@ -87,9 +88,10 @@ def test_a_folder_that_was_open_is_closed_before_it_is_used(mode: int, tmp_path:
     data = tmp_path / ".oxherd"
     data.mkdir()
     data.chmod(mode)
-    server = EmbeddedServer.join(tmp_path)
+    server = EmbeddedServer(tmp_path)
+    server.start()
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    server.leave()
+    server.stop()
     eventually(lambda: not running_in(tmp_path), "the server ends")
 
 
@@ -104,7 +106,7 @@ def test_what_belongs_to_another_user_is_refused(name: str, tmp_path: Path) -> N
     # The second time the folder's own mode tells nothing any more.
     for _ in range(2):
         with pytest.raises(ServerError, match=r"another user|not a folder of this user") as caught:
-            EmbeddedServer.join(tmp_path)
+            EmbeddedServer(tmp_path).start()
         assert "remove it or set OXHERD_URL to a server of your own" in str(caught.value)
     assert not running_in(tmp_path)
 
@@ -118,7 +120,7 @@ def test_a_link_of_another_user_is_refused_and_not_followed(tmp_path: Path) -> N
     (data / "server.log").symlink_to(target)
     os.lchown(data / "server.log", NOBODY, NOBODY)
     with pytest.raises(ServerError, match=r"server\.log belongs to another user"):
-        EmbeddedServer.join(tmp_path)
+        EmbeddedServer(tmp_path).start()
     assert target.read_text() == "mine"
 
 

@@ -274,7 +274,8 @@ def test_the_process_list_of_workers_and_the_processes_of_handlers(
 def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OXHERD_URL", _filled("redis://CREDENTIALShost"))
     (tmp_path / "pyproject.toml").touch()
-    embedded = EmbeddedServer.join(tmp_path)
+    embedded = EmbeddedServer(tmp_path)
+    embedded.start()
     with LocalCluster(primaries=1, replicas=0, password=PASSWORD) as cluster:
         pids = [server_pid(embedded), parent_of(server_pid(embedded)), *(node.pid for node in cluster.nodes)]
         assert len(pids) == 3
@@ -282,7 +283,7 @@ def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pyt
         assert cluster.nodes[0].command("PING") == "PONG"
         with pytest.raises(oxherd.OxherdError, match="NOAUTH"):
             command(cluster.nodes[0].address, "PING")
-    embedded.leave()
+    embedded.stop()
     eventually(lambda: not running_in(tmp_path), "the server ends")
 
 

@@ -223,7 +223,7 @@ async def test_sentinels_are_verified_and_so_is_the_primary_that_they_name(
     sentinel = _TLSSentinel(tmp_path / "sentinel", redis7_binary, authority, certificate, server.tls_port)
     sentinel.start()
     try:
-        wait_until(lambda: sentinel.primary_port() == server.tls_port, seconds=DEADLINE, what="the sentinel is ready")
+        wait_until(lambda: sentinel.primary_port() == server.tls_port, timeout=DEADLINE, what="the sentinel is ready")
         url = f"rediss+sentinel://127.0.0.1:{sentinel.tls_port}/mymaster"
         await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
         records.all.clear()
@@ -256,7 +256,7 @@ def _cluster(binary: Path, authority: Authority, certificate: Certificate) -> Ge
         one.command("CLUSTER", "MEET", "127.0.0.1", other.tls_port, buses[1])
         for node in nodes:
             wait_until(
-                lambda n=node: "cluster_state:ok" in n.text("CLUSTER", "INFO"), seconds=DEADLINE, what="they have met"
+                lambda n=node: "cluster_state:ok" in n.text("CLUSTER", "INFO"), timeout=DEADLINE, what="they have met"
             )
         yield one.tls_port
 

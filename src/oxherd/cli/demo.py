@@ -29,7 +29,7 @@ from oxherd.privacy.masks import Mask
 from oxherd.schedule.every import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 from oxherd.signals import EventEnded
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 
@@ -77,13 +77,13 @@ def _server(console: Console, *, cluster: bool) -> Generator[str]:
         return
     # A folder of its own: the demo leaves nothing in yours.
     with tempfile.TemporaryDirectory(prefix="oxherd-demo-") as folder:
-        server = EmbeddedServer.join(Path(folder))
+        server = EmbeddedServer(Path(folder))
         try:
-            yield server.url
+            with server:
+                yield server.url
         finally:
-            server.leave()
-            # The folder goes once the server, whose last user we were, has written its data and gone.
-            holds(lambda: not server.socket.exists(), seconds=5)
+            # The folder can be removed once the server has written its data and ended.
+            wait_for(lambda: not server.socket.exists(), timeout=5)
 
 
 class _Demo:

@@ -14,7 +14,7 @@ def run(*, cluster: bool) -> None:
     signals = {signal.SIGINT, signal.SIGTERM}
     # Blocked before the server starts, so that no signal in between leaves it behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    with LocalCluster() if cluster else EmbeddedServer.join() as server:
+    with LocalCluster() if cluster else EmbeddedServer() as server:
         sys.stdout.write(f"OXHERD_URL={server.url}\n")
         sys.stdout.flush()
         if sys.stderr.isatty():

@@ -77,7 +77,7 @@ async def down(scene: Scene) -> None:
         await scene.blocking(node.terminate)
     await scene.pause(0.5, 2.0)
     for node in cluster.nodes:
-        await scene.blocking(node.begin)
+        await scene.blocking(node.launch)
     for node in cluster.nodes:
         await scene.blocking(node.wait_ready)
     await scene.blocking(cluster.wait_stable)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from oxherd.drills.app import VARIABLE, Setup
 from oxherd.errors import OxherdError
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -39,7 +39,7 @@ class Worker:
 
     def wait_started(self) -> None:
         """Return once it takes events."""
-        holds(lambda: self._has_started() or self.process.poll() is not None, seconds=_START_SECONDS)
+        wait_for(lambda: self._has_started() or self.process.poll() is not None, timeout=_START_SECONDS)
         if not self._has_started():
             raise OxherdError(f"The drill's worker {self.name} did not start: {self._last_words()}.")
 

@@ -116,7 +116,9 @@ class ServerLocator:
                 # A forked child is a user of the server in its own right.
                 self._pid, self._embedded = os.getpid(), None
             if self._embedded is None:
-                self._embedded = EmbeddedServer.join()
+                embedded = EmbeddedServer()
+                embedded.start()
+                self._embedded = embedded
             return parse_url(self._embedded.url)
 
     def _parsed(self) -> RedisURL:
@@ -132,7 +134,7 @@ class ServerLocator:
         with self._lock:
             embedded, self._embedded = self._embedded, None
         if embedded is not None and self._pid == os.getpid():
-            embedded.leave()
+            embedded.stop()
 
 
 class SyncPortal:
