@@ -129,31 +129,34 @@ def drill(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="A drill, a family such as worker, or all.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="What is left to chance is decided by it.")] = 1,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The seed of all random choices.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from --seed on.")] = 1,
     url: Annotated[
         str | None,
-        typer.Option("--url", envvar="OXHERD_DRILL_URL", help="A server of yours, for drills that break workers only."),
+        typer.Option("--url", envvar="OXHERD_DRILL_URL", help="Your own server, for drills that break only workers."),
     ] = None,
-    breaks: Annotated[
+    break_command: Annotated[
         str | None, typer.Option("--break", metavar="COMMAND", help="A drill of your own: breaks the server of --url.")
     ] = None,
-    mends: Annotated[str, typer.Option("--mend", metavar="COMMAND", help="And mends it.", show_default=False)] = "",
-    seconds: Annotated[float, typer.Option("--seconds", min=0, help="How long it stays broken.")] = 10.0,
+    mend_command: Annotated[
+        str, typer.Option("--mend", metavar="COMMAND", help="Mends that server.", show_default=False)
+    ] = "",
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Seconds from --break to --mend.")] = 10.0,
     logs: Annotated[
-        Path | None, typer.Option("--logs", metavar="FOLDER", help="Keep the workers' logs there.", show_default=False)
+        Path | None,
+        typer.Option("--logs", metavar="FOLDER", help="Keep the workers' logs in this folder.", show_default=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object for each drill.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Show the drills and end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a drill.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the drills and exit.")] = False,
 ) -> None:
     """Break workers, servers or a cluster under load, and account for every event."""
-    from oxherd.cli.drill import Own, run, show_list
+    from oxherd.cli.drill import FaultCommands, list_drills, run
 
     if show:
-        show_list()
+        list_drills()
         return
-    own = None if breaks is None else Own(breaks, mends, seconds)
-    raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, own=own, logs=logs, json=json))
+    commands = None if break_command is None else FaultCommands(break_command, mend_command, seconds)
+    raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, commands=commands, logs=logs, json=json))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
