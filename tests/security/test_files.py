@@ -1,4 +1,4 @@
-"""What servers of our own write: for this user alone, whatever the umask, and nothing of another user is used."""
+"""Files of local servers: private whatever the umask, and none of another user is used."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ with LocalCluster(primaries=1, replicas=0, directory=Path(sys.argv[1]), password
     ],
     ids=["embedded", "standalone", "cluster"],
 )
-def test_all_files_are_this_users_alone_whatever_the_umask(
-    umask: int, script: str, files: set[str], tmp_path: Path
-) -> None:
+def test_all_files_are_private_whatever_the_umask(umask: int, script: str, files: set[str], tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
     program = f"import os, sys\nfrom pathlib import Path\nos.umask({umask})\n{script}"
     command = [sys.executable, "-c", program, str(tmp_path)]
@@ -83,7 +81,7 @@ def test_all_files_are_this_users_alone_whatever_the_umask(
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o777])
-def test_a_folder_that_was_open_is_closed_before_it_is_used(mode: int, tmp_path: Path) -> None:
+def test_a_folder_with_a_wider_mode_is_made_private_before_use(mode: int, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
     data = tmp_path / ".oxherd"
     data.mkdir()
@@ -97,13 +95,13 @@ def test_a_folder_that_was_open_is_closed_before_it_is_used(mode: int, tmp_path:
 
 @only_root
 @pytest.mark.parametrize("name", [".", "server.log", "appendonlydir", "appendonlydir/appendonly.aof.manifest"])
-def test_what_belongs_to_another_user_is_refused(name: str, tmp_path: Path) -> None:
+def test_files_of_another_user_are_refused(name: str, tmp_path: Path) -> None:
     data = tmp_path / ".oxherd"
     (data / "appendonlydir").mkdir(parents=True)
     for file in (data / "server.log", data / "appendonlydir" / "appendonly.aof.manifest"):
         file.touch()
     os.chown(data / name, NOBODY, NOBODY)
-    # The second time the folder's own mode tells nothing any more.
+    # Twice: the first time makes the folder private.
     for _ in range(2):
         with pytest.raises(ServerError, match=r"another user|not a folder of this user") as caught:
             EmbeddedServer(tmp_path).start()
