@@ -1,1 +1,1 @@
-"""Every drill with many seeds, several at a time, and the table in `docs/drills.md`."""
+"""Runs every drill with many seeds and writes the table of `docs/drills.md`."""

@@ -1,4 +1,4 @@
-"""`python -m drills`: runs every drill with ten seeds, and writes `docs/drills.md` and `docs/drills.json`."""
+"""`python -m drills`: runs every drill with ten seeds and writes `docs/drills.md` and `docs/drills.json`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from drills.document import write
-from oxherd.drills.catalogue import chosen
+from oxherd.drills.catalogue import select
 from oxherd.drills.drill import Drill
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 async def run_one(drill: Drill, seed: int) -> dict[str, Any]:
-    """One drill with one seed, in a process of its own, as a user runs it."""
+    """Run one drill with one seed from the command line, as a user does."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "oxherd", "drill", drill.name, "--seed", str(seed), "--json"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -33,15 +33,15 @@ async def run_one(drill: Drill, seed: int) -> dict[str, Any]:
 
 
 async def run_all(drills: list[Drill], seeds: int, jobs: int) -> list[dict[str, Any]]:
-    """Every drill with every seed, `jobs` at a time, the long ones first."""
-    waiting = [(drill, seed) for drill in drills for seed in range(1, seeds + 1)]
-    waiting.sort(key=lambda each: -each[0].seconds)
+    """Run every drill with every seed, `jobs` at a time, the longest first."""
+    pending = [(drill, seed) for drill in drills for seed in range(1, seeds + 1)]
+    pending.sort(key=lambda each: -each[0].seconds)
     rows: list[dict[str, Any]] = []
-    total = len(waiting)
+    total = len(pending)
 
     async def work() -> None:
-        while waiting:
-            drill, seed = waiting.pop(0)
+        while pending:
+            drill, seed = pending.pop(0)
             row = await run_one(drill, seed)
             rows.append(row)
             verdict = "ok" if row["ok"] else "; ".join(row["wrong"])
@@ -52,14 +52,14 @@ async def run_all(drills: list[Drill], seeds: int, jobs: int) -> list[dict[str, 
 
 
 def main() -> int:
-    """Run, write, and say how many were not as promised."""
+    """Run the drills and write the documents; the exit status is 1 if one was not as promised."""
     parser = argparse.ArgumentParser(prog="python -m drills", description=__doc__)
-    parser.add_argument("names", nargs="*", default=["all"], help="drills or families; all unless given")
+    parser.add_argument("names", nargs="*", default=["all"], help="drills or families (default: all)")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=3, help="how many at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="how many to run at once")
     parser.add_argument("--out", type=Path, default=DOCS, help="the folder for drills.md and drills.json")
     options = parser.parse_args()
-    drills = chosen(options.names)
+    drills = select(options.names)
     began = time.monotonic()
     rows = asyncio.run(run_all(drills, options.seeds, options.jobs))
     write(options.out, drills, rows, seeds=options.seeds, jobs=options.jobs, minutes=(time.monotonic() - began) / 60)

@@ -1,4 +1,4 @@
-"""The table of `docs/drills.md`, between two marks; what stands around it is written by hand."""
+"""Writes the table of `docs/drills.md` between two marks; the rest of the page is written by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = (
 def write(
     folder: Path, drills: list[Drill], rows: list[dict[str, Any]], *, seeds: int, jobs: int, minutes: float
 ) -> None:
-    """Put the table into `drills.md`, and each row into `drills.json`."""
+    """Write the table to `drills.md` and every row to `drills.json`."""
     rows = sorted(rows, key=lambda row: ([drill.name for drill in drills].index(row["drill"]), row["seed"]))
     (folder / "drills.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     file = folder / "drills.md"

@@ -1,6 +1,6 @@
-"""The pytest plugin: `--oxherd-leaks MODULE:HERD` adds a test for each event of a herd, which runs `assert_no_leak`.
+"""The pytest plugin: `--oxherd-leaks MODULE:HERD` adds a test with `assert_no_leak` for each event of a herd.
 
-oxherd itself is imported once the option is used.
+It imports oxherd only when the option is used.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options."""
+    """Add the options."""
     group = parser.getgroup("oxherd")
     group.addoption(
         "--oxherd-leaks",
         action="append",
         default=[],
         metavar="MODULE:HERD",
-        help="run each event of this herd with every failure and look for its payload in logs, errors and Redis "
-        "(may be given several times)",
+        help="run each event of this herd through every failure and search logs, errors and Redis for its payload "
+        "(may be repeated)",
     )
     group.addoption(
         "--oxherd-leaks-skip-handlers",
         action="store_true",
-        help="with --oxherd-leaks: leave out the events' own handlers",
+        help="with --oxherd-leaks: do not run the events' own handlers",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Add the tests, before others deselect and reorder."""
+    """Add the tests before other plugins deselect and reorder."""
     targets: list[str] = session.config.getoption("--oxherd-leaks") or []
     if targets:
         from oxherd.testing.items import collect

@@ -1,4 +1,4 @@
-"""The benchmark suite works end to end, and its report says what was counted."""
+"""The benchmark suite works end to end, and its report has the counts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_telemetry_takes_is_measured_with_every_event_of_each_case() -> None:
+def test_the_cost_of_telemetry_is_measured_for_every_case() -> None:
     done = _run("benchmarks.telemetry", "--rounds", "1", "--events", "300", "--json")
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({run["case"] for run in runs}) == len(runs) > 1

@@ -1,4 +1,4 @@
-"""The sample's compose.yaml and Dockerfile: valid, closed to the outside, and running what the example has."""
+"""The sample's compose.yaml and Dockerfile are valid, private, and run the example."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_it_follows_the_compose_specification() -> None:
         ("networks:\n  sample:", "networks:\n  other:"),
     ],
 )
-def test_the_check_would_see_a_mistake(right: str, wrong: str) -> None:
+def test_the_validation_finds_a_mistake(right: str, wrong: str) -> None:
     assert right in TEXT
     with pytest.raises(ValueError, match=r"."):
         check(TEXT.replace(right, wrong))
@@ -80,7 +80,7 @@ def test_the_web_process_serves_the_app_and_leaves_processing_to_two_workers() -
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
-def test_the_worker_command_is_one_that_oxherd_has() -> None:
+def test_the_worker_command_exists() -> None:
     program, command, target, *options = SERVICES["worker"]["command"]
     assert (program, command, target) == ("oxherd", "worker", f"{github_webhooks.__name__}:herd")
     assert isinstance(github_webhooks.herd, Oxherd)
@@ -99,7 +99,7 @@ def test_the_worker_command_is_one_that_oxherd_has() -> None:
     assert "json" in shown
 
 
-def test_every_environment_variable_is_one_that_the_example_or_oxherd_reads() -> None:
+def test_every_environment_variable_is_read_by_the_example_or_oxherd() -> None:
     source = Path(github_webhooks.__file__).read_text()
     read = set(re.findall(r'os\.environ(?:\.get\(|\[)"(\w+)"', source))
     assert read == {"GITHUB_WEBHOOK_SECRET", "OXHERD_PROCESS"}

@@ -1,4 +1,4 @@
-"""The GitHub webhooks example, run for real: a server, signed deliveries, an embedded Valkey, and the log it leaves."""
+"""The GitHub webhooks example with a real web server, signed deliveries and an embedded Valkey."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_every_delivery_is_processed_once_in_the_process_that_received_it(
 
 
 @pytest.mark.node
-def test_every_delivery_is_processed_once_by_a_worker_of_its_own(project: Path, deliveries: list[Delivery]) -> None:
+def test_every_delivery_is_processed_once_by_a_separate_worker(project: Path, deliveries: list[Delivery]) -> None:
     with web(project, process=False) as (client, web_log), worker(project) as worker_log:
         post_all(client, deliveries)
         worker_log.wait(says("event.end"), len(deliveries))
@@ -268,7 +268,7 @@ def test_every_delivery_is_processed_once_by_a_worker_of_its_own(project: Path, 
 
 
 @pytest.mark.node
-def test_what_compose_runs_works_as_plain_processes_a_web_process_two_workers_and_a_cluster(
+def test_the_services_of_compose_work_as_plain_processes_on_a_cluster(
     project: Path, deliveries: list[Delivery], cluster: LocalCluster
 ) -> None:
     url = {"OXHERD_URL": cluster.url}
@@ -292,7 +292,7 @@ def test_what_compose_runs_works_as_plain_processes_a_web_process_two_workers_an
 # What is refused
 
 
-def test_a_delivery_that_is_not_signed_by_the_secret_is_refused_and_emits_nothing(project: Path) -> None:
+def test_a_delivery_without_a_valid_signature_is_refused_and_emits_nothing(project: Path) -> None:
     refused = Delivery("ping", PING)
     signed = refused.headers()
     unsigned = {key: value for key, value in signed.items() if key != "X-Hub-Signature-256"}
@@ -309,7 +309,7 @@ def test_a_delivery_that_is_not_signed_by_the_secret_is_refused_and_emits_nothin
     assert [record["event_id"] for record in log.records if record["msg"] == "event.begin"] == [str(accepted.id)]
 
 
-def test_a_delivery_that_cannot_be_read_is_refused_with_the_status_that_says_why(project: Path) -> None:
+def test_an_unreadable_delivery_is_refused_with_the_right_status(project: Path) -> None:
     with web(project, process=False) as (client, _log):
         for body in (b"", b"{", b"[]", b'"text"', b"payload=%7B%7D", b"\xff", b'{"a": NaN}', b"[" * 100_000):
             assert post(client, Delivery("ping", body)).status_code == 400, body[:20]
@@ -323,7 +323,7 @@ def test_a_delivery_that_cannot_be_read_is_refused_with_the_status_that_says_why
 # What an id is
 
 
-def test_a_delivery_that_comes_again_while_the_first_is_stored_is_processed_once(project: Path) -> None:
+def test_a_repeated_delivery_is_processed_once(project: Path) -> None:
     delivery = Delivery("ping", PING)
     with web(project, process=False) as (client, _web_log):
         assert [post(client, delivery).json() for _ in range(2)] == [{"id": str(delivery.id)}] * 2
@@ -335,7 +335,7 @@ def test_a_delivery_that_comes_again_while_the_first_is_stored_is_processed_once
     assert begun == {str(delivery.id): 1, str(last.id): 1}
 
 
-def test_a_delivery_whose_id_is_no_uuid_is_given_one(project: Path) -> None:
+def test_a_delivery_without_a_uuid_gets_one(project: Path) -> None:
     delivery = Delivery("ping", PING)
     with web(project) as (client, log):
         answer = post(client, delivery, {**delivery.headers(), "X-GitHub-Delivery": "first"})

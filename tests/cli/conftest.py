@@ -1,4 +1,4 @@
-"""An app in a folder of the test's own."""
+"""An app in the test's own folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.conftest import eventually, running_in
 
 @pytest.fixture
 def write_app(tmp_path: Path, prefix: str) -> WriteApp:
-    """Writes `app.py`, in which `PREFIX` stands for the test's key prefix; answers its folder."""
+    """Writes `app.py` with `PREFIX` replaced by the test's key prefix; returns its folder."""
 
     def write(source: str) -> Path:
         (tmp_path / "app.py").write_text(textwrap.dedent(source).replace("PREFIX", repr(prefix)))
@@ -27,7 +27,7 @@ def write_app(tmp_path: Path, prefix: str) -> WriteApp:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Generator[Path]:
-    """A project folder, in which no process may be left running after the test."""
+    """A project folder; no process may be left running in it after the test."""
     (tmp_path / "pyproject.toml").touch()
     yield tmp_path
     eventually(lambda: not running_in(tmp_path), f"the processes {running_in(tmp_path)} end")
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Generator[Path]:
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
-    """The temporary folder of what is started: nothing may be left in it. Short, since sockets may lie in it."""
+    """The temporary folder of started processes, which must leave nothing in it; short, for Unix sockets."""
     folder = Path(tempfile.mkdtemp(prefix="ox", dir="/tmp"))
     monkeypatch.setenv("TMPDIR", str(folder))
     try:

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: apps in a folder, keys on a server, errors in one line."""
+"""Helpers for tests of the command line: raw commands, keys, one-line errors, started commands."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ WriteApp = Callable[[str], Path]
 
 
 def redis(url: str, *words: str | int) -> Reply:
-    """One raw command to a server on TCP, as any program could send it."""
+    """Send one raw command to a server on TCP."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     return command(Address(parts.hostname, parts.port or 6379), *words)
 
 
 def keys(url: str, prefix: str) -> list[str]:
-    """Every key below a prefix that only one test uses."""
+    """Every key below the test's prefix."""
     found = redis(url, "KEYS", f"{prefix}:*")
     assert isinstance(found, list)
     return sorted(map(str, found))
 
 
 def one_line(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The error of a command that ended with `status`: one line on standard error, and nothing else at all."""
+    """The error of a command that ended with `status`: one line on standard error and nothing else."""
     assert (done.returncode, done.stdout) == (status, ""), done
     assert done.stderr.startswith("oxherd: "), done.stderr
     assert "Traceback" not in done.stderr
@@ -40,12 +40,12 @@ def one_line(done: subprocess.CompletedProcess[str], status: int) -> str:
 
 
 def refused(folder: Path, *arguments: str, url: str | None = None, stdin: str = "") -> str:
-    """The error of a command that is wrong usage."""
+    """The error of a command that ended with wrong usage."""
     return one_line(cli(folder, *arguments, url=url, stdin=stdin), 2)
 
 
 def start(folder: Path, *arguments: str, url: str | None = None) -> subprocess.Popen[str]:
-    """A command of ours, in a session of its own, its output piped."""
+    """Start a command in its own session, with its output piped."""
     extra = {} if url is None else {"OXHERD_URL": url}
     return subprocess.Popen(
         [sys.executable, "-m", "oxherd", *arguments],

@@ -52,13 +52,13 @@ def test_an_unknown_event_is_refused_with_the_nearest_name(app: Path, standalone
         assert "did you mean 'order.placed'?" in error
 
 
-def test_an_event_unlike_any_other_is_refused_with_the_list_of_those_that_are(app: Path, standalone: str) -> None:
+def test_an_event_unlike_any_other_is_refused_with_the_list_of_events(app: Path, standalone: str) -> None:
     error = refused(app, "emit", "app:herd", "xyz", GOOD, url=standalone)
     assert "mail.sent, order.placed" in error
 
 
 @pytest.mark.parametrize("payload", ['{"card": "kanarie7391"}', "4111111111111111"])
-def test_a_payload_in_the_place_of_the_event_is_not_shown(app: Path, standalone: str, payload: str) -> None:
+def test_a_payload_given_as_the_event_is_not_shown(app: Path, standalone: str, payload: str) -> None:
     error = refused(app, "emit", "app:herd", payload, "order.placed", url=standalone)
     assert "event" in error
     assert "kanarie7391" not in error
@@ -111,9 +111,7 @@ def test_the_limit_is_one_mebibyte_unless_the_event_says_otherwise(app: Path, st
         (f'{{"order_id": 1, "email": "{"x" * 300}"}}', "200 bytes"),
     ],
 )
-def test_one_wrong_line_of_many_is_named_and_keeps_all_from_being_enqueued(
-    wrong: str, says: str, app: Path, standalone: str
-) -> None:
+def test_one_wrong_line_is_named_and_nothing_is_emitted(wrong: str, says: str, app: Path, standalone: str) -> None:
     lines = [GOOD, GOOD, "", wrong, GOOD]
     error = refused(app, "emit", "app:herd", "order.placed", "-", url=standalone, stdin="\n".join(lines))
     assert error.startswith("line 4: ")
@@ -185,7 +183,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, wri
         assert "hunter22" not in error
 
 
-def test_a_password_is_not_shown_where_the_server_refuses_or_cannot_be_reached(write_app: WriteApp) -> None:
+def test_a_password_is_not_shown_when_the_server_refuses_it_or_is_down(write_app: WriteApp) -> None:
     folder = write_app(APP)
     with StandaloneServer(password="right") as server:
         unreachable = f"redis://bob:hunter22@127.0.0.1:{free_ports(1)[0]}/0"
@@ -216,7 +214,7 @@ def test_a_herd_that_is_not_found_is_wrong_usage(what: str, app: Path, standalon
     assert said in refused(app, "emit", target, "order.placed", GOOD, url=standalone)
 
 
-def test_a_module_that_is_not_there_is_wrong_usage_for_each_command(app: Path, standalone: str) -> None:
+def test_a_missing_module_is_wrong_usage_for_each_command(app: Path, standalone: str) -> None:
     for command in EVERY_COMMAND:
         words = [word.replace("app:herd", "nowhere:herd") for word in command]
         assert "'nowhere'" in refused(app, *words, url=standalone)
@@ -231,7 +229,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("what", MODULES)
-def test_a_module_that_cannot_be_imported_is_said_with_the_line(
+def test_a_module_that_cannot_be_imported_is_named_with_the_line(
     what: str, write_app: WriteApp, standalone: str
 ) -> None:
     source, said = MODULES[what]
@@ -295,11 +293,11 @@ def test_a_payload_in_the_wrong_place_is_not_shown(words: list[str], app: Path, 
         ["dev", "it's {hunter22}\n"],
     ],
 )
-def test_a_payload_where_no_payload_belongs_is_not_shown(words: list[str], app: Path, standalone: str) -> None:
+def test_a_payload_given_to_another_command_is_not_shown(words: list[str], app: Path, standalone: str) -> None:
     assert "hunter22" not in refused(app, *words, url=standalone)
 
 
-def test_a_payload_that_is_not_utf8_is_refused_as_any_that_is_no_json(app: Path, standalone: str) -> None:
+def test_a_payload_that_is_not_utf8_is_refused_like_invalid_json(app: Path, standalone: str) -> None:
     payload = os.fsdecode(b'{"order_id": 1, "email": "caf\xe9"}')
     error = refused(app, "emit", "app:herd", "order.placed", payload, url=standalone)
     assert "it is not valid JSON" in error
@@ -331,7 +329,7 @@ def test_no_lines_emit_nothing(app: Path, standalone: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_an_emit_fails_within_its_deadline_where_no_server_listens(write_app: WriteApp) -> None:
+def test_an_emit_fails_within_its_deadline_if_no_server_listens(write_app: WriteApp) -> None:
     folder = write_app(APP)
     url = f"redis://127.0.0.1:{free_ports(1)[0]}/0"
     for payload, stdin in ((GOOD, ""), ("-", f"{GOOD}\n{GOOD}\n")):
@@ -342,7 +340,7 @@ def test_an_emit_fails_within_its_deadline_where_no_server_listens(write_app: Wr
         assert "it is not stored" in error
 
 
-def test_an_emit_fails_within_its_deadline_where_the_server_does_not_answer(write_app: WriteApp, prefix: str) -> None:
+def test_an_emit_fails_within_its_deadline_if_the_server_does_not_answer(write_app: WriteApp, prefix: str) -> None:
     folder = write_app(APP)
     with StandaloneServer() as server:
         server.pause()

@@ -1,4 +1,4 @@
-"""`oxherd check` says what would go wrong, line by line, and changes nothing."""
+"""`oxherd check` reports what is wrong, line by line, and changes nothing."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_herd_without_events_is_wrong(write_app: WriteApp, standalone: str) ->
     assert (status, found["events"][0]) == (1, "wrong")
 
 
-def test_stored_schedules_are_read_and_the_wrong_ones_named(write_app: WriteApp, standalone: str, prefix: str) -> None:
+def test_wrong_stored_schedules_are_named(write_app: WriteApp, standalone: str, prefix: str) -> None:
     folder = write_app(APP)
     herd = Oxherd(standalone, prefix=prefix)
     event = herd.declare("order.placed", int)
@@ -156,7 +156,7 @@ def test_a_queue_without_a_hash_tag_is_wrong_on_a_cluster(write_app: WriteApp, c
     assert "hash tag" in found["server"][1]
 
 
-def test_an_event_with_shards_is_counted_as_a_whole(write_app: WriteApp, standalone: str, prefix: str) -> None:
+def test_an_event_with_shards_is_counted_over_all_of_them(write_app: WriteApp, standalone: str, prefix: str) -> None:
     folder = write_app(APP.replace('"order.placed"', '"order.placed", shards=4'))
     for shards in (4, 2, 1):
         herd = Oxherd(standalone, prefix=prefix)

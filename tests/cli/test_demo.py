@@ -21,14 +21,14 @@ KINDS = {"embedded": [], "cluster": ["--cluster"]}
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_demo_shows_every_part_and_leaves_nothing_behind(kind: str, project: Path, temporary: Path) -> None:
     begun = time.monotonic()
-    # A server of the user's own is not touched, whatever is set.
+    # The server of OXHERD_URL is not used.
     done = cli(project, "demo", *KINDS[kind], url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     took = time.monotonic() - begun
     assert (done.returncode, done.stderr) == (0, "")
-    assert took < 20, took  # on an idle machine it is under ten
+    assert took < 20, took  # under ten on an idle machine
     out = done.stdout
 
-    # What it says: emit, begin and end, a retry, a failure, ticks of a schedule, a graceful stop, a table.
+    # Emit, begin and end, a retry, a failure, ticks of a schedule, a graceful stop, a table.
     assert len(set(re.findall(UUID, out))) >= 4
     for event in ("order.placed", "mail.send", "card.charge", "report.write"):
         assert re.search(rf"^\s+{event}\s+{UUID}$", out, re.MULTILINE) or event == "report.write"
@@ -40,14 +40,16 @@ def test_the_demo_shows_every_part_and_leaves_nothing_behind(kind: str, project:
     stop = out.index("worker.stop")
     assert out.index("stop:") < out.rindex("reserving the goods") < out.rindex("completed", 0, stop) < stop
 
-    # Nothing of a customer.
+    # No personal data.
     assert not re.search(r"[\w.]+@[\w-]+\.\w+", out)
     assert not re.search(r"4111\W?1111", out)
     assert "a***@***" in out
     assert "\033" not in out
 
     rows = {
-        line.split()[0]: line.split()[1:] for line in out[out.index("What happened") :].splitlines() if line.split()
+        line.split()[0]: line.split()[1:]
+        for line in out[out.index("Outcomes, and what") :].splitlines()
+        if line.split()
     }
     assert rows["order.placed"][:6] == ["2", "2", "0", "0", "0", "0"]
     assert rows["mail.send"][:6] == ["1", "1", "1", "0", "0", "0"]

@@ -1,4 +1,4 @@
-"""`oxherd dev` keeps a server up, says where, and takes it down with itself."""
+"""`oxherd dev` runs a server, prints its URL, and stops it when it ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def socket_of(url: str) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_embedded_server_is_up_until_it_is_told_to_end(number: signal.Signals, dev: Dev, project: Path) -> None:
+def test_an_embedded_server_runs_until_a_signal(number: signal.Signals, dev: Dev, project: Path) -> None:
     process = dev()
     url = url_of(process)
     emitted = cli(project, "emit", "app:herd", "order.placed", "1", url=url)
@@ -90,7 +90,7 @@ def test_the_embedded_server_is_that_of_the_project(dev: Dev, project: Path) -> 
     end(again, signal.SIGTERM)
 
 
-def test_two_share_the_server_and_the_last_one_takes_it_down(dev: Dev) -> None:
+def test_two_share_the_server_and_the_last_one_stops_it(dev: Dev) -> None:
     first, second = dev(), dev()
     url = url_of(first)
     assert url_of(second) == url
@@ -101,7 +101,7 @@ def test_two_share_the_server_and_the_last_one_takes_it_down(dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_cluster_of_six_nodes_is_up_until_it_is_told_to_end(
+def test_a_cluster_of_six_nodes_runs_until_a_signal(
     number: signal.Signals, dev: Dev, project: Path, temporary: Path
 ) -> None:
     process = dev("--cluster")
@@ -119,7 +119,7 @@ def test_a_cluster_of_six_nodes_is_up_until_it_is_told_to_end(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_cluster_that_is_still_starting_can_be_told_to_end(number: signal.Signals, dev: Dev, temporary: Path) -> None:
+def test_a_cluster_that_is_still_starting_stops_at_a_signal(number: signal.Signals, dev: Dev, temporary: Path) -> None:
     process = dev("--cluster")
     until_sync(lambda: len(running_in(temporary)) >= 2)
     process.send_signal(number)
@@ -128,7 +128,7 @@ def test_a_cluster_that_is_still_starting_can_be_told_to_end(number: signal.Sign
     assert out.count("\n") <= 1
 
 
-def test_a_cluster_ends_with_a_process_that_is_killed(dev: Dev, temporary: Path) -> None:
+def test_a_cluster_ends_with_its_killed_command(dev: Dev, temporary: Path) -> None:
     process = dev("--cluster")
     url_of(process)
     process.kill()

@@ -98,7 +98,7 @@ def shop(write_app: WriteApp, standalone: str, prefix: str) -> Shop:
 StartWorker = Callable[..., WorkerProcess]
 
 
-def test_workers_with_old_and_new_keys_process_all_that_was_sealed(shop: Shop, start_worker: StartWorker) -> None:
+def test_workers_with_old_and_new_keys_process_all_sealed_events(shop: Shop, start_worker: StartWorker) -> None:
     emitted: list[str] = []
     for names in ("a", "ab", "ba"):
         shop.ring(*names)
@@ -121,9 +121,7 @@ def test_workers_with_old_and_new_keys_process_all_that_was_sealed(shop: Shop, s
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_an_error_of_a_handler_shows_nothing_of_what_was_sealed(
-    event: str, shop: Shop, start_worker: StartWorker
-) -> None:
+def test_a_handlers_error_shows_nothing_sealed(event: str, shop: Shop, start_worker: StartWorker) -> None:
     (failing,) = shop.emit(event, 13)
     worker = start_worker(url=shop.url)
     worker.wait("event.end", outcome="failed", event_id=failing)
@@ -136,7 +134,7 @@ def test_an_error_of_a_handler_shows_nothing_of_what_was_sealed(
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_key_that_was_removed_too_early_fails_the_event_and_can_be_put_back(
+def test_a_key_removed_too_early_fails_the_event_and_can_be_added_again(
     event: str, shop: Shop, start_worker: StartWorker
 ) -> None:
     (emitted,) = shop.emit(event, 1)
@@ -151,7 +149,7 @@ def test_a_key_that_was_removed_too_early_fails_the_event_and_can_be_put_back(
     assert not shop.secrets_in(worker.log.read_text())
 
 
-def test_a_worker_without_its_keys_does_not_start_and_check_says_why(shop: Shop) -> None:
+def test_a_worker_without_its_keys_does_not_start_and_check_reports_why(shop: Shop) -> None:
     shop.ring("b", "a")
     done = cli(shop.folder, "check", "app:herd", url=shop.url)
     assert done.returncode == 0

@@ -84,12 +84,12 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_worker_that_dies_is_replaced_and_ctrl_c_ends_them_all(shop: Shop) -> None:
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(shop: Shop) -> None:
     supervisor = shop.supervisor("--processes", "2")
     supervisor.wait("worker.start", 2)
     first, second = workers(supervisor)
     os.kill(first, signal.SIGKILL)
-    message = f"worker process {first} ended (signal 9); another is started in 0.1 s"
+    message = f"worker process {first} ended (signal 9); starting another in 0.1 s"
     supervisor.wait(message, pid=first, status=-9, level="WARNING", logger="oxherd")
     supervisor.wait("worker.start", 3)
     third = workers(supervisor)[-1]
@@ -112,7 +112,7 @@ def test_sigterm_under_load_drains_every_worker(shop: Shop) -> None:
     assert len(begun) < 500
 
 
-def test_the_second_sigterm_is_passed_on_too(shop: Shop) -> None:
+def test_a_second_sigterm_is_passed_on_too(shop: Shop) -> None:
     supervisor = shop.supervisor("--processes", "2", "--stop-timeout", "60")
     supervisor.wait("worker.start", 2)
     shop.emit("order.long", 1)
@@ -124,7 +124,7 @@ def test_the_second_sigterm_is_passed_on_too(shop: Shop) -> None:
     assert supervisor.count("event.end", outcome="requeued") == 1
 
 
-def test_workers_end_with_a_supervisor_that_is_killed(shop: Shop) -> None:
+def test_workers_end_with_their_killed_supervisor(shop: Shop) -> None:
     supervisor = shop.supervisor("--processes", "2")
     supervisor.wait("worker.start", 2)
     supervisor.signal(signal.SIGKILL)
@@ -133,27 +133,27 @@ def test_workers_end_with_a_supervisor_that_is_killed(shop: Shop) -> None:
     assert supervisor.count("worker.stop") == 2
 
 
-def test_wrong_usage_ends_them_all_with_status_2(shop: Shop) -> None:
+def test_wrong_usage_stops_all_with_status_2(shop: Shop) -> None:
     shop.edit(1, "from oxherd import Oxherd\nherd = Oxherd()\n")
     supervisor = shop.supervisor("--processes", "2")
     assert supervisor.exit() == 2
     assert "oxherd: No event has a handler" in supervisor.log.read_text()
 
 
-def test_a_change_of_a_python_file_starts_the_workers_again(shop: Shop) -> None:
+def test_a_changed_python_file_restarts_the_workers(shop: Shop) -> None:
     hidden = shop.folder / ".venv"
     hidden.mkdir()
     supervisor = shop.supervisor("--reload")
     supervisor.wait("worker.start")
     (hidden / "ignored.py").touch()
     shop.edit(1, "def (")
-    supervisor.wait("app.py changed; the workers are started again")
+    supervisor.wait("app.py changed; restarting the workers")
     (broken,) = waited(supervisor, "at the next change")
     assert broken["status"] == 2
     shop.edit(2)
     supervisor.wait("worker.start", 2)
     assert len(workers(supervisor, edition=2)) == 1
-    assert supervisor.count(".venv/ignored.py changed; the workers are started again") == 0
+    assert supervisor.count(".venv/ignored.py changed; restarting the workers") == 0
     assert supervisor.stop() == 0
 
 

@@ -184,7 +184,7 @@ def assert_pairs(records: list[Record]) -> None:
 # -- the log
 
 
-def test_the_log_is_what_the_contract_says(app: Path, standalone: str, prefix: str, start_worker: StartWorker) -> None:
+def test_the_log_follows_the_reference(app: Path, standalone: str, prefix: str, start_worker: StartWorker) -> None:
     before = datetime.now(UTC)
     plain, threaded, failing = emit(standalone, prefix, "plain", "threaded", "failing", note="a secret note")
     worker = start_worker(url=standalone)
@@ -239,7 +239,7 @@ def test_the_log_is_what_the_contract_says(app: Path, standalone: str, prefix: s
     assert "secret note" not in worker.log.read_text()
 
 
-def test_an_extra_of_the_users_does_not_replace_a_key_of_the_contract(
+def test_a_users_extra_does_not_replace_a_documented_key(
     app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     (event_id,) = emit(standalone, prefix, "colliding")
@@ -269,7 +269,7 @@ def test_a_payload_is_logged_only_as_sanitised_or_masked(
         assert value not in text
 
 
-def test_a_sanitiser_that_fails_withholds_the_payload_and_the_event_is_processed(
+def test_a_failing_sanitiser_hides_the_payload_and_the_event_is_processed(
     app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     broken = ("sanitizer.raises", "sanitizer.returns.no.json")
@@ -311,7 +311,7 @@ def test_the_console_format_is_for_people(app: Path, standalone: str, prefix: st
 # -- what is taken
 
 
-def test_only_the_events_that_are_named_are_processed(
+def test_only_the_named_events_are_processed(
     app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     emit(standalone, prefix, "plain", "masked", "sanitized", email="alice@example.com", card="4111")
@@ -375,7 +375,7 @@ def test_a_job_that_cannot_be_processed_fails_at_once_and_the_worker_goes_on(
     assert not [key for key in keys(standalone, prefix) if key.endswith(":lock")]
 
 
-def test_a_damaged_key_is_a_bounded_number_of_errors_and_other_events_go_on(
+def test_a_damaged_key_logs_a_bounded_number_of_errors_and_other_events_go_on(
     app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     redis(standalone, "SET", f"{prefix}:{{masked}}:wait", "damaged")
@@ -451,7 +451,7 @@ HANDLERS = {
 
 
 @pytest.mark.parametrize("kind", HANDLERS)
-def test_what_still_runs_after_the_stop_timeout_is_put_back_and_the_process_ends_at_once(
+def test_what_still_runs_after_the_stop_timeout_is_put_back_and_the_process_ends(
     kind: str, app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     ids = emit(standalone, prefix, *HANDLERS[kind])
@@ -465,7 +465,7 @@ def test_what_still_runs_after_the_stop_timeout_is_put_back_and_the_process_ends
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("kind", ["async", "threads that do not listen"])
-def test_a_second_signal_is_as_if_the_timeout_were_over(
+def test_a_second_signal_ends_the_stop_timeout(
     first: signal.Signals, kind: str, app: Path, standalone: str, prefix: str, start_worker: StartWorker
 ) -> None:
     ids = emit(standalone, prefix, *HANDLERS[kind])
@@ -501,7 +501,7 @@ def refuse_connections(port: int, count: int) -> None:
             listener.accept()[0].close()
 
 
-def test_redis_down_at_boot_is_one_error_and_work_begins_when_it_comes(
+def test_redis_down_at_start_is_one_error_and_work_begins_when_it_is_up(
     app: Path, prefix: str, start_worker: StartWorker
 ) -> None:
     (port,) = free_ports(1)
@@ -528,7 +528,7 @@ def test_redis_down_at_boot_is_one_error_and_work_begins_when_it_comes(
     assert 0 < recovered["outage_ms"] < outage + 2000
 
 
-def test_a_server_that_does_not_answer_at_boot_is_one_error_as_well(
+def test_a_server_that_does_not_answer_at_start_is_one_error_too(
     app: Path, prefix: str, start_worker: StartWorker
 ) -> None:
     with StandaloneServer() as server:
@@ -546,14 +546,14 @@ def test_a_server_that_does_not_answer_at_boot_is_one_error_as_well(
     }
 
 
-def test_a_worker_that_has_never_found_redis_ends_when_told_to(app: Path, start_worker: StartWorker) -> None:
+def test_a_worker_that_never_reached_redis_stops_at_a_signal(app: Path, start_worker: StartWorker) -> None:
     worker = start_worker(url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     worker.wait("redis.error")
     assert worker.stop(5) == 0
     assert [record["msg"] for record in lines(worker)].count("redis.error") == 1
 
 
-def test_a_password_that_is_wrong_is_an_error_of_auth(app: Path, start_worker: StartWorker) -> None:
+def test_a_wrong_password_is_an_auth_error(app: Path, start_worker: StartWorker) -> None:
     with StandaloneServer(password="right") as server:
         worker = start_worker(url=f"redis://:hunter22@127.0.0.1:{server.port}/0")
         worker.wait("redis.error", source="auth")
@@ -616,7 +616,7 @@ def unfinished(url: str, prefix: str) -> int:
     return sum(cast("int", redis(url, "LLEN", base + name)) for name in ("wait", "active"))
 
 
-def test_a_worker_is_the_started_process_itself(app: Path, standalone: str, start_worker: StartWorker) -> None:
+def test_the_started_process_is_the_worker_itself(app: Path, standalone: str, start_worker: StartWorker) -> None:
     worker = start_worker(url=standalone)
     worker.wait("worker.start")
     children = subprocess.run(

@@ -41,7 +41,7 @@ def redis7_with_replica(redis7_binary: Path) -> Iterator[str]:
     with StandaloneServer(binary=redis7_binary) as primary:
         following: Settings = {"replicaof": ("127.0.0.1", primary.port)}
         with StandaloneServer(binary=redis7_binary, settings=following) as replica:
-            wait_until(replica.linked, seconds=30, what="the replica is in sync")
+            wait_until(replica.linked, timeout=30, what="the replica is in step")
             yield primary.url
 
 

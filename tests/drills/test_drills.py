@@ -1,4 +1,4 @@
-"""The short set of drills, as a user runs them; and what the command refuses."""
+"""The short set of drills as a user runs it, and what the command refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oxherd.drills.catalogue import DRILLS, SHORT
-from oxherd.drills.records import DOCUMENTED
+from oxherd.drills.worker_log import DOCUMENTED
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import cli
 
@@ -31,7 +31,7 @@ def test_a_drill_ends_as_promised(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_drill_of_ones_own_breaks_ones_own_server_and_leaves_nothing_on_it(tmp_path: Path) -> None:
+def test_a_user_drill_breaks_the_users_server_and_leaves_nothing_on_it(tmp_path: Path) -> None:
     with StandaloneServer(settings={"appendonly": "yes"}) as server:
         kill = [
             sys.executable,
@@ -44,7 +44,7 @@ def test_a_drill_of_ones_own_breaks_ones_own_server_and_leaves_nothing_on_it(tmp
         assert server.command("DBSIZE") == 0
 
 
-def test_a_command_that_fails_is_no_drill(tmp_path: Path) -> None:
+def test_a_failing_command_ends_the_drill(tmp_path: Path) -> None:
     with StandaloneServer() as server:
         ran = cli(tmp_path, "drill", "--break", "false", "--json", drill=server.url)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -57,12 +57,12 @@ def test_a_command_that_fails_is_no_drill(tmp_path: Path) -> None:
         (["nothing"], "No drill is named 'nothing'"),
         (["worker", "server", "--url", "redis://127.0.0.1:1"], "breaks its server"),
         (["--break", "true"], "give it --url"),
-        (["worker.sigkill", "--break", "true", "--url", "redis://127.0.0.1:1"], "no name of a drill"),
+        (["worker.sigkill", "--break", "true", "--url", "redis://127.0.0.1:1"], "no drill's name"),
         (["--break", "it's", "--url", "redis://127.0.0.1:1"], "quote"),
         (["worker.sigkill", "--url", "nowhere"], "scheme"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_starts(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_what_cannot_run_is_refused_before_anything_starts(arguments: list[str], says: str, tmp_path: Path) -> None:
     ran = cli(tmp_path, "drill", *arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert says in ran.stderr
@@ -72,10 +72,10 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(arguments: list[st
 def test_the_list_names_every_drill(tmp_path: Path) -> None:
     listed = cli(tmp_path, "drill", "--list").stdout.splitlines()
     assert {line[2:].split(" ")[0] for line in listed[:-1]} == set(DRILLS)
-    assert {line[2:].split(" ")[0] for line in listed if line.startswith("* ")} - {"is"} == set(SHORT)
+    assert {line[2:].split(" ")[0] for line in listed if line.startswith("* ")} - {"runs"} == set(SHORT)
 
 
-def test_the_records_that_a_drill_lets_pass_are_those_of_the_reference() -> None:
+def test_the_records_that_a_drill_accepts_are_those_of_the_reference() -> None:
     rows = [line.split("|") for line in REFERENCE.read_text().splitlines() if line.startswith("| `")]
     documented = {row[1].strip(" `"): row[3] for row in rows if len(row) == 5 and row[2].strip() in LEVELS}
     assert set(documented) == set(DOCUMENTED)

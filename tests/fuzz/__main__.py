@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: runs the targets under atheris, guided by coverage; a process for each."""
+"""`python -m tests.fuzz`: runs each target under atheris in a process of its own."""
 
 from __future__ import annotations
 

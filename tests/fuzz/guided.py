@@ -1,4 +1,4 @@
-"""One target under atheris: `python -m tests.fuzz.guided NAME RUNS SEED CRASHES INPUTS`, started by `tests.fuzz`."""
+"""Runs one target under atheris: `python -m tests.fuzz.guided NAME RUNS SEED CRASHES INPUTS`."""
 
 from __future__ import annotations
 

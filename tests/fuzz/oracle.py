@@ -1,4 +1,4 @@
-"""What must hold for any input: only errors that are documented, without a payload in them, and soon."""
+"""What holds for any input: only documented errors, without payload, in bounded time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes values out of a fuzzer's bytes: half-valid texts, JSON and fields, in which canaries are planted."""
+"""Makes values from a fuzzer's bytes: half-valid texts, JSON and fields, with canaries."""
 
 from __future__ import annotations
 

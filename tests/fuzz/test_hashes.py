@@ -1,4 +1,4 @@
-"""Hashes of any bytes on a real server, under a real worker: it survives, empties the queue, and shows nothing."""
+"""A real worker survives hashes of any bytes, empties the queue, and shows nothing."""
 
 from __future__ import annotations
 

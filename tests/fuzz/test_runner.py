@@ -1,4 +1,4 @@
-"""The runner: it counts, keeps what crashes, and says so by its status."""
+"""The runner counts inputs, keeps those that crash, and reports them by its status."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_a_run_without_a_crash_ends_with_0_and_leaves_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(find_spec("atheris") is not None, reason="atheris is installed")
-def test_a_run_without_atheris_says_so() -> None:
+def test_a_run_without_atheris_is_an_error() -> None:
     done = run("-m", "tests.fuzz")
     assert done.returncode == 2
     assert "atheris is not installed" in done.stderr
 
 
-def test_inputs_that_crash_are_kept_one_for_each_place_and_end_the_run_with_1(tmp_path: Path) -> None:
+def test_crashing_inputs_are_kept_one_a_location_and_the_status_is_1(tmp_path: Path) -> None:
     code = "import pathlib, sys; from tests.fuzz.guided import Session; crash = Session(lambda data: 1 / len(data), 4, "
     code += "pathlib.Path(sys.argv[1])); [crash(data) for data in (b'fine', b'', b'', b'fine')]"
     done = run("-c", code, str(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oxherd import Oxherd
-from oxherd.drills.records import seconds
+from oxherd.drills.worker_log import seconds
 from tests.harness import WorkerProcess
 from tests.interop.node_script import NodeScript
 from tests.node import node_packages, require_node

@@ -1,4 +1,4 @@
-"""Certificates for the servers and clients of the tests, made where they are needed."""
+"""Makes certificates for the tests' servers and clients."""
 
 from __future__ import annotations
 

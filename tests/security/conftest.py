@@ -7,11 +7,11 @@ from collections.abc import Generator
 import pytest
 
 from oxherd.servers.standalone import StandaloneServer
-from tests.security.rights import ADMIN, EVERYTHING, Place, guarded
+from tests.security.rights import ADMIN, EVERYTHING, AuditedServer, guarded
 
 
 @pytest.fixture(params=["valkey", pytest.param("redis7", marks=pytest.mark.redis7)])
-def standalone(request: pytest.FixtureRequest) -> Generator[Place]:
+def standalone(request: pytest.FixtureRequest) -> Generator[AuditedServer]:
     """One server, on which nobody is let in without a password."""
     binary = request.getfixturevalue("redis7_binary") if request.param == "redis7" else None
     with StandaloneServer(binary=binary) as server:

@@ -1,7 +1,7 @@
 """The whole range of the product, run with one URL: what a user with the documented rights must be able to do.
 
 What needs a right that nothing else needs belongs here, and that right into docs/operations.md: a new part is one more
-function in `PARTS`.
+function in `FEATURES`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from oxherd import Context, Cron, Discard, Every, Keep, Oxherd, Retry
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
-from tests.security.rights import USER, Place
+from tests.security.rights import USER, AuditedServer
 
 LOCK = 0.5
 
@@ -47,10 +47,10 @@ class Order(BaseModel):
 
 
 @dataclass
-class Run:
+class ProductRun:
     """Where the product runs, and what it has logged."""
 
-    place: Place
+    place: AuditedServer
     records: Records
     folder: Path
     start_worker: Callable[..., WorkerProcess]
@@ -64,7 +64,7 @@ class Run:
         await self.records.wait("event.end", count=count, deadline=DEADLINE, event=event, **fields)
 
 
-async def emitting(run: Run) -> None:
+async def emitting(run: ProductRun) -> None:
     """At once, alone and many; later; before others; with an id of one's own, twice; from code without a loop."""
     for name, batched in (("emit.batched", True), ("emit.plain", False)):
         herd = run.herd(batched=batched)
@@ -90,7 +90,7 @@ async def emitting(run: Run) -> None:
             await run.ended(name, 14)
 
 
-async def outcomes(run: Run) -> None:
+async def outcomes(run: ProductRun) -> None:
     """Completed and kept, by number and age; retried; failed and kept; discarded; progress on the way."""
     for batched in (True, False):
         herd = run.herd(batched=batched)
@@ -125,7 +125,7 @@ async def outcomes(run: Run) -> None:
             await run.ended(name, 29)
 
 
-async def schedules(run: Run) -> None:
+async def schedules(run: ProductRun) -> None:
     """Set, changed, asked for again, run and removed."""
     herd = run.herd()
 
@@ -143,7 +143,7 @@ async def schedules(run: Run) -> None:
         assert await report_write.unschedule("yearly")
 
 
-async def shards(run: Run) -> None:
+async def shards(run: ProductRun) -> None:
     """Shards with keys, in order, with another number of them than before."""
     for number in (2, 3):
         herd = run.herd()
@@ -166,7 +166,7 @@ async def shards(run: Run) -> None:
                 await run.ended("order.strict", 12)
 
 
-async def stopping(run: Run) -> None:
+async def stopping(run: ProductRun) -> None:
     """An idle stop, and one that puts back what runs, which another worker begins."""
     begun = asyncio.Event()
     herd = run.herd()
@@ -189,7 +189,7 @@ async def stopping(run: Run) -> None:
         await run.ended("order.slow", 1, outcome="completed")
 
 
-async def commands(run: Run) -> None:
+async def commands(run: ProductRun) -> None:
     """`oxherd worker` with a handler in a process, killed over an event that another worker then puts back; `check`."""
     (run.folder / "app.py").write_text(APP)
     herd = run.herd()
@@ -214,7 +214,7 @@ async def commands(run: Run) -> None:
         await killed.unschedule("yearly")
 
 
-async def metrics(run: Run) -> None:
+async def metrics(run: ProductRun) -> None:
     """A scrape, while events wait and are delayed."""
     herd = run.herd()
     hold = asyncio.Event()
@@ -237,7 +237,7 @@ async def metrics(run: Run) -> None:
         await run.ended("order.seen", 3)
 
 
-async def shared(run: Run) -> None:
+async def shared(run: ProductRun) -> None:
     """Jobs of another program: with parents, with deduplication ids, under a limit; a marker of BullMQ 4."""
     herd = run.herd()
     held, hold = asyncio.Event(), asyncio.Event()
@@ -271,7 +271,7 @@ async def shared(run: Run) -> None:
         await run.ended(placed.name, count + 4)
 
 
-async def lost_answers(run: Run) -> None:
+async def lost_answers(run: ProductRun) -> None:
     """Connections that are cut while one event runs and another is waited for: the worker looks what has begun."""
     herd = run.herd()
     hold = asyncio.Event()
@@ -292,7 +292,7 @@ async def lost_answers(run: Run) -> None:
         await run.ended("order.cut", 1)
 
 
-async def durable(run: Run) -> None:
+async def durable(run: ProductRun) -> None:
     """Events that replicas or the disk confirm, of each kind; the mark of an id that makes one event only."""
     herd = run.herd()
 
@@ -310,14 +310,14 @@ async def durable(run: Run) -> None:
         await run.ended("order.durable", 8)
 
 
-Part = Callable[[Run], Awaitable[None]]
-PARTS: tuple[Part, ...] = (emitting, outcomes, schedules, shards, stopping, commands, metrics)
+Feature = Callable[[ProductRun], Awaitable[None]]
+FEATURES: tuple[Feature, ...] = (emitting, outcomes, schedules, shards, stopping, commands, metrics)
 # What disturbs the others, or is disturbed by them.
-PARTS_ALONE: tuple[Part, ...] = (shared, lost_answers)
+PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
 
 
-async def whole_range(run: Run) -> None:
+async def whole_range(run: ProductRun) -> None:
     """All parts: first those that may run at once."""
-    await asyncio.gather(*(part(run) for part in PARTS))
+    await asyncio.gather(*(part(run) for part in FEATURES))
     for part in PARTS_ALONE:
         await part(run)

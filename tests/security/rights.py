@@ -1,4 +1,4 @@
-"""The rights as docs/operations.md lists them, and servers on which the user `oxherd` has just those."""
+"""The rights in docs/operations.md, and servers on which the user `oxherd` has exactly these."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _CALLS = re.compile(r"cmdstat_(\S+?):calls=(\d+)")
 
 
 def documented(kind: str = "") -> list[list[str]]:
-    """The commands of the documentation's block of that kind: the first, or what `cluster` or `sentinel` adds."""
+    """The commands of a block of the documentation: the first, or the one marked `cluster`, `sentinel` etc."""
     blocks = {found[1]: found[2] for found in _BLOCK.finditer(OPERATIONS.read_text())}
     return [line.replace("PASSWORD", PASSWORD).split() for line in blocks[kind].splitlines()]
 
 
 def granted(*kinds: str) -> set[str]:
-    """The commands that the blocks of the documentation grant."""
+    """The commands that these blocks grant."""
     words = [word for kind in kinds for line in documented(kind) for word in line]
     return {word.removeprefix("+") for word in words if word.startswith("+")}
 
 
-class Place:
-    """One server, or all the primaries of a cluster, seen by an administrator; `url` is what the user connects to."""
+class AuditedServer:
+    """One server, or all primaries of a cluster, with an administrator's connections; `url` is for the user."""
 
     def __init__(self, url: str, primaries: Sequence[tuple[str, int]], database: int) -> None:
         self.url = url
@@ -119,10 +119,10 @@ class Place:
 
 
 @contextmanager
-def guarded(url: str, primaries: Sequence[tuple[str, int]], *kinds: str, database: int = 0) -> Generator[Place]:
+def guarded(url: str, primaries: Sequence[tuple[str, int]], *kinds: str, database: int = 0) -> Generator[AuditedServer]:
     """A place whose administrators exist already; the user is made, with the rights of the documentation's blocks."""
     scheme, _, rest = url.partition("://")
-    place = Place(f"{scheme}://{USER}:{PASSWORD}@{rest.rpartition('@')[2]}", primaries, database)
+    place = AuditedServer(f"{scheme}://{USER}:{PASSWORD}@{rest.rpartition('@')[2]}", primaries, database)
     try:
         place.grant(*kinds)
         place.all("ACL", "LOG", "RESET")

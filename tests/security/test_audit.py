@@ -1,4 +1,4 @@
-"""The audit of the dependencies in CI: it fails on a known vulnerability, and says when it could not look."""
+"""The audit of dependencies in CI: it fails on a known vulnerability, and reports when no database answers."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ def audit(folder: Path, lock: str, osv_url: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_known_vulnerability_fails_it(database: str, tmp_path: Path) -> None:
+def test_a_known_vulnerability_fails_the_audit(database: str, tmp_path: Path) -> None:
     done = audit(tmp_path, "idna==3.20\nrequests==2.19.0\n", database)
     assert done.returncode == 1, done
     assert "requests 2.19.0: OXHERD-TEST-1, fixed in 2.20.0" in done.stdout
     assert "2 audited by osv: vulnerable" in done.stdout
 
 
-def test_without_one_it_passes(database: str, tmp_path: Path) -> None:
+def test_without_a_vulnerability_the_audit_passes(database: str, tmp_path: Path) -> None:
     done = audit(tmp_path, "requests==2.20.0\n", database)
     assert (done.returncode, done.stdout) == (0, "1 audited by osv: no known vulnerability\n"), done
 
 
-def test_where_no_database_can_be_reached_it_says_so_in_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None:
     began = time.monotonic()
     done = audit(tmp_path, "requests==2.19.0\n", NOWHERE)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done
@@ -90,7 +90,7 @@ def test_where_no_database_can_be_reached_it_says_so_in_one_line(tmp_path: Path)
     assert time.monotonic() - began < 60
 
 
-def test_a_lock_that_cannot_be_read_fails_it(database: str, tmp_path: Path) -> None:
+def test_an_unreadable_lock_file_fails_the_audit(database: str, tmp_path: Path) -> None:
     done = audit(tmp_path, "requests>=2\n", database)
     assert done.returncode == 1
     assert "pip-audit failed" in done.stderr

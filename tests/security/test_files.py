@@ -1,4 +1,4 @@
-"""What servers of our own write: for this user alone, whatever the umask, and nothing of another user is used."""
+"""Files of local servers: private whatever the umask, and none of another user is used."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ EMBEDDED = """
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.redis.blocking import command
 from oxherd.redis.url import Address
-server = EmbeddedServer.join(Path(sys.argv[1]))
+server = EmbeddedServer(Path(sys.argv[1]))
+server.start()
 command(Address(path=str(server.socket)), "SET", "key", "value")
 print(Path(sys.argv[1], ".oxherd"), flush=True)
 sys.stdin.read()
-server.leave()
+server.stop()
 """
 STANDALONE = """
 from oxherd.servers.standalone import StandaloneServer
@@ -59,9 +60,7 @@ with LocalCluster(primaries=1, replicas=0, directory=Path(sys.argv[1]), password
     ],
     ids=["embedded", "standalone", "cluster"],
 )
-def test_all_files_are_this_users_alone_whatever_the_umask(
-    umask: int, script: str, files: set[str], tmp_path: Path
-) -> None:
+def test_all_files_are_private_whatever_the_umask(umask: int, script: str, files: set[str], tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
     program = f"import os, sys\nfrom pathlib import Path\nos.umask({umask})\n{script}"
     command = [sys.executable, "-c", program, str(tmp_path)]
@@ -82,29 +81,30 @@ def test_all_files_are_this_users_alone_whatever_the_umask(
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o777])
-def test_a_folder_that_was_open_is_closed_before_it_is_used(mode: int, tmp_path: Path) -> None:
+def test_a_folder_with_a_wider_mode_is_made_private_before_use(mode: int, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
     data = tmp_path / ".oxherd"
     data.mkdir()
     data.chmod(mode)
-    server = EmbeddedServer.join(tmp_path)
+    server = EmbeddedServer(tmp_path)
+    server.start()
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    server.leave()
+    server.stop()
     eventually(lambda: not running_in(tmp_path), "the server ends")
 
 
 @only_root
 @pytest.mark.parametrize("name", [".", "server.log", "appendonlydir", "appendonlydir/appendonly.aof.manifest"])
-def test_what_belongs_to_another_user_is_refused(name: str, tmp_path: Path) -> None:
+def test_files_of_another_user_are_refused(name: str, tmp_path: Path) -> None:
     data = tmp_path / ".oxherd"
     (data / "appendonlydir").mkdir(parents=True)
     for file in (data / "server.log", data / "appendonlydir" / "appendonly.aof.manifest"):
         file.touch()
     os.chown(data / name, NOBODY, NOBODY)
-    # The second time the folder's own mode tells nothing any more.
+    # Twice: the first time makes the folder private.
     for _ in range(2):
         with pytest.raises(ServerError, match=r"another user|not a folder of this user") as caught:
-            EmbeddedServer.join(tmp_path)
+            EmbeddedServer(tmp_path).start()
         assert "remove it or set OXHERD_URL to a server of your own" in str(caught.value)
     assert not running_in(tmp_path)
 
@@ -118,7 +118,7 @@ def test_a_link_of_another_user_is_refused_and_not_followed(tmp_path: Path) -> N
     (data / "server.log").symlink_to(target)
     os.lchown(data / "server.log", NOBODY, NOBODY)
     with pytest.raises(ServerError, match=r"server\.log belongs to another user"):
-        EmbeddedServer.join(tmp_path)
+        EmbeddedServer(tmp_path).start()
     assert target.read_text() == "mine"
 
 

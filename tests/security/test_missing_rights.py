@@ -1,4 +1,4 @@
-"""What is not granted, and a password that is wrong: one error that says what to do."""
+"""A missing right or a wrong password is one error with the remedy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from oxherd import EmitError, Oxherd
 from tests.harness import Records
-from tests.security.rights import USER, Place
+from tests.security.rights import USER, AuditedServer
 
 
 @pytest.mark.parametrize("missing", ["evalsha", "xadd", "bzpopmin", "client|setname", "ping"])
-async def test_a_right_that_is_missing_is_one_error_that_names_the_command(
-    missing: str, standalone: Place, records: Records
+async def test_a_missing_right_is_one_error_that_names_the_command(
+    missing: str, standalone: AuditedServer, records: Records
 ) -> None:
     standalone.all("ACL", "SETUSER", USER, f"-{missing}")
     herd = Oxherd(standalone.url, emit_timeout=0.5)
@@ -37,7 +37,7 @@ async def test_a_right_that_is_missing_is_one_error_that_names_the_command(
     assert "4111-1111" not in str([vars(record) for record in records.all])
 
 
-async def test_keys_that_are_not_granted_are_one_error(standalone: Place, records: Records) -> None:
+async def test_missing_key_rights_are_one_error(standalone: AuditedServer, records: Records) -> None:
     herd = Oxherd(standalone.url, prefix="other", emit_timeout=0.5)
     event = herd.declare("order.placed", dict[str, str])
     async with herd:
@@ -48,8 +48,8 @@ async def test_keys_that_are_not_granted_are_one_error(standalone: Place, record
 
 
 @pytest.mark.parametrize("topology", ["cluster", "sentinel"])
-async def test_a_wrong_password_is_an_error_of_source_auth_where_the_way_is_asked_for(
-    topology: str, standalone: Place, records: Records
+async def test_a_wrong_password_for_discovery_is_an_auth_error(
+    topology: str, standalone: AuditedServer, records: Records
 ) -> None:
     """Neither the nodes of a cluster nor Sentinels answer a stranger; any server refuses the same way."""
     [port] = standalone.ports

@@ -1,4 +1,4 @@
-"""Data stays data: nothing that is read can bring code along."""
+"""Data stays data: nothing that is read can run code."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def loop(order: dict[str, int]) -> None:
 """
 
 
-def test_no_module_reads_objects_from_bytes_or_runs_text() -> None:
+def test_no_module_unpickles_or_evaluates() -> None:
     found = {path: list(_unsafe(ast.parse(path.read_text()))) for path in SOURCE.rglob("*.py")}
     assert len(found) > 50
     assert {path: words for path, words in found.items() if words} == {}
@@ -65,11 +65,11 @@ def test_no_module_reads_objects_from_bytes_or_runs_text() -> None:
         "importlib.import_module('pickle')",
     ],
 )
-def test_what_is_looked_for_would_be_found(code: str) -> None:
+def test_the_search_finds_such_code(code: str) -> None:
     assert len(list(_unsafe(ast.parse(code)))) == 1
 
 
-def test_neither_a_worker_nor_the_process_of_a_handler_loads_pickle(
+def test_neither_a_worker_nor_a_handlers_process_imports_pickle(
     tmp_path: Path, standalone_url: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     """Not even by way of the standard library or a dependency, as long as the application does not load it."""
@@ -83,7 +83,7 @@ def test_neither_a_worker_nor_the_process_of_a_handler_loads_pickle(
     assert [record["modules"] for record in worker.records() if record["msg"] == "loaded"] == [[], []]
 
 
-async def test_a_job_that_is_a_pickle_is_not_opened(
+async def test_a_pickled_job_is_not_opened(
     standalone_server: StandaloneServer, records: Records, tmp_path: Path
 ) -> None:
     trap = tmp_path / "opened"

@@ -1,4 +1,4 @@
-"""The rights that docs/operations.md lists are enough for all that the product does, and none is for nothing."""
+"""The rights in docs/operations.md are enough for the whole product, and each is needed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,18 @@ from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess, until
 from tests.interop.node_script import NodeScript
 from tests.node import node_packages, require_node
-from tests.security.product import Order, Run, durable, whole_range
-from tests.security.rights import ADMIN, ADMIN_PASSWORD, EVERYTHING, PASSWORD, USER, Place, documented, granted, guarded
+from tests.security.product import Order, ProductRun, durable, whole_range
+from tests.security.rights import (
+    ADMIN,
+    ADMIN_PASSWORD,
+    EVERYTHING,
+    PASSWORD,
+    USER,
+    AuditedServer,
+    documented,
+    granted,
+    guarded,
+)
 
 # What stands in BullMQ's scripts, on ways that nothing of ours takes.
 NOT_REACHED = {
@@ -52,12 +62,14 @@ await done();
 
 
 @pytest.fixture
-def run(records: Records, tmp_path: Path, start_worker: Callable[..., WorkerProcess]) -> Callable[[Place], Run]:
-    return lambda place: Run(place, records, tmp_path, start_worker)
+def run(
+    records: Records, tmp_path: Path, start_worker: Callable[..., WorkerProcess]
+) -> Callable[[AuditedServer], ProductRun]:
+    return lambda place: ProductRun(place, records, tmp_path, start_worker)
 
 
 async def test_the_documented_rights_are_enough_for_the_whole_product_and_each_is_needed(
-    standalone: Place, run: Callable[[Place], Run]
+    standalone: AuditedServer, run: Callable[[AuditedServer], ProductRun]
 ) -> None:
     await whole_range(run(standalone))
     assert standalone.refusals() == []
@@ -65,7 +77,7 @@ async def test_the_documented_rights_are_enough_for_the_whole_product_and_each_i
     assert granted("") == used
 
 
-async def test_the_documented_rights_are_enough_on_a_cluster(run: Callable[[Place], Run]) -> None:
+async def test_the_documented_rights_are_enough_on_a_cluster(run: Callable[[AuditedServer], ProductRun]) -> None:
     # The password is the default user's, who is the test; the nodes use it among themselves as well.
     cluster = LocalCluster(primaries=2, password=ADMIN_PASSWORD)
     await asyncio.to_thread(cluster.start)
@@ -83,7 +95,7 @@ async def test_the_documented_rights_are_enough_on_a_cluster(run: Callable[[Plac
         await asyncio.to_thread(cluster.stop)
 
 
-async def _move_and_fail_over(cluster: LocalCluster, run: Run) -> None:
+async def _move_and_fail_over(cluster: LocalCluster, run: ProductRun) -> None:
     """Emit and process while a slot moves, and while another node takes it over."""
     herd = run.herd()
 
@@ -108,7 +120,7 @@ async def _move_and_fail_over(cluster: LocalCluster, run: Run) -> None:
         await run.ended("order.moved", 2)
 
 
-async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[Place], Run]) -> None:
+async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[AuditedServer], ProductRun]) -> None:
     sentinel = LocalSentinel()
     await asyncio.to_thread(sentinel.start)
     try:
@@ -134,7 +146,9 @@ async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[
         await asyncio.to_thread(sentinel.stop)
 
 
-async def test_the_documented_rights_are_enough_where_the_disk_confirms(run: Callable[[Place], Run]) -> None:
+async def test_the_documented_rights_are_enough_for_durable_events_on_disk(
+    run: Callable[[AuditedServer], ProductRun],
+) -> None:
     with StandaloneServer(settings={"appendonly": "yes"}) as server:
         server.command("ACL", "SETUSER", ADMIN, *EVERYTHING)
         with guarded(server.url, [("127.0.0.1", server.port)], "", "disk") as place:
@@ -144,7 +158,9 @@ async def test_the_documented_rights_are_enough_where_the_disk_confirms(run: Cal
 
 
 @pytest.mark.node
-async def test_the_documented_rights_are_enough_for_jobs_that_node_adds(standalone: Place, records: Records) -> None:
+async def test_the_documented_rights_are_enough_for_jobs_that_node_adds(
+    standalone: AuditedServer, records: Records
+) -> None:
     require_node()
     hold = asyncio.Event()
     herd = Oxherd(standalone.url)
@@ -178,7 +194,7 @@ def test_every_command_of_the_scripts_is_granted_or_never_reached() -> None:
     assert named - granted("") == set(NOT_REACHED)
 
 
-def test_each_right_that_is_taken_away_is_missed(standalone: Place) -> None:
+def test_each_missing_right_is_noticed(standalone: AuditedServer) -> None:
     """The other test sees that each command is called; this one, that the server then refuses it."""
     for command in sorted(granted("")):
         [[_, arity, *_]] = cast("Any", standalone.all("COMMAND", "INFO", command)[0])
@@ -207,6 +223,6 @@ def test_each_right_that_is_taken_away_is_missed(standalone: Place) -> None:
         ["CLIENT", "LIST"],
     ],
 )
-def test_what_is_not_the_products_is_refused(words: list[str], standalone: Place) -> None:
+def test_everything_else_is_refused(words: list[str], standalone: AuditedServer) -> None:
     [answer] = standalone.all("ACL", "DRYRUN", USER, *words)
     assert "permissions" in str(answer)

@@ -1,4 +1,4 @@
-"""User and password of the server: in no exception, `repr`, log record, output or command line."""
+"""The server's user and password are in no exception, `repr`, log record, output or command line."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def server() -> Generator[StandaloneServer]:
 
 
 @pytest.fixture
-def let_in(server: StandaloneServer) -> StandaloneServer:
+def connected_server(server: StandaloneServer) -> StandaloneServer:
     """A server that knows the user."""
     server.command("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all")
     return server
@@ -111,7 +111,9 @@ def let_in(server: StandaloneServer) -> StandaloneServer:
         "unix://CREDENTIALS/no/such/socket",
     ],
 )
-async def test_a_server_that_refuses_us_or_is_away(url: str, server: StandaloneServer, records: Records) -> None:
+async def test_no_secret_of_a_server_that_refuses_or_is_down(
+    url: str, server: StandaloneServer, records: Records
+) -> None:
     herd = Oxherd(_filled(url, server.port), emit_timeout=0.2)
 
     @herd.event("order.placed")
@@ -137,7 +139,7 @@ async def test_a_server_that_refuses_us_or_is_away(url: str, server: StandaloneS
     assert shown(*logged(records)) == set()
 
 
-async def test_a_server_that_repeats_what_it_does_not_know(records: Records) -> None:
+async def test_no_secret_of_a_server_that_quotes_commands(records: Records) -> None:
     """Where AUTH is unknown, Redis says so with the user and the password."""
     with StandaloneServer(settings={"rename-command": ("AUTH", "")}) as server:
         herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", server.port), emit_timeout=0.2)
@@ -167,7 +169,7 @@ async def test_a_server_that_repeats_what_it_does_not_know(records: Records) -> 
         f"redis+sentinel://{USER}:{PASSWORD}@host/main",
     ],
 )
-async def test_a_url_that_is_wrong(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_secret_of_an_invalid_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for herd in (Oxherd(_filled(url)), Oxherd()):
         monkeypatch.setenv("OXHERD_URL", _filled(url))
         with pytest.raises(ConfigError) as caught:
@@ -175,8 +177,8 @@ async def test_a_url_that_is_wrong(url: str, monkeypatch: pytest.MonkeyPatch) ->
         assert shown(*everything(caught.value)) == set()
 
 
-async def test_what_is_connected(let_in: StandaloneServer, records: Records) -> None:
-    herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", let_in.port))
+async def test_no_secret_of_a_connected_server(connected_server: StandaloneServer, records: Records) -> None:
+    herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", connected_server.port))
 
     @herd.event("order.placed")
     async def order_placed(order: dict[str, int]) -> None: ...
@@ -193,10 +195,10 @@ async def test_what_is_connected(let_in: StandaloneServer, records: Records) -> 
         assert shown(*things, *(repr(vars(each)) for each in (herd, backend, client, node))) == set()
         await connection.disconnect()
         # The server loses the connections, then knows another password, then ours again.
-        let_in.command("ACL", "SETUSER", USER, "resetpass", ">another")
-        let_in.command("CLIENT", "KILL", "USER", USER)
-        await until(lambda: let_in.command("ACL", "LOG"))
-        let_in.command("ACL", "SETUSER", USER, "resetpass", f">{PASSWORD}")
+        connected_server.command("ACL", "SETUSER", USER, "resetpass", ">another")
+        connected_server.command("CLIENT", "KILL", "USER", USER)
+        await until(lambda: connected_server.command("ACL", "LOG"))
+        connected_server.command("ACL", "SETUSER", USER, "resetpass", f">{PASSWORD}")
         await records.wait("redis.recovered")
         await order_placed.emit({})
         await records.wait("event.end", count=2, outcome="completed")
@@ -204,7 +206,7 @@ async def test_what_is_connected(let_in: StandaloneServer, records: Records) -> 
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-async def test_a_cluster_whose_slots_nobody_serves(scheme: str, records: Records) -> None:
+async def test_no_secret_of_a_cluster_without_slots(scheme: str, records: Records) -> None:
     with StandaloneServer(settings={"cluster-enabled": "yes"}) as node:
         node.command("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all")
         herd = Oxherd(_filled(f"{scheme}://CREDENTIALS127.0.0.1:PORT", node.port), emit_timeout=0.2)
@@ -215,7 +217,7 @@ async def test_a_cluster_whose_slots_nobody_serves(scheme: str, records: Records
     assert shown(*everything(caught.value), *logged(records)) == set()
 
 
-async def test_a_cluster_that_is_taken_for_a_single_server(cluster: LocalCluster, records: Records) -> None:
+async def test_no_secret_of_a_cluster_used_as_a_single_server(cluster: LocalCluster, records: Records) -> None:
     for node in cluster.nodes:
         node.command("ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all")
     node = next(
@@ -231,7 +233,7 @@ async def test_a_cluster_that_is_taken_for_a_single_server(cluster: LocalCluster
 
 
 @pytest.mark.parametrize("command", ["check", "emit", "worker"])
-def test_what_the_command_line_prints(command: str, server: StandaloneServer, tmp_path: Path) -> None:
+def test_no_secret_in_output_of_the_command_line(command: str, server: StandaloneServer, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP.replace("URL", "None"))
     url = _filled("redis://CREDENTIALS127.0.0.1:PORT", server.port)
     if command == "worker":
@@ -250,10 +252,10 @@ def test_what_the_command_line_prints(command: str, server: StandaloneServer, tm
 
 
 @pytest.mark.parametrize("given", ["in code", "in the environment"])
-def test_the_process_list_of_workers_and_the_processes_of_handlers(
-    given: str, let_in: StandaloneServer, tmp_path: Path, start_worker: Callable[..., WorkerProcess]
+def test_no_secret_in_the_process_list_of_workers_and_handlers(
+    given: str, connected_server: StandaloneServer, tmp_path: Path, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    url = _filled("redis://CREDENTIALS127.0.0.1:PORT", let_in.port)
+    url = _filled("redis://CREDENTIALS127.0.0.1:PORT", connected_server.port)
     in_code = given == "in code"
     (tmp_path / "app.py").write_text(APP.replace("URL", repr(url) if in_code else "None"))
     supervisor = start_worker("--processes", "2", url="" if in_code else url)
@@ -271,10 +273,11 @@ def test_the_process_list_of_workers_and_the_processes_of_handlers(
     assert supervisor.stop() == 0
 
 
-def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_in_the_process_list_of_local_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OXHERD_URL", _filled("redis://CREDENTIALShost"))
     (tmp_path / "pyproject.toml").touch()
-    embedded = EmbeddedServer.join(tmp_path)
+    embedded = EmbeddedServer(tmp_path)
+    embedded.start()
     with LocalCluster(primaries=1, replicas=0, password=PASSWORD) as cluster:
         pids = [server_pid(embedded), parent_of(server_pid(embedded)), *(node.pid for node in cluster.nodes)]
         assert len(pids) == 3
@@ -282,7 +285,7 @@ def test_the_process_list_of_servers_of_our_own(tmp_path: Path, monkeypatch: pyt
         assert cluster.nodes[0].command("PING") == "PONG"
         with pytest.raises(oxherd.OxherdError, match="NOAUTH"):
             command(cluster.nodes[0].address, "PING")
-    embedded.leave()
+    embedded.stop()
     eventually(lambda: not running_in(tmp_path), "the server ends")
 
 

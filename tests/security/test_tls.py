@@ -1,4 +1,4 @@
-"""TLS against real servers: verified unless told otherwise, and each refusal is one error that names its remedy."""
+"""TLS against real servers: verified by default, and each refusal is one error with the remedy."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ async def test_certificates_are_verified_by_default(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_server_whose_ca_is_named_is_trusted(
+async def test_a_server_of_the_given_ca_is_trusted(
     host: str, server: TLSServer, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     url = f"rediss://{host}:{server.tls_port}?ssl_ca_certs={authority.certificate}"
     await emits(make_herd(url), records)
 
 
-async def test_another_ca_than_the_servers_is_not_enough(
+async def test_a_server_of_another_ca_is_refused(
     server: TLSServer, tmp_path: Path, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     other = Authority(tmp_path, "other-ca")
@@ -100,13 +100,13 @@ async def test_another_ca_than_the_servers_is_not_enough(
     await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
 
 
-async def test_verification_is_off_only_where_it_is_asked_for(
+async def test_verification_can_be_turned_off(
     server: TLSServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     await emits(make_herd(f"rediss://127.0.0.1:{server.tls_port}?ssl_cert_reqs=none"), records)
 
 
-async def test_the_host_name_must_be_the_certificates(
+async def test_the_host_name_must_match_the_certificate(
     redis7_binary: Path, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     certificate = authority.issue("elsewhere", addresses=(), hosts=("redis.example",))
@@ -116,7 +116,7 @@ async def test_the_host_name_must_be_the_certificates(
         await emits(make_herd(f"{url}&ssl_check_hostname=false"), records)
 
 
-async def test_an_expired_certificate_is_said_to_be(
+async def test_an_expired_certificate_is_named(
     redis7_binary: Path, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     expired = authority.issue("expired", ends=-dt.timedelta(hours=1))
@@ -125,7 +125,7 @@ async def test_an_expired_certificate_is_said_to_be(
         await refused(make_herd(url, emit_timeout=1.0), records, "certificate has expired")
 
 
-async def test_a_server_that_wants_a_client_certificate_is_given_one(
+async def test_a_client_certificate_is_sent(
     redis7_binary: Path,
     authority: Authority,
     certificate: Certificate,
@@ -141,7 +141,7 @@ async def test_a_server_that_wants_a_client_certificate_is_given_one(
         await emits(make_herd(f"{url}&ssl_certfile={ours.certificate}&ssl_keyfile={ours.key}"), records)
 
 
-async def test_tls_older_than_1_2_is_not_spoken(
+async def test_tls_before_1_2_is_refused(
     redis7_binary: Path,
     authority: Authority,
     certificate: Certificate,
@@ -156,7 +156,7 @@ async def test_tls_older_than_1_2_is_not_spoken(
         await refused(make_herd(url, emit_timeout=1.0), records, "enable TLS 1.2 or later")
 
 
-async def test_a_port_without_tls_is_said_to_be_one(
+async def test_a_port_without_tls_is_named(
     server: TLSServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     herd = make_herd(f"rediss://127.0.0.1:{server.port}")
@@ -186,7 +186,7 @@ async def test_certificates_that_cannot_be_used_are_wrong_usage(
         await Oxherd(f"rediss://127.0.0.1?{options}").backend()
 
 
-def test_the_command_line_says_it_in_one_line(server: TLSServer, tmp_path: Path) -> None:
+def test_the_command_line_reports_it_in_one_line(server: TLSServer, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("from oxherd import Oxherd\nherd = Oxherd()\nherd.declare('order.placed', dict)\n")
     done = cli(tmp_path, "check", "app:herd", url=f"rediss://127.0.0.1:{server.tls_port}")
     assert (done.returncode, done.stderr) == (1, "")
@@ -211,7 +211,7 @@ async def test_each_node_of_a_cluster_is_verified(
             await emits(herd, records)
 
 
-async def test_sentinels_are_verified_and_so_is_the_primary_that_they_name(
+async def test_sentinels_and_their_primary_are_verified(
     redis7_binary: Path,
     authority: Authority,
     certificate: Certificate,
@@ -223,7 +223,7 @@ async def test_sentinels_are_verified_and_so_is_the_primary_that_they_name(
     sentinel = _TLSSentinel(tmp_path / "sentinel", redis7_binary, authority, certificate, server.tls_port)
     sentinel.start()
     try:
-        wait_until(lambda: sentinel.primary_port() == server.tls_port, seconds=DEADLINE, what="the sentinel is ready")
+        wait_until(lambda: sentinel.primary_port() == server.tls_port, timeout=DEADLINE, what="the sentinel is ready")
         url = f"rediss+sentinel://127.0.0.1:{sentinel.tls_port}/mymaster"
         await refused(make_herd(url, emit_timeout=1.0), records, "no trusted CA")
         records.all.clear()
@@ -256,7 +256,7 @@ def _cluster(binary: Path, authority: Authority, certificate: Certificate) -> Ge
         one.command("CLUSTER", "MEET", "127.0.0.1", other.tls_port, buses[1])
         for node in nodes:
             wait_until(
-                lambda n=node: "cluster_state:ok" in n.text("CLUSTER", "INFO"), seconds=DEADLINE, what="they have met"
+                lambda n=node: "cluster_state:ok" in n.text("CLUSTER", "INFO"), timeout=DEADLINE, what="they have met"
             )
         yield one.tls_port
 

@@ -1,4 +1,4 @@
-"""Processes that join an embedded server, and what /proc tells about processes."""
+"""Other processes that use an embedded server, and what /proc says of processes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from oxherd.redis.blocking import command
 from oxherd.redis.url import Address
 from oxherd.servers.embedded import EmbeddedServer
 
-DEADLINE = 60.0  # seconds; the machine may be busy with much else
+DEADLINE = 60.0  # seconds; the machine may be busy
 
-MEMBER = """
+USER = """
 import sys
 from pathlib import Path
 from oxherd.servers.embedded import EmbeddedServer
-server = EmbeddedServer.join(Path(sys.argv[1]))
+server = EmbeddedServer(Path(sys.argv[1]))
+server.start()
 print(server.url, flush=True)
 sys.stdin.read()
-server.leave()
+server.stop()
 """
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Poll until `condition` holds, and fail naming `what` after the deadline."""
+    """Poll until `condition` holds; fail, naming `what`, after the deadline."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}"
@@ -39,7 +40,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: one that has ended and waits to be reaped does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -63,17 +64,23 @@ def running_in(folder: Path) -> list[int]:
     return found
 
 
+def started(project: Path | None = None) -> EmbeddedServer:
+    server = EmbeddedServer(project)
+    server.start()
+    return server
+
+
 def server_pid(server: EmbeddedServer) -> int:
     info = str(command(Address(path=str(server.socket)), "INFO", "server"))
     return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith("process_id:"))
 
 
-class Member:
-    """Another process that joins the server of `project`, leaves when told to, or is killed."""
+class User:
+    """Another process that uses the server of `project` until it is stopped or killed."""
 
     def __init__(self, project: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", MEMBER, str(project)],
+            [sys.executable, "-c", USER, str(project)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -82,11 +89,11 @@ class Member:
         self.pid = self._process.pid
 
     def url(self) -> str:
-        """Wait until it has joined."""
+        """Wait until its server has started."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         _, errors = self._process.communicate("", timeout=DEADLINE)
         assert (self._process.returncode, errors) == (0, "")
 
@@ -96,22 +103,22 @@ class Member:
 
 
 @pytest.fixture
-def member(project: Path) -> Generator[Callable[[], Member]]:
-    """Starts other processes that join; those that are left are killed."""
-    members: list[Member] = []
+def new_user(project: Path) -> Generator[Callable[[], User]]:
+    """Starts another process that uses the server; any that is left is killed."""
+    users: list[User] = []
 
-    def start() -> Member:
-        members.append(Member(project))
-        return members[-1]
+    def start() -> User:
+        users.append(User(project))
+        return users[-1]
 
     yield start
-    for each in members:
-        each.kill()
+    for user in users:
+        user.kill()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Generator[Path]:
-    """A project folder, in which no process may be left running after the test."""
+    """A project folder; no process may be left running in it after the test."""
     (tmp_path / "pyproject.toml").touch()
     yield tmp_path
     eventually(lambda: not running_in(tmp_path), f"the processes {running_in(tmp_path)} end")

@@ -167,7 +167,7 @@ def test_nodes_outlive_the_thread_that_started_them(tmp_path: Path) -> None:
 def test_stop_leaves_neither_process_nor_file_and_is_idempotent(tmp_path: Path) -> None:
     cluster = LocalCluster(primaries=3, replicas=0, directory=tmp_path)
     cluster.start()
-    with pytest.raises(ServerError, match="runs already"):
+    with pytest.raises(ServerError, match="already running"):
         cluster.start()
     cluster.nodes[0].pause()
     pids = [node.pid for node in cluster.nodes]

@@ -25,7 +25,7 @@ def test_it_answers_on_a_port_of_the_loopback_interface_only(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_answers_on_a_unix_socket_that_is_its_users_alone() -> None:
+def test_it_answers_on_a_private_unix_socket() -> None:
     with StandaloneServer(unix=True) as server:
         assert server.url == f"unix://{server.address.path}"
         assert stat.S_IMODE(Path(server.address.path).stat().st_mode) == 0o600
@@ -33,7 +33,7 @@ def test_it_answers_on_a_unix_socket_that_is_its_users_alone() -> None:
     assert not server.directory.exists()
 
 
-def test_its_password_is_asked_for_and_is_on_no_command_line(tmp_path: Path) -> None:
+def test_it_requires_its_password_which_is_on_no_command_line(tmp_path: Path) -> None:
     password = 'a "quoted" \\ pass#word ü'
     with StandaloneServer(directory=tmp_path, password=password) as server:
         assert server.command("PING") == "PONG"
@@ -70,7 +70,7 @@ def test_it_comes_back_on_the_same_port_with_its_data(tmp_path: Path) -> None:
         assert (server.port, server.command("GET", "key")) == (port, "value")
 
 
-def test_paused_it_answers_nothing_and_stops_all_the_same(tmp_path: Path) -> None:
+def test_a_paused_server_answers_nothing_and_can_be_stopped(tmp_path: Path) -> None:
     server = StandaloneServer(directory=tmp_path)
     server.start()
     server.pause()
@@ -85,7 +85,7 @@ def test_paused_it_answers_nothing_and_stops_all_the_same(tmp_path: Path) -> Non
     assert running_in(tmp_path) == []
 
 
-def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         [port] = free_ports(1)
         taken.bind(("127.0.0.1", port))
@@ -96,7 +96,7 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_free_port_that_is_taken_meanwhile_is_exchanged(tmp_path: Path) -> None:
+def test_a_free_port_that_gets_taken_is_replaced(tmp_path: Path) -> None:
     server = StandaloneServer(directory=tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", server.port))
@@ -106,26 +106,26 @@ def test_a_free_port_that_is_taken_meanwhile_is_exchanged(tmp_path: Path) -> Non
             assert server.command("PING") == "PONG"
 
 
-def test_what_it_is_is_asked_again_where_the_connection_is_closed_as_a_sentinel_does_it(tmp_path: Path) -> None:
+def test_its_role_is_asked_again_when_a_sentinel_closes_the_connection(tmp_path: Path) -> None:
     with (
         StandaloneServer(directory=tmp_path) as server,
         socket.create_connection(("127.0.0.1", server.port)) as killing,
     ):
         before = int(server.info("stats")["total_connections_received"])
-        # Commands that come during a pause are run at its end, in their order.
+        # Commands sent during the pause run in order at its end.
         server.command("CLIENT", "PAUSE", 300, "ALL")
         killing.sendall(b"CLIENT KILL TYPE normal\r\n")
         assert server.role() == "primary"
-        # The pause's, the two that asked for the role, and this one.
+        # The pause, two requests for the role, and this one.
         assert int(server.info("stats")["total_connections_received"]) == before + 4
 
 
-def test_a_server_never_started_says_so(tmp_path: Path) -> None:
+def test_a_server_that_was_never_started_cannot_be_paused(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="never started"):
         StandaloneServer(directory=tmp_path).pause()
 
 
-def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) -> None:
+def test_a_server_that_loads_its_data_is_not_down(tmp_path: Path) -> None:
     with StandaloneServer(
         directory=tmp_path, settings={"appendonly": "yes", "enable-debug-command": "yes", "aof-use-rdb-preamble": "no"}
     ) as server:
@@ -133,16 +133,16 @@ def test_a_server_that_loads_its_data_is_loading_and_not_down(tmp_path: Path) ->
         server.command("CONFIG", "SET", "key-load-delay", 200, "loading-process-events-interval-bytes", 1024)
         server.command("BGREWRITEAOF", timeout=60)
         eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0", "the log is rewritten")
-        server.end()
+        server.terminate()
         with (server.directory / "server.conf").open("a") as file:
             file.write("key-load-delay 200\nloading-process-events-interval-bytes 1024\n")
-        server.begin()
+        server.launch()
         eventually(lambda: ping(server.address) == "loading", "the server says that it is loading")
         server.kill()
 
 
 @pytest.mark.redis7
-def test_another_binary_than_the_bundled_one_is_run(tmp_path: Path, redis7_binary: Path) -> None:
+def test_it_can_run_another_binary(tmp_path: Path, redis7_binary: Path) -> None:
     with StandaloneServer(directory=tmp_path, binary=redis7_binary, password="secret") as server:
         assert server.info("server")["redis_version"].startswith("7.")
         assert "valkey_version" not in server.info("server")

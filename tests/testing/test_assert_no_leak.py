@@ -1,4 +1,4 @@
-"""`assert_no_leak` on events that keep their payload to themselves, and on some that do not."""
+"""`assert_no_leak` on events that keep their payload private, and on some that leak it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_event_with_masks_passes_and_its_fields_are_named(local_herd: Oxherd,
     assert assert_no_leak(placed, ORDER, url=standalone) == FIELDS
 
 
-def test_what_a_handler_raises_is_redacted_and_so_passes(local_herd: Oxherd, standalone: str) -> None:
+def test_a_handlers_errors_are_redacted_and_pass(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", sanitize=Allow("order_id"))
     def placed(order: Order) -> None:
         raise ValueError(f"{order} was declined: {order.card.get_secret_value()}")
@@ -75,7 +75,7 @@ def test_what_a_handler_raises_is_redacted_and_so_passes(local_herd: Oxherd, sta
 
 
 @pytest.mark.parametrize("seal", [RING, RING.fields("card", "customer")], ids=["whole", "fields"])
-def test_an_event_that_is_sealed_passes(seal: Any, local_herd: Oxherd, standalone: str) -> None:
+def test_a_sealed_event_passes(seal: Any, local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", seal=seal)
     async def placed(order: Order) -> int:
         return 1
@@ -83,7 +83,7 @@ def test_an_event_that_is_sealed_passes(seal: Any, local_herd: Oxherd, standalon
     assert_no_leak(placed, ORDER, url=standalone)
 
 
-def test_what_is_sealed_may_be_neither_a_result_nor_progress(local_herd: Oxherd, standalone: str) -> None:
+def test_sealed_values_may_be_neither_a_result_nor_progress(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", seal=RING.fields("card"))
     async def placed(order: Order, ctx: Context) -> str:
         await ctx.progress([order.customer.name, order.card.get_secret_value()])
@@ -97,7 +97,7 @@ def test_what_is_sealed_may_be_neither_a_result_nor_progress(local_herd: Oxherd,
     }
 
 
-def test_shows_names_what_the_log_may_show_and_nothing_else_may_be_shown(local_herd: Oxherd, standalone: str) -> None:
+def test_the_log_may_show_only_the_fields_of_shows(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", sanitize=Allow("order_id", "customer"))
     async def placed(order: Order) -> None: ...
 
@@ -112,9 +112,7 @@ def test_shows_names_what_the_log_may_show_and_nothing_else_may_be_shown(local_h
         assert_no_leak(placed, ORDER, url=standalone, shows=("custommer",))
 
 
-def test_a_sanitiser_that_shows_a_value_in_base64_is_caught_where_that_may_not_be_shown(
-    local_herd: Oxherd, standalone: str
-) -> None:
+def test_a_sanitiser_that_shows_a_hidden_value_in_base64_leaks(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", sanitize=lambda order: {"ref": base64.b64encode(order.email.encode()).decode()})
     async def placed(order: Order) -> None: ...
 
@@ -150,7 +148,7 @@ def test_a_value_is_found_however_it_is_encoded(local_herd: Oxherd, standalone: 
     assert caught(placed, standalone) == {(f"the log (logger 'shop.{name}')", "customer.name") for name in ENCODINGS}
 
 
-def test_what_loggers_keep_from_the_root_or_are_told_to_drop_and_what_is_printed_is_found(
+def test_records_of_isolated_and_disabled_loggers_and_printed_text_are_searched(
     local_herd: Oxherd, standalone: str
 ) -> None:
     apart = logging.getLogger("shop.apart")
@@ -177,7 +175,7 @@ def test_what_loggers_keep_from_the_root_or_are_told_to_drop_and_what_is_printed
         logging.disable(logging.NOTSET)
 
 
-def test_the_error_names_event_field_sink_and_failure_in_plain_english(local_herd: Oxherd, standalone: str) -> None:
+def test_the_error_names_event_field_sink_and_scenario(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", sanitize=lambda order: order.email)
     async def placed(order: Order) -> None: ...
 
@@ -185,13 +183,13 @@ def test_the_error_names_event_field_sink_and_failure_in_plain_english(local_her
         assert_no_leak(placed, ORDER, url=standalone, shows=())
     _, named, text, *_ = str(error.value).splitlines()
     assert named.startswith(
-        "- email stands in the log (logger 'oxherd'), after its own handler ran, its handler raises errors that quote "
+        "- email is in the log (logger 'oxherd'), after its own handler ran, its handler raises errors that quote "
         "the payload, "
     )
     assert "@canary.example.com" in text
 
 
-def test_the_handler_is_left_out_where_that_is_asked_for(local_herd: Oxherd, standalone: str) -> None:
+def test_the_handler_can_be_left_out(local_herd: Oxherd, standalone: str) -> None:
     calls: list[Order] = []
 
     @local_herd.event("order.placed")
@@ -221,7 +219,7 @@ def test_options_of_every_kind_pass(options: dict[str, Any], local_herd: Oxherd,
     assert_no_leak(placed, ORDER, url=standalone)
 
 
-async def test_it_may_be_called_while_a_loop_runs_and_leaves_no_key_behind(local_herd: Oxherd, standalone: str) -> None:
+async def test_it_can_be_called_in_a_running_loop_and_leaves_no_key(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed", shards=2)
     async def placed(order: Order) -> None: ...
 
@@ -231,7 +229,7 @@ async def test_it_may_be_called_while_a_loop_runs_and_leaves_no_key_behind(local
     assert await keys(local_herd) == before
 
 
-def test_without_a_url_a_server_of_its_own_is_started_and_removed(
+def test_without_a_url_a_temporary_server_is_used(
     local_herd: Oxherd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -241,7 +239,7 @@ def test_without_a_url_a_server_of_its_own_is_started_and_removed(
 
 
 @pytest.mark.parametrize("options", [{"queue": "orders"}, {"shards": 2}], ids=["no hash tag", "shards"])
-async def test_a_cluster_is_searched_and_cleaned_as_well(options: dict[str, Any], cluster: LocalCluster) -> None:
+async def test_a_cluster_is_searched_and_cleaned(options: dict[str, Any], cluster: LocalCluster) -> None:
     herd = Oxherd(cluster.url, prefix="{leaks}" if "queue" in options else "leaks")
 
     @herd.event("order.placed", seal=RING.fields("card"), **options)

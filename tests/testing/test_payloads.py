@@ -1,4 +1,4 @@
-"""Payloads of every kind: how they are made, and what of them can be followed."""
+"""Payloads of every kind: how they are generated, and which values are followed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def declaration(annotation: Any) -> Declaration:
     ],
     ids=str,
 )
-def test_a_payload_of_any_type_is_made_and_followed(annotation: Any, followed: list[str] | int) -> None:
+def test_a_payload_of_any_type_is_generated_and_followed(annotation: Any, followed: list[str] | int) -> None:
     payload_type = declaration(annotation).payload
     planted = plant(payload_type, example(payload_type))
     paths = [canary.path for canary in planted.canaries]
@@ -81,7 +81,7 @@ def test_a_payload_of_any_type_is_made_and_followed(annotation: Any, followed: l
     payload_type.encode(payload_type.decode(planted.raw))
 
 
-def test_an_event_whose_payload_is_no_model_passes(local_herd: Oxherd, standalone: str) -> None:
+def test_an_event_whose_payload_is_not_a_model_passes(local_herd: Oxherd, standalone: str) -> None:
     @local_herd.event("order.placed")
     async def placed(order: dict[str, list[Line | str]]) -> None:
         raise ValueError(order)
@@ -108,7 +108,7 @@ class Strict(BaseModel):
     flag: bool = True
 
 
-def test_each_field_keeps_its_form_and_what_takes_no_other_value_stays_as_it_is() -> None:
+def test_each_field_keeps_its_shape_and_fixed_values_stay() -> None:
     payload_type = declaration(Strict).payload
     planted = plant(payload_type, Strict())
     paths = [canary.path for canary in planted.canaries]
@@ -139,17 +139,17 @@ def test_a_number_keeps_its_check_digit() -> None:
     assert len(canary.core) == 16
 
 
-def test_an_example_that_does_not_fit_is_refused() -> None:
+def test_an_invalid_example_is_refused() -> None:
     with pytest.raises(InvalidPayload, match="sku"):
         assert_no_leak(Oxherd("unix:///nowhere").declare("order.placed", Line), {"count": 1})
 
 
-def test_a_payload_has_to_be_passed_where_polyfactory_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_payload_must_be_passed_without_polyfactory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polyfactory.factories.pydantic_factory", None)
     with pytest.raises(ConfigError, match=r"^order.placed: pass a payload, or install oxherd\[testing\]"):
         assert_no_leak(Oxherd("unix:///nowhere").declare("order.placed", Line))
 
 
-def test_a_payload_has_to_be_passed_where_none_can_be_made(standalone: str) -> None:
-    with pytest.raises(ConfigError, match="no payload can be made of its type"):
+def test_a_payload_must_be_passed_if_none_can_be_generated(standalone: str) -> None:
+    with pytest.raises(ConfigError, match="no payload can be generated from its type"):
         assert_no_leak(Oxherd(standalone).declare("order.placed", Lucky))

@@ -1,4 +1,4 @@
-"""`pytest --oxherd-leaks`, in a process of its own."""
+"""`pytest --oxherd-leaks`, in another process."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_each_event_of_the_herd_is_a_test_and_a_failure_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_each_event_of_the_herd_is_a_test_and_fails_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "test_own.py").write_text("def test_own() -> None: ...\n")
     done = run(tmp_path, "--oxherd-leaks", "app:herd", "-v")
     assert "app:herd::leaks[order.placed] PASSED" in done.stdout
     assert "app:herd::leaks[order.billed] FAILED" in done.stdout
     assert "test_own.py::test_own PASSED" in done.stdout
-    assert "order.billed leaks its payload in 1 place:\n- email stands in standard output, after its own" in done.stdout
+    assert "order.billed leaks its payload in 1 place:\n- email is in standard output, after its own" in done.stdout
     assert "Traceback" not in done.stdout
     assert "Captured" not in done.stdout
     assert "1 failed, 2 passed" in done.stdout
     assert done.returncode == 1
 
 
-def test_handlers_can_be_left_out_and_tests_be_chosen_also_in_several_processes(tmp_path: Path) -> None:
+def test_handlers_can_be_skipped_and_tests_selected_also_with_xdist(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     arguments = ("--oxherd-leaks", "app:herd", "--oxherd-leaks-skip-handlers", "-k", "billed", "-n", "1")
     done = run(tmp_path, *arguments)
@@ -63,7 +63,7 @@ def test_handlers_can_be_left_out_and_tests_be_chosen_also_in_several_processes(
     assert done.returncode == 0
 
 
-def test_a_herd_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_herd_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     done = run(tmp_path, "--oxherd-leaks", "app:heard")
     assert "app has no herd named 'heard'; it must be an Oxherd()." in done.stdout
@@ -71,7 +71,7 @@ def test_a_herd_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_the_option_is_told_of_and_oxherd_is_not_imported_before_it_is_used(tmp_path: Path) -> None:
+def test_the_option_is_in_the_help_and_oxherd_is_imported_only_when_it_is_used(tmp_path: Path) -> None:
     assert "--oxherd-leaks=MODULE:HERD" in run(tmp_path, "--help").stdout
     code = "import sys, pytest_oxherd; sys.exit('oxherd' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What a canary is found in, and what not."""
+"""In which texts a canary is found."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def test_any_value_is_found_in_the_base64_of_a_longer_text(core: str, before: st
         ("76866951", "%37%36%38%36%36%39%35%31"),
     ],
 )
-def test_a_number_is_found_in_other_groups(core: str, text: str) -> None:
+def test_a_number_is_found_with_other_digit_groups(core: str, text: str) -> None:
     assert list(Search([Canary(core, (), "field")]).find(text))
 
 
-def test_what_is_not_there_is_not_found_and_the_text_around_a_find_is_cut() -> None:
+def test_an_absent_canary_is_not_found_and_surrounding_text_is_cut() -> None:
     search = Search([Canary("canary1234567890", (), "field")])
     assert not list(search.find("canary1234567891 " * 1_000))
     ((_, text),) = search.find(f"{'a' * 1_000} canary1234567890\n{'b' * 1_000}")

@@ -1,4 +1,4 @@
-"""The command line: a client of the public interface."""
+"""The command line: a client of the public interface; begin with `main.py`. May import everything but `testing`."""
 
 from oxherd.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`oxherd demo`: the product in a few seconds, on a real server."""
+"""`oxherd demo`: emits, processes, retries, schedules and stops sample events on a real server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,15 +29,15 @@ from oxherd.privacy.masks import Mask
 from oxherd.schedule.every import Every
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 from oxherd.signals import EventEnded
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 
-_LONGEST_SECONDS = 8.0
+_STEP_SECONDS = 8.0  # the timeout of each step
 
 
 class Order(BaseModel):
-    """An order, with data that must not reach a log."""
+    """An order with private data, which must not be logged."""
 
     order_id: int
     email: Annotated[str, Mask("email")]
@@ -45,7 +45,7 @@ class Order(BaseModel):
 
 
 class Mail(BaseModel):
-    """A mail to send; it has no mask, so nothing of it is logged."""
+    """A mail to send; without masks, nothing of it is logged."""
 
     to: str
     subject: str
@@ -58,7 +58,7 @@ class Report(BaseModel):
 
 
 def run(*, cluster: bool) -> int:
-    """Run the demo; the exit status is 0 when all went as it should."""
+    """Run the demo; the exit status is 0 if every event ended as it should."""
     console = make_console()
     began = time.monotonic()
     exit_on_sigterm()
@@ -75,19 +75,19 @@ def _server(console: Console, *, cluster: bool) -> Generator[str]:
         with LocalCluster() as nodes:
             yield nodes.url
         return
-    # A folder of its own: the demo leaves nothing in yours.
+    # A folder of its own, so that nothing is left in the user's.
     with tempfile.TemporaryDirectory(prefix="oxherd-demo-") as folder:
-        server = EmbeddedServer.join(Path(folder))
+        server = EmbeddedServer(Path(folder))
         try:
-            yield server.url
+            with server:
+                yield server.url
         finally:
-            server.leave()
-            # The folder goes once the server, whose last user we were, has written its data and gone.
-            holds(lambda: not server.socket.exists(), seconds=5)
+            # The folder can be removed once the server has written its data and ended.
+            wait_for(lambda: not server.socket.exists(), timeout=5)
 
 
 class _Demo:
-    """The sample events, and what became of them."""
+    """The sample events and their outcomes."""
 
     def __init__(self, console: Console, url: str, *, cluster: bool) -> None:
         self._console = console
@@ -103,7 +103,7 @@ class _Demo:
         self._card = self._herd.event("card.charge", retry=Retry(attempts=2, delay=0.1))(self._on_card)
         self._report = self._herd.event("report.write", sanitize=Allow("name"))(self._on_report)
 
-    # -- the handlers: what a user writes
+    # -- handlers, as a user writes them
 
     async def _on_order(self, order: Order, ctx: Context) -> str:
         ctx.log.info("reserving the goods")
@@ -122,10 +122,10 @@ class _Demo:
     async def _on_report(self, report: Report, ctx: Context) -> None:
         ctx.log.info("writing the %s report", report.name)
 
-    # -- the story
+    # -- steps
 
     async def run(self) -> bool:
-        """Tell it; False when something went otherwise than it should."""
+        """Run all steps; False if an event did not end as it should."""
         self._set_up_logging()
         order = Order(order_id=1, email="alice@example.com", card=SecretStr("4111 1111 1111 1111"))
         async with self._herd:
@@ -134,23 +134,21 @@ class _Demo:
             version = ".".join(map(str, facts.version))
             nodes = "six nodes, three primaries" if self._cluster else "one server on a private Unix socket"
             self._console.print(f"[bold]oxherd demo[/bold] on {facts.software} {version}: {nodes}")
-            self._title("emit: typed payloads in, a UUID out for each")
+            self._title("emit: each typed payload gets a UUID")
             await self._emit(self._order, order)
             await self._emit(self._mail, Mail(to="bob@example.com", subject="Your order"))
             await self._emit(self._card, order)
-            self._title(
-                "process: begin and end are logged; masked and secret fields, and errors that hold them, are not"
-            )
+            self._title("process: begin and end are logged, without masked and secret fields, in errors too")
             await self._herd.start()
-            await self._until(lambda: self._ended("order.placed", "mail.send", "card.charge") == 3)
-            self._title("schedule: every second, one event for each tick")
+            await self._wait_for(lambda: self._ended("order.placed", "mail.send", "card.charge") == 3)
+            self._title("schedule: one event every second")
             await self._report.schedule("demo", Every(1), Report(name="daily"))
-            await self._until(lambda: self._ended("report.write") >= 2)
+            await self._wait_for(lambda: self._ended("report.write") >= 2)
             await self._report.unschedule("demo")
             self._emitted["report.write"] = self._ended("report.write")
-            self._title("stop: the one that is running ends first")
+            self._title("stop: the running event ends first")
             await self._emit(self._order, order.model_copy(update={"order_id": 7}))
-            await asyncio.wait_for(self._slow_began.wait(), _LONGEST_SECONDS)
+            await asyncio.wait_for(self._slow_began.wait(), _STEP_SECONDS)
             await self._herd.stop()
             return await self._summary()
 
@@ -162,7 +160,7 @@ class _Demo:
     async def _summary(self) -> bool:
         table = Table(
             box=SIMPLE_HEAD,
-            title="What happened, and what is left in Redis",
+            title="Outcomes, and what is left in Redis",
             title_justify="left",
             title_style="bold cyan",
         )
@@ -190,8 +188,8 @@ class _Demo:
         self._console.print()
         self._console.print(table)
         self._console.print(
-            "Completed events are gone from Redis; the failed one is kept, bounded, for you to look at. "
-            "A queue's own keys (its event stream, meta, counters) do not grow with its events."
+            "Completed events are removed from Redis; failed ones are kept, up to a bound, for inspection. "
+            "A queue's own keys (event stream, meta, counters) do not grow with its events."
         )
         return ok
 
@@ -205,9 +203,9 @@ class _Demo:
     def _ended(self, *events: str) -> int:
         return sum(self._outcomes[event, outcome] for event in events for outcome in ("completed", "failed"))
 
-    async def _until(self, happened: Any) -> None:
-        async with asyncio.timeout(_LONGEST_SECONDS):
-            while not happened():
+    async def _wait_for(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(_STEP_SECONDS):
+            while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 

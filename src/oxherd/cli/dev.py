@@ -1,4 +1,4 @@
-"""`oxherd dev`: a server to develop against, until Ctrl-C."""
+"""`oxherd dev`: runs a server for development until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from oxherd.servers.local_cluster import LocalCluster
 
 
 def run(*, cluster: bool) -> None:
-    """Keep it up until SIGTERM or SIGINT."""
+    """Run the embedded server, or a cluster, until SIGTERM or SIGINT."""
     signals = {signal.SIGINT, signal.SIGTERM}
-    # Blocked before the server starts, so that no signal in between leaves it behind.
+    # Blocked before the server starts: a signal in between would leave it running.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    with LocalCluster() if cluster else EmbeddedServer.join() as server:
+    with LocalCluster() if cluster else EmbeddedServer() as server:
         sys.stdout.write(f"OXHERD_URL={server.url}\n")
         sys.stdout.flush()
         if sys.stderr.isatty():

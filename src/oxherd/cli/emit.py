@@ -1,4 +1,4 @@
-"""`oxherd emit`: validates everything, then emits, then prints the UUIDs."""
+"""`oxherd emit`: validates all payloads, emits them, and prints their UUIDs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from oxherd.event import Emitted, Event
 
 
 def run(target: str, name: str, text: str) -> None:
-    """Emit one payload, or one for each line of standard input."""
+    """Emit the payload `text`, or with `-` one for each line of standard input."""
     herd = load_herd(target)
     try:
         check_name(name)
     except DeclarationError:
-        # It is not repeated: where words have changed places, it is a payload.
-        raise UsageError("The second argument is no event's name; write MODULE:HERD, then EVENT, then JSON.") from None
+        # Not quoted in the message: with arguments in the wrong order it is a payload.
+        raise UsageError(
+            "The second argument is not an event name; write MODULE:HERD, then EVENT, then JSON."
+        ) from None
     event = herd[name]
     if text == "-":
         payloads = [_decode(event, line, number) for number, line in enumerate(sys.stdin.buffer, 1) if line.strip()]
@@ -42,7 +44,7 @@ def _decode(event: Event[Any, Any], raw: bytes, line: int | None) -> Any:
 
 
 async def _emit(event: Event[Any, Any], payloads: list[Any]) -> None:
-    # Not `async with`: that asks the server whether it is there, which is no part of the emit's deadline.
+    # Not `async with`, which first connects to the server, outside the emit's deadline.
     try:
         _print(await event.emit_many(payloads))
     except EmitError as error:

@@ -1,4 +1,4 @@
-"""Finds the herd that `MODULE:HERD` names; the current folder is importable."""
+"""Imports the herd that `MODULE:HERD` names, with the current folder on the path."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def load_herd(target: str) -> Oxherd:
 
     Raises:
         ConfigError: the module cannot be imported, or has no such herd.
-        OxherdError: what the module itself raised, when it is one of ours (a wrong declaration).
+        OxherdError: the module itself raised it, for a wrong declaration.
     """
     if not _TARGET.fullmatch(target):
-        # It is not repeated: where words have changed places, it may be a payload.
-        raise ConfigError("The first argument names no herd; write MODULE:HERD, for example app:herd.")
+        # Not quoted in the message: with arguments in the wrong order it may be a payload.
+        raise ConfigError("The first argument does not name a herd; write MODULE:HERD, for example app:herd.")
     module_name, _, path = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -42,7 +42,7 @@ def load_herd(target: str) -> Oxherd:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise ConfigError(
             f"{module_name} cannot be imported: {type(error).__name__} at {_where(error)}; "
-            f"run python -c 'import {module_name}' to see it whole."
+            f"run python -c 'import {module_name}' for the traceback."
         ) from None
     for name in path.split("."):
         found = getattr(found, name, None)

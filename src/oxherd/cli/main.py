@@ -1,4 +1,4 @@
-"""The commands and their options; each one's work is in a module of its own."""
+"""The commands and their options; each command has a module of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from oxherd import __version__
 from oxherd.errors import OxherdError, UsageError
 
-# The modules of the commands are imported when they run: `oxherd --help` needs none of them.
+# A command's module is imported when it runs, which keeps `oxherd --help` fast.
 app = typer.Typer(
     name="oxherd",
     add_completion=False,
@@ -21,18 +21,18 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# Empty, or a name, a number, an option, a path.
+# An argument that cannot be a payload: empty, or a name, a number, an option, a path.
 _PLAIN = re.compile(r"[-\w.:/]{0,80}")
-_LONGEST = 400
-_PIECES = re.compile(r"\w{4,}")
-_UNEXPECTED = re.compile(r"extra argument|No such option|does not take a value")
+_LONGEST_MESSAGE = 400
+_WORDS = re.compile(r"\w{4,}")
+_TOO_MANY = re.compile(r"extra argument|No such option|does not take a value")
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:HERD", help="The herd, such as app:herd.", show_default=False)]
 Cluster = Annotated[bool, typer.Option("--cluster", help="Use a real six-node cluster on this machine.")]
 
 
 class LogFormat(StrEnum):
-    """How log records are written."""
+    """The format of log records."""
 
     JSON = "json"
     CONSOLE = "console"
@@ -55,7 +55,7 @@ def options(
 
 @app.command()
 def demo(cluster: Cluster = False) -> None:
-    """Run sample events end to end on the embedded server, then stop."""
+    """Run sample events end to end on the embedded server, or on a cluster, then stop."""
     from oxherd.cli.demo import run
 
     raise typer.Exit(run(cluster=cluster))
@@ -64,21 +64,25 @@ def demo(cluster: Cluster = False) -> None:
 @app.command()
 def worker(
     target: Target,
-    event: Annotated[list[str] | None, typer.Option("--event", help="Only this event; may be repeated.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option("--event", help="Process only this event; may be repeated.")
+    ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Worker processes.")] = 1,
-    reload: Annotated[bool, typer.Option("--reload", help="Restart when a Python file here changes.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart when a Python file below this folder changes.")
+    ] = False,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="For people, or for machines.")
+        LogFormat, typer.Option("--log-format", help="console for people, json for machines.")
     ] = LogFormat.CONSOLE,
     stop_timeout: Annotated[
-        float | None, typer.Option("--stop-timeout", min=0, help="Seconds that running events get at a stop.")
+        float | None, typer.Option("--stop-timeout", min=0, help="Seconds for running events to end at a stop.")
     ] = None,
     health: Annotated[
         str | None,
-        typer.Option("--health", metavar="HOST:PORT", help="Answer /live, /ready and /metrics there."),
+        typer.Option("--health", metavar="HOST:PORT", help="Serve /live, /ready and /metrics there."),
     ] = None,
 ) -> None:
-    """Process events until SIGTERM or SIGINT; the first drains, the second ends at once."""
+    """Process events until SIGTERM or SIGINT: the first drains, the second stops at once."""
     from oxherd.cli.worker import run
 
     status = run(
@@ -101,7 +105,7 @@ def emit(
         str, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)
     ],
 ) -> None:
-    """Emit one event and print its UUID; with -, one event a line, all validated before the first is sent."""
+    """Emit one event and print its UUID; with -, one event a line, after all lines are validated."""
     from oxherd.cli.emit import run
 
     run(target, event, payload)
@@ -109,7 +113,7 @@ def emit(
 
 @app.command()
 def check(target: Target) -> None:
-    """Validate declarations, stored schedules and the server, without running anything."""
+    """Validate declarations, the server and stored schedules, without running anything."""
     from oxherd.cli.check import run
 
     raise typer.Exit(run(target))
@@ -117,7 +121,7 @@ def check(target: Target) -> None:
 
 @app.command()
 def dev(cluster: Cluster = False) -> None:
-    """Keep an embedded server (or a cluster) up and print its OXHERD_URL."""
+    """Run the embedded server, or a cluster, until Ctrl-C, and print its OXHERD_URL."""
     from oxherd.cli.dev import run
 
     run(cluster=cluster)
@@ -129,35 +133,38 @@ def drill(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="A drill, a family such as worker, or all.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="What is left to chance is decided by it.")] = 1,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The seed of all random choices.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from --seed on.")] = 1,
     url: Annotated[
         str | None,
-        typer.Option("--url", envvar="OXHERD_DRILL_URL", help="A server of yours, for drills that break workers only."),
+        typer.Option("--url", envvar="OXHERD_DRILL_URL", help="Your own server, for drills that break only workers."),
     ] = None,
-    breaks: Annotated[
+    break_command: Annotated[
         str | None, typer.Option("--break", metavar="COMMAND", help="A drill of your own: breaks the server of --url.")
     ] = None,
-    mends: Annotated[str, typer.Option("--mend", metavar="COMMAND", help="And mends it.", show_default=False)] = "",
-    seconds: Annotated[float, typer.Option("--seconds", min=0, help="How long it stays broken.")] = 10.0,
+    mend_command: Annotated[
+        str, typer.Option("--mend", metavar="COMMAND", help="Mends that server.", show_default=False)
+    ] = "",
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Seconds from --break to --mend.")] = 10.0,
     logs: Annotated[
-        Path | None, typer.Option("--logs", metavar="FOLDER", help="Keep the workers' logs there.", show_default=False)
+        Path | None,
+        typer.Option("--logs", metavar="FOLDER", help="Keep the workers' logs in this folder.", show_default=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object for each drill.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Show the drills and end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a drill.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the drills and exit.")] = False,
 ) -> None:
     """Break workers, servers or a cluster under load, and account for every event."""
-    from oxherd.cli.drill import Own, run, show_list
+    from oxherd.cli.drill import FaultCommands, list_drills, run
 
     if show:
-        show_list()
+        list_drills()
         return
-    own = None if breaks is None else Own(breaks, mends, seconds)
-    raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, own=own, logs=logs, json=json))
+    commands = None if break_command is None else FaultCommands(break_command, mend_command, seconds)
+    raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, commands=commands, logs=logs, json=json))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 done, 1 failed, 2 wrong usage; errors are one line on standard error."""
+    """Run a command and exit with 0 (done), 1 (failed) or 2 (wrong usage); an error is one line on standard error."""
     try:
         status = app(arguments, standalone_mode=False)
     except UsageError as error:
@@ -165,37 +172,37 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except OxherdError as error:
         fail(str(error), 1)
     except typer.TyperException as error:
-        fail(_usage(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
+        fail(_usage_message(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader has gone; what it did not read is not our failure to report.
+        # The reader of the pipe has ended; that is no error to report.
         sys.stderr.close()
         raise SystemExit(1) from None
     raise SystemExit(status or 0)
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Say what went wrong, in one line, and exit."""
+    """Print an error in one line and exit."""
     sys.stderr.write(f"oxherd: {' '.join(message.split())}\n")
     raise SystemExit(status)
 
 
-def _usage(error: typer.TyperException, words: list[str]) -> str:
+def _usage_message(error: typer.TyperException, arguments: list[str]) -> str:
     context: Any = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
-    if context is not None and context.command.name == "emit" and _UNEXPECTED.search(message):
-        # The words that are too many may be parts of a payload: they are not repeated.
-        return "Too many words; write the JSON as one, in single quotes (after -- where it begins with a dash)."
-    if _repeats(message, words):
+    if context is not None and context.command.name == "emit" and _TOO_MANY.search(message):
+        # Not quoted: the extra arguments may be parts of a payload.
+        return "Too many arguments; put the JSON in single quotes (and after -- if it begins with a dash)."
+    if _may_quote_payload(message, arguments):
         options = getattr(getattr(error, "param", None), "opts", None)
-        what = f"The value of {options[0]}" if options else "A word of the command line"
-        message = f"{what} does not belong there; it is not repeated, since it may be a payload"
+        what = f"The value of {options[0]}" if options else "An argument"
+        message = f"{what} is not valid there; it is not shown, since it may be a payload"
     return message if context is None else f"{message}; see {context.command_path} --help."
 
 
-def _repeats(message: str, words: list[str]) -> bool:
-    """Whether a message shows a part of a word that is no name: where words have changed places it may be a payload."""
-    parts = [part for word in words for part in word.split("=", 1) if not _PLAIN.fullmatch(part)]
-    pieces = (piece for part in parts for piece in (part, *_PIECES.findall(part)))
-    return len(message) > _LONGEST or any(piece in message for piece in pieces)
+def _may_quote_payload(message: str, arguments: list[str]) -> bool:
+    """Whether a message quotes part of an argument that may be a payload in the wrong position."""
+    parts = [part for argument in arguments for part in argument.split("=", 1) if not _PLAIN.fullmatch(part)]
+    quoted = any(word in message for part in parts for word in (part, *_WORDS.findall(part)))
+    return quoted or len(message) > _LONGEST_MESSAGE

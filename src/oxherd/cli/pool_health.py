@@ -1,4 +1,4 @@
-"""What the health endpoint of a supervisor answers with: its workers' health and numbers, made one."""
+"""Merges the health and the metrics of a supervisor's workers, for its health endpoint."""
 
 from __future__ import annotations
 
@@ -7,84 +7,89 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from oxherd.cli.supervisor_channel import HEALTH, NUMBERS, Channel
+from oxherd.cli.supervisor_channel import HEALTH, METRICS, SupervisorChannel
 from oxherd.telemetry.http.health_source import has_prometheus, text
 from oxherd.telemetry.metrics.snapshot import Json, Snapshot, added, merged, merged_health
 from oxherd.worker.health import BLOCKED_SECONDS, Facts, judge
 
 _HEALTH_SECONDS = 1.0
-# A worker itself takes up to 1.5 s, where Redis or its loop does not answer.
-_NUMBERS_SECONDS = 2.5
+# A worker takes up to 1.5 s itself where Redis or its event loop does not answer.
+_METRICS_SECONDS = 2.5
 
 
-class Fleet:
-    """The workers of a supervisor, of which there should be so many; asked from any thread."""
+class PoolHealth:
+    """A supervisor's workers, of which `size` should run. Thread-safe."""
 
-    def __init__(self, wanted: int) -> None:
-        self._wanted = wanted
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._lock = threading.Lock()
-        self._channels: dict[int, Channel] = {}
-        self._last: dict[int, Json] = {}
-        self._ended: Json = {}
+        self._channels: dict[int, SupervisorChannel] = {}
+        self._totals: dict[int, Json] = {}
+        self._ended_totals: Json = {}
         self.stopping = False
 
-    def began(self, pid: int, channel: Channel) -> None:
-        """A worker was started."""
+    def add(self, pid: int, channel: SupervisorChannel) -> None:
+        """Add a worker that was started."""
         with self._lock:
             self._channels[pid] = channel
 
-    def ended(self, pid: int) -> None:
-        """A worker has ended; what it had counted when it was asked last stays counted."""
+    def remove(self, pid: int) -> None:
+        """Remove a worker that has ended; its counters, as last read, stay in the totals."""
         with self._lock:
             channel = self._channels.pop(pid, None)
-            last = self._last.pop(pid, None)
-            if last is not None:
-                self._ended = added(self._ended, last)
+            totals = self._totals.pop(pid, None)
+            if totals is not None:
+                self._ended_totals = added(self._ended_totals, totals)
         if channel is not None:
             channel.close()
 
     def health(self) -> Json:
-        """As `Health`, for all together, and `processes`: each one's own, with its `pid`."""
-        told = self._ask(HEALTH, _HEALTH_SECONDS)
-        processes: list[Json] = [{"pid": pid, **(health or self._silent(channel))} for pid, channel, health in told]
+        """The merged `Health`, with each worker's own, and its `pid`, in `processes`."""
+        replies = self._request_all(HEALTH, _HEALTH_SECONDS)
+        processes: list[Json] = [
+            {"pid": pid, **(health or self._silent_health(channel))} for pid, channel, health in replies
+        ]
         whole = merged_health(processes)
-        whole["reasons"] = [f"Worker process {each['pid']}: {said}" for each in processes for said in each["reasons"]]
+        whole["reasons"] = [
+            f"Worker process {each['pid']}: {reason}" for each in processes for reason in each["reasons"]
+        ]
         if self.stopping:
             whole["stopping"] = True
             whole["reasons"].insert(0, "The worker is stopping.")
-        elif len(processes) < self._wanted:
-            whole["reasons"].insert(0, f"Of {self._wanted} worker processes, {len(processes)} run.")
-        whole["ready"] = whole["ready"] and not whole["stopping"] and len(processes) >= self._wanted
+        elif len(processes) < self._size:
+            whole["reasons"].insert(0, f"{len(processes)} of {self._size} worker processes are running.")
+        whole["ready"] = whole["ready"] and not whole["stopping"] and len(processes) >= self._size
         return whole | {"processes": processes}
 
     def metrics(self) -> tuple[str, bytes] | None:
+        """The content type and text of the merged metrics; None without prometheus-client."""
         if not has_prometheus():
             return None
-        told = [(pid, Snapshot(**numbers)) for pid, _, numbers in self._ask(NUMBERS, _NUMBERS_SECONDS) if numbers]
+        replies = self._request_all(METRICS, _METRICS_SECONDS)
+        snapshots = [(pid, Snapshot(**snapshot)) for pid, _, snapshot in replies if snapshot]
         health = self.health()
         with self._lock:
-            # One that has ended meanwhile is among the ended ones, as it was when it was asked before.
-            alive = [(pid, snapshot) for pid, snapshot in told if pid in self._channels]
-            self._last |= {pid: snapshot.totals for pid, snapshot in alive}
-            silent = [last for pid, last in self._last.items() if pid not in dict(alive)]
-            before = self._ended
-        for last in silent:
-            before = added(before, last)
-        whole = merged([snapshot for _, snapshot in alive], before, health)
-        return text(whole)
+            # A worker that has ended meanwhile is counted among the ended ones, as it was last read.
+            alive = [(pid, snapshot) for pid, snapshot in snapshots if pid in self._channels]
+            self._totals |= {pid: snapshot.totals for pid, snapshot in alive}
+            silent = [totals for pid, totals in self._totals.items() if pid not in dict(alive)]
+            others = self._ended_totals
+        for totals in silent:
+            others = added(others, totals)
+        return text(merged([snapshot for _, snapshot in alive], others, health))
 
-    def _ask(self, question: bytes, seconds: float) -> list[tuple[int, Channel, Any]]:
+    def _request_all(self, request: bytes, timeout: float) -> list[tuple[int, SupervisorChannel, Any]]:
         with self._lock:
             channels = list(self._channels.items())
         if not channels:
             return []
-        with ThreadPoolExecutor(len(channels), thread_name_prefix="oxherd-asks") as pool:
-            asked = [(pid, channel, pool.submit(channel.ask, question, seconds)) for pid, channel in channels]
-            return [(pid, channel, answer.result()) for pid, channel, answer in asked]
+        with ThreadPoolExecutor(len(channels), thread_name_prefix="oxherd-pool-health") as pool:
+            replies = [(pid, channel, pool.submit(channel.request, request, timeout)) for pid, channel in channels]
+            return [(pid, channel, reply.result()) for pid, channel, reply in replies]
 
-    def _silent(self, channel: Channel) -> Json:
-        """The health of a worker that does not answer: one that never did may still be loading its handlers."""
+    def _silent_health(self, channel: SupervisorChannel) -> Json:
+        """The health of a worker that does not answer; one that never has may still be loading its handlers."""
         silent = channel.silent_seconds
-        said = f"It has not answered for {silent:.0f} s." if channel.answered else "It has not answered yet."
+        reason = f"It has not answered for {silent:.0f} s." if channel.answered else "It has not answered yet."
         live = not channel.answered or silent <= BLOCKED_SECONDS
-        return asdict(judge(Facts())) | {"live": live, "reasons": [said]}
+        return asdict(judge(Facts())) | {"live": live, "reasons": [reason]}

@@ -1,4 +1,4 @@
-"""Notices that a Python file below a folder has changed, by looking again and again."""
+"""Polls a folder for changed Python files."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 _EVERY_SECONDS = 0.5
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
-# What stands in the folder of every virtual environment, whatever its name.
+# In every virtual environment, whatever its folder is called.
 _VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
 
 Files = dict[str, tuple[int, int]]
 
 
-def look(folder: Path) -> Files:
-    """Every Python file below `folder`, with its time of change and size; hidden folders and libraries left out."""
+def scan(folder: Path) -> Files:
+    """The modification time and size of each Python file below `folder`, without hidden folders and libraries."""
     return dict(_files(str(folder)))
 
 
 async def watch(folder: Path, known: Files, on_change: Callable[[list[str]], None]) -> None:
-    """Call `on_change` with the files that are new, gone or other than before, until cancelled."""
+    """Call `on_change` with the files that were added, removed or changed, until cancelled."""
     while True:
         await asyncio.sleep(_EVERY_SECONDS)
-        now = await asyncio.to_thread(look, folder)
+        now = await asyncio.to_thread(scan, folder)
         changed = sorted(name for name in known.keys() | now.keys() if known.get(name) != now.get(name))
         known = now
         if changed:
@@ -35,7 +35,7 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # gone since its own folder was read, or none of ours
+        return  # removed since its parent was read, or not readable
     if any(entry.name == _VIRTUAL_ENVIRONMENT for entry in entries):
         return
     for entry in entries:

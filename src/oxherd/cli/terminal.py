@@ -1,4 +1,4 @@
-"""What commands that print for people, and start servers meanwhile, have in common."""
+"""Output and signal handling of commands that print for people and start servers."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ T = TypeVar("T")
 
 
 def make_console() -> Console:
-    """Standard output; wide where it is no terminal."""
+    """A console on standard output, 140 characters wide where that is no terminal."""
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM raise, as Ctrl-C does: what was started is ended on the way out."""
-    signal.signal(signal.SIGTERM, _interrupted)
+    """Make SIGTERM raise SystemExit, so that servers are stopped on the way out, as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, _exit)
 
 
 def run_interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`; SIGINT and SIGTERM cancel the coroutine, and are raised once its loop is closed.
+    """Run a coroutine; SIGINT and SIGTERM cancel it, and raise once its loop is closed.
 
-    A signal that raises in the midst of the event loop's own code leaves it half done.
+    An exception raised by a signal inside the event loop's own code would leave the loop inconsistent.
     """
-    told: list[int] = []
+    received: list[int] = []
     tasks: list[asyncio.Task[T]] = []
 
-    def note(number: int, _: object) -> None:
-        told.append(number)
+    def receive(number: int, _: object) -> None:
+        received.append(number)
         for task in tasks:
             task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def main() -> T:
         tasks.append(asyncio.ensure_future(coroutine))
-        if told:
+        if received:
             tasks[0].cancel()
         return await tasks[0]
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return asyncio.run(main())
     except asyncio.CancelledError:
-        if not told:
+        if not received:
             raise
-        if told[0] == signal.SIGINT:
+        if received[0] == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise SystemExit(128 + signal.SIGTERM) from None
     finally:
@@ -56,5 +56,5 @@ def run_interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
             signal.signal(number, handler)
 
 
-def _interrupted(*_: object) -> NoReturn:
+def _exit(*_: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`oxherd worker`: sets up logging, and processes in this process or under a supervisor."""
+"""`oxherd worker`: sets up logging, then processes events in this process or in supervised ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
 from oxherd.cli.herd_loader import load_herd
-from oxherd.cli.pool_health import Fleet
-from oxherd.cli.supervisor_channel import answer
-from oxherd.cli.supervisor_environment import follow_supervisor
+from oxherd.cli.pool_health import PoolHealth
+from oxherd.cli.supervisor_channel import follow_supervisor, serve_supervisor
 from oxherd.context import ContextFilter
 from oxherd.telemetry.http.endpoint import Address, Source, parse_address, serving
 from oxherd.telemetry.http.health_source import ProcessSource
@@ -33,14 +32,14 @@ def run(
     stop_timeout: float | None,
     health: str | None = None,
 ) -> int:
-    """The worker's exit status."""
+    """Run a worker; returns its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _nothing_runs_yet)
+        signal.signal(number, _exit)
     set_up_logging(log_format)
     address = None if health is None else parse_address(health)
     supervised = processes > 1 or reload
-    questions = None if supervised else follow_supervisor()
-    # Wrong usage is said once, before anything is started.
+    channel = None if supervised else follow_supervisor()
+    # Before any worker process starts, so that wrong usage is reported once.
     herd = load_herd(target)
     for event in events or ():
         herd[event]
@@ -52,11 +51,11 @@ def run(
             arguments += ["--event", event]
         if stop_timeout is not None:
             arguments += ["--stop-timeout", str(stop_timeout)]
-        fleet = Fleet(processes) if address else None
-        with _endpoint(address, fleet) if address and fleet else nullcontext():
-            return supervise(arguments, processes=processes, reload=reload, fleet=fleet)
-    if questions is not None:
-        answer(questions, ProcessSource(herd))
+        pool = PoolHealth(processes) if address else None
+        with _endpoint(address, pool) if address and pool else nullcontext():
+            return supervise(arguments, processes=processes, reload=reload, health=pool)
+    if channel is not None:
+        serve_supervisor(channel, ProcessSource(herd))
     with _endpoint(address, ProcessSource(herd)) if address else nullcontext():
         return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
 
@@ -68,13 +67,13 @@ def _endpoint(address: Address, source: Source) -> Generator[None]:
         yield
 
 
-def _nothing_runs_yet(*_: object) -> NoReturn:
-    # Until the worker listens itself, there is nothing to drain.
+def _exit(*_: object) -> NoReturn:
+    # Until the worker handles signals itself, there is nothing to drain.
     raise SystemExit(0)
 
 
 def set_up_logging(log_format: str) -> None:
-    """The root logger at INFO, written to standard error."""
+    """Set the root logger to INFO and write it to standard error."""
     handler = LineHandler(sys.stderr.fileno())
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
     handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=colour))

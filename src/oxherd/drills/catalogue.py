@@ -15,7 +15,7 @@ DRILLS: dict[str, Drill] = {
     if isinstance(each, Drill)
 }
 
-# One of each kind that ends within seconds: what CI runs, and `oxherd drill` without a name.
+# One quick drill of each kind, for CI and for `oxherd drill` without a name.
 SHORT = (
     "worker.sigterm",
     "worker.sigkill",
@@ -28,16 +28,16 @@ SHORT = (
 )
 
 
-def chosen(names: Iterable[str]) -> list[Drill]:
-    """The drills that are meant: a name, a family (`worker`), `all`, or nothing, which is the short set.
+def select(names: Iterable[str]) -> list[Drill]:
+    """The drills of these names, families (`worker`) or `all`; without a name, the short set.
 
     Raises:
-        UsageError: there is no drill of that name.
+        UsageError: there is no such drill or family.
     """
     found: dict[str, Drill] = {}
     for name in list(names) or SHORT:
         matching = [each for each in DRILLS if name in ("all", each) or each.startswith(f"{name}.")]
         if not matching:
-            raise UsageError(f"No drill is named {name[:60]!r}; `oxherd drill --list` shows them all.")
+            raise UsageError(f"No drill is named {name[:60]!r}; see `oxherd drill --list`.")
         found.update((each, DRILLS[each]) for each in matching)
     return list(found.values())

@@ -1,38 +1,38 @@
-"""What a drill is: what it breaks, on what, and what it may cost."""
+"""The declaration of a drill: what it breaks, on which server, and what it may cost."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # a scene runs a drill, and a drill acts on a scene
-    from oxherd.drills.scene import Scene
+if TYPE_CHECKING:  # a session runs a drill, and a drill's fault acts on a session
+    from oxherd.drills.session import DrillSession
 
-Act = Callable[["Scene"], Awaitable[None]]
+Fault = Callable[["DrillSession"], Awaitable[None]]
 
 
 class Needs(Enum):
-    """What a drill breaks, and so what it runs on."""
+    """The server that a drill needs."""
 
-    WORKERS = auto()  # any server will do, also one of the user's own
-    SERVER = auto()  # a standalone server of its own
-    CLUSTER = auto()  # a cluster of six nodes of its own
+    WORKERS = "any server"  # it breaks workers only: a user's server will do
+    SERVER = "a server of its own"
+    CLUSTER = "a cluster of its own"
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
     """One drill.
 
-    `repeats`: it kills, stops or blocks a worker, or lets a lock be lost, so that what ran at that moment may run
-    twice. `durable`: its events are emitted with `durable=True`. `erases`: it destroys events on purpose.
-    `server` and `app` are settings for the server and the workers; `seconds` is about how long it takes.
+    `repeats`: it kills, stops or blocks a worker, or loses a lock, so that an event running at that moment may run
+    twice. `durable`: its events are emitted with `durable=True`. `erases`: it deletes events. `fails`: how many events
+    it fails. `server` and `app` are settings of the server and the workers; `seconds` is roughly how long it takes.
     """
 
     name: str
-    does: str
-    act: Act
+    description: str
+    inject: Fault
     needs: Needs
     workers: int = 2
     repeats: bool = False
@@ -44,10 +44,10 @@ class Drill:
     seconds: int = 10
 
 
-def drill(name: str, does: str, needs: Needs, **options: Any) -> Callable[[Act], Drill]:
-    """Make a drill of what it does on a scene."""
+def drill(name: str, description: str, needs: Needs, **options: Any) -> Callable[[Fault], Drill]:
+    """Decorate a fault, which makes it a drill."""
 
-    def decorate(act: Act) -> Drill:
-        return Drill(name, does, act, needs, **options)
+    def decorate(fault: Fault) -> Drill:
+        return Drill(name, description, fault, needs, **options)
 
     return decorate

@@ -1,4 +1,4 @@
-"""What was emitted, and what became of each emit."""
+"""Records every emit of a drill and its result."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Answer(StrEnum):
-    """What an emit was told."""
+class EmitResult(StrEnum):
+    """How an emit ended."""
 
     PENDING = "pending"
     ACKNOWLEDGED = "acknowledged"
-    REFUSED = "refused"  # an error that says: it is not stored
-    UNKNOWN = "unknown"  # an error that says: it may be stored
+    REFUSED = "refused"  # an EmitError: the event is not stored
+    UNKNOWN = "unknown"  # an EmitError: the event may be stored
 
 
 @dataclass(slots=True)
 class Entry:
-    """One emit; `at` is when it was answered, in seconds since the Unix epoch."""
+    """One emit; `at` is when it ended, in seconds since the Unix epoch."""
 
     id: str
     event: str
-    answer: Answer = Answer.PENDING
+    result: EmitResult = EmitResult.PENDING
     at: float = 0.0
 
 
@@ -32,15 +32,15 @@ class Ledger:
 
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
 
-    def emitting(self, event_id: str, event: str) -> Entry:
-        """Note that an event is about to be emitted."""
+    def record_emit(self, event_id: str, event: str) -> Entry:
+        """Record an emit before it is sent."""
         entry = self.entries[event_id] = Entry(event_id, event)
         return entry
 
-    def answered(self, entry: Entry, answer: Answer) -> None:
-        """Note what the emit was told."""
-        entry.answer, entry.at = answer, time.time()
+    def record_result(self, entry: Entry, result: EmitResult) -> None:
+        """Record how an emit ended, now."""
+        entry.result, entry.at = result, time.time()
 
-    def ids(self, answer: Answer) -> set[str]:
-        """The ids of the emits that were told so."""
-        return {entry.id for entry in self.entries.values() if entry.answer is answer}
+    def ids(self, result: EmitResult) -> set[str]:
+        """The ids of the emits that ended with `result`."""
+        return {entry.id for entry in self.entries.values() if entry.result is result}

@@ -1,4 +1,4 @@
-"""What a drill leaves in Redis: events by state, and keys that should be gone."""
+"""Finds what a drill leaves in Redis: stored events by state, and keys that should be gone."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ from oxherd.bullmq.inspection import stored_keys, stored_states
 from oxherd.bullmq.queue import BullQueue
 
 # A queue's own keys, which do not grow with its events.
-_OWN = frozenset({"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat"})
-_PASSING = ("de:", "repeat:")  # marks, which end by themselves, and schedules
-_BUSY = frozenset({"wait", "active", "delayed", "prioritized"})
+_QUEUE_KEYS = frozenset(
+    {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat"}
+)
+_KEPT_PREFIXES = ("de:", "repeat:")  # deduplication keys, which expire, and schedules
+_UNFINISHED = frozenset({"wait", "active", "delayed", "prioritized"})
 
 
 @dataclass(slots=True)
-class Remains:
-    """The events that are still stored, by state, and the keys that nobody needs."""
+class Leftovers:
+    """The states of the events that are still stored, and the keys that should be gone."""
 
-    stored: dict[str, str] = field(default_factory=dict[str, str])
+    states: dict[str, str] = field(default_factory=dict[str, str])
     keys: list[str] = field(default_factory=list[str])
 
     @property
-    def busy(self) -> bool:
-        """Whether something waits or runs."""
-        return any(state in _BUSY for state in self.stored.values())
+    def unfinished(self) -> bool:
+        """Whether an event waits or runs."""
+        return any(state in _UNFINISHED for state in self.states.values())
 
 
-async def remains(herd: Oxherd) -> Remains:
+async def find_leftovers(herd: Oxherd) -> Leftovers:
     """Look at every queue of a herd."""
-    found = Remains()
+    found = Leftovers()
     for queue in await _queues(herd):
         states = await stored_states(queue)
-        found.stored.update(states)
+        found.states.update(states)
         for key in await stored_keys(queue):
-            # A failed event is kept on purpose; a lock of it, or one that no state knows, is left over.
-            held = states.get(key.removesuffix(":lock")) in _BUSY
-            if not (key in _OWN or key in _BUSY or key in states or held or key.startswith(_PASSING)):
+            # A failed event is kept; its lock, or that of an unknown event, should be gone.
+            locked = states.get(key.removesuffix(":lock")) in _UNFINISHED
+            expected = key in _QUEUE_KEYS or key in _UNFINISHED or key in states or locked
+            if not expected and not key.startswith(_KEPT_PREFIXES):
                 found.keys.append(key)
     return found
 
 
 async def remove_all(herd: Oxherd) -> None:
-    """Take everything of the drill out of a server that is not its own."""
+    """Remove all of the drill's keys from a server that belongs to the user."""
     for queue in await _queues(herd):
         for key in await stored_keys(queue):
             await queue.client.call(queue.keys.slot, "DEL", queue.keys.base + key)

@@ -1,4 +1,4 @@
-"""The account of a drill: every emit, every run, every key. Pure: facts in, one row out."""
+"""Compares what was emitted with what ran and what is stored. Pure: evidence in, one row out."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from oxherd.drills.ledger import Answer, Ledger
+from oxherd.drills.ledger import EmitResult, Ledger
 
-# A run that ended so is followed by another on purpose.
-_GOES_ON = frozenset({"requeued", "retrying"})
+# After these outcomes an event runs again on purpose.
+_RUNS_AGAIN = frozenset({"requeued", "retrying"})
 _FINAL = frozenset({"completed", "failed", "timed_out", "cancelled", "discarded"})
+_FINISHED_STATES = frozenset({"failed", "completed"})
 _LONGEST_SILENCE = 5.0
 
 
 @dataclass(slots=True)
-class Run:
-    """One run of a handler, from its begin to its end, if it had one; times are seconds since the Unix epoch.
-
-    `killed` is when its worker was killed, if it was.
-    """
+class HandlerRun:
+    """One run of a handler, in seconds since the Unix epoch; `killed` is when its worker was killed, if it was."""
 
     event_id: str
     fence: int
@@ -31,30 +29,29 @@ class Run:
 
 
 @dataclass(slots=True)
-class Facts:
+class Evidence:
     """What is known after a drill.
 
-    `done` are the events whose handler has noted that it came to its end; `stored` what is still in Redis, by state;
-    `left` the keys that should be gone. `mended` and `quiet` are when the fault was over and when the load ended.
-    `places` is how many events the workers could run at once.
+    `done` holds the events whose handler noted its end; `states` the state of each stored event. The load goes on
+    from `fault_ended_at` to `load_ended_at`; `slots` is how many events the workers could run at once.
     """
 
     ledger: Ledger
-    runs: list[Run]
+    runs: list[HandlerRun]
     done: set[str]
-    stored: dict[str, str] = field(default_factory=dict[str, str])
-    left: list[str] = field(default_factory=list[str])
-    strange: list[str] = field(default_factory=list[str])
-    statuses: list[str] = field(default_factory=list[str])
+    states: dict[str, str] = field(default_factory=dict[str, str])
+    leftover_keys: list[str] = field(default_factory=list[str])
+    undocumented: list[str] = field(default_factory=list[str])
+    exit_errors: list[str] = field(default_factory=list[str])
     erased_at: float | None = None
-    mended: float = 0.0
-    quiet: float = 0.0
-    places: int = 0
+    fault_ended_at: float = 0.0
+    load_ended_at: float = 0.0
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a drill may cost: whether events may run twice, whether it erases some, and how many fail by intent."""
+    """What a drill may cost: whether events may run twice, whether it erases some, and how many it fails."""
 
     repeats: bool = False
     erases: bool = False
@@ -63,9 +60,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The account. `silence` and `overlap` are in seconds; `wrong` says what must not be.
+    """The result of a drill. `silence` and `overlap` are in seconds; `wrong` lists each broken promise.
 
-    `overlap` is the longest time in which two runs of one event went on.
+    `overlap` is the longest time in which two runs of one event overlapped.
     """
 
     emitted: int
@@ -81,37 +78,37 @@ class Row:
     wrong: list[str]
 
 
-def reconcile(facts: Facts, expected: Expected) -> Row:
-    """Weigh the facts against each other."""
-    ledger = facts.ledger
-    acknowledged = ledger.ids(Answer.ACKNOWLEDGED)
-    finished = facts.done | {run.event_id for run in facts.runs if run.outcome in _FINAL}
-    # Failed ones are kept in Redis: they were processed, too.
-    finished |= {event_id for event_id, state in facts.stored.items() if state in ("failed", "completed")}
-    erased = _erased(facts, acknowledged - finished)
-    waiting = {each for each, state in facts.stored.items() if state not in ("failed", "completed")} - erased
-    lost = acknowledged - finished - waiting - erased
-    twice = _twice(facts.runs)
-    missing = [run for run in facts.runs if run.outcome is None and run.killed is None]
-    denied = ledger.ids(Answer.REFUSED) & ({run.event_id for run in facts.runs} | set(facts.stored))
-    unknown = {run.event_id for run in facts.runs} - set(ledger.entries)
-    failed = {run.event_id for run in facts.runs if run.outcome in _FINAL and run.outcome != "completed"}
-    failed |= {event_id for event_id, state in facts.stored.items() if state == "failed"}
-    silence = _silence(facts)
+def reconcile(evidence: Evidence, expected: Expected) -> Row:
+    """Account for every emit, every run and every key."""
+    ledger, runs, states = evidence.ledger, evidence.runs, evidence.states
+    acknowledged = ledger.ids(EmitResult.ACKNOWLEDGED)
+    ran = {run.event_id for run in runs}
+    finished = evidence.done | {run.event_id for run in runs if run.outcome in _FINAL}
+    # An event whose worker died before it could log the end may be kept as failed.
+    finished |= {event_id for event_id, state in states.items() if state in _FINISHED_STATES}
+    erased = _erased(evidence, acknowledged - finished)
+    unfinished = {event_id for event_id, state in states.items() if state not in _FINISHED_STATES} - erased
+    lost = acknowledged - finished - unfinished - erased
+    twice = _twice(runs)
+    endless = [run.event_id for run in runs if run.outcome is None and run.killed is None]
+    refused = ledger.ids(EmitResult.REFUSED) & (ran | set(states))
+    failed = {run.event_id for run in runs if run.outcome in _FINAL and run.outcome != "completed"}
+    failed |= {event_id for event_id, state in states.items() if state == "failed"}
+    silence = _silence(evidence)
     wrong = [
-        *_complaint(len(lost), "acknowledged and lost", lost),
-        *_complaint(len(waiting), "still in Redis", waiting),
-        *_complaint(len(denied), "ran although the emit was told that it is not stored", denied),
-        *_complaint(len(unknown), "ran although nobody has emitted them", unknown),
-        *_complaint(max(0, len(failed) - expected.fails), "failed without reason", failed),
-        *_complaint(len(twice) - (facts.places if expected.repeats else 0), "ran twice without reason", twice),
-        *_complaint(len(missing), "without an end, of a worker that was not killed", [r.event_id for r in missing]),
-        *_complaint(len(facts.left), "keys left over", facts.left),
-        *_complaint(len(facts.strange), "records that nobody has promised", facts.strange),
-        *facts.statuses,
+        *_violation(len(lost), "acknowledged and lost", lost),
+        *_violation(len(unfinished), "still in Redis", unfinished),
+        *_violation(len(refused), "ran or stored although the emit was refused", refused),
+        *_violation(len(ran - set(ledger.entries)), "ran but never emitted", ran - set(ledger.entries)),
+        *_violation(max(0, len(failed) - expected.fails), "failed unexpectedly", failed),
+        *_violation(len(twice) - (evidence.slots if expected.repeats else 0), "ran twice unexpectedly", twice),
+        *_violation(len(endless), "begun without an end by a worker that was not killed", endless),
+        *_violation(len(evidence.leftover_keys), "keys left over", evidence.leftover_keys),
+        *_violation(len(evidence.undocumented), "undocumented log records", evidence.undocumented),
+        *evidence.exit_errors,
     ]
     if silence > _LONGEST_SILENCE:
-        wrong.append(f"silent for {silence:.1f} s after the fault was over")
+        wrong.append(f"no event begun for {silence:.1f} s after the fault")
     if expected.erases and not erased:
         wrong.append("nothing was there to be erased")
     return Row(
@@ -120,50 +117,52 @@ def reconcile(facts: Facts, expected: Expected) -> Row:
         processed=len(acknowledged & finished),
         lost=len(lost),
         twice=len(twice),
-        ends_missing=len(missing),
+        ends_missing=len(endless),
         silence=round(silence, 2),
-        left=len(facts.left),
+        left=len(evidence.leftover_keys),
         erased=len(erased),
-        overlap=round(_overlap(facts.runs), 3),
+        overlap=round(_overlap(runs), 3),
         wrong=wrong,
     )
 
 
-def _erased(facts: Facts, unfinished: set[str]) -> set[str]:
-    """What was acknowledged before everything was erased, and was not finished by then."""
-    at = facts.erased_at
+def _erased(evidence: Evidence, unfinished: set[str]) -> set[str]:
+    """The unfinished events that were acknowledged before everything was erased."""
+    at = evidence.erased_at
     if at is None:
         return set()
-    return {event_id for event_id in unfinished if facts.ledger.entries[event_id].at <= at}
+    return {event_id for event_id in unfinished if evidence.ledger.entries[event_id].at <= at}
 
 
-def _twice(runs: Iterable[Run]) -> set[str]:
-    counts = Counter(run.event_id for run in runs if run.outcome not in _GOES_ON)
+def _twice(runs: Iterable[HandlerRun]) -> set[str]:
+    counts = Counter(run.event_id for run in runs if run.outcome not in _RUNS_AGAIN)
     return {event_id for event_id, count in counts.items() if count > 1}
 
 
-def _silence(facts: Facts) -> float:
+def _silence(evidence: Evidence) -> float:
     """The longest time without a begin between the end of the fault and the end of the load."""
-    begins = sorted(run.began for run in facts.runs if facts.mended < run.began < facts.quiet)
-    times = [facts.mended, *begins, facts.quiet] if facts.quiet > facts.mended else []
-    return max((after - before for before, after in pairwise(times)), default=0.0)
+    first, last = evidence.fault_ended_at, evidence.load_ended_at
+    if last <= first:
+        return 0.0
+    begins = sorted(run.began for run in evidence.runs if first < run.began < last)
+    return max(after - before for before, after in pairwise([first, *begins, last]))
 
 
-def _overlap(runs: Iterable[Run]) -> float:
-    by_id: dict[str, list[Run]] = {}
+def _overlap(runs: Iterable[HandlerRun]) -> float:
+    by_id: dict[str, list[HandlerRun]] = {}
     for run in runs:
         by_id.setdefault(run.event_id, []).append(run)
     longest = 0.0
-    for several in by_id.values():
-        several.sort(key=lambda run: run.began)
-        for one, following in pairwise(several):
-            until = one.ended or one.killed
+    for event_runs in by_id.values():
+        event_runs.sort(key=lambda run: run.began)
+        for run, following in pairwise(event_runs):
+            until = run.ended or run.killed
             if until is not None:
                 longest = max(longest, min(until, following.ended or until) - following.began)
     return longest
 
 
-def _complaint(count: int, what: str, which: Iterable[str]) -> list[str]:
+def _violation(count: int, what: str, which: Iterable[str]) -> list[str]:
     if count <= 0:
         return []
     some = ", ".join(sorted(which)[:3])

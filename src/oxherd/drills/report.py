@@ -1,4 +1,4 @@
-"""How drills are shown: a table row by row for people, a JSON object a line for machines."""
+"""Shows the results of drills: a table for people, JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from oxherd.drills.scene import Outcome
+from oxherd.drills.session import Outcome
 
-# Heading, width, and the field of the row.
+# Heading, width, and the field of `Row`.
 COLUMNS: tuple[tuple[str, int, str], ...] = (
     ("emitted", 7, "emitted"),
     ("acked", 6, "acknowledged"),
@@ -25,20 +25,20 @@ COLUMNS: tuple[tuple[str, int, str], ...] = (
 _NAME_WIDTH = 24
 
 
-class Table:
-    """Writes the head, then each row as it comes, then what all rows say together."""
+class ReportTable:
+    """Prints a header, each row as it comes, and a summary."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._outcomes: list[Outcome] = []
 
-    def head(self) -> None:
-        """The column headings."""
+    def header(self) -> None:
+        """Print the column headings."""
         cells = [f"{'drill':<{_NAME_WIDTH}}", f"{'seed':>4}", *(f"{name:>{width}}" for name, width, _ in COLUMNS)]
         self._console.print(Text("  ".join([*cells, f"{'took':>6}"]), style="bold"))
 
     def row(self, outcome: Outcome) -> None:
-        """One drill with one seed, and below it what must not be."""
+        """Print one drill with one seed and, below it, what is wrong."""
         self._outcomes.append(outcome)
         values = asdict(outcome.row)
         cells = [f"{outcome.drill:<{_NAME_WIDTH}}", f"{outcome.seed:>4}"]
@@ -48,8 +48,8 @@ class Table:
         for wrong in outcome.row.wrong:
             self._console.print(Text(f"    {wrong}", style="red"))
 
-    def end(self) -> None:
-        """What all rows say together."""
+    def summary(self) -> None:
+        """Print the totals and the verdict."""
         failed = sum(bool(outcome.row.wrong) for outcome in self._outcomes)
         acknowledged = sum(outcome.row.acknowledged for outcome in self._outcomes)
         lost = sum(outcome.row.lost for outcome in self._outcomes)
@@ -61,7 +61,7 @@ class Table:
 
 
 def as_json(outcome: Outcome) -> str:
-    """One drill with one seed, as one line."""
+    """One drill with one seed, as a line of JSON."""
     head: dict[str, Any] = {"drill": outcome.drill, "seed": outcome.seed, "ok": not outcome.row.wrong}
     return json.dumps(head | asdict(outcome.row) | {"seconds": outcome.seconds})
 

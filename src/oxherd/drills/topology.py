@@ -1,4 +1,4 @@
-"""What a drill runs on: servers of its own that it may break, or a server of the user's that it may not."""
+"""The servers that a drill runs on: its own, which it may break, or the user's, which it may not."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from oxherd.servers.standalone import StandaloneServer
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A server of the user's: nothing of it is started, stopped or broken."""
+class UserServer:
+    """A server of the user, which a drill neither starts, stops nor breaks."""
 
     url: str = field(repr=False)
 
 
-Topology = Given | StandaloneServer | LocalCluster
+Topology = UserServer | StandaloneServer | LocalCluster
 
 
 def check_url(drill: Drill, url: str | None) -> None:
-    """Refuse a server of the user's for a drill that would break it.
+    """Refuse a drill that would break the user's server.
 
     Raises:
-        UsageError: the drill runs on servers of its own only, or the URL is none.
+        UsageError: the drill breaks its server, or the URL cannot be parsed.
     """
     if url is not None:
         parse_url(url)
         if drill.needs is not Needs.WORKERS:
-            raise UsageError(f"{drill.name} breaks its server, and runs on servers of its own only; leave --url out.")
+            raise UsageError(f"{drill.name} breaks its server, so it starts its own; leave --url out.")
 
 
 @contextmanager
 def topology_for(drill: Drill, url: str | None) -> Generator[Topology]:
-    """The servers for a drill, from their start to their stop."""
+    """The servers of a drill, started and stopped."""
     check_url(drill, url)
     settings: dict[str, Any] = dict(drill.server or {})
     if url is not None:
-        yield Given(url)
+        yield UserServer(url)
     elif drill.needs is Needs.CLUSTER:
         with LocalCluster(settings={"enable-debug-command": "local", **settings}) as cluster:
             yield cluster

@@ -1,4 +1,4 @@
-"""A drill of the user's own: commands that break their server, and mend it."""
+"""A drill whose fault is the user's own commands, run against the user's server."""
 
 from __future__ import annotations
 
@@ -11,55 +11,57 @@ from oxherd.drills.drill import Drill, Needs
 from oxherd.errors import OxherdError, UsageError
 
 if TYPE_CHECKING:
-    from oxherd.drills.scene import Scene
+    from oxherd.drills.session import DrillSession
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """The commands, and the seconds between them; `mends` may be empty, where it mends itself."""
+class FaultCommands:
+    """The command that breaks the server, the one that mends it (may be empty), and the seconds between them."""
 
-    breaks: str
-    mends: str
+    break_command: str
+    mend_command: str
     seconds: float
 
 
-def own_drill(own: Own, names: list[str], url: str | None) -> Drill:
-    """A drill that runs the commands while there is load on the server of the URL.
+def user_drill(commands: FaultCommands, names: list[str], url: str | None) -> Drill:
+    """A drill that runs the commands during load on the server of `url`.
 
     Raises:
-        UsageError: there is no URL, a drill is named as well, or a command cannot be read.
+        UsageError: there is no URL, a drill is named as well, or a command cannot be parsed.
     """
     if url is None or names:
-        raise UsageError("--break is a drill of its own on a server of yours; give it --url and no name of a drill.")
-    steps = [_words(own.breaks), _words(own.mends)]
+        raise UsageError("--break is a drill of your own, on your own server; give it --url and no drill's name.")
+    break_arguments, mend_arguments = _split(commands.break_command), _split(commands.mend_command)
 
-    async def act(scene: Scene) -> None:
-        await _run(steps[0])
-        await scene.pause(own.seconds)
-        await _run(steps[1])
+    async def inject(session: DrillSession) -> None:
+        await _run(break_arguments)
+        await session.pause(commands.seconds)
+        await _run(mend_arguments)
 
-    return Drill("own", own.breaks, act, Needs.WORKERS, repeats=True)
+    return Drill("own", commands.break_command, inject, Needs.WORKERS, repeats=True)
 
 
-def _words(command: str) -> list[str]:
+def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError:
-        raise UsageError("A command has a quote that is not closed; write it as for a shell.") from None
+        raise UsageError("A command has an unclosed quote; quote it as for a shell.") from None
 
 
-async def _run(words: list[str]) -> None:
-    if not words:
+async def _run(arguments: list[str]) -> None:
+    if not arguments:
         return
     try:
         process = await asyncio.create_subprocess_exec(
-            *words,
+            *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
     except OSError as error:
-        raise OxherdError(f"The command {words[0]!r} could not be run ({error.strerror}); write its path.") from None
+        raise OxherdError(
+            f"The command {arguments[0]!r} could not be run ({error.strerror}); check its path."
+        ) from None
     status = await process.wait()
     if status:
-        raise OxherdError(f"The command {words[0]!r} ended with status {status}; the drill was not carried out.")
+        raise OxherdError(f"The command {arguments[0]!r} ended with status {status}; the drill was not carried out.")

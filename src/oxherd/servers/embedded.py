@@ -1,9 +1,9 @@
-"""One Valkey for each project folder, shared by every process that joins, gone when the last one is.
+"""One Valkey for each project folder, shared by all processes that use it, stopped when the last one leaves.
 
-Files in `<project>/.oxherd/`, all but the data empty and never removed:
+Lock files in `<project>/.oxherd/`, empty and never removed:
 
-    lock     held exclusively while the server is being started or stopped
-    users    held shared by every user, for as long as it is one
+    lock     held exclusively while the server is started or stopped
+    users    held shared by every user
     keeper   held exclusively by the keeper process
     server   held exclusively by the server, which inherits it
 """
@@ -16,192 +16,177 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from oxherd.errors import ServerError
 from oxherd.redis.blocking import command, ping
 from oxherd.redis.url import Address
-from oxherd.servers.binary import server_binary
-from oxherd.servers.config import complaint, log_since, log_size, write_config
+from oxherd.servers.binary import REMEDY, server_binary
+from oxherd.servers.config import failure_reason, log_since, log_size, write_config
+from oxherd.servers.local_server import LocalServer
 from oxherd.servers.locks import exclusive, shared, try_exclusive
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 from oxherd.servers.project import data_dir, project_dir, socket_path
 from oxherd.servers.spawn import script_command, server_environment
 
-_REMEDY = "set OXHERD_URL to a server of your own"
-_START = 10.0  # seconds for a server to answer
-_TURN = 30.0  # seconds to wait for others that start or stop it: more than a start, and than the keeper's patience
-_POLL = 0.002
+_START_SECONDS = 10.0
+_LOCK_SECONDS = 30.0  # for others that start or stop it: longer than a start, and than the keeper waits for a stop
+_POLL_SECONDS = 0.002
 _LOG_LIMIT = 1024 * 1024
 
 
-class EmbeddedServer:
-    """This process's share in the project's server, from `join` to `leave`, or to the end of the process.
+class EmbeddedServer(LocalServer):
+    """The server of `project` (default: the project of the current folder), used from `start` to `stop`.
 
-    `url` is what a client connects to, `socket` the same as a path, `project` the folder. A process forked from this
-    one has a copy of the share: the server stays until both have left or ended.
+    `start` launches the server unless another process has; the last `stop`, or end of a process, shuts it down. A
+    forked process inherits the use: the server stays until both have stopped or ended. `socket` is its path.
+
+    Raises:
+        ServerError: the folder cannot be used, or its path is too long for a socket.
     """
 
-    def __init__(self, project: Path, socket: Path, users: int) -> None:
-        self.project = project
-        self.socket = socket
-        self.url = f"unix://{quote(str(socket))}"
-        self._users: int | None = users
+    def __init__(self, project: Path | None = None) -> None:
+        self.project = project_dir() if project is None else project.resolve()
+        self.socket = socket_path(self.project)
+        self._data = self.project / ".oxherd"
+        self._log = self._data / "server.log"
+        self._users: int | None = None
 
-    @classmethod
-    def join(cls, project: Path | None = None) -> EmbeddedServer:
-        """Start the server of `project` (default: the one around the current folder) if none runs, and share in it."""
-        folder = project_dir() if project is None else project.resolve()
-        data = data_dir(folder)
+    @property
+    def url(self) -> str:
+        """The URL for clients."""
+        return f"unix://{quote(str(self.socket))}"
+
+    def start(self) -> None:
+        """Launch the server if none runs, and return when it has loaded its data.
+
+        Raises:
+            ServerError: the server does not start, or its folder cannot be used.
+        """
+        data_dir(self.project)
         try:
-            socket = socket_path(folder)
-            users = _enter(data, socket)
+            with exclusive(self._data / "lock", seconds=_LOCK_SECONDS):
+                # The keeper holds it for an instant when it checks whether any user is left.
+                self._users = shared(self._data / "users", seconds=_LOCK_SECONDS)
+                if self._users is None:
+                    raise ServerError(
+                        f"{self._data / 'users'} stays locked: end the process that holds it or {REMEDY}."
+                    )
+                offset = self._ensure_running()
+            # Outside the lock: loading much data takes long, and others can wait for it as well.
+            self._wait_until_loaded(offset)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerError(f"The embedded server in {data} cannot be used ({error}): {_REMEDY}.") from error
-        return cls(folder, socket, users)
+            self.stop()
+            raise ServerError(f"The embedded server in {self._data} cannot be used ({error}): {REMEDY}.") from error
+        except BaseException:
+            self.stop()
+            raise
 
-    def leave(self) -> None:
-        """Give up the share; the server stops soon after the last one. Leaving twice is allowed."""
+    def stop(self) -> None:
+        """Stop using the server, which shuts down soon after its last user; may be called twice."""
         users, self._users = self._users, None
         if users is not None:
-            # Closed and not unlocked: unlocking would also take it from a forked process.
+            # Closed rather than unlocked, which would also unlock it for a forked process.
             os.close(users)
 
-    def __enter__(self) -> Self:
-        return self
+    def _ensure_running(self) -> int:
+        """Return once a server with a keeper answers, even if still loading; the log's size before that."""
+        offset = log_size(self._log)
+        started = False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.leave()
+        def answers() -> bool:
+            nonlocal started
+            keeper = try_exclusive(self._data / "keeper")
+            if keeper is None:
+                return ping(Address(path=str(self.socket))) != "down"
+            try:
+                if started:
+                    raise self._failure(offset)
+                started = self._launch(keeper)
+            finally:
+                os.close(keeper)
+            return False
 
+        if wait_for(answers, timeout=_START_SECONDS, max_interval=_POLL_SECONDS):
+            return offset
+        raise ServerError(
+            f"The embedded server in {self._data} did not answer within {_START_SECONDS:g} s "
+            f"({failure_reason(log_since(self._log, offset))}): end the processes that use it or {REMEDY}."
+        )
 
-def _enter(data: Path, socket: Path) -> int:
-    with exclusive(data / "lock", seconds=_TURN):
-        # The keeper holds it for an instant when it looks whether anybody is left.
-        users = shared(data / "users", seconds=_TURN)
-        if users is None:
-            raise ServerError(f"{data / 'users'} stays locked: end the process that holds it or {_REMEDY}.")
+    def _launch(self, keeper: int) -> bool:
+        """Start a keeper and its server; False while a server whose keeper was killed is still shutting down."""
+        server = try_exclusive(self._data / "server")
+        if server is None:
+            # It cannot be adopted: only a parent can wait for it and be tied to its death. On Linux it is ending
+            # already. Its other users reconnect to the new server, which has its data.
+            self._shut_down()
+            return False
         try:
-            offset = _ensure_running(data, socket)
-        except BaseException:
-            os.close(users)
-            raise
-    # Out of the lock: loading much data may take long, and others can wait for it just as well.
-    try:
-        _wait_until_loaded(data, socket, offset)
-    except BaseException:
-        os.close(users)
-        raise
-    return users
-
-
-def _ensure_running(data: Path, socket: Path) -> int:
-    """Return once a server with a keeper answers, even if it is still loading; the log's offset where it began."""
-    offset = log_size(data / "server.log")
-    started = False
-
-    def answers() -> bool:
-        nonlocal started
-        keeper = try_exclusive(data / "keeper")
-        if keeper is None:
-            return ping(Address(path=str(socket))) != "down"
-        try:
-            if started:
-                raise _failure(data, offset)
-            started = _replace(data, socket, keeper)
+            self._start_keeper(keeper, server)
         finally:
-            os.close(keeper)
-        return False
+            os.close(server)
+        return True
 
-    if holds(answers, seconds=_START, longest=_POLL):
-        return offset
-    raise ServerError(
-        f"The embedded server in {data} did not answer within {_START:g} s "
-        f"({complaint(log_since(data / 'server.log', offset))}): end the processes that use it or {_REMEDY}."
-    )
+    def _shut_down(self) -> None:
+        # It closes the connection instead of answering, or is gone already.
+        with suppress(ConnectionError, FileNotFoundError, TimeoutError):
+            command(Address(path=str(self.socket)), "SHUTDOWN")
 
+    def _start_keeper(self, keeper: int, server: int) -> None:
+        if log_size(self._log) > _LOG_LIMIT:
+            os.truncate(self._log, 0)
+        self._write_config()
+        done = subprocess.run(
+            [*script_command("keeper.py"), str(self._data), str(keeper), str(server), str(server_binary())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(keeper, server),
+            env=server_environment(),
+            start_new_session=True,
+            timeout=_START_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ServerError(f"{sys.executable or 'Python'} could not run the embedded server's keeper: {REMEDY}.")
 
-def _replace(data: Path, socket: Path, keeper: int) -> bool:
-    """Start a keeper and with it a server, unless one without a keeper is still to go."""
-    server = try_exclusive(data / "server")
-    if server is None:
-        # Its keeper was killed. It is not adopted, since only a parent can wait for it and be tied to its death; on
-        # Linux it is ending by itself already. Its other users reconnect to the new server, which has its data.
-        _shut_down(socket)
-        return False
-    try:
-        _start_keeper(data, keeper, server)
-    finally:
-        os.close(server)
-    return True
+    def _write_config(self) -> None:
+        write_config(
+            self._data / "server.conf",
+            {
+                "dir": self._data,
+                "port": 0,
+                # Relative to `dir`, so that it is never too long.
+                "unixsocket": "valkey.sock",
+                "unixsocketperm": "600",
+                "daemonize": "no",
+                # To standard output, which is the log and has what is written before this file is read.
+                "logfile": "",
+                "appendonly": "yes",
+                "appendfsync": "everysec",
+                "save": "",
+                "maxmemory-policy": "noeviction",
+            },
+        )
 
+    def _wait_until_loaded(self, offset: int) -> None:
+        def is_up() -> bool:
+            if ping(Address(path=str(self.socket)), timeout=_START_SECONDS) == "up":
+                return True
+            keeper = try_exclusive(self._data / "keeper")
+            if keeper is not None:
+                os.close(keeper)
+                raise self._failure(offset)
+            return False
 
-def _shut_down(socket: Path) -> None:
-    # It closes the connection instead of answering, or has gone before.
-    with suppress(ConnectionError, FileNotFoundError, TimeoutError):
-        command(Address(path=str(socket)), "SHUTDOWN")
+        wait_for(is_up, timeout=math.inf, max_interval=0.1)
 
-
-def _start_keeper(data: Path, keeper: int, server: int) -> None:
-    log = data / "server.log"
-    if log_size(log) > _LOG_LIMIT:
-        os.truncate(log, 0)
-    _write_config(data)
-    done = subprocess.run(
-        [*script_command("keeper.py"), str(data), str(keeper), str(server), str(server_binary())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(keeper, server),
-        env=server_environment(),
-        start_new_session=True,
-        timeout=_START,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ServerError(f"{sys.executable or 'Python'} could not run the embedded server's keeper: {_REMEDY}.")
-
-
-def _write_config(data: Path) -> None:
-    write_config(
-        data / "server.conf",
-        {
-            "dir": data,
-            "port": 0,
-            # Relative to `dir`, and so never too long.
-            "unixsocket": "valkey.sock",
-            "unixsocketperm": "600",
-            "daemonize": "no",
-            # To standard output, which is the log, as is what it says before it has read this file.
-            "logfile": "",
-            "appendonly": "yes",
-            "appendfsync": "everysec",
-            "save": "",
-            "maxmemory-policy": "noeviction",
-        },
-    )
-
-
-def _wait_until_loaded(data: Path, socket: Path, offset: int) -> None:
-    def is_up() -> bool:
-        if ping(Address(path=str(socket)), timeout=_START) == "up":
-            return True
-        keeper = try_exclusive(data / "keeper")
-        if keeper is not None:
-            os.close(keeper)
-            raise _failure(data, offset)
-        return False
-
-    holds(is_up, seconds=math.inf, longest=0.1)
-
-
-def _failure(data: Path, offset: int) -> ServerError:
-    logged = log_since(data / "server.log", offset)
-    if "append only file" in logged or "AOF" in complaint(logged):
-        remedy = f"move {data / 'appendonlydir'} away (the events in it are then gone) or {_REMEDY}"
-    else:
-        remedy = f"see {data / 'server.log'} or {_REMEDY}"
-    return ServerError(f"The embedded server in {data} did not start ({complaint(logged)}): {remedy}.")
+    def _failure(self, offset: int) -> ServerError:
+        logged = log_since(self._log, offset)
+        reason = failure_reason(logged)
+        if "append only file" in logged or "AOF" in reason:
+            remedy = f"move {self._data / 'appendonlydir'} away (the events in it are then gone) or {REMEDY}"
+        else:
+            remedy = f"see {self._log} or {REMEDY}"
+        return ServerError(f"The embedded server in {self._data} did not start ({reason}): {remedy}.")

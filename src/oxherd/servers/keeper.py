@@ -1,8 +1,7 @@
-"""Keeps one embedded server: starts it, and stops it when its last user is gone, however that user went.
+"""The parent process of an embedded server: starts it, and stops it when its last user has stopped or died.
 
-Run by its path, detached, on the standard library alone: `keeper.py DATA KEEPER_FD SERVER_FD BINARY`. Both descriptors
-come locked: the keeper's lock tells joiners that a keeper lives, the server's (which the server inherits and the
-keeper does not keep) that a server does.
+Run detached, by path, with the standard library alone: `keeper.py DATA KEEPER_FD SERVER_FD BINARY`. Both descriptors
+are locked: one shows users that a keeper lives, the other, which only the server keeps open, that a server does.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import threading
 import time
 from pathlib import Path
 
-_PATIENCE = 10.0  # seconds from SIGTERM to SIGKILL, for a server stuck in a script
+_STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, for a server stuck in a script
 
 
 def main(arguments: list[str]) -> None:
-    """Detach, start the server and stay for as long as it lives."""
+    """Detach, start the server and wait for its end."""
     data, keeper, server, binary = Path(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3]
     if os.fork():
-        # The joiner waits for this exit, so that no keeper is ever its child, to reap or to be warned of.
+        # The user waits for this exit, so that the keeper is not its child, which it would have to reap.
         os._exit(0)
     os.chdir("/")
     os.set_inheritable(keeper, False)
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=_stop_when_unused, args=(data, pid, stopping), daemon=True).start()
     os.waitpid(pid, 0)
     if stopping.is_set():
-        # Only while the lock is held: otherwise this may be the socket of a successor.
+        # Only with the lock held: otherwise it may be the next server's socket.
         (data / "valkey.sock").unlink(missing_ok=True)
     os._exit(0)
 
@@ -44,7 +43,7 @@ def _start(data: Path, binary: str) -> int:
     log = os.open(data / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     launch = str(Path(__file__).with_name("launch.py"))
     command = [sys.executable, "-I", "-S", "-B", launch, str(os.getpid()), str(int(signal.SIGTERM)), binary]
-    # From the main thread: the kernel ties the server's death to the thread that started it.
+    # From the main thread: Linux ties the server's death to the thread that started it.
     pid = os.posix_spawn(
         sys.executable,
         [*command, str(data / "server.conf")],
@@ -60,19 +59,19 @@ def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:
         _wait_until_unused(data)
         stopping.set()
     finally:
-        # Also when waiting failed: a server that nobody watches must not stay.
+        # Also when waiting failed: a server without a keeper must not stay.
         os.kill(pid, signal.SIGTERM)
-    time.sleep(_PATIENCE)
+    time.sleep(_STOP_SECONDS)
     os.kill(pid, signal.SIGKILL)
 
 
 def _wait_until_unused(data: Path) -> None:
-    """Return with `lock` and `users` held, and so until this process exits: no join can come in between."""
+    """Return with `lock` and `users` held, until this process exits: no user can start meanwhile."""
     users = os.open(data / "users", os.O_RDWR | os.O_CLOEXEC)
     lock = os.open(data / "lock", os.O_RDWR | os.O_CLOEXEC)
     while True:
         fcntl.flock(users, fcntl.LOCK_EX)
-        # Given back at once: a joiner takes `lock` first, then `users`; holding both the other way round deadlocks.
+        # Released at once: users take `lock` before `users`, and the opposite order would deadlock.
         fcntl.flock(users, fcntl.LOCK_UN)
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

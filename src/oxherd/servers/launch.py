@@ -1,7 +1,6 @@
 """Becomes a server that dies with the process that started it: `launch.py PARENT SIGNAL BINARY ARGUMENT...`.
 
-Run by its path, on the standard library alone. It stands between the two because what it does to itself is not safe
-to do after a fork in a process with threads.
+Run by path, with the standard library alone; a script, since this is not safe after a fork in a threaded process.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def main(arguments: list[str]) -> None:
     if sys.platform == "linux":
         _die_with_parent(number)
         if os.getppid() != parent:
-            # It died before the request was in place.
+            # The parent died before the request was made.
             sys.exit(1)
     os.execv(binary, arguments[2:])  # noqa: S606
 
@@ -33,7 +32,7 @@ def _die_with_parent(number: int) -> None:
     try:
         import ctypes
     except ImportError:
-        # A Python without libffi: the server then outlives a killed parent, as on other systems.
+        # A Python without libffi: the server outlives a killed parent, as on other systems.
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 

@@ -12,22 +12,22 @@ from oxherd.redis.blocking import ReplyError
 from oxherd.redis.client import key_slot
 from oxherd.redis.topology import SLOTS
 from oxherd.servers.config import Settings
-from oxherd.servers.local import LocalServers
+from oxherd.servers.local_server import LocalTopology
 from oxherd.servers.node import Node
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
 
-_SETTLE = 60.0  # seconds, on a machine that is busy with much else
+_SETTLE_SECONDS = 60.0
 
-# Of each node: id, id of its primary, slots, health.
+# For each node: its id, its primary's id, its slots, whether it is healthy.
 _View: TypeAlias = frozenset[tuple[str, str | None, frozenset[int], bool]]
 
 
-class LocalCluster(LocalServers):
-    """`primaries` nodes with `replicas` each on 127.0.0.1, in a new folder in `directory` (default: a temporary one).
+class LocalCluster(LocalTopology):
+    """`primaries` nodes on 127.0.0.1 with `replicas` each, in a new folder in `directory`, which `stop` removes.
 
-    `settings` are more of every node's configuration. `stop` removes the folder; the nodes also end with this process.
-    `nodes` are in order: the first primaries, then each primary's replicas.
+    `settings` adds to the configuration of every node. `nodes` lists the first primaries, then each one's replicas.
+    The nodes end with this process.
     """
 
     _name = "local cluster"
@@ -50,30 +50,30 @@ class LocalCluster(LocalServers):
 
     @property
     def url(self) -> str:
-        """What a client connects to: all nodes."""
+        """The URL for clients, which names all nodes."""
         secret = "" if self._password is None else f":{quote(self._password, safe='')}@"
         return "redis+cluster://" + secret + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def stop(self) -> None:
-        """Kill all nodes and remove their folder; without effect if there are none."""
+        """Kill all nodes and remove their folder; may be called twice."""
         super().stop()
         self.nodes = []
 
     def answering(self) -> list[Node]:
-        """The nodes that are alive and not paused."""
+        """The nodes that are running and not paused."""
         return [node for node in self.nodes if node.answering]
 
-    def wait_stable(self, timeout: float = _SETTLE) -> None:
-        """Return when the nodes that answer have all slots and agree on who has which, and replicas are in step."""
-        wait_until(self._stable, seconds=timeout, what="the local cluster agrees on its slots")
+    def wait_stable(self, timeout: float = _SETTLE_SECONDS) -> None:
+        """Return when the nodes that answer serve all slots, agree on their owners, and replicas are in sync."""
+        wait_until(self._stable, timeout=timeout, what="the local cluster agrees on its slots")
 
     def primary_of(self, key: str | int) -> Node:
-        """The primary that serves a key, or a slot given as a number: of several claimants the latest."""
+        """The primary of a key, or of a slot given as a number; the one with the latest epoch if several claim it."""
         slot = key if isinstance(key, int) else key_slot(key)
         claims = [(node.myself(), node) for node in self.answering()]
         owners = [(member.epoch, node) for member, node in claims if "master" in member.flags and slot in member.slots]
         if not owners:
-            raise ServerError(f"No node that answers serves slot {slot}: wait_stable() first.")
+            raise ServerError(f"No node that answers serves slot {slot}: call wait_stable() first.")
         return max(owners, key=lambda owner: owner[0])[1]
 
     def replica_of(self, node: Node) -> Node:
@@ -83,14 +83,14 @@ class LocalCluster(LocalServers):
                 return other
         raise ServerError(f"The node on port {node.port} has no replica that answers: restart one.")
 
-    def failover(self, replica: Node, *, timeout: float = _SETTLE) -> None:
-        """Make `replica` the primary, its old one handing over without loss; wait until all that answer know."""
+    def failover(self, replica: Node, *, timeout: float = _SETTLE_SECONDS) -> None:
+        """Promote `replica` without loss (CLUSTER FAILOVER), and wait until all nodes that answer know."""
         replica.command("CLUSTER", "FAILOVER")
-        wait_until(lambda: replica.role() == "primary", seconds=timeout, what=f"{replica!r} became a primary")
+        wait_until(lambda: replica.role() == "primary", timeout=timeout, what=f"{replica!r} is a primary")
         self.wait_stable(timeout)
 
     def add_primary(self) -> Node:
-        """Start one more node, which has no slots yet, and wait until all that answer know it."""
+        """Start one more primary, without slots, and wait until all nodes that answer know it."""
         assert self.directory is not None, "start it first"  # noqa: S101
         node = self._new_node(self.directory, *free_ports(2))
         node.start()
@@ -100,8 +100,8 @@ class LocalCluster(LocalServers):
         return node
 
     def cut_off(self, node: Node) -> None:
-        """Cut a node off from the other nodes, though clients reach it still; needs `enable-debug-command local`."""
-        # It calls nobody, and does not hear those that call.
+        """Cut a node off from the other nodes, but not from clients; needs `enable-debug-command local`."""
+        # It neither connects to the others nor reads what they send.
         node.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
         node.command("DEBUG", "DISABLE-CLUSTER-RECONNECTION", 1)
         for other in self.answering():
@@ -109,26 +109,26 @@ class LocalCluster(LocalServers):
                 node.command("DEBUG", "CLUSTERLINK", "KILL", "all", other.id)
 
     def reconnect(self, node: Node) -> None:
-        """The end of a `cut_off`."""
+        """Connect a node to the others again, after `cut_off`."""
         node.command("DEBUG", "DISABLE-CLUSTER-RECONNECTION", 0)
         node.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
 
     def move_slot(self, slot: int, target: Node) -> None:
-        """Give `slot` with its keys to the primary `target`: `begin_move`, `move_keys`, `end_move`."""
+        """Move `slot` with its keys to the primary `target`."""
         self.begin_move(slot, target)
         self.move_keys(slot, target)
         self.end_move(slot, target)
 
     def begin_move(self, slot: int, target: Node) -> None:
-        """From now on the slot's primary answers ASK for keys that it does not have."""
+        """Begin to move a slot: its primary now answers ASK for keys that it does not have."""
         source = self.primary_of(slot)
         if source is target:
-            raise ServerError(f"The node on port {target.port} has slot {slot} already: choose another.")
+            raise ServerError(f"The node on port {target.port} already has slot {slot}: choose another.")
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
 
     def move_keys(self, slot: int, target: Node, *, limit: int | None = None) -> int:
-        """Move the slot's keys, or as many as `limit`; returns how many were moved."""
+        """Move the keys of a slot, at most `limit`; returns how many were moved."""
         source = self.primary_of(slot)
         secret = [] if self._password is None else ["AUTH", self._password]
         moved = 0
@@ -143,12 +143,12 @@ class LocalCluster(LocalServers):
         return moved
 
     def end_move(self, slot: int, target: Node) -> None:
-        """Make `target` the slot's primary, and wait until all nodes that answer know."""
+        """Make `target` the primary of the slot, and wait until all nodes that answer know."""
         source = self.primary_of(slot)
-        # The target first: were it last, there would be a moment in which nobody has the slot.
+        # The target first, or for a moment no node would have the slot.
         for node in (target, source):
             node.command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-        wait_until(lambda: self._all_know(slot, target), seconds=_SETTLE, what=f"all nodes know who has slot {slot}")
+        wait_until(lambda: self._all_know(slot, target), timeout=_SETTLE_SECONDS, what=f"slot {slot} has moved")
 
     def _processes(self) -> list[Node]:
         return self.nodes
@@ -157,7 +157,7 @@ class LocalCluster(LocalServers):
         ports = free_ports(2 * self._primaries * (1 + self._replicas))
         for port, bus_port in zip(ports[::2], ports[1::2], strict=True):
             self.nodes.append(self._new_node(directory, port, bus_port))
-            self.nodes[-1].begin()
+            self.nodes[-1].launch()
         for node in self.nodes:
             node.wait_ready()
         self._form()
@@ -167,18 +167,22 @@ class LocalCluster(LocalServers):
 
     def _form(self) -> None:
         for epoch, node in enumerate(self.nodes, 1):
-            # Different from the start, or the nodes first have to settle who yields.
+            # Equal epochs would first have to be resolved among the nodes.
             node.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
         edges = [SLOTS * index // self._primaries for index in range(self._primaries + 1)]
         for node, (first, after) in zip(self.nodes, pairwise(edges), strict=False):
             node.command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         for index, node in enumerate(self.nodes):
             for other in self.nodes[index + 1 :]:
-                # Every pair, since word of mouth takes seconds.
+                # Every pair, since gossip takes seconds.
                 node.command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
         for index, replica in enumerate(self.nodes[self._primaries :]):
             primary = self.nodes[index // self._replicas]
-            wait_until(lambda r=replica, p=primary: r.knows(p), seconds=_SETTLE, what=f"{replica!r} met {primary!r}")
+            wait_until(
+                lambda r=replica, p=primary: r.knows(p),
+                timeout=_SETTLE_SECONDS,
+                what=f"{replica!r} has met {primary!r}",
+            )
             replica.command("CLUSTER", "REPLICATE", primary.id)
 
     def _stable(self) -> bool:
@@ -194,11 +198,10 @@ class LocalCluster(LocalServers):
         except ReplyError as error:
             if error.code != "LOADING":
                 raise
-            # A replica takes over its primary's data.
-            return False
+            return False  # a replica is loading its primary's data
 
     def _view(self, node: Node) -> _View:
-        """What `node` thinks of the nodes that answer; of the others it may have heard or not."""
+        """How `node` sees the nodes that answer; views of the others may differ."""
         answering = {other.id for other in self.answering()}
         return frozenset(
             (member.id, member.primary_id, member.slots, member.healthy)
@@ -208,7 +211,7 @@ class LocalCluster(LocalServers):
 
     @staticmethod
     def _is_complete(view: _View, nodes: int) -> bool:
-        # Slots of a node that does not answer do not count, though the others may not have noticed yet.
+        # The slots of a node that does not answer don't count, even if the others have not noticed yet.
         return len(view) == nodes and all(member[3] for member in view) and sum(len(m[2]) for m in view) == SLOTS
 
     def _all_know(self, slot: int, target: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Advisory file locks (flock): the kernel releases them when the last copy of a descriptor is closed, by any death."""
+"""Advisory file locks (flock), which the kernel releases when the last copy of the descriptor is closed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from oxherd.servers.polling import holds
+from oxherd.servers.polling import wait_for
 
 
 def try_exclusive(path: Path) -> int | None:
-    """A descriptor that holds `path` exclusively, or None while somebody else holds it."""
+    """A descriptor that holds `path` exclusively, or None if it is held by another."""
     return _take(path, fcntl.LOCK_EX, seconds=0.0)
 
 
 def shared(path: Path, *, seconds: float) -> int | None:
-    """A descriptor that holds `path` shared, or None if it was held exclusively for all of `seconds`."""
+    """A descriptor that holds `path` shared, or None if it stays held exclusively for `seconds`."""
     return _take(path, fcntl.LOCK_SH, seconds=seconds)
 
 
 @contextmanager
 def exclusive(path: Path, *, seconds: float) -> Generator[None]:
-    """Hold `path` exclusively; a TimeoutError if somebody else held it for all of `seconds`."""
+    """Hold `path` exclusively; TimeoutError if it stays held by another for `seconds`."""
     descriptor = _take(path, fcntl.LOCK_EX, seconds=seconds)
     if descriptor is None:
         raise TimeoutError(f"{path} was held by another process for {seconds:g} s")
@@ -36,7 +36,7 @@ def exclusive(path: Path, *, seconds: float) -> Generator[None]:
 def _take(path: Path, operation: int, *, seconds: float) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if holds(lambda: _lock(descriptor, operation), seconds=seconds, longest=0.01):
+        if wait_for(lambda: _lock(descriptor, operation), timeout=seconds, max_interval=0.01):
             return descriptor
     except BaseException:
         os.close(descriptor)

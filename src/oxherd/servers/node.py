@@ -13,7 +13,7 @@ from oxherd.servers.process import ServerProcess
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node as another (or itself, `myself`) sees it in CLUSTER NODES."""
+    """A node as one line of CLUSTER NODES describes it."""
 
     id: str
     flags: frozenset[str]
@@ -29,15 +29,8 @@ class Member:
 class Node(ServerProcess):
     """A cluster node on 127.0.0.1: `port` for clients, `bus_port` for the other nodes."""
 
-    def __init__(
-        self,
-        directory: Path,
-        port: int,
-        bus_port: int,
-        settings: Settings,
-        password: str | None,
-    ) -> None:
-        own: Settings = {
+    def __init__(self, directory: Path, port: int, bus_port: int, settings: Settings, password: str | None) -> None:
+        defaults: Settings = {
             "bind": "127.0.0.1",
             "port": port,
             "cluster-enabled": "yes",
@@ -50,31 +43,31 @@ class Node(ServerProcess):
             "repl-diskless-sync-delay": 0,
         }
         if password is not None:
-            own = {**own, "masterauth": password}
-        super().__init__(directory, Address("127.0.0.1", port), {**own, **settings}, password=password)
+            defaults = {**defaults, "masterauth": password}
+        super().__init__(directory, Address("127.0.0.1", port), {**defaults, **settings}, password=password)
         self.bus_port = bus_port
         self._id: str | None = None
 
     @property
     def id(self) -> str:
-        """The node's name in the cluster, which it keeps over restarts."""
+        """The node's id in the cluster, the same after a restart."""
         if self._id is None:
             self._id = self.text("CLUSTER", "MYID")
         return self._id
 
     def members(self) -> list[Member]:
-        """All nodes that this one knows."""
+        """Every node that this one knows."""
         return [_member(*line.split(" ")) for line in self.text("CLUSTER", "NODES").splitlines()]
 
     def myself(self) -> Member:
-        """This node in its own view."""
+        """This node as it describes itself."""
         for member in self.members():
             if "myself" in member.flags:
                 return member
         raise ServerError(f"The node on port {self.port} does not list itself: start it again.")
 
     def knows(self, *others: Node) -> bool:
-        """Whether it has met all `others`, and they are alive in its view."""
+        """Whether it has met all `others` and considers them healthy."""
         healthy = {member.id for member in self.members() if member.healthy}
         return all(other.id in healthy for other in others)
 
@@ -88,12 +81,12 @@ class Node(ServerProcess):
 
 
 def _member(node_id: str, _: str, flags: str, primary: str, *rest: str) -> Member:
-    """A line of CLUSTER NODES; `rest` is the last ping and pong, the epoch, the link's state, and the slots."""
+    """Parse a line of CLUSTER NODES; `rest` is ping, pong, epoch, the link's state, and ranges of slots."""
     slots: set[int] = set()
-    for word in rest[4:]:
-        # In brackets stand slots on the move.
-        if not word.startswith("["):
-            first, _, last = word.partition("-")
+    for slot_range in rest[4:]:
+        # Slots that are being moved are in brackets.
+        if not slot_range.startswith("["):
+            first, _, last = slot_range.partition("-")
             slots.update(range(int(first), int(last or first) + 1))
     primary_id = None if primary == "-" else primary
     return Member(node_id, frozenset(flags.split(",")), primary_id, int(rest[2]), frozenset(slots))

@@ -1,4 +1,4 @@
-"""Waiting, with a deadline, for what is told only when asked."""
+"""Waiting for a condition by polling, with a timeout."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 from oxherd.errors import ServerError
 
 
-def holds(condition: Callable[[], bool], *, seconds: float, longest: float = 0.05) -> bool:
-    """Whether `condition` comes to hold within `seconds`; asked ever more rarely, up to `longest` seconds apart."""
-    deadline = time.monotonic() + seconds
-    pause = 0.0005
+def wait_for(condition: Callable[[], bool], *, timeout: float, max_interval: float = 0.05) -> bool:
+    """Whether `condition` becomes true within `timeout` seconds; polls at growing intervals up to `max_interval`."""
+    deadline = time.monotonic() + timeout
+    interval = 0.0005
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(pause)
-        pause = min(pause * 1.5, longest)
+        time.sleep(interval)
+        interval = min(interval * 1.5, max_interval)
     return True
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Return when `condition` holds; a ServerError that names `what` after `seconds`."""
-    if not holds(condition, seconds=seconds):
-        raise ServerError(f"After {seconds:g} s there is still no sign that {what}: see the servers' logs.")
+def wait_until(condition: Callable[[], bool], *, timeout: float, what: str) -> None:
+    """Return when `condition` is true; ServerError, which names `what`, after `timeout` seconds."""
+    if not wait_for(condition, timeout=timeout):
+        raise ServerError(f"Timed out after {timeout:g} s waiting until {what}: see the servers' logs.")

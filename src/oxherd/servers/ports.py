@@ -8,29 +8,28 @@ from collections.abc import Callable
 
 from oxherd.errors import ServerError
 
-# Below the range from which Linux and macOS take the ports of outgoing connections, so that none of these takes the
-# port of a server while it is down.
+# Below the ephemeral ports of Linux and macOS, so that no outgoing connection takes the port of a stopped server.
 _RANGE = range(20000, 32768)
-_ATTEMPTS = 5  # at starting on ports that nobody else takes in the meantime
+_ATTEMPTS = 5
 
 
 class PortTaken(ServerError):
-    """Somebody else listens on a port that a server was to have."""
+    """Another process listens on a port that a server was to have."""
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports on 127.0.0.1 on which nothing listens now."""
+    """`count` different ports of 127.0.0.1 on which nothing listens now."""
     found: list[int] = []
     for port in random.sample(_RANGE, len(_RANGE)):
         if len(found) == count:
             return found
         if _is_free(port):
             found.append(port)
-    raise ServerError(f"Fewer than {count} ports from {_RANGE.start} are free on 127.0.0.1: end what listens there.")
+    raise ServerError(f"Fewer than {count} ports from {_RANGE.start} on are free on 127.0.0.1: free some.")
 
 
-def on_free_ports(start: Callable[[], None], undo: Callable[[], None]) -> None:
-    """Call `start`, which finds free ports, until nobody else has taken one of them meanwhile; `undo` in between."""
+def retry_on_taken_port(start: Callable[[], None], undo: Callable[[], None]) -> None:
+    """Call `start`; after PortTaken call `undo`, and `start` again with other ports."""
     for _ in range(_ATTEMPTS - 1):
         try:
             start()

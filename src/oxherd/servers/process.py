@@ -1,4 +1,4 @@
-"""One server process of ours: its folder and configuration, from start to stop."""
+"""One server process with its folder and configuration."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from oxherd.errors import ServerError
 from oxherd.redis.blocking import Reply, command
 from oxherd.redis.url import Address
 from oxherd.servers.binary import server_binary
-from oxherd.servers.config import Settings, complaint, log_since, log_size, write_config
-from oxherd.servers.polling import holds
+from oxherd.servers.config import Settings, failure_reason, log_since, log_size, write_config
+from oxherd.servers.polling import wait_for
 from oxherd.servers.ports import PortTaken
 from oxherd.servers.spawn import spawn
 
-_START = 20.0  # seconds; several start at once on few cores
+_START_SECONDS = 20.0  # several start at once on few cores
 
 
 class ServerProcess:
-    """A server that runs in `directory` with `settings` (its log level must stay).
+    """A server in `directory` with `settings`, which must leave the log level alone: readiness is read from the log.
 
-    It dies with this process (on Linux, also when this is killed). Times are in seconds.
+    It dies with this process (on Linux also when this process is killed). Times are in seconds.
     """
 
     _ready_mark: ClassVar[str] = "Ready to accept connections"
@@ -54,7 +54,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, also after its end."""
+        """The process id, also after the process has ended."""
         return self._started().pid
 
     @property
@@ -69,80 +69,78 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and return when it accepts connections and has loaded its data."""
-        self.begin()
+        self.launch()
         self.wait_ready()
 
-    def begin(self) -> None:
-        """Start it and return at once; `wait_ready` does the rest."""
+    def launch(self) -> None:
+        """Start it and return at once; `wait_ready` waits for it."""
         if self.running:
-            raise ServerError(f"The server in {self.directory} runs already: stop it first.")
+            raise ServerError(f"{self._label()} is already running: stop it first.")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self.directory / "server.conf"
         if not file.exists():
-            # Only once, since a server may rewrite it (CONFIG REWRITE, and every Sentinel).
+            # Only once: a server may rewrite it (CONFIG REWRITE, and every Sentinel).
             self._configure(file)
         self._offset = log_size(self.log)
         self._paused = False
         self._process = spawn([str(self.binary), str(file), *self._arguments], self.log)
 
-    def wait_ready(self, timeout: float = _START) -> None:
-        """Return when this process says so in its log: on its port somebody else might answer."""
-        if not holds(self._is_ready, seconds=timeout):
-            said = complaint(self._logged())
+    def wait_ready(self, timeout: float = _START_SECONDS) -> None:
+        """Return when its log says that it is ready; on its port another process might answer."""
+        if not wait_for(self._is_ready, timeout=timeout):
+            reason = failure_reason(self._logged())
             self.kill()
-            raise ServerError(f"{self._what()} was not ready within {timeout:g} s ({said}): try again.")
+            raise ServerError(f"{self._label()} was not ready within {timeout:g} s ({reason}): try again.")
 
     def stop(self) -> None:
-        """End it for good; without effect if it does not run."""
-        self.end()
-
-    def end(self, timeout: float = 15.0) -> None:
-        """End it cleanly, or with SIGKILL after `timeout`, such that `start` goes on with its data."""
+        """Stop it with SIGTERM, or SIGKILL where that fails; may be called twice."""
         if self.running:
             self.resume()
             try:
-                self.terminate(timeout)
+                self.terminate()
             except ServerError:
                 self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the end; without effect if it does not run."""
+        """Send SIGKILL and wait for its end; may be called twice."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def terminate(self, timeout: float = 15.0) -> None:
-        """SIGTERM, and wait for the end; a ServerError if it still runs after `timeout`."""
+        """Send SIGTERM and wait for its end, its data kept; ServerError if it still runs after `timeout`."""
         self._started().terminate()
         try:
             self._started().wait(timeout)
         except subprocess.TimeoutExpired as error:
-            raise ServerError(f"{self._what()} runs {timeout:g} s after SIGTERM: resume or kill it.") from error
+            raise ServerError(f"{self._label()} still runs {timeout:g} s after SIGTERM: kill it.") from error
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
+        """Send SIGSTOP: it keeps its connections but answers nothing."""
         self._paused = True
         self._started().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT: the end of a `pause`."""
+        """Send SIGCONT, after `pause`."""
         self._started().send_signal(signal.SIGCONT)
         self._paused = False
 
     def restart(self) -> None:
-        """End it if it runs, and start it again with the same port, configuration and data."""
-        self.end()
+        """Terminate it if it runs, and start it again with the same port, configuration and data."""
+        if self.running:
+            self.resume()
+            self.terminate()
         self.start()
 
     def command(self, *arguments: str | bytes | int, timeout: float = 5.0) -> Reply:
-        """Run one command on a new connection, authenticated if there is a password."""
+        """Run one command on a new connection, with the password if there is one."""
         return command(self.address, *arguments, password=self._password, timeout=timeout)
 
     def text(self, *arguments: str | bytes | int) -> str:
-        """Run one command that answers with text."""
+        """Run one command whose reply is text."""
         reply = self.command(*arguments)
         if not isinstance(reply, str):
-            raise ServerError(f"{self._what()} did not answer {arguments[0]!r} with text: check the command.")
+            raise ServerError(f"{self._label()} did not answer {arguments[0]!r} with text: check the command.")
         return reply
 
     def info(self, section: str) -> dict[str, str]:
@@ -150,17 +148,17 @@ class ServerProcess:
         try:
             text = self.text("INFO", section)
         except (ConnectionResetError, BrokenPipeError):
-            # A Sentinel that makes a server the primary, or a replica, closes its connections: CLIENT KILL TYPE normal.
+            # A Sentinel that changes a server's role closes its connections (CLIENT KILL TYPE normal).
             text = self.text("INFO", section)
         pairs = (line.partition(":") for line in text.splitlines())
         return {name: value for name, colon, value in pairs if colon}
 
     def role(self) -> Literal["primary", "replica"]:
-        """What it is now, by its own word."""
+        """Its role now, as it reports it."""
         return "primary" if self.info("replication")["role"] == "master" else "replica"
 
     def linked(self) -> bool:
-        """Whether it is a replica that is connected to its primary and in step with it."""
+        """Whether it is a replica in sync with its primary."""
         return self.info("replication").get("master_link_status") == "up"
 
     def _is_ready(self) -> bool:
@@ -168,21 +166,21 @@ class ServerProcess:
             return True
         if not self.running:
             kind = PortTaken if "Address already in use" in self._logged() else ServerError
-            raise kind(f"{self._what()} did not start ({complaint(self._logged())}): check its configuration.")
+            raise kind(f"{self._label()} did not start ({failure_reason(self._logged())}): check its configuration.")
         return False
 
     def _configure(self, file: Path) -> None:
-        # The password in a file, since every user of the machine can read a command line.
+        # The password is in the file, since every user of the machine can read a command line.
         password = {} if self._password is None else {"requirepass": self._password}
         write_config(file, {"dir": self.directory, "logfile": "", "daemonize": "no", **password, **self._settings})
 
     def _logged(self) -> str:
         return log_since(self.log, self._offset)
 
-    def _what(self) -> str:
+    def _label(self) -> str:
         return f"The server in {self.directory}"
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise ServerError(f"{self._what()} was never started: call start().")
+            raise ServerError(f"{self._label()} was never started: call start().")
         return self._process

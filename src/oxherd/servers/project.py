@@ -1,4 +1,4 @@
-"""Which project a process belongs to, and where that project's server keeps its data and its socket."""
+"""Finds the project of a process, and the folder and socket of its embedded server."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import tempfile
 from pathlib import Path
 
 from oxherd.errors import ServerError
+from oxherd.servers.binary import REMEDY
 
-_REMEDY = "set OXHERD_URL to a server of your own"
-# sun_path holds 104 bytes on macOS and 108 on Linux, with the closing zero.
+# sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 LONGEST_SOCKET = 100
 
 
 def project_dir(start: Path | None = None) -> Path:
-    """The nearest folder from `start` (default: the current one) upwards with a `pyproject.toml`, else `start`."""
+    """The nearest folder with a `pyproject.toml`, from `start` (default: the current folder) upwards, else `start`."""
     try:
         here = (start or Path.cwd()).resolve()
     except FileNotFoundError as error:
-        raise ServerError(f"The current folder does not exist any more: go to another or {_REMEDY}.") from error
+        raise ServerError(f"The current folder no longer exists: change to another or {REMEDY}.") from error
     for folder in (here, *here.parents):
         if _is_file(folder / "pyproject.toml"):
             return folder
@@ -28,7 +28,7 @@ def project_dir(start: Path | None = None) -> Path:
 
 
 def data_dir(project: Path) -> Path:
-    """`<project>/.oxherd`, made if it is missing, for this user alone (0700), with nothing of another user in it."""
+    """`<project>/.oxherd`, made if missing, with mode 0700; ServerError if another user's file is in it."""
     data = project / ".oxherd"
     try:
         _private(data, strict=False)
@@ -39,17 +39,16 @@ def data_dir(project: Path) -> Path:
     except OSError as error:
         raise ServerError(
             f"The embedded server cannot keep its data in {data} ({error.strerror}): "
-            f"make the folder writable for this user or {_REMEDY}."
+            f"make the folder writable for this user or {REMEDY}."
         ) from error
     return data
 
 
 def socket_path(project: Path) -> Path:
-    """The path by which clients reach the project's socket.
+    """The path of the project's socket for clients.
 
-    `<project>/.oxherd/valkey.sock`, or where that is too long for a Unix socket, the same file by way of a short link
-    in a private folder. Being a link, it may differ between processes (another $XDG_RUNTIME_DIR) that reach one
-    socket.
+    `<project>/.oxherd/valkey.sock`, or, where that is too long for a Unix socket, a short symbolic link to the folder.
+    Processes with another $XDG_RUNTIME_DIR get another link to the same socket.
     """
     data = project / ".oxherd"
     direct = data / "valkey.sock"
@@ -66,10 +65,10 @@ def socket_path(project: Path) -> Path:
             except OSError as error:
                 raise ServerError(
                     f"The path {direct} is too long for a socket, and {folder} cannot hold a shorter one "
-                    f"({error.strerror}): set TMPDIR to a folder of this user or {_REMEDY}."
+                    f"({error.strerror}): set TMPDIR to a folder of this user or {REMEDY}."
                 ) from error
             return short
-    raise ServerError(f"The path {direct} is too long for a socket: set TMPDIR to a short path or {_REMEDY}.")
+    raise ServerError(f"The path {direct} is too long for a socket: set TMPDIR to a short path or {REMEDY}.")
 
 
 def _is_file(path: Path) -> bool:
@@ -82,17 +81,14 @@ def _is_file(path: Path) -> bool:
 def _short_bases() -> list[Path]:
     bases = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    # Under sudo it may still be the folder of another user.
+    # Under sudo it may be another user's.
     if runtime and Path(runtime).is_dir() and Path(runtime).stat().st_uid == os.getuid():
         bases.insert(0, Path(runtime))
     return bases
 
 
 def _private(folder: Path, *, strict: bool) -> None:
-    """Make `folder` with mode 0700 if it is missing, and refuse one that is not this user's own.
-
-    `strict` also refuses wider permissions, which in a folder open to all mean that others may have been at it.
-    """
+    """Make `folder` with mode 0700 if it is missing; refuse another user's, and with `strict` one with a wider mode."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -101,7 +97,7 @@ def _private(folder: Path, *, strict: bool) -> None:
         folder.chmod(0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise ServerError(f"{folder} is not a folder of this user: remove it or {_REMEDY}.")
+        raise ServerError(f"{folder} is not a folder of this user: remove it or {REMEDY}.")
     if stat.S_IMODE(found.st_mode) != 0o700:
         if strict:
             raise ServerError(f"{folder} is open to other users: remove it, or give it mode 0700 if it is yours.")
@@ -109,16 +105,16 @@ def _private(folder: Path, *, strict: bool) -> None:
 
 
 def _assert_own(folder: Path) -> None:
-    # As long as the folder was open to others, they may have laid a log of commands into it, or a link.
+    # While the folder was open to others, they could put an append-only file or a link into it.
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(parent, name)
             try:
                 owner = path.lstat().st_uid
             except FileNotFoundError:
-                continue  # gone meanwhile: the server replaces its files
+                continue  # the server replaces its files
             if owner != os.getuid():
-                raise ServerError(f"{path} belongs to another user: remove it or {_REMEDY}.")
+                raise ServerError(f"{path} belongs to another user: remove it or {REMEDY}.")
 
 
 def _link(link: Path, target: Path) -> None:

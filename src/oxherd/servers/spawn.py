@@ -1,4 +1,4 @@
-"""Starts servers that die with this process, from whatever thread."""
+"""Starts servers that die with this process, from any thread."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ from contextvars import Context
 from pathlib import Path
 from typing import TypeAlias
 
-# What a program needs to start, to tell the time and to sort. The rest may hold secrets, OXHERD_URL among them, and the
-# embedded server outlives the process that starts it.
+# The rest of the environment may hold secrets, such as OXHERD_URL, and the embedded server outlives its first user.
 _KEPT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_COLLATE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 _Job: TypeAlias = "tuple[Sequence[str], Path, Future[subprocess.Popen[bytes]]]"
 
 
 def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, its output appended to `log`, killed when this process ends."""
+    """Start `command` in its own session, with its output appended to `log`; it is killed when this process ends."""
     return _spawner().spawn(command, log)
 
 
 def server_environment() -> dict[str, str]:
-    """The few variables of this process's environment that a server is given."""
+    """The environment of a server: a few variables of this process."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def script_command(name: str) -> list[str]:
     """The command that runs a script of this folder."""
-    # -I and -S: neither the environment nor site-packages has a say, and it starts in a few milliseconds.
+    # -I and -S: isolated from the environment and site-packages, it starts in a few milliseconds.
     return [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name(name))]
 
 
 class _Spawner:
-    """One thread that starts them all and lives as long as the process.
+    """One thread, alive as long as the process, that starts all servers.
 
-    Linux ties a child's death to the thread that started it: a server started by a thread that ends (of an executor,
-    say) would be killed with that.
+    Linux ties a child's death to the thread that started it: the end of an executor's thread would kill its servers.
     """
 
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         thread = threading.Thread(target=self._run, name="oxherd-spawner", daemon=True)
-        # In no event's context, though a handler may be the first to need it.
+        # An empty context: a handler may be the first to start a server.
         Context().run(thread.start)
 
     def spawn(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -60,7 +58,7 @@ class _Spawner:
             command, log, future = self._jobs.get()
             try:
                 future.set_result(_start(command, log))
-            except Exception as error:  # noqa: BLE001  it is raised where it is waited for
+            except Exception as error:  # noqa: BLE001 - raised to the caller by the future
                 future.set_exception(error)
 
 
@@ -73,7 +71,7 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stdout=descriptor,
             stderr=descriptor,
             env=server_environment(),
-            # Control-C in a terminal is for the worker, which needs its server to stop gracefully.
+            # A terminal's Ctrl-C must not reach it: the worker needs its server to stop gracefully.
             start_new_session=True,
         )
     finally:
@@ -86,7 +84,7 @@ _current: list[_Spawner] = []
 
 def _spawner() -> _Spawner:
     with _lock:
-        # A forked process has none of its parent's threads.
+        # A forked process has no threads of its parent.
         if not _current or _current[0].owner != os.getpid():
             _current[:] = [_Spawner()]
         return _current[0]

@@ -1,4 +1,7 @@
-"""For the tests of applications: `assert_no_leak` runs an event with every failure and looks for its payload."""
+"""For applications' tests: `assert_no_leak` runs an event through every failure and searches for its payload.
+
+Begin with `no_leak.py`. May import everything else.
+"""
 
 from oxherd.testing.leak import Leak, LeakError
 from oxherd.testing.no_leak import assert_no_leak

@@ -1,4 +1,4 @@
-"""Puts values of its own into a payload, each of which can be told from all others wherever it turns up."""
+"""Replaces values of a payload by canaries: unique values that can be recognised wherever they appear."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from pydantic_core import from_json, to_json
 from oxherd.errors import UsageError
 from oxherd.payload.payload_type import PayloadType
 
-# Shorter ones turn up by chance, in times and ids.
+# Shorter texts occur by chance in times and ids.
 SHORTEST: Final = 8
 _SHORTEST_NUMBER: Final = 6
-_MOST: Final = 500
-_MOST_MAPPINGS: Final = 50
-_FILLINGS: Final[tuple[Any, ...]] = (None, "", 0, False, [], {})
+_MAX_LEAVES: Final = 500
+_MAX_MAPPINGS: Final = 50
+_SAMPLE_VALUES: Final[tuple[Any, ...]] = (None, "", 0, False, [], {})
 
-_Place = tuple[str | int, ...]
-# What is put into a payload, and what of it is searched for.
+_Keys = tuple[str | int, ...]
+# A value for a payload, and the part of it to search for.
 _Candidate = tuple[Any, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A value of ours: `core` is the part that is searched for, `place` its keys and indices, `path` these as text."""
+    """A canary: `core` is the part to search for, `keys` are its keys and indices, `path` is their text."""
 
     core: str
-    place: _Place
+    keys: _Keys
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A payload as JSON, unsealed, and the canaries in it."""
+    """A payload as unsealed JSON, and the canaries in it."""
 
     raw: bytes
     canaries: list[Canary]
 
 
 def plant(payload_type: PayloadType[Any], example: Any) -> Planted:
-    """Put a canary in the place of each string, each long number and, as one more, of a mapping's keys.
+    """Replace each string and long number by a canary, and add a canary key to each mapping.
 
     Raises:
         InvalidPayload, PayloadTooLarge: the example does not fit the type.
@@ -57,7 +57,7 @@ def plant(payload_type: PayloadType[Any], example: Any) -> Planted:
 
 
 def stored(payload_type: PayloadType[Any], value: Any) -> bytes | None:
-    """A JSON value as the type writes it, unsealed; None if it does not fit."""
+    """A JSON value as the type encodes it, unsealed; None if the type refuses it."""
     try:
         return payload_type.open(payload_type.encode(payload_type.decode(to_json(value))))
     except UsageError:
@@ -67,88 +67,88 @@ def stored(payload_type: PayloadType[Any], value: Any) -> bytes | None:
 class _Planter:
     def __init__(self, payload_type: PayloadType[Any], value: Any) -> None:
         self._type = payload_type
-        self._box: list[Any] = [value]  # so that the whole payload has a place, too
+        self._root: list[Any] = [value]  # a list, so that the payload itself can be replaced
         self.canaries: list[Canary] = []
 
     @property
     def value(self) -> Any:
-        return self._box[0]
+        return self._root[0]
 
     def plant(self) -> None:
-        leaves = [place for place, value in _leaves(self._box, ()) if type(value) in (str, int)]
-        for place in leaves[:_MOST]:
-            self._plant_value(place)
-        mappings = [place for place, value in _parts(self._box, ()) if isinstance(value, dict)]
-        for place in mappings[:_MOST_MAPPINGS]:
-            self._plant_key(place)
+        leaves = [keys for keys, value in _leaves(self._root, ()) if type(value) in (str, int)]
+        for keys in leaves[:_MAX_LEAVES]:
+            self._plant_value(keys)
+        mappings = [keys for keys, value in _parts(self._root, ()) if isinstance(value, dict)]
+        for keys in mappings[:_MAX_MAPPINGS]:
+            self._plant_key(keys)
 
-    def _plant_value(self, place: _Place) -> None:
-        parent, key = self._at(place[:-1]), place[-1]
+    def _plant_value(self, keys: _Keys) -> None:
+        parent, key = self._at(keys[:-1]), keys[-1]
         before = parent[key]
         for value, core in _candidates(before):
             parent[key] = value
-            if self._holds(core):
-                self._note(core, place)
+            if self._is_stored(core):
+                self._add(core, keys)
                 return
         parent[key] = before
 
-    def _plant_key(self, place: _Place) -> None:
-        """One key more, where keys are data: the handler may know those that are there."""
-        mapping: dict[str, Any] = self._at(place)
-        fillings = [*_FILLINGS, *list(mapping.values())[:1]]
+    def _plant_key(self, keys: _Keys) -> None:
+        """Add a key where keys are data; the existing ones stay, since the handler may rely on them."""
+        mapping: dict[str, Any] = self._at(keys)
+        samples = [*_SAMPLE_VALUES, *list(mapping.values())[:1]]
         for name, core in _candidates(next(iter(mapping), "")):
-            for filling in fillings:
-                mapping[name] = filling
-                if self._holds(core):
-                    self._note(core, (*place, name), f"a key of {_path(place[1:])}")
+            for sample in samples:
+                mapping[name] = sample
+                if self._is_stored(core):
+                    self._add(core, (*keys, name), f"a key of {_path(keys[1:])}")
                     return
                 del mapping[name]
 
-    def _holds(self, core: str) -> bool:
+    def _is_stored(self, core: str) -> bool:
         raw = stored(self._type, self.value)
         return raw is not None and core.encode() in raw
 
-    def _note(self, core: str, place: _Place, path: str = "") -> None:
-        self.canaries.append(Canary(core, place[1:], path or _path(place[1:])))
+    def _add(self, core: str, keys: _Keys, path: str = "") -> None:
+        self.canaries.append(Canary(core, keys[1:], path or _path(keys[1:])))
 
-    def _at(self, place: _Place) -> Any:
-        found: Any = self._box
-        for key in place:
+    def _at(self, keys: _Keys) -> Any:
+        found: Any = self._root
+        for key in keys:
             found = found[key]
         return found
 
 
-def _parts(value: Any, place: _Place) -> Iterator[tuple[_Place, Any]]:
-    """The parts of a JSON value, each after what it is part of."""
+def _parts(value: Any, keys: _Keys) -> Iterator[tuple[_Keys, Any]]:
+    """All values inside a JSON value with their keys, parents first."""
     pairs: Any = ()
     if isinstance(value, list):
         pairs = enumerate(cast("list[Any]", value))
     elif isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
     for key, part in pairs:
-        yield (*place, key), part
-        yield from _parts(part, (*place, key))
+        yield (*keys, key), part
+        yield from _parts(part, (*keys, key))
 
 
-def _path(place: _Place) -> str:
-    return ".".join(map(str, place)) or "the payload"
+def _path(keys: _Keys) -> str:
+    return ".".join(map(str, keys)) or "the payload"
 
 
 def strings(value: Any) -> Iterator[str]:
-    """The texts and whole numbers of a JSON value, keys included."""
-    for place, part in _parts([value], ()):
-        if isinstance(place[-1], str):
-            yield place[-1]
+    """The strings and integers of a JSON value, keys included."""
+    for keys, part in _parts([value], ()):
+        if isinstance(keys[-1], str):
+            yield keys[-1]
         if type(part) in (str, int):
             yield str(part)
 
 
-def _leaves(value: Any, place: _Place) -> Iterator[tuple[_Place, Any]]:
-    return ((where, part) for where, part in _parts(value, place) if not isinstance(part, list | dict))
+def _leaves(value: Any, keys: _Keys) -> Iterator[tuple[_Keys, Any]]:
+    return ((where, part) for where, part in _parts(value, keys) if not isinstance(part, list | dict))
 
 
 def _candidates(before: Any) -> Iterator[_Candidate]:
-    """What may stand in a value's place: what is of its kind first, so that the handler finds what it is used to."""
+    """Replacements for a value, those of its own kind first, so that the handler can use them."""
     if type(before) is int:
         yield from _numbers(before)
         return
@@ -158,19 +158,19 @@ def _candidates(before: Any) -> Iterator[_Candidate]:
     if text.startswith("http"):
         yield from _urls()
     if any(map(str.isdigit, text)):
-        yield from _alike(text)
+        yield from _same_shape(text)
     yield from _texts()
     yield from _addresses()
     yield from ((made, made) for made in (str(uuid4()), _date(1800), _time(1800), _date(2900), _time(2900)))
     yield from _urls()
-    yield from _alike(text)
+    yield from _same_shape(text)
     yield from ((made, made) for made in (_digits(12), _digits(SHORTEST)))
 
 
 def _numbers(before: int) -> Iterator[_Candidate]:
     size = len(str(abs(before)))
     if size < _SHORTEST_NUMBER:
-        return  # a count, perhaps, of what the handler makes
+        return  # it may be a count of something that the handler makes
     for length in (max(size, SHORTEST), SHORTEST):
         core = _digits(length)
         yield int(core) if before >= 0 else -int(core), core
@@ -178,7 +178,7 @@ def _numbers(before: int) -> Iterator[_Candidate]:
 
 def _texts() -> Iterator[_Candidate]:
     core = _core()
-    yield f'Zoë "{core}" &/', core  # each way of encoding it looks different
+    yield f'Zoë "{core}" &/', core  # looks different in each encoding
     yield core, core
 
 
@@ -192,27 +192,27 @@ def _urls() -> Iterator[_Candidate]:
     yield f"https://canary.example.com/{core}", core
 
 
-def _alike(text: str) -> Iterator[_Candidate]:
-    """The same shape: other digits for digits, with the right check digit at the end, other letters for letters."""
+def _same_shape(text: str) -> Iterator[_Candidate]:
+    """Texts of the same shape: digits for digits, first with a valid check digit, and letters for letters."""
     if sum(map(str.isalnum, text)) < SHORTEST:
         return
-    made = "".join(map(_other, text))
+    made = "".join(map(_replacement, text))
     if made[-1:].isdigit():
         yield (fitting := _with_check_digit(made)), fitting
     yield made, made
 
 
-def _other(character: str) -> str:
+def _replacement(character: str) -> str:
     if character.isdecimal():
         return secrets.choice(digits)
     if not character.isalpha():
         return character
-    letter = secrets.choice("abcdef")  # of which the digits of a UUID are made, too
+    letter = secrets.choice("abcdef")  # valid in a UUID too
     return letter.upper() if character.isupper() else letter
 
 
 def _with_check_digit(text: str) -> str:
-    """The text with a last digit by Luhn's rule, which cards and other numbers keep."""
+    """The text with a last digit by the Luhn algorithm, as card numbers have it."""
     total = 0
     for index, digit in enumerate(int(each) for each in reversed(text[:-1]) if each.isdecimal()):
         doubled = digit * 2 if index % 2 == 0 else digit

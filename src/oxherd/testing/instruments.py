@@ -1,4 +1,4 @@
-"""The metrics and the spans of a herd, where what makes them is installed."""
+"""Reads the metrics and spans of a herd, if the packages for them are installed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from oxherd.app import Oxherd
 from oxherd.errors import ConfigError
-from oxherd.testing.observation import Heard
+from oxherd.testing.observation import Observation
 
 
 class Instruments:
-    """Follows a herd from now on."""
+    """Collects the metrics and spans of a herd from now on."""
 
     def __init__(self, herd: Oxherd) -> None:
         self._metrics = _metrics(herd)
         self._spans = _spans(herd)
 
-    def read(self) -> Iterator[Heard]:
-        """All that they say; asks Redis, and so is called in another thread than the event loop's."""
+    def read(self) -> Iterator[Observation]:
+        """All metrics and spans. Blocks, since it reads Redis: call it outside the event loop's thread."""
         if self._metrics is not None:
-            yield Heard("the metrics", self._metrics())
+            yield Observation("the metrics", self._metrics())
         if self._spans is not None:
-            yield from (Heard("a span", text) for text in self._spans())
+            yield from (Observation("a span", text) for text in self._spans())
 
 
 def _metrics(herd: Oxherd) -> Callable[[], str] | None:

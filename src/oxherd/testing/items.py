@@ -1,4 +1,4 @@
-"""Tests of pytest's for the events of a herd."""
+"""Pytest items for the events of a herd."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from oxherd.testing.no_leak import assert_no_leak
 
 
 def collect(session: pytest.Session, targets: Iterable[str], *, handlers: bool) -> Iterator[pytest.Item]:
-    """A test for each event of these herds; a herd that cannot be imported is reported as an error of collection."""
+    """One test for each event of the herds; a herd that cannot be imported is a collection error."""
     for target in dict.fromkeys(targets):
-        collector: HerdOfEvents = _made(HerdOfEvents, session, name=target, nodeid=target, handlers=handlers)
+        collector: HerdCollector = _node(HerdCollector, session, name=target, nodeid=target, handlers=handlers)
         collector.ihook.pytest_collectstart(collector=collector)
         report = collector.ihook.pytest_make_collect_report(collector=collector)
-        report.__dict__.pop("call", None)  # it cannot be sent to another process
+        report.__dict__.pop("call", None)  # not serialisable for xdist
         collector.ihook.pytest_collectreport(report=report)
         yield from report.result
 
 
-class HerdOfEvents(pytest.Collector):
+class HerdCollector(pytest.Collector):
     """The events of one herd."""
 
     def __init__(self, *, handlers: bool, **options: Any) -> None:
@@ -33,41 +33,41 @@ class HerdOfEvents(pytest.Collector):
         self._handlers = handlers
 
     def collect(self) -> Iterator[pytest.Item]:
-        """In the order of their names, the same in each process."""
+        """Sorted by name, so that every xdist process collects the same order."""
         for event in sorted(load_herd(self.name), key=lambda event: event.name):
-            yield _made(EventItem, self, name=f"leaks[{event.name}]", event=event, handler=self._handlers)
+            yield _node(EventItem, self, name=f"leaks[{event.name}]", event=event, handler=self._handlers)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-        """One sentence where it is one of ours."""
+        """The message alone for an error of oxherd."""
         return _short(excinfo) or super().repr_failure(excinfo)
 
 
 class EventItem(pytest.Item):
-    """Runs `assert_no_leak` on one event, with a payload made of its type."""
+    """Runs `assert_no_leak` on one event, with a generated payload."""
 
     def __init__(self, *, event: Event[Any, Any], handler: bool, **options: Any) -> None:
-        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] - pytest leaves its options open
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] - untyped in pytest
         self._event = event
         self._handler = handler
 
     def runtest(self) -> None:
-        """Run it."""
+        """Run `assert_no_leak`."""
         assert_no_leak(self._event, handler=self._handler)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - as pytest's own items
-        """What was found, without a traceback."""
+        """The message alone for a leak."""
         return _short(excinfo) or super().repr_failure(excinfo)
 
     def add_report_section(self, when: str, key: str, content: str) -> None:
-        """Leave out what was logged: it is of every failure that was run, and what leaks of it is named."""
+        """Drop captured logs: they come from every scenario, and the message names what leaked."""
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Where it stands: in no file."""
+        """The item's location, which is not in a file."""
         return self.path, None, self.nodeid
 
 
-def _made(kind: Any, parent: pytest.Collector, **options: Any) -> Any:
-    """A node of that kind: pytest leaves the types of a node's options open."""
+def _node(kind: Any, parent: pytest.Collector, **options: Any) -> Any:
+    """Make a node; pytest does not type the options."""
     return kind.from_parent(parent, **options)
 
 

@@ -1,4 +1,4 @@
-"""What was found where it may not be, and the error that tells of it."""
+"""Leaks and the error that reports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMED_RUNS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A value of the payload stands in a sink: `path` is its field, `run` what was run, `text` what is around it."""
+    """A payload value found in a sink: `path` is its field, `run` the scenario, `text` the surrounding text."""
 
     sink: str
     path: str
@@ -20,7 +20,7 @@ class Leak:
 
 
 class LeakError(AssertionError):
-    """Values of a payload were found where they may not be; `leaks` lists them."""
+    """Values of a payload were found outside it; `leaks` lists them."""
 
     def __init__(self, event: str, leaks: Iterable[Leak]) -> None:
         self.leaks = list(leaks)
@@ -28,14 +28,14 @@ class LeakError(AssertionError):
 
 
 def _message(event: str, leaks: list[Leak]) -> str:
-    places: dict[tuple[str, str], list[Leak]] = {}
+    by_place: dict[tuple[str, str], list[Leak]] = {}
     for leak in leaks:
-        places.setdefault((leak.path, leak.sink), []).append(leak)
-    times = "1 place" if len(places) == 1 else f"{len(places)} places"
-    lines = [f"{event} leaks its payload in {times}:"]
-    for (path, sink), found in places.items():
+        by_place.setdefault((leak.path, leak.sink), []).append(leak)
+    count = "1 place" if len(by_place) == 1 else f"{len(by_place)} places"
+    lines = [f"{event} leaks its payload in {count}:"]
+    for (path, sink), found in by_place.items():
         runs = list(dict.fromkeys(leak.run for leak in found))
         more = f", and {len(runs) - _NAMED_RUNS} more" if len(runs) > _NAMED_RUNS else ""
-        lines.append(f"- {path} stands in {sink}, after {', '.join(runs[:_NAMED_RUNS])}{more}:")
+        lines.append(f"- {path} is in {sink}, after {', '.join(runs[:_NAMED_RUNS])}{more}:")
         lines.append(f"    {found[0].text}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Captures what is logged and printed while something runs."""
+"""Observes log records and standard output and error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import TextIO
 from oxherd.context import ContextFilter
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
-from oxherd.testing.observation import Hear, Heard
+from oxherd.testing.observation import Observation, Observer
 
 
-class _Captured(logging.Handler):
-    """Hands each record on as both of our formats show it, and with all that it carries."""
+class _RecordObserver(logging.Handler):
+    """Observes each record in both log formats and with all its attributes."""
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, observe: Observer) -> None:
         super().__init__()
-        self._hear = hear
+        self._observe = observe
         self._formatters = (JSONFormatter(), ConsoleFormatter(colour=False))
         self.addFilter(ContextFilter())
 
@@ -30,19 +30,19 @@ class _Captured(logging.Handler):
         except Exception:  # noqa: BLE001 - a value's own __repr__ may raise anything
             carried = ""
         texts = [*(formatter.format(record) for formatter in self._formatters), carried]
-        self._hear(Heard(f"the log (logger {record.name!r})", "\n".join(texts)))
+        self._observe(Observation(f"the log (logger {record.name!r})", "\n".join(texts)))
 
 
-class _Copied(io.TextIOBase):
-    """Passes text on, and hands it on as well."""
+class _StreamObserver(io.TextIOBase):
+    """Observes text and writes it to the original stream."""
 
-    def __init__(self, stream: TextIO, sink: str, hear: Hear) -> None:
+    def __init__(self, stream: TextIO, sink: str, observe: Observer) -> None:
         self._stream = stream
         self._sink = sink
-        self._hear = hear
+        self._observe = observe
 
     def write(self, text: str) -> int:
-        self._hear(Heard(self._sink, text))
+        self._observe(Observation(self._sink, text))
         return self._stream.write(text)
 
     def flush(self) -> None:
@@ -50,12 +50,12 @@ class _Copied(io.TextIOBase):
 
 
 @contextmanager
-def captured(hear: Hear) -> Generator[None]:
-    """Hear every log record from INFO on, or from the root logger's level if that is lower, and what is printed."""
-    handler = _Captured(hear)
+def capture_output(observe: Observer) -> Generator[None]:
+    """Observe log records from INFO on, or from the root logger's level if lower, and printed text."""
+    handler = _RecordObserver(observe)
     root = logging.getLogger()
     level, disabled = root.level, root.manager.disable
-    loggers = [root, *_apart()]
+    loggers = [root, *_without_root()]
     for logger in loggers:
         logger.addHandler(handler)
     root.setLevel(min(level, logging.INFO))
@@ -63,8 +63,8 @@ def captured(hear: Hear) -> Generator[None]:
     out, error = sys.stdout, sys.stderr
     try:
         with (
-            redirect_stdout(_Copied(out, "standard output", hear)),
-            redirect_stderr(_Copied(error, "standard error", hear)),
+            redirect_stdout(_StreamObserver(out, "standard output", observe)),
+            redirect_stderr(_StreamObserver(error, "standard error", observe)),
         ):
             yield
     finally:
@@ -74,8 +74,8 @@ def captured(hear: Hear) -> Generator[None]:
             logger.removeHandler(handler)
 
 
-def _apart() -> Iterator[logging.Logger]:
-    """The loggers whose records do not reach the root."""
+def _without_root() -> Iterator[logging.Logger]:
+    """Loggers whose records do not reach the root logger."""
     for logger in list(logging.root.manager.loggerDict.values()):
         if isinstance(logger, logging.Logger) and not logger.propagate:
             yield logger

@@ -1,4 +1,4 @@
-"""What came out of a run somewhere."""
+"""A text that a scenario produced."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A text, and the sink where it stood; `is_payload` and `is_result` say that the sink stores that by design."""
+class Observation:
+    """A text and its sink; `is_payload` and `is_result` mark sinks that store these by design."""
 
     sink: str
     text: str
@@ -16,4 +16,4 @@ class Heard:
     is_result: bool = False
 
 
-Hear = Callable[[Heard], None]
+Observer = Callable[[Observation], None]

@@ -1,4 +1,4 @@
-"""The ways in which a handler may put a payload into a text."""
+"""Ways in which a handler may put a payload into a text."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic_core import from_json
 from oxherd.testing.canaries import strings
 
 
-def words(payload: Any, raw: bytes) -> list[str]:
-    """The payload as texts: Python's, its values alone, JSON, base64 and for a URL."""
+def renderings(payload: Any, raw: bytes) -> list[str]:
+    """The payload as `str` and `repr`, its values alone, as JSON, base64 and in a URL."""
     values = list(strings(from_json(raw)))
     joined = ", ".join(values)
     return [

@@ -1,4 +1,4 @@
-"""Finds canaries in a text, as they are or encoded: for JSON, Python or a URL, in base64, in hex."""
+"""Finds canaries in a text, plain or encoded: escaped for JSON, Python or a URL, in base64, in hex."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _GROUPING: Final = re.compile(r"[\s.-]")
 
 
 class Search:
-    """Looks for all of some canaries."""
+    """Searches texts for canaries."""
 
     def __init__(self, canaries: Iterable[Canary]) -> None:
         self._needles = [(canary, _plain(canary.core), _hex(canary.core)) for canary in canaries]
 
     def find(self, text: str) -> Iterator[tuple[Canary, str]]:
-        """Each canary that the text holds, with the text around it."""
+        """Each canary found in the text, with the surrounding text."""
         lower = text.lower()
         decoded = unquote_plus(text) if "%" in text else ""
         for canary, needles, in_hex in self._needles:
@@ -43,7 +43,7 @@ def _first(text: str, needles: Iterable[str]) -> str:
 
 
 def _plain(core: str) -> frozenset[str]:
-    """The text itself, escaped, and base64 of it."""
+    """The core itself, escaped, grouped as a number, and in base64."""
     escaped = {core, json.dumps(core)[1:-1], json.dumps(core, ensure_ascii=False)[1:-1], repr(core)[1:-1]}
     return frozenset(
         escaped | {quote(core, safe=""), quote(core), quote_plus(core)} | _numbers(core) | _base64(core.encode())
@@ -51,7 +51,7 @@ def _plain(core: str) -> frozenset[str]:
 
 
 def _numbers(core: str) -> set[str]:
-    """A number with other groups of digits, or none."""
+    """A number without and with grouped digits."""
     plain = _GROUPING.sub("", core)
     if not plain.isdecimal():
         return set()
@@ -59,7 +59,7 @@ def _numbers(core: str) -> set[str]:
 
 
 def _base64(data: bytes) -> set[str]:
-    """As it stands in the base64 of a longer text, wherever in that it begins: without what its neighbours change."""
+    """The characters that stand for `data` in the base64 of a longer text, at each of three alignments."""
     found: set[str] = set()
     for before in range(3):
         padded = bytes(before) + data

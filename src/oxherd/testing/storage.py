@@ -1,4 +1,4 @@
-"""Reads all that is in Redis under a prefix, and removes it."""
+"""Reads and removes all keys under a prefix."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from oxherd.bullmq.shards import shard_queues
 from oxherd.declaration import Declaration
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import Client
-from oxherd.testing.observation import Heard
+from oxherd.testing.observation import Observation
 
-# What stores a payload, or what a handler answers and reports, by design.
+# Fields that store a payload, or a handler's result and progress, by design.
 _PAYLOAD: Final = frozenset({"data"})
 _RESULTS: Final = frozenset({"returnvalue", "progress"})
-_AT_ONCE: Final = 1_000
+_SCAN_COUNT: Final = 1_000
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Storage:
-    """An event's part of Redis, on one connection."""
+    """All keys of an event under a prefix."""
 
     def __init__(self, backend: Backend, declaration: Declaration, prefix: str) -> None:
         self._client: Client = backend.client
@@ -29,28 +29,28 @@ class Storage:
         shards = shard_queues(declaration.name, declaration.shards)
         self._slots = {QueueKeys(prefix, queue).slot for queue in (declaration.queue, *shards)}
 
-    async def read(self) -> list[Heard]:
-        """All that is stored."""
-        found: list[Heard] = []
+    async def read(self) -> list[Observation]:
+        """Every key's name and content."""
+        found: list[Observation] = []
         async for slot, key in self._keys():
             name = _UUID.sub("<id>", key.decode("utf-8", "backslashreplace").removeprefix(f"{self._prefix}:"))
-            found.append(Heard("the name of a key in Redis", key.decode("utf-8", "backslashreplace")))
+            found.append(Observation("the name of a key in Redis", key.decode("utf-8", "backslashreplace")))
             found += [_stored(name, field, value) for field, value in await self._values(slot, key)]
         return found
 
     async def remove(self) -> None:
-        """Remove all of it."""
+        """Remove all keys."""
         async for slot, key in self._keys():
             await self._client.call(slot, "DEL", key)
 
     async def _keys(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Each key once, with a slot of its node."""
+        """Each key once, with a slot of the node that has it."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + ":*"
         seen: set[bytes] = set()
         for slot in self._slots:
             cursor: Any = 0
             while True:
-                cursor, keys = await self._client.call(slot, "SCAN", cursor, "MATCH", pattern, "COUNT", _AT_ONCE)
+                cursor, keys = await self._client.call(slot, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
                 for key in sorted(set(keys) - seen):
                     seen.add(key)
                     yield slot, key
@@ -58,7 +58,7 @@ class Storage:
                     break
 
     async def _values(self, slot: int, key: bytes) -> list[tuple[str, bytes]]:
-        """What a key holds: fields and values, or values."""
+        """The fields and values of a key; the field is empty where the type has none."""
         kind = bytes(await self._client.call(slot, "TYPE", key)).decode()
         if kind == "hash":
             return list(_pairs(await self._client.call(slot, "HGETALL", key)))
@@ -76,11 +76,11 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
     return ((field.decode("utf-8", "backslashreplace"), value) for field, value in named)
 
 
-def _stored(key: str, field: str, value: bytes) -> Heard:
+def _stored(key: str, field: str, value: bytes) -> Observation:
     what = f"field {field} of {key}" if field else key
     text = value.decode("utf-8", "backslashreplace")
     is_stream = key.endswith(":events")
-    # The event stream calls a progress data.
+    # In the event stream, `data` is progress.
     is_payload = field in _PAYLOAD and not is_stream
     is_result = field in _RESULTS or (field in _PAYLOAD and is_stream)
-    return Heard(f"Redis ({what})", text, is_payload, is_result)
+    return Observation(f"Redis ({what})", text, is_payload, is_result)

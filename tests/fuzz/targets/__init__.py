@@ -1,4 +1,4 @@
-"""The targets by name: functions of any bytes that raise only where something is wrong with oxherd."""
+"""The targets by name: functions of any bytes that raise only if oxherd is wrong."""
 
 from __future__ import annotations
 

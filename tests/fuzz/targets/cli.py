@@ -1,4 +1,4 @@
-"""The command line: any words, any standard input; status 0, 1 or 2, and one line where it is not 0."""
+"""The command line with any arguments and input: status 0, 1 or 2, and one line unless it is 0."""
 
 from __future__ import annotations
 

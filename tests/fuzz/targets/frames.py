@@ -1,4 +1,4 @@
-"""What the process of a handler sends to its worker: frames, frames that are nearly right, or any bytes."""
+"""Messages of a handler's process to its worker: valid frames, nearly valid ones, any bytes."""
 
 from __future__ import annotations
 

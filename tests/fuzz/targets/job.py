@@ -1,4 +1,4 @@
-"""A job's hash, as any program may have written it, and what a worker does with it short of Redis."""
+"""A job's hash as any program may write it, and all that a worker does with it without Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reads the JSON log, and what writes it: any bytes, any record."""
+"""The reader of the JSON log on any bytes, and its writer on any record."""
 
 from __future__ import annotations
 

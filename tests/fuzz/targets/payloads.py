@@ -1,4 +1,4 @@
-"""Payload types of every kind that a handler may name, for the fuzz targets."""
+"""Payload types of every kind, for the fuzz targets."""
 
 from __future__ import annotations
 

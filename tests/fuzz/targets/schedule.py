@@ -1,4 +1,4 @@
-"""Cron expressions, time zones and intervals: a ScheduleError, or ticks that go forward."""
+"""Cron expressions, time zones and intervals: a ScheduleError, or increasing ticks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed texts: what a keyring has not sealed, or what was changed since, does not open, and says no more than that."""
+"""Sealed texts: unsealed or changed ones do not open, and the error says no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app that the command line is fuzzed with; its server is never there."""
+"""The app for fuzzing the command line; its server does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an event is run once: on a herd and a prefix of its own, with all that can be heard of it."""
+"""Runs an event once, on a herd and a key prefix of its own, and collects what can be observed of it."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ from oxherd.policy import Keep, Retry
 from oxherd.signals import EventBegan, EventEnded, QueueFault
 from oxherd.testing.canaries import Planted
 from oxherd.testing.instruments import Instruments
-from oxherd.testing.observation import Heard
+from oxherd.testing.observation import Observation
 from oxherd.testing.storage import Storage
 
-# All is kept for a look at it.
-_KEEP: Final = Keep(completed=None, failed=None, failed_for=None)
+_KEEP_ALL: Final = Keep(completed=None, failed=None, failed_for=None)
 _ONCE: Final = Retry(attempts=1)
-_DEADLINE: Final = 30.0
+_DEADLINE_SECONDS: Final = 30.0
 
 
-class Stage:
-    """One run of an event whose payload has canaries; `heard` is what came out of it."""
+class LeakProbe:
+    """One scenario of an event whose payload has canaries, and its `observations`."""
 
     def __init__(self, event: Event[Any, Any], planted: Planted, url: str) -> None:
-        self.of = event
+        self.original = event
         self.planted = planted
-        self.heard: list[Heard] = []
+        self.observations: list[Observation] = []
         self._url = url
-        # On a cluster, a queue without a hash tag needs one in the prefix; shards allow none there.
+        # On a cluster a queue without a hash tag needs one in the prefix, where shards allow none.
         word = f"leaks-{secrets.token_hex(8)}"
         self._prefix = word if has_hash_tag(event.declaration.queue) else f"{{{word}}}"
         self._herds: list[Oxherd] = []
 
     def payload(self) -> Any:
-        """The payload, made anew: a handler may change it."""
-        return self.of.declaration.payload.decode(self.planted.raw)
+        """A new copy of the payload, since a handler may change it."""
+        return self.original.declaration.payload.decode(self.planted.raw)
 
     def event(
         self,
@@ -58,15 +57,17 @@ class Stage:
         url: str | None = None,
         **changes: Any,
     ) -> Event[Any, Any]:
-        """The event on a herd of its own, with another handler (of payload and context) or other options."""
+        """A copy of the event on a new herd, with another handler or other options."""
         herd = Oxherd(url or self._url, prefix=self._prefix, emit_timeout=0.05 if url else 10)
         self._herds.append(herd)
-        own = self.of.declaration
-        options = {**retry.options, **_KEEP.options}
-        declaration = replace(own, retry=retry, timeout=timeout, keep=_KEEP, durable=False, options=options, **changes)
+        own = self.original.declaration
+        options = {**retry.options, **_KEEP_ALL.options}
+        declaration = replace(
+            own, retry=retry, timeout=timeout, keep=_KEEP_ALL, durable=False, options=options, **changes
+        )
         if handler is not None and not isinstance(handler, Handler):
             handler = Handler(handler, run_in, True, own.payload.annotation)
-        return self.of.copy(herd, declaration=declaration, handler=handler, sanitize=sanitize)
+        return self.original.copy(herd, declaration=declaration, handler=handler, sanitize=sanitize)
 
     async def process(
         self,
@@ -74,52 +75,53 @@ class Stage:
         *,
         count: int = 1,
         data: list[bytes] | None = None,
-        patient: bool = False,
+        deadline: float | None = _DEADLINE_SECONDS,
         stopped: bool = False,
     ) -> None:
-        """Emit the payload `count` times, or store `data` as it is, process it all and take note of what is said.
+        """Emit the payload `count` times, or store `data` as it is, process all, and observe.
 
-        `patient` waits for as long as it takes; `stopped` stops as soon as one has begun.
+        `deadline` is in seconds; `stopped` stops processing when one has begun.
         """
         herd = event.herd
         instruments = Instruments(herd)
-        reached = _Reached(event, (EventBegan,) if stopped else (EventEnded, QueueFault))
+        counter = _EventCounter(event, (EventBegan,) if stopped else (EventEnded, QueueFault))
         async with herd:
             storage = Storage(await herd.backend(), event.declaration, self._prefix)
             try:
                 await self._put(event, count, data)
-                self.heard += await storage.read()
+                self.observations += await storage.read()
                 await event.start()
-                await reached.wait(count if data is None else len(data), None if patient else _DEADLINE)
-                self.heard.append(Heard("herd.health()", f"{herd.health()!r} {herd.nodes()!r}"))
-                self.heard += await asyncio.to_thread(lambda: list(instruments.read()))
+                await counter.wait(count if data is None else len(data), deadline)
+                self.observations.append(Observation("herd.health()", f"{herd.health()!r} {herd.nodes()!r}"))
+                self.observations += await asyncio.to_thread(lambda: list(instruments.read()))
                 await event.stop(0 if stopped else None)
-                self.heard += await storage.read()
+                self.observations += await storage.read()
             finally:
                 await event.stop(0)
                 await storage.remove()
 
-    async def called(self, event: Event[Any, Any], *calls: Callable[[], Awaitable[Any]]) -> None:
-        """Take note of what the caller is raised by each of these calls."""
+    async def observe_errors(self, event: Event[Any, Any], *calls: Callable[[], Awaitable[Any]]) -> None:
+        """Observe the errors that these calls raise."""
         herd = event.herd
         instruments = Instruments(herd)
         try:
             for call in calls:
                 try:
                     await call()
-                except Exception as error:  # noqa: BLE001 - whatever the caller would see
-                    self.heard.append(Heard(f"the {type(error).__name__} that is raised to the caller", _told(error)))
-            self.heard += await asyncio.to_thread(lambda: list(instruments.read()))
+                except Exception as error:  # noqa: BLE001 - any error that the caller would get
+                    sink = f"the {type(error).__name__} raised to the caller"
+                    self.observations.append(Observation(sink, _error_text(error)))
+            self.observations += await asyncio.to_thread(lambda: list(instruments.read()))
         finally:
             await herd.close()
 
-    async def stored_by(self, event: Event[Any, Any], call: Callable[[], Awaitable[Any]]) -> None:
-        """Take note of what a call leaves in Redis."""
+    async def observe_storage(self, event: Event[Any, Any], call: Callable[[], Awaitable[Any]]) -> None:
+        """Observe what a call stores in Redis."""
         async with event.herd as herd:
             storage = Storage(await herd.backend(), event.declaration, self._prefix)
             try:
                 await call()
-                self.heard += await storage.read()
+                self.observations += await storage.read()
             finally:
                 await storage.remove()
 
@@ -132,20 +134,20 @@ class Stage:
         queue = backend.queue_named(backend.queue(event.declaration).keys.queue)
         for raw in data:
             job = NewJob(str(uuid4()), event.name, raw, event.declaration.options)
-            await queue.add(job, deadline=loop.time() + _DEADLINE)
+            await queue.add(job, deadline=loop.time() + _DEADLINE_SECONDS)
 
 
-class _Reached:
-    """Waits until so many events have come to an end, or to another signal."""
+class _EventCounter:
+    """Counts the events of which a signal of these kinds was sent."""
 
     def __init__(self, event: Event[Any, Any], kinds: tuple[type[Any], ...]) -> None:
         self._event = event
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._ids: set[str | None] = set()
-        event.herd.signals.subscribe(self._note, *kinds)
+        event.herd.signals.subscribe(self._add, *kinds)
 
-    def _note(self, signal: EventBegan | EventEnded | QueueFault) -> None:
+    def _add(self, signal: EventBegan | EventEnded | QueueFault) -> None:
         retried = isinstance(signal, EventEnded) and signal.outcome == "retrying"
         other = isinstance(signal, QueueFault) and signal.source != "data"
         if not retried and not other:
@@ -162,8 +164,8 @@ class _Reached:
             raise RuntimeError(f"{self._event.name}: its handler did not end within {seconds:g} seconds.")
 
 
-def _told(error: BaseException) -> str:
-    """All that an error says: itself, what it was raised from, and its traceback."""
+def _error_text(error: BaseException) -> str:
+    """All texts of an error: its own, those of its causes and contexts, and its traceback."""
     texts: list[str] = []
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""What servers of ours for tests, drills and development have in common: a folder, a start and a stop."""
+"""The start and stop that every server here shares."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from oxherd.errors import ServerError
-from oxherd.servers.ports import on_free_ports
+from oxherd.servers.ports import retry_on_taken_port
 from oxherd.servers.process import ServerProcess
 
 
 def new_workdir(parent: Path | None) -> Path:
-    """A name for a new folder, in `parent` or the temporary folder; whoever starts a server there makes it."""
+    """The path of a new folder in `parent` or the temporary folder; the folder is not made yet."""
     return (parent or Path(tempfile.gettempdir())).resolve() / f"oxherd-{secrets.token_hex(6)}"
 
 
 def remove_workdir(folder: Path) -> None:
-    """Remove it with all that is in it; without effect if it has gone."""
+    """Remove `folder` with its contents, if it exists."""
     if folder.exists():
         shutil.rmtree(folder)
 
 
-class Startable(ABC):
-    """Started and stopped; as a context manager, both."""
+class LocalServer(ABC):
+    """A server, or several, on this machine; a context manager starts and stops it."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL for clients."""
 
     @abstractmethod
     def start(self) -> None:
@@ -36,7 +41,7 @@ class Startable(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End it for good and remove its folder; without effect if that is done."""
+        """Stop it and remove its temporary files; may be called twice."""
 
     def __enter__(self) -> Self:
         try:
@@ -52,8 +57,8 @@ class Startable(ABC):
         self.stop()
 
 
-class LocalServers(Startable):
-    """Several servers on this machine, in a new folder in `parent` (default: a temporary one)."""
+class LocalTopology(LocalServer):
+    """Several server processes in a new folder in `parent` (default: the temporary folder)."""
 
     _name: ClassVar[str]
 
@@ -62,21 +67,21 @@ class LocalServers(Startable):
         self.directory: Path | None = None
 
     def start(self) -> None:
-        """Start them all and return when they agree."""
+        """Start all processes and return when they agree with each other."""
         if self.directory is not None:
-            raise ServerError(f"The {self._name} runs already: stop it first.")
+            raise ServerError(f"The {self._name} is already running: stop it first.")
         try:
-            on_free_ports(self._start_in_new_folder, self.stop)
+            retry_on_taken_port(self._start_in_new_folder, self.stop)
             self.wait_stable()
         except OSError as error:
             self.stop()
-            raise ServerError(f"The {self._name} could not be started ({error}): see to that and try again.") from error
+            raise ServerError(f"The {self._name} could not start ({error}): fix that and try again.") from error
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Kill them all and remove their folder; without effect if there are none."""
+        """Kill all processes and remove their folder; may be called twice."""
         for process in self._processes():
             process.kill()
         if self.directory is not None:
@@ -90,12 +95,12 @@ class LocalServers(Startable):
 
     @abstractmethod
     def wait_stable(self) -> None:
-        """Return when those that answer agree."""
+        """Return when the processes that answer agree with each other."""
 
     @abstractmethod
     def _start_all(self, directory: Path) -> None:
-        """Start them on free ports and acquaint them."""
+        """Start the processes on free ports and connect them."""
 
     @abstractmethod
     def _processes(self) -> Iterable[ServerProcess]:
-        """All that were started."""
+        """Every process that was started."""

@@ -1,4 +1,4 @@
-"""The log of a worker, read back: its records, and what in it is no documented record."""
+"""Reads a worker's log and finds records that are not documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oxherd.telemetry.logs.reader import read_records
 _ALWAYS = {"ts", "level", "logger", "msg"}
 _EVENT = {"event", "event_id", "attempt"}
 
-# The records of docs/reference.md, and the keys that each may have.
+# The records of docs/reference.md with the keys that each may have.
 DOCUMENTED: dict[str, set[str]] = {
     "event.begin": _EVENT | {"fence", "payload", "caused_by", "root"},
     "event.end": _EVENT | {"fence", "outcome", "duration_ms", "error", "caused_by", "root"},
@@ -33,25 +33,25 @@ DOCUMENTED: dict[str, set[str]] = {
 
 @dataclass(slots=True)
 class WorkerLog:
-    """What one worker has written, and what of it nobody has promised."""
+    """The records that one worker logged, and the lines that are not documented."""
 
     records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    strange: list[str] = field(default_factory=list[str])
+    undocumented: list[str] = field(default_factory=list[str])
 
 
 def read_log(path: Path) -> WorkerLog:
-    """A worker's standard error; a last line that was cut off by its death is left out."""
+    """Read a worker's standard error, without a last line that its death cut off."""
     log = WorkerLog()
-    for fields in read_records(path, lambda line: log.strange.append(_shown(line))):
+    for fields in read_records(path, lambda line: log.undocumented.append(_shown(line))):
         allowed = DOCUMENTED.get(str(fields.get("msg")))
         if allowed is None or set(fields) - _ALWAYS - allowed:
-            log.strange.append(_shown(json.dumps(fields).encode()))
+            log.undocumented.append(_shown(json.dumps(fields).encode()))
         log.records.append(fields)
     return log
 
 
 def seconds(record: dict[str, Any]) -> float:
-    """When a record was made, in seconds since the Unix epoch."""
+    """The time of a record, in seconds since the Unix epoch."""
     return datetime.fromisoformat(record["ts"]).timestamp()
 
 
