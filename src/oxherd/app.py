@@ -73,7 +73,7 @@ class Oxherd(DeclaresHandlers):
         self._backends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
-        self._worker = Worker(self.signals, self._outages, self._is_declared)
+        self._worker = Worker(self.signals, self._outages, self._declared)
         self._entered = 0
         self._pid = os.getpid()
 
@@ -286,9 +286,8 @@ class Oxherd(DeclaresHandlers):
         if new:
             self.signals.emit(WorkerStarted([event.name for event in new], str(backend.client.url)))
 
-    def _is_declared(self, queue: str, name: str) -> bool:
-        event = self._events.get(name)
-        return event is not None and event.declaration.queue == queue
+    def _declared(self, queue: str) -> list[Declaration]:
+        return [event.declaration for event in self if event.declaration.queue == queue]
 
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""

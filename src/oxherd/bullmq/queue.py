@@ -237,13 +237,13 @@ class BullQueue:
         if job.deferred_failure == STALLED_REASON:
             await self.client.call(self.keys.slot, "HDEL", self.keys.job(job.id), "defa")
 
-    async def mark_begin(self, job: Job, *, alone: bool | None) -> bool:
-        """Note in the job's field `ox:begun` whether it is begun alone or beside others; None removes the note.
+    async def mark_begin(self, job: Job, mark: str | None) -> bool:
+        """Note how a job begins: "held", "alone" or "beside"; None removes the note. False if the job is not ours.
 
-        Returns False if the job is no longer ours. Script: mark_begin.
+        Field of the job: `ox:begun`, its fence and the mark. Script: mark_begin.
         """
-        mark = "" if alone is None else f"{job.fence} {'alone' if alone else 'beside'}"
-        arguments = (self.keys.job(job.id), mark, job.token, job.fence)
+        text = "" if mark is None else f"{job.fence} {mark}"
+        arguments = (self.keys.job(job.id), text, job.token, job.fence)
         return int(await self.client.script(self.keys.slot, script("mark_begin"), arguments)) >= 0
 
     async def quarantine(self, job_id: bytes, token: str, damage: str = "") -> tuple[str, bool] | None:

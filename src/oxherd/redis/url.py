@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
@@ -10,6 +11,7 @@ from oxherd.errors import ConfigError
 
 Topology = Literal["standalone", "cluster", "sentinel"]
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SCHEMES: dict[str, tuple[Topology, bool]] = {
     "redis": ("standalone", False),
     "rediss": ("standalone", True),
@@ -73,10 +75,8 @@ def parse_url(url: str) -> RedisURL:
     Raises:
         ConfigError: an unknown scheme or option, a missing host or service, an invalid port, database or value.
     """
-    try:
-        url.encode()
-    except UnicodeEncodeError:
-        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.") from None
+    if not url.isascii() and _SURROGATE.search(url):  # to encode it would raise an error that shows the password
+        raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"

@@ -74,7 +74,9 @@ class Executions:
         task.add_done_callback(self._on_end, context=self._context)
 
     def drain(self) -> None:
-        """Run no more handlers but those that run already; other jobs are put back."""
+        """Run no more handlers but those that run already; other jobs are put back. May be called again."""
+        if self._draining:
+            return
         self._draining = True
         self.held_at_drain = list(self)
         for execution in self.held_at_drain:

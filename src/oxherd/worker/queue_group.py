@@ -40,7 +40,7 @@ class Queues(Protocol):
 class QueueGroup:
     """Owns the slots, the served events and the watchdog of its queue workers, of which it has one for each shard.
 
-    `is_declared` says whether an event of a name is declared for the queue.
+    `declared` returns the declarations of the queue, processed or not.
 
     Raises:
         ConfigError: the event's queue cannot be used on this server.
@@ -51,14 +51,14 @@ class QueueGroup:
         queues: Queues,
         declaration: Declaration,
         signals: Signals,
-        is_declared: Callable[[str], bool],
+        declared: Callable[[], list[Declaration]],
         isolation: Isolation,
         watchdog_times: WatchdogTimes,
     ) -> None:
         self._queues = queues
         self._first = queues.queue(declaration).keys.queue
         self._signals = signals
-        self._is_declared = is_declared
+        self._declared = declared
         self._declaration = declaration
         self._isolation = isolation
         self._events = ServedEvents()
@@ -87,6 +87,8 @@ class QueueGroup:
 
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Begin nothing more, let running events end until `time_over`, then put back what still runs."""
+        for worker in self._workers.values():
+            worker.drain()  # before anything is awaited, so that nothing that ends now brings another event
         await asyncio.gather(*(loop.stop() for loop in self._loops))
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in self._workers.values()))
         await asyncio.gather(*(event.executor.close() for event in self._events))
@@ -134,7 +136,7 @@ class QueueGroup:
             self._signals,
             FaultReporter(name, self._signals),
             self._events,
-            self._is_declared,
+            self._declared,
             shared=not self._declaration.own_queue,
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,

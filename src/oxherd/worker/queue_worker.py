@@ -37,9 +37,13 @@ class QueueWorker:
         self.fetcher.start()
         self.renewer.start()
 
+    def drain(self) -> None:
+        """Begin nothing more; may be called again."""
+        self.executions.drain()
+
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Begin nothing more, let running events end until `time_over`, then put back what still runs."""
-        self.executions.drain()
+        self.drain()
         await self.fetcher.drain()
         await _first(time_over.wait(), self._drained())
         left = list(self.executions)
@@ -56,6 +60,9 @@ class QueueWorker:
             execution.refuse()
         await _first(time_over.wait(), _ended(mine))
         await self._stop_requeue.requeue([execution for execution in mine if not execution.task.done()])
+        for execution in mine:
+            # Its outcome is still being written, as long as the other events' worker goes on.
+            execution.unwritten = execution.unwritten or not execution.task.done()
         return report_on(mine)
 
     def reclaim_slots(self, silence: float) -> None:

@@ -51,8 +51,6 @@ class ServedEvents:
     Attributes:
         concurrency: the sum of theirs.
         lock_ms: their shortest lock, so that each is begun again in time after a worker's death.
-        max_stalls: the highest of theirs.
-        fewer_stalls: `max_stalls` by event name, where it is lower.
     """
 
     def __init__(self) -> None:
@@ -86,5 +84,3 @@ class ServedEvents:
         declarations = [event.declaration for event in self]
         self.concurrency = sum(each.concurrency for each in declarations)
         self.lock_ms = min((each.lock_ms for each in declarations), default=30_000)
-        self.max_stalls = max((each.max_stalls for each in declarations), default=1)
-        self.fewer_stalls = {each.name: each.max_stalls for each in declarations if each.max_stalls < self.max_stalls}

@@ -8,6 +8,7 @@ from typing import Any
 
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
+from oxherd.declaration import Declaration
 from oxherd.signals import Signals
 from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.served_events import ServedEvents
@@ -22,7 +23,7 @@ class ServedQueue:
 
     Attributes:
         events: the events that are served from it.
-        is_declared: whether an event of this name is declared for the queue, served or not.
+        declared: returns the declarations of the queue, served or not.
         shared: whether several events may use the queue.
         ordered: whether its jobs run one at a time, in order.
         route: finds the shard of a schedule's tick; None where ticks stay on this queue.
@@ -33,7 +34,7 @@ class ServedQueue:
     signals: Signals
     faults: FaultReporter
     events: ServedEvents
-    is_declared: Callable[[str], bool]
+    declared: Callable[[], list[Declaration]]
     shared: bool
     ordered: bool
     route: Route | None

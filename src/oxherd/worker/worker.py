@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 from oxherd.bullmq.inspection import Backlog
+from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.outage import Outages
 from oxherd.signals import EventAttempt, Signals
-from oxherd.worker.fetching.isolation import Isolation
+from oxherd.worker.fetching.isolation import isolation_of_loop
 from oxherd.worker.health import Facts, Health, judge
 from oxherd.worker.queue_group import QueueGroup, Queues
 from oxherd.worker.served_events import ServedEvent
@@ -27,17 +28,16 @@ _BACKLOG_SECONDS = 1.0
 class Worker:
     """Owns one queue group for each queue name, and what is one for the process: loop monitor and isolation.
 
-    `is_declared` says whether an event (the second argument) is declared for a queue (the first).
+    `declared` returns the declarations of a queue, processed or not.
     """
 
-    def __init__(self, signals: Signals, outages: Outages, is_declared: Callable[[str, str], bool]) -> None:
+    def __init__(self, signals: Signals, outages: Outages, declared: Callable[[str], list[Declaration]]) -> None:
         self._signals = signals
         self._outages = outages
-        self._is_declared = is_declared
+        self._declared = declared
         self._groups: dict[str, QueueGroup] = {}
         self._stopping: list[QueueGroup] = []
         self._loop_monitor: LoopMonitor | None = None
-        self._isolation = Isolation()
         self.watchdog_times = WatchdogTimes()
 
     def __contains__(self, name: str) -> bool:
@@ -54,16 +54,16 @@ class Worker:
         if self._loop_monitor is None:
             self._loop_monitor = LoopMonitor(self._signals.emit, self._attempt_in)
             self._loop_monitor.start()
+        isolation = isolation_of_loop()
         for event in events:
+            isolation.serve(event.declaration.lock_ms / 1000)
             queue = event.declaration.queue
             group = self._groups.get(queue)
             if group is not None:
                 group.add(event)
                 continue
-            is_declared = partial(self._is_declared, queue)
-            group = QueueGroup(
-                queues, event.declaration, self._signals, is_declared, self._isolation, self.watchdog_times
-            )
+            declared = partial(self._declared, queue)
+            group = QueueGroup(queues, event.declaration, self._signals, declared, isolation, self.watchdog_times)
             self._groups[queue] = group
             group.add(event)
             group.start()

@@ -35,19 +35,21 @@ end
 local limits = {}
 for i = 6, #ARGV, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local stalled = check()
--- A stall beyond the limit counts only if the job had just been begun alone, or for the third time beside others.
+-- A job that was held had not begun. A stall beyond the limit counts only if the job had just begun alone, for the third time
+-- beside others, or if three did not count.
 for _, id in ipairs(stalled) do
   local jobKey = ARGV[2] .. id
-  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name")
-  local stalls = tonumber(job[1])
-  if stalls > 1 and stalls > (limits[job[4]] or tonumber(ARGV[1])) then
-    local counts = job[3] == job[2] .. " alone"
-    if job[3] == job[2] .. " beside" then counts = redis.call("HINCRBY", jobKey, "ox:beside", 1) > 2 end
-    if not counts then
-      redis.call("HINCRBY", jobKey, "stc", -1)
-      redis.call("HINCRBY", jobKey, "ox:uncounted", 1)
-      redis.call("HDEL", jobKey, "defa")
-    end
+  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name", "ox:uncounted")
+  local stalls, ats = tonumber(job[1]), job[2] or ""
+  local counts = job[3] ~= ats .. " held"
+  if counts and stalls > 1 and stalls > (limits[job[4]] or tonumber(ARGV[1])) then
+    counts = job[3] == ats .. " alone" or (tonumber(job[5]) or 0) >= 3
+    if job[3] == ats .. " beside" and redis.call("HINCRBY", jobKey, "ox:beside", 1) > 2 then counts = true end
+    if not counts then redis.call("HINCRBY", jobKey, "ox:uncounted", 1) end
+  end
+  if not counts then
+    redis.call("HINCRBY", jobKey, "stc", -1)
+    redis.call("HDEL", jobKey, "defa")
   end
 end
 return {stalled, quarantined}

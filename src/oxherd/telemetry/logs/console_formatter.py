@@ -62,7 +62,7 @@ class ConsoleFormatter(logging.Formatter):
         line = "  ".join(part for part in parts if part) + ("  " + " ".join(details) if details else "")
         trace = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
         if trace:
-            line += "".join(f"{_NEXT_LINE}{_clean(text)}" for text in trace.split("\n"))
+            line += "".join(f"{_NEXT_LINE}{_clean(text)}" for text in trace.split("\n") if text.strip())
         return "\n".join(part.rstrip() for part in line.split("\n"))
 
     def _subject(self, extra: dict[str, Any]) -> str:

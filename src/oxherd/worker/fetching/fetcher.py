@@ -138,39 +138,21 @@ class Fetcher(BackgroundLoop):
     async def _fetch(self, count: int) -> Fetched | None:
         """Fetch and begin up to `count` jobs; returns the answer that there are no more, if one was."""
         self._reserved, self._reserved_at = count, time.monotonic()
-        jobs: list[Job] = []
-        errors: list[BaseException] = []
-        nothing: Fetched | None = None
         tokens = [self._tokens.acquire() for _ in range(count)]
         try:
             calls = [self._fetch_one(token) for token in tokens]
             # A single call, which a new event waits for, needs no task.
             results = [await _caught(calls[0])] if count == 1 else await asyncio.gather(*calls, return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException):
-                    errors.append(result)
-                elif result.job is not None:
-                    jobs.append(result.job)
-                else:
-                    nothing = result
-        except BaseException:
-            # Cancelled: nobody begins the jobs of the calls that were answered either.
-            for token in tokens:
-                self._unresolved.add(token)
-            raise
         finally:
             reserved, self._reserved = self._reserved, 0
-            if reserved:
-                self._slots.release(reserved - len(jobs))
-            else:  # lent out meanwhile
-                self._slots.acquire_over_limit(len(jobs))
-        for job in jobs:
-            self._begin(job)
+            self._slots.release(reserved)
+        errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
             raise errors[0]
-        return nothing
+        return next((result for result in results if isinstance(result, Fetched) and result.job is None), None)
 
     async def _fetch_one(self, token: str) -> Fetched:
+        """Fetch and begin one job at once: others' answers may be lost, and its lock runs."""
         try:
             fetched = await self._call(token, self._served.events.lock_ms)
         except RedisUnavailable as error:
@@ -182,6 +164,12 @@ class Fetcher(BackgroundLoop):
             raise
         if fetched.job is None:
             self._tokens.release(token)
+            return fetched
+        if self._reserved:
+            self._reserved -= 1
+        else:  # lent out meanwhile
+            self._slots.acquire_over_limit()
+        self._begin(fetched.job)
         return fetched
 
     async def _until_due(self, due_ms: int) -> None:

@@ -1,171 +1,211 @@
-"""Poison isolation: begins suspects by themselves, so that an event that kills its worker fails without others."""
+"""Begins events by themselves that a worker has died over, so that the one that kills takes no other to failed."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-# Parts of the lock. A dead worker's events are back on the queue after a lock and a third, and must begin within twice
-# the lock: all turns together may take no longer than this.
+# Shares of a lock. What a dead worker ran is back on its queue within a lock and a third, and has to begin before the
+# lock is over twice: so long may all of it together keep others from beginning.
 _ALL = 1 / 5
-# A turn of one that runs alone, or waits to run alone; a turn of one that begins beside others.
+# One that runs alone, or waits until it can; one that begins beside others. Doubled with each uncounted stall.
 _ALONE = 1 / 20
 _BESIDE = 1 / 200
-# Each stall that did not count makes the next turn longer, up to three times.
-_FACTOR, _MOST = 4, 3
-
-# Waits for a future, for so many seconds at most; False after that, or if the job is to be put back.
-Wait = Callable[[asyncio.Future[None], float | None], Awaitable[bool]]
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """An event whose next stall would be its last.
+class Mark(Enum):
+    """What a job's hash says of its begin, for the stalled check of whoever comes after this process."""
 
-    Attributes:
-        lock: in seconds.
-        uncounted: how many of its stalls did not count.
-        record: writes into its job that it begins in a turn, alone or not; False if the job is no longer ours.
-        erase: removes that record; False likewise.
+    HELD = "held"  # not begun: it waits for somebody's turn
+    ALONE = "alone"
+    BESIDE = "beside"  # in a turn, but something else runs
+
+
+class Candidate(Protocol):
+    """An event that is to begin.
+
+    `uncounted` is how many of its stalls did not count.
     """
 
-    lock: float
-    uncounted: int
-    record: Callable[[bool], Awaitable[bool]]
-    erase: Callable[[], Awaitable[bool]]
+    @property
+    def uncounted(self) -> int: ...
 
-    def seconds(self, part: float) -> float:
-        """A part of its lock, longer with each stall that did not count."""
-        return self.lock * part * _FACTOR ** min(self.uncounted, _MOST)
+    async def wait(self, future: asyncio.Future[Any], seconds: float | None = None) -> bool:
+        """Wait for a future; False if that takes more than `seconds`, or the event must not begin any more."""
+        ...
+
+    async def mark(self, mark: Mark | None) -> bool:
+        """Set or remove the mark, as far as the server can be told soon; False if the event must not begin."""
+        ...
 
 
 class Isolation:
-    """Gives the suspects of a process turns; during the first moments of a turn nothing else begins.
+    """Gives the suspects of a process turns: events whose next stall would be their last.
 
-    A suspect waits for what runs to end, and begins alone; if that takes too long, beside it. Its job records which,
-    until the turn is over. If the process dies during the turn, an event that was alone has stalled; one beside others
-    only if that is the third time. Other suspects' stalls do not count, but lengthen their next turn, so that an event
-    that kills late is found as well.
+    Nothing else begins in the first moments of a turn. A suspect waits until what runs has ended, and begins alone; if
+    that takes too long, it begins beside it. Its job says which, until its first moments are over and something else
+    begins. If the process dies before, one that was alone has stalled; one beside others only at the third time. Other
+    suspects' stalls do not count, but for the fourth.
 
-    One object serves all queues of a process, since a death takes them all. `clock` is in seconds.
+    One for all herds of an event loop, since a death takes them all. `clock` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = float("inf")
         self._running = 0
         self._turn: object | None = None  # whose turn it is
-        self._line: list[tuple[Suspect, asyncio.Future[None]]] = []
-        self._blocked: list[asyncio.Future[None]] = []  # everything else
-        self._nothing_runs: asyncio.Future[None] | None = None
-        self._timer: asyncio.Task[None] | None = None
-        self._first = self._last = -float("inf")  # suspects of the present wave
-        self._crowded = False  # something runs too long to be waited for again
+        self._expired = False  # its first moments are over, and nothing else has wanted to begin
+        self._line: list[tuple[Candidate, asyncio.Future[None]]] = []
+        self._held: list[asyncio.Future[None]] = []
+        self._alone: asyncio.Future[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._first = self._last = -float("inf")
+        self._crowded = False  # something runs for too long to be waited for again
+
+    def serve(self, lock: float) -> None:
+        """Keep the promise of a lock of so many seconds as well."""
+        self._lock = min(self._lock, lock)
 
     def try_enter(self) -> bool:
-        """Count one more handler as running, unless a turn forbids it."""
+        """Count one more handler as running, unless somebody's turn keeps it from beginning."""
         if self._turn is not None:
             return False
         self._running += 1
         return True
 
-    async def enter(self, wait: Wait) -> bool:
-        """As `try_enter`, once it is allowed; False if the job is to be put back."""
+    async def enter(self, candidate: Candidate) -> bool:
+        """As `try_enter`, as soon as it may begin; False if it must not."""
         while not self.try_enter():
-            turns_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._blocked.append(turns_over)
-            if not await wait(turns_over, None):
+            if not await candidate.mark(Mark.HELD):
+                return False
+            while self._turn is not None:
+                calm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._held.append(calm)
+                self._end_expired()
+                if not await candidate.wait(calm):
+                    return False
+            if not await candidate.mark(None):
                 return False
         return True
 
-    async def enter_in_turn(self, suspect: Suspect, wait: Wait) -> bool:
-        """As `enter`, in a turn of its own if there is time for one; the suspect is then passed to `leave`."""
-        if not await self._has_turn(suspect, self._deadline(suspect), wait):
-            return await self.enter(wait)
-        alone = recorded = False
+    async def enter_in_turn(self, suspect: Candidate) -> bool:
+        """As `enter`, in a turn of its own if there is time for one; `leave` is told of the suspect."""
+        if not await self._has_turn(suspect):
+            return await suspect.mark(None) and await self.enter(suspect)
+        alone = begins = False
         try:
-            alone = await self._is_alone(suspect, wait)
-            recorded = await suspect.record(alone)
+            alone = await self._is_alone(suspect)
+            begins = await suspect.mark(Mark.ALONE if alone else Mark.BESIDE)
         finally:
-            if recorded:
+            if begins:
                 self._running += 1
-                seconds = suspect.seconds(_ALONE if alone else _BESIDE)
-                self._timer = asyncio.create_task(self._end_turn_in(suspect, seconds), name="oxherd-isolation")
+                ending = self._end_in_time(self._seconds(suspect, _ALONE if alone else _BESIDE))
+                self._ending = asyncio.create_task(ending, name="oxherd-isolation")
             else:
                 self._end_turn(suspect)
-        return recorded
+        return begins
 
-    def leave(self, suspect: Suspect | None = None) -> None:
-        """Count a handler as ended, its outcome written."""
+    def leave(self, suspect: Candidate | None = None) -> None:
+        """The handler has ended, and its outcome is written."""
         self._running -= 1
         if suspect is not None:
             self._end_turn(suspect)
         if not self._running:
             self._crowded = False
-            if self._nothing_runs is not None and not self._nothing_runs.done():
-                self._nothing_runs.set_result(None)
+            if self._alone is not None and not self._alone.done():
+                self._alone.set_result(None)
 
-    def _deadline(self, suspect: Suspect) -> float:
-        """When the turns of all that came back from one death must be over."""
+    def _seconds(self, suspect: Candidate, share: float) -> float:
+        return max(0.0, min(self._lock * share * 2**suspect.uncounted, self._left()))
+
+    def _left(self) -> float:
+        """Seconds that are left for turns, for all that come back from one death together."""
+        return self._first + self._lock * _ALL - self._clock()
+
+    def _note_arrival(self) -> None:
         now = self._clock()
-        if now - self._last > suspect.lock * _ALL:
+        if now - self._last > self._lock * _ALL:
             self._first, self._crowded = now, False
         self._last = now
-        return self._first + suspect.seconds(_ALL)
 
-    async def _has_turn(self, suspect: Suspect, deadline: float, wait: Wait) -> bool:
-        """Wait for a turn; if True, the caller must end it."""
-        if self._clock() >= deadline:
+    async def _has_turn(self, suspect: Candidate) -> bool:
+        """Whether it has a turn, which it has to end."""
+        self._note_arrival()
+        if self._left() <= 0 or not await suspect.mark(Mark.HELD):
             return False
         if self._turn is None:
-            # Let the others line up first, so that chance decides who may be alone.
+            # Those that come along are given a moment, so that chance decides who is first: that one may be alone.
             opening = self._turn = object()
-            asyncio.get_running_loop().call_later(suspect.lock * _BESIDE, self._end_turn, opening)
+            asyncio.get_running_loop().call_later(self._lock * _BESIDE, self._end_turn, opening)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append((suspect, turn))
+        self._end_expired()
         granted = False
         try:
-            granted = await wait(turn, deadline - self._clock())
+            granted = await suspect.wait(turn, self._left())
         finally:
             if not granted:
                 turn.cancel()
-                self._end_turn(suspect)  # it may have been granted at the same moment
+                self._end_turn(suspect)  # it may have been given the turn at the same moment
         return granted
 
-    async def _is_alone(self, suspect: Suspect, wait: Wait) -> bool:
-        """Whether nothing else runs, after a wait for it if that may help."""
+    async def _is_alone(self, suspect: Candidate) -> bool:
+        """Whether nothing else runs, or has ended in time."""
         if not self._running or self._crowded:
             return not self._running
-        nothing_runs = self._nothing_runs = asyncio.get_running_loop().create_future()
+        alone = self._alone = asyncio.get_running_loop().create_future()
         try:
-            alone = await wait(nothing_runs, suspect.seconds(_ALONE))
+            ended = await suspect.wait(alone, self._seconds(suspect, _ALONE))
         finally:
-            self._nothing_runs = None
-        self._crowded = not alone
-        return alone
+            self._alone = None
+        self._crowded = not ended
+        return ended
 
-    async def _end_turn_in(self, suspect: Suspect, seconds: float) -> None:
+    async def _end_in_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        if await suspect.erase():
-            self._crowded = True
-            self._end_turn(suspect)
+        self._expired = True
+        self._ending = None
+        if self._held or self._line:
+            self._end_expired()
+
+    def _end_expired(self) -> None:
+        """Something else wants to begin: end a turn whose first moments are over."""
+        if self._expired and self._ending is None:
+            self._ending = asyncio.create_task(self._unmark(self._turn), name="oxherd-isolation")
+
+    async def _unmark(self, suspect: Any) -> None:
+        await suspect.mark(None)
+        self._crowded = True
+        self._end_turn(suspect)
 
     def _end_turn(self, holder: object) -> None:
-        """If it is the holder's turn, grant one to the line by lot; without a line, let everything else begin."""
+        """If it is the holder's turn, give it to another in line; without one, let everything else begin."""
         if self._turn is not holder:
             return
-        timer, self._timer, self._turn = self._timer, None, None
-        if timer is not None and timer is not asyncio.current_task():
-            timer.cancel()
+        ending, self._ending, self._turn, self._expired = self._ending, None, None, False
+        if ending is not None and ending is not asyncio.current_task():
+            ending.cancel()
         while self._line and self._turn is None:
             suspect, turn = self._line.pop(random.randrange(len(self._line)))  # noqa: S311 - it keeps no secret
             if not turn.done():
                 self._turn = suspect
                 turn.set_result(None)
         if self._turn is None:
-            blocked, self._blocked = self._blocked, []
-            for turns_over in blocked:
-                if not turns_over.done():
-                    turns_over.set_result(None)
+            held, self._held = self._held, []
+            for calm in held:
+                if not calm.done():
+                    calm.set_result(None)
+
+
+_BY_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, Isolation] = WeakKeyDictionary()
+
+
+def isolation_of_loop() -> Isolation:
+    """The running event loop's."""
+    return _BY_LOOP.setdefault(asyncio.get_running_loop(), Isolation())

@@ -14,7 +14,7 @@ from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, Timed
 from oxherd.declaration import Declaration
 from oxherd.errors import Discard
 from oxherd.signals import ProcessSpan
-from oxherd.worker.fetching.isolation import Isolation, Suspect
+from oxherd.worker.fetching.isolation import Candidate, Isolation
 from oxherd.worker.running.outcome import Outcome, RunEnd
 from oxherd.worker.running.result import ResultError, result_json
 
@@ -38,7 +38,7 @@ class Admission:
 
     limiter: asyncio.Semaphore | None = None
     isolation: Isolation | None = None
-    suspect: Suspect | None = None
+    suspect: Candidate | None = None
     refused: bool = False
     _waits_for: asyncio.Future[Any] | None = None
 

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import STALLED_REASON, Job, NewJob
 from oxherd.bullmq.options import without_metadata
+from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
 from oxherd.context import Context, LockLost
@@ -23,8 +24,8 @@ from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import ErrorInfo, EventBegan, EventEnded
-from oxherd.worker.fault_reporter import damaged_job
-from oxherd.worker.fetching.isolation import Isolation, Suspect
+from oxherd.worker.fault_reporter import FaultReporter, damaged_job
+from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.failure import describe_failure
@@ -51,6 +52,34 @@ class _Problem(NamedTuple):
     source: str
     error: ErrorInfo
     stored: ErrorInfo | None = None
+
+
+# An outage of one server must not keep events of others from beginning.
+_MARK_SECONDS = 0.5
+
+
+class _Candidate:
+    """An execution, as isolation sees it."""
+
+    def __init__(self, execution: Execution, queue: BullQueue, faults: FaultReporter) -> None:
+        self._admission = execution.admission
+        self._job = execution.job
+        self._queue = queue
+        self._faults = faults
+        self.uncounted = execution.job.uncounted_stalls
+        self.wait = execution.admission.wait
+
+    async def mark(self, mark: Mark | None) -> bool:
+        """Note in the job how it begins; False if it must not. An outage keeps nobody waiting for longer."""
+        try:
+            async with asyncio.timeout(_MARK_SECONDS):
+                if not await self._queue.mark_begin(self._job, None if mark is None else mark.value):
+                    self._admission.refuse()
+        except ScriptError as error:
+            self._faults.lasting("stalled", error, self._job)
+        except (RedisUnavailable, TimeoutError):  # reported as an outage
+            return not self._admission.refused
+        return not self._admission.refused
 
 
 class Pipeline:
@@ -116,7 +145,7 @@ class Pipeline:
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""
-        if self._served.is_declared(job.name):
+        if any(each.name == job.name for each in self._served.declared()):
             return True
         if not self._served.shared or not is_name(job.name) or now_ms() - job.timestamp_ms > _DEPLOY_MS:
             return False
@@ -202,29 +231,11 @@ class Pipeline:
 
     async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
         """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
-        job, admission, isolation = execution.job, execution.admission, self._isolation
-        if not job.stalled or job.stalled < declaration.max_stalls:
-            return isolation.try_enter() or await isolation.enter(admission.wait)
-        suspect = admission.suspect = Suspect(
-            declaration.lock_ms / 1000,
-            job.uncounted_stalls,
-            record=partial(self._mark_begin, execution),
-            erase=partial(self._mark_begin, execution, None),
-        )
-        return await isolation.enter_in_turn(suspect, admission.wait)
-
-    async def _mark_begin(self, execution: Execution, alone: bool | None) -> bool:
-        """Note in the job how it begins; False if it is not ours any more, or the worker gives up first."""
-
-        async def mark() -> None:
-            if not await self._queue.mark_begin(execution.job, alone=alone):
-                execution.admission.refuse()
-
-        try:
-            return await self._until_confirmed(mark) and not execution.admission.refused
-        except ScriptError as error:
-            self._faults.lasting("stalled", error, execution.job)
-            return False
+        job, isolation = execution.job, self._isolation
+        if job.stalled and job.stalled >= declaration.max_stalls:
+            candidate = execution.admission.suspect = _Candidate(execution, self._queue, self._faults)
+            return await isolation.enter_in_turn(candidate)
+        return isolation.try_enter() or await isolation.enter(_Candidate(execution, self._queue, self._faults))
 
     @contextmanager
     def _slot_released(self, execution: Execution) -> Generator[None]:

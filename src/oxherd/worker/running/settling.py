@@ -165,7 +165,7 @@ class Settler:
             if job.stalled:
                 # So that an operator's retry counts stalls anew; what fails the job goes last.
                 await self._queue.forget_stalled(job)
-                more = [*fields, "stc", 0, "ox:uncounted", 0, "ox:beside", 0]
+                more = [*fields, "stc", 0, "ox:uncounted", 0, "ox:beside", 0, "ox:begun", ""]
             return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more)
 
         return fail

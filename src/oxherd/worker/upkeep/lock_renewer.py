@@ -29,6 +29,7 @@ class LockRenewer(BackgroundLoop):
 
     def __init__(self, served: ServedQueue, unresolved: UnresolvedCalls, executions: Iterable[Execution]) -> None:
         super().__init__(f"oxherd-renew-{served.queue.keys.queue}")
+        self._served = served
         self._queue = served.queue
         self._faults = served.faults
         self._events = served.events
@@ -85,9 +86,10 @@ class LockRenewer(BackgroundLoop):
             return
         # The key that spaces the checks of all workers must have expired when our next check is due.
         every_ms = max(1, int(self._interval * 900))
+        limits = {each.name: each.max_stalls for each in self._served.declared()}
         try:
             stalled, quarantined = await self._queue.check_stalled(
-                self._events.max_stalls, self._events.fewer_stalls, every_ms, server_ms
+                max(limits.values(), default=1), limits, every_ms, server_ms
             )
         except ScriptError as error:
             self._faults.lasting("stalled", error)
