@@ -14,9 +14,9 @@ import pytest
 
 from oxherd import ContextFilter, Oxherd
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.sentinel import LocalSentinel
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess
+from tests.local_sentinel import LocalSentinel
 
 REDIS_7 = "/usr/bin/redis-server"
 

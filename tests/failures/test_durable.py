@@ -17,9 +17,9 @@ from oxherd.bullmq.shards import shard_queues
 from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.process import ServerProcess
-from oxherd.servers.sentinel import LocalSentinel
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, until
+from tests.local_sentinel import LocalSentinel
 
 
 class Order(BaseModel):

@@ -14,10 +14,10 @@ from oxherd import Oxherd
 from oxherd.bullmq import scripts
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.servers.local_cluster import LocalCluster
-from oxherd.servers.sentinel import LocalSentinel
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess, until
 from tests.interop.node_script import NodeScript
+from tests.local_sentinel import LocalSentinel
 from tests.node import node_packages, require_node
 from tests.security.product import Order, ProductRun, durable, whole_range
 from tests.security.rights import (

@@ -15,9 +15,9 @@ import pytest
 from oxherd import ConfigError, EmitError, Oxherd
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
-from oxherd.servers.sentinel import Sentinel
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import DEADLINE, Records, cli
+from tests.local_sentinel import Sentinel
 from tests.security.certificates import Authority, Certificate
 
 # The bundled Valkey is built without TLS.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oxherd.servers.sentinel import LocalSentinel
+from tests.local_sentinel import LocalSentinel
 from tests.servers.conftest import alive, eventually
 
 
