@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from oxherd.bullmq.batched_adds import BatchedAdds, batches
@@ -43,17 +44,14 @@ class BullQueue:
             RedisUnavailable, ScriptError: as `Client.call`; `state` says whether it may be stored all the same.
             Unconfirmed: a durable job was not confirmed by `deadline`, or cannot be.
         """
-        many, client = self._add_many, self.client
+        many = self._add_many
         if many is not None and not job.delay_ms and not job.priority:
-            await retry(lambda: many.add(job, state, deadline), deadline=deadline, state=state)
+            await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
             return
-        slot, added, arguments = self.keys.slot, *self._add_arguments(job)
+        added, arguments = self._add_arguments(job)
         confirm_by = deadline if job.durable else None
-        await retry(
-            lambda: client.script(slot, added, arguments, state=state, confirm_by=confirm_by),
-            deadline=deadline,
-            state=state,
-        )
+        call = partial(self.client.script, self.keys.slot, added, arguments, state=state, confirm_by=confirm_by)
+        await retry(call, deadline=deadline, state=state)
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
