@@ -25,7 +25,7 @@ _CHECKS_PER_LOCK = 3
 
 
 class LockRenewer(BackgroundLoop):
-    """One queue's loop. Scripts: retakeLocks, moveStalledJobsToWait."""
+    """One queue's loop. Scripts: retake_locks, check_stalled."""
 
     def __init__(self, served: ServedQueue, unresolved: UnresolvedCalls, executions: Iterable[Execution]) -> None:
         super().__init__(f"oxherd-renew-{served.queue.keys.queue}")
