@@ -1,11 +1,48 @@
-"""The pytest plugin: `--oxherd-leaks MODULE:HERD` adds a test with `assert_no_leak` for each event of a herd.
+"""The pytest plugin: servers of the session's own, and a test with `assert_no_leak` for each event of a herd.
 
-It imports oxherd only when the option is used.
+It imports oxherd only when a fixture or `--oxherd-leaks` is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+
+
+@pytest.fixture
+def oxherd_server(_oxherd_session_server: Any) -> Iterator[str]:
+    """The URL of an empty server of the session's own, to which every herd of the process is redirected."""
+    from oxherd.testing.servers import redirecting
+
+    with redirecting(_oxherd_session_server) as url:
+        yield url
+
+
+@pytest.fixture
+def oxherd_cluster(_oxherd_session_cluster: Any) -> Iterator[str]:
+    """As `oxherd_server`, with a cluster of three primaries and three replicas."""
+    from oxherd.testing.servers import redirecting
+
+    with redirecting(_oxherd_session_cluster) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _oxherd_session_server() -> Iterator[Any]:
+    from oxherd.testing.servers import new_server
+
+    with new_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _oxherd_session_cluster() -> Iterator[Any]:
+    from oxherd.testing.servers import new_cluster
+
+    with new_cluster() as cluster:
+        yield cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

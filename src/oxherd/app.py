@@ -20,6 +20,7 @@ from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds, seconds
 from oxherd.producer.backend import Backend
+from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
 from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
@@ -68,14 +69,17 @@ class Oxherd(DeclaresHandlers):
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
         self.server = ServerLocator(url)
+        self.delivery: Delivery | None = None  # where a test kit takes the emits
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
         self._backends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
+        self._stale: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
         self._worker = Worker(self.signals, self._outages, self._declared)
         self._entered = 0
         self._pid = os.getpid()
+        _herds.add(self)
 
     # -- declaring
 
@@ -160,6 +164,8 @@ class Oxherd(DeclaresHandlers):
     async def __aenter__(self) -> Self:
         """Open the connection. If Redis cannot be reached, that is logged, and the first use tries again."""
         self._entered += 1
+        if self.delivery is not None:
+            return self
         backend = await self.backend()
         with suppress(RedisUnavailable):  # logged as an outage
             await backend.client.call(0, "PING")
@@ -184,15 +190,18 @@ class Oxherd(DeclaresHandlers):
                 self._backends.clear()
             backend = self._backends.get(loop)
             if backend is None:
+                if (stale := self._stale.pop(loop, None)) is not None:
+                    await stale.close()
                 url = await asyncio.to_thread(self.server.url)
                 backend = self._backends[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
             return backend
 
     async def close(self) -> None:
         """Close the connections and leave the embedded server; the next use opens them again."""
-        backend = self._backends.pop(asyncio.get_running_loop(), None)
-        if backend is not None:
-            await backend.close()
+        loop = asyncio.get_running_loop()
+        for backends in (self._backends, self._stale):
+            if (backend := backends.pop(loop, None)) is not None:
+                await backend.close()
         await asyncio.to_thread(self._close_portal)
         if not self._backends:
             await asyncio.to_thread(self.server.leave)
@@ -201,6 +210,11 @@ class Oxherd(DeclaresHandlers):
         """`close` from code without an event loop."""
         self._close_portal()
         self.server.leave()
+
+    def forget_backends(self) -> None:
+        """Make the next use in each event loop look for the server again."""
+        self._stale.update(self._backends)
+        self._backends.clear()
 
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this herd from code without an event loop, in a background thread."""
@@ -218,6 +232,11 @@ class Oxherd(DeclaresHandlers):
         portal.close()
 
     # -- processing
+
+    @property
+    def processing(self) -> list[str]:
+        """The names of the events that are processed here now."""
+        return self._worker.events
 
     async def start(self) -> None:
         """Start processing every event that has a handler. Returns at once, even during an outage.
@@ -309,6 +328,16 @@ class Oxherd(DeclaresHandlers):
         if not self._worker.events and not self._entered:
             await self.close()
         return report or StopReport()
+
+
+def close_herds() -> None:
+    """Close what every herd of the process has open, so that the next use looks for its server again; for tests."""
+    for herd in list(_herds):
+        herd.close_sync()
+        herd.forget_backends()
+
+
+_herds: weakref.WeakSet[Oxherd] = weakref.WeakSet()
 
 
 def _report_broken_subscriber(error: BaseException) -> None:

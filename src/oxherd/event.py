@@ -11,11 +11,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
-from oxherd.errors import DeclarationError
+from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
@@ -69,6 +70,11 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def handler(self) -> Handler | None:
         """The handler, if this process has one."""
         return self._handler
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler is an `async def`; raises DeclarationError if this process has none."""
+        return self._handler_here().run_in == "loop"
 
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """Its handler, if that is known here."""
@@ -161,13 +167,20 @@ class Event(DeclaresHandlers, Generic[P, R]):
         would; addDelayedJob with a delay, addPrioritizedJob with a priority. Until the deadline, it is retried through
         outages under the same id. `once` is BullMQ's deduplication by the event's own id: the queue's key `de:<id>`.
         """
+        event_id, job = self._new_job(payload, options)
+        if (delivery := self._herd.delivery) is not None:
+            await delivery.deliver(self.declaration, [job])
+        else:
+            backend = await self._herd.backend()
+            await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
+        return Emitted(event_id, self.name)
+
+    def _new_job(self, payload: P, options: EmitOptions) -> tuple[UUID, NewJob]:
         check_options(self.name, options, EmitOptions.__optional_keys__)
         given_id = options.get("id")
         event_id = uuid7() if given_id is None else given_id
         (job,) = new_jobs(self.declaration, [(event_id, payload)], options)
-        backend = await self._herd.backend()
-        await self._emitter.add(backend, job, explicit_id=given_id is not None)
-        return Emitted(event_id, self.name)
+        return event_id, job
 
     async def emit_many(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """Put many events on their queue, in order. All are validated before the first is sent. As `emit`.
@@ -176,8 +189,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
             EmitError: sending failed midway; `emitted` lists, in order, what was acknowledged (and confirmed, if
                 durable).
         """
-        check_options(self.name, options, EmitManyOptions.__optional_keys__)
-        jobs = new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
+        jobs = self._new_jobs(payloads, options)
+        if (delivery := self._herd.delivery) is not None:
+            await delivery.deliver(self.declaration, jobs)
+            return [Emitted(UUID(job.id), self.name) for job in jobs]
         backend = await self._herd.backend()
         # Routed before the first is sent, since a key function may fail.
         routed = [(job, self._emitter.queue(backend, job, explicit_id=False)) for job in jobs]
@@ -191,12 +206,24 @@ class Event(DeclaresHandlers, Generic[P, R]):
                 raise partly_acknowledged([*failures.values()], emitted, len(jobs))
         return emitted
 
+    def _new_jobs(self, payloads: Iterable[P], options: EmitManyOptions) -> list[NewJob]:
+        check_options(self.name, options, EmitManyOptions.__optional_keys__)
+        return new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
+
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile."""
+        if (delivery := self._herd.delivery) is not None:
+            event_id, job = self._new_job(payload, options)
+            delivery.deliver_sync(self.declaration, [job])
+            return Emitted(event_id, self.name)
         return self._herd.run_sync(self.emit(payload, **options))
 
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
+        if (delivery := self._herd.delivery) is not None:
+            jobs = self._new_jobs(payloads, options)
+            delivery.deliver_sync(self.declaration, jobs)
+            return [Emitted(UUID(job.id), self.name) for job in jobs]
         return self._herd.run_sync(self.emit_many(payloads, **options))
 
     # -- scheduling
@@ -218,6 +245,9 @@ class Event(DeclaresHandlers, Generic[P, R]):
             raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
         scheduler, declaration = self._scheduler_id(name), self.declaration
         data, same = declaration.payload.encode(payload), declaration.payload.sealer.is_same
+        if (delivery := self._herd.delivery) is not None:
+            delivery.schedule(declaration, name, schedule, data)
+            return
 
         def call(schedulers: Schedulers, deadline: float) -> Coroutine[Any, Any, None]:
             return ensure(
@@ -233,6 +263,8 @@ class Event(DeclaresHandlers, Generic[P, R]):
             EmitError: Redis did not acknowledge it within the deadline.
         """
         scheduler = self._scheduler_id(name)
+        if (delivery := self._herd.delivery) is not None:
+            return delivery.schedule(self.declaration, name, None, b"")
         return await self._emitter.call_schedulers(
             await self._herd.backend(), lambda schedulers, deadline: schedulers.remove(scheduler, deadline=deadline)
         )
@@ -261,14 +293,32 @@ class Event(DeclaresHandlers, Generic[P, R]):
         Raises:
             DeclarationError: the event has no handler here.
         """
-        handler = self._handler
-        if handler is None:
-            raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
-        context = ctx or Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
-        arguments: Sequence[Any] = (payload, context) if handler.wants_context else (payload,)
+        handler = self._handler_here()
+        arguments = self._arguments(handler, payload, ctx)
         if handler.run_in == "loop":
             return cast("R", await handler.function(*arguments))
         return cast("R", await asyncio.to_thread(handler.function, *arguments))
+
+    def call(self, payload: P, ctx: Context | None = None, /) -> R:
+        """Run a `def` handler directly, in this very thread, for unit tests; otherwise as `await event(payload)`.
+
+        Raises:
+            DeclarationError: the event has no handler here.
+            UsageError: the handler is an `async def`.
+        """
+        handler = self._handler_here()
+        if handler.run_in == "loop":
+            raise UsageError(f"{self.name}: its handler is an async def; call it by `await event(payload)`.")
+        return cast("R", handler.function(*self._arguments(handler, payload, ctx)))
+
+    def _handler_here(self) -> Handler:
+        if self._handler is None:
+            raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
+        return self._handler
+
+    def _arguments(self, handler: Handler, payload: P, ctx: Context | None) -> Sequence[Any]:
+        context = ctx or Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
+        return (payload, context) if handler.wants_context else (payload,)
 
     def _scheduler_id(self, name: str) -> str:
         check_name(name, "schedule")

@@ -200,6 +200,12 @@ class Signals:
         for kind in kinds or get_args(Signal):
             self._subscribers[kind].append(subscriber)
 
+    def unsubscribe(self, subscriber: Callable[[Any], object]) -> None:
+        """Call `subscriber` no more."""
+        for subscribers in self._subscribers.values():
+            while subscriber in subscribers:
+                subscribers.remove(subscriber)
+
     def emitted(self, event: str, count: int = 1) -> None:
         """Send EventsEmitted, if anybody subscribes to it; never raises."""
         if self._subscribers[EventsEmitted]:

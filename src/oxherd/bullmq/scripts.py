@@ -32,6 +32,7 @@ BULLMQ = {
     "removeJobScheduler": 3,
     "getJobScheduler": 1,
     "getCounts": 1,
+    "promote": 9,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from oxherd.errors import ConfigError
 from oxherd.redis.tls import check_tls
 from oxherd.redis.url import RedisURL, parse_url
 from oxherd.servers.embedded import EmbeddedServer
+
+_redirects: list[str] = []
+
+
+@contextmanager
+def redirected(url: str) -> Iterator[None]:
+    """Redirect every herd of the process to one server meanwhile; for tests."""
+    _redirects.append(url)
+    try:
+        yield
+    finally:
+        _redirects.remove(url)
 
 
 class ServerLocator:
@@ -27,6 +41,8 @@ class ServerLocator:
             ConfigError: the URL, or a certificate that it names, cannot be used.
             ServerError: the embedded server cannot be started.
         """
+        if _redirects:
+            return parse_url(_redirects[-1])
         if self._given or os.environ.get("OXHERD_URL"):
             url = self._parse()
             check_tls(url)

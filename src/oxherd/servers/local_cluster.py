@@ -63,6 +63,10 @@ class LocalCluster(LocalTopology):
         """The nodes that are running and not paused."""
         return [node for node in self.nodes if node.answering]
 
+    def primaries(self) -> list[Node]:
+        """The primaries that answer."""
+        return [node for node in self.answering() if node.role() == "primary"]
+
     def wait_stable(self, timeout: float = _SETTLE_SECONDS) -> None:
         """Return when the nodes that answer serve all slots, agree on their owners, and replicas are in sync."""
         wait_until(self._stable, timeout=timeout, what="the local cluster agrees on its slots")

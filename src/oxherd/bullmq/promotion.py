@@ -1,0 +1,43 @@
+"""Makes delayed jobs due at once, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oxherd.bullmq.queue import BullQueue
+from oxherd.bullmq.scripts import script
+
+_TICK = b"repeat:"
+
+
+async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> int:
+    """Make due what is delayed until `until_ms` (milliseconds since the Unix epoch); returns how many jobs that were.
+
+    `ticks`: those of schedules as well. An ordered queue that waits for a retry goes on. Script: promote; commands:
+    ZRANGE, DEL.
+    """
+    k, client = queue.keys, queue.client
+    promoted = 0
+    # A delayed job's time is in its score's upper bits.
+    flat: list[Any] = await client.call(k.slot, "ZRANGE", k.delayed, 0, -1, "WITHSCORES")
+    for job_id, score in zip(flat[::2], flat[1::2], strict=True):
+        if float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
+            continue
+        keys = (k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.active, k.pc, k.events, k.marker)
+        promoted += int(await client.script(k.slot, script("promote"), (*keys, k.base, job_id))) == 0
+    if await client.call(k.slot, "DEL", k.held):
+        await queue.wake()
+    return promoted
+
+
+async def unfinished(queue: BullQueue) -> dict[str, int]:
+    """The number of jobs in each state in which something is still to come, without ticks that are not due yet.
+
+    Script: getCounts; command: ZRANGE.
+    """
+    counts = await queue.counts()
+    if counts["delayed"]:
+        ids: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)
+        counts["delayed"] = sum(not bytes(job_id).startswith(_TICK) for job_id in ids)
+    states = ("wait", "prioritized", "paused", "active", "delayed")
+    return {state: counts[state] for state in states if counts[state]}

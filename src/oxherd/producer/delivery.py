@@ -1,0 +1,23 @@
+"""Where a test kit takes a herd's emits, in place of Redis."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from oxherd.bullmq.job import NewJob
+from oxherd.declaration import Declaration
+from oxherd.schedule import Schedule
+
+
+class Delivery(Protocol):
+    """Takes validated jobs and schedules; may be called from any thread."""
+
+    async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
+        """Take jobs of one event, in order."""
+
+    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob]) -> None:
+        """`deliver` for a caller without an event loop, in its own thread."""
+
+    def schedule(self, declaration: Declaration, name: str, schedule: Schedule | None, data: bytes) -> bool:
+        """Take a schedule, or with None its end; returns whether there was one before."""
+        ...

@@ -1,0 +1,54 @@
+"""Servers of a test run's own, to which every herd of the process is redirected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from oxherd.app import close_herds
+from oxherd.producer.server_locator import redirected
+from oxherd.servers.local_cluster import LocalCluster
+from oxherd.servers.standalone import StandaloneServer
+
+
+def new_server() -> StandaloneServer:
+    """A server on a Unix socket in the temporary folder, not started yet."""
+    return StandaloneServer(unix=True)
+
+
+def new_cluster() -> LocalCluster:
+    """A cluster of three primaries and three replicas, not started yet."""
+    return LocalCluster()
+
+
+@contextmanager
+def own_server() -> Iterator[str]:
+    """Start a server, redirect every herd of the process to it meanwhile, and yield its URL.
+
+    Herds with a `url` are redirected as well. The project's embedded server is not touched.
+
+    Raises:
+        ServerError: the server cannot be started.
+    """
+    with new_server() as server, redirecting(server) as url:
+        yield url
+
+
+@contextmanager
+def own_cluster() -> Iterator[str]:
+    """As `own_server`, with a cluster of three primaries and three replicas."""
+    with new_cluster() as cluster, redirecting(cluster) as url:
+        yield url
+
+
+@contextmanager
+def redirecting(server: StandaloneServer | LocalCluster) -> Iterator[str]:
+    """Empty a running server, redirect every herd of the process to it, and yield its URL."""
+    close_herds()
+    for node in [server] if isinstance(server, StandaloneServer) else server.primaries():
+        node.command("FLUSHALL")
+    with redirected(server.url):
+        try:
+            yield server.url
+        finally:
+            close_herds()

@@ -1,0 +1,166 @@
+"""`captured` keeps emits, and says what was emitted instead."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from oxherd import Context, Every, InvalidPayload, Oxherd, UsageError
+from oxherd.testing import CapturedSchedule, captured, inline
+
+
+class Order(BaseModel):
+    order_id: int
+    email: str = "a@example.com"
+
+
+@dataclass
+class Mail:
+    to: str
+
+
+# Nothing answers there: whatever tried to connect would fail.
+herd = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+order_placed = herd.declare("order.placed", Order)
+mail_wanted = herd.declare("mail.wanted", Mail)
+anything = herd.declare("anything", Any)
+
+
+async def test_it_keeps_the_payload_as_a_handler_would_get_it_and_how_it_was_to_be_sent() -> None:
+    with captured(herd) as emits:
+        known = UUID(int=7)
+        await order_placed.emit(Order(order_id=7), delay=timedelta(minutes=5), priority=3, id=known)
+    (emit,) = emits.emits
+    assert (emit.event, emit.id, emit.payload) == ("order.placed", known, Order(order_id=7))
+    assert (emit.delay, emit.priority) == (timedelta(minutes=5), 3)
+    assert emits.assert_emitted(order_placed, order_id=7) is emit
+    assert emits.assert_emitted(order_placed, Order(order_id=7)) is emit
+    assert emits.of(order_placed) == [Order(order_id=7)]
+
+
+async def test_it_holds_for_every_kind_of_emit_and_for_threads() -> None:
+    with captured(herd) as emits:
+        await order_placed.emit_many([Order(order_id=1), Order(order_id=2)])
+        thread = threading.Thread(
+            target=lambda: (order_placed.emit_sync(Order(order_id=3)), order_placed.emit_many_sync([Order(order_id=4)]))
+        )
+        thread.start()
+        thread.join()
+    assert [order.order_id for order in emits.of(order_placed)] == [1, 2, 3, 4]
+
+
+async def test_a_herd_that_is_entered_meanwhile_connects_to_nothing() -> None:
+    with captured(herd) as emits:
+        async with herd:
+            await order_placed.emit(Order(order_id=1))
+    emits.assert_emitted(order_placed)
+
+
+async def test_what_is_invalid_is_refused_as_by_an_emit() -> None:
+    with captured(herd) as emits:
+        with pytest.raises(InvalidPayload):
+            await order_placed.emit({"order_id": "x"})  # pyright: ignore[reportArgumentType]
+        with pytest.raises(UsageError):
+            await order_placed.emit(Order(order_id=1), priority=-1)
+    emits.assert_not_emitted()
+
+
+async def test_schedules_are_kept_and_ended() -> None:
+    with captured(herd) as emits:
+        await order_placed.schedule("often", Every(60), Order(order_id=1))
+        assert emits.schedules == {("order.placed", "often"): CapturedSchedule(Every(60), Order(order_id=1))}
+        assert await order_placed.unschedule("often")
+        assert not await order_placed.unschedule("often")
+    assert emits.schedules == {}
+
+
+async def test_emits_go_their_usual_way_afterwards_and_captures_do_not_nest() -> None:
+    with captured(herd), pytest.raises(UsageError, match="end that first"), inline(herd):
+        pass
+    assert herd.delivery is None
+
+
+def failure(call: Any) -> str:
+    with pytest.raises(AssertionError) as raised:
+        call()
+    return str(raised.value)
+
+
+def test_a_failed_assertion_names_the_fields_that_differ() -> None:
+    with captured(herd) as emits:
+        order_placed.emit_sync(Order(order_id=8))
+        order_placed.emit_sync(Order(order_id=7, email="b@example.com"))
+        mail_wanted.emit_sync(Mail("c@example.com"))
+    assert failure(lambda: emits.assert_emitted(order_placed, order_id=7, email="a@example.com")) == (
+        "order.placed(order_id=7, email='a@example.com') was not emitted; order.placed was emitted twice:\n"
+        "  1. differs in 1 field:\n"
+        "     order_id  8, not 7\n"
+        "  2. differs in 1 field:\n"
+        "     email  'b@example.com', not 'a@example.com'"
+    )
+    assert failure(lambda: emits.assert_emitted(mail_wanted, Mail("d@example.com"))) == (
+        "mail.wanted(Mail(to='d@example.com')) was not emitted; mail.wanted was emitted once:\n"
+        "  1. differs in 1 field:\n"
+        "     to  'c@example.com', not 'd@example.com'"
+    )
+    assert failure(lambda: emits.assert_emitted(anything)) == (
+        "anything was not emitted; emitted were:\n"
+        "  1. order.placed  Order(order_id=8, email='a@example.com')\n"
+        "  2. order.placed  Order(order_id=7, email='b@example.com')\n"
+        "  3. mail.wanted   Mail(to='c@example.com')"
+    )
+    assert failure(lambda: emits.assert_not_emitted(order_placed, order_id=8)) == (
+        "order.placed(order_id=8) was emitted:\n  1. order.placed  Order(order_id=8, email='a@example.com')"
+    )
+    emits.assert_not_emitted(order_placed, order_id=9)
+
+
+def test_a_failed_assertion_fits_on_a_screen() -> None:
+    with captured(herd) as emits:
+        order_placed.emit_many_sync(Order(order_id=number, email="x" * 10_000) for number in range(1000))
+        anything.emit_many_sync(list(range(1000)))
+    for message in (
+        failure(lambda: emits.assert_emitted(order_placed, order_id=-1)),
+        failure(lambda: emits.assert_emitted(anything, 1000)),
+        failure(lambda: emits.assert_emitted(mail_wanted)),
+        failure(emits.assert_not_emitted),
+    ):
+        lines = message.splitlines()
+        assert len(lines) <= 42
+        assert max(map(len, lines)) <= 200
+
+
+def test_an_unknown_field_is_refused_with_the_nearest() -> None:
+    with captured(herd) as emits, pytest.raises(UsageError, match="did you mean 'order_id'"):
+        emits.assert_emitted(order_placed, oder_id=7)
+
+
+def test_nothing_emitted_at_all_is_said_so() -> None:
+    with captured(herd) as emits:
+        pass
+    assert failure(lambda: emits.assert_emitted(order_placed)) == "order.placed was not emitted; nothing was."
+
+
+async def test_a_handler_that_is_called_has_its_emits_kept() -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+    second = own.declare("second", Order)
+
+    @own.event("first")
+    async def first(order: Order, ctx: Context) -> None:
+        await second.emit(order)
+
+    @own.event("third")
+    def third(order: Order) -> None:
+        second.emit_sync(order)
+
+    with captured(own) as emits:
+        await first(Order(order_id=1))
+        third.call(Order(order_id=2))
+        await third(Order(order_id=3))
+    assert [order.order_id for order in emits.of(second)] == [1, 2, 3]
