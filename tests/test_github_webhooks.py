@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from oxherd.servers.local_cluster import LocalCluster

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
 from oxherd.bullmq.keys import has_hash_tag
-from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, declare, is_name
+from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, check_result, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
@@ -33,6 +33,7 @@ from oxherd.worker.stop_report import StopReport
 from oxherd.worker.worker import Worker, time_limit
 
 P = TypeVar("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -106,11 +107,21 @@ class Oxherd(DeclaresHandlers):
         return decorate  # pyright: ignore[reportReturnType] - one function stands for the four overloads
 
     @overload
+    def declare(
+        self, name: str, payload: type[P], *, result: type[R], **options: Unpack[DeclareOptions[P]]
+    ) -> Event[P, R]: ...
+    @overload
     def declare(self, name: str, payload: type[P], **options: Unpack[DeclareOptions[P]]) -> Event[P, Any]: ...
     @overload
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]: ...
-    def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]:
-        """Declare an event apart from its handler, for producers that must not import it. As `event`."""
+    def declare(
+        self, name: str, payload: Any, *, result: Any = Any, **options: Unpack[DeclareOptions[Any]]
+    ) -> Event[Any, Any]:
+        """Declare an event apart from its handler, for producers that must not import it. As `event`.
+
+        `result` is the type that the handler returns, for type checkers: the emits are then `Emitted[result]`.
+        """
+        check_result(name, result)
         event: Event[Any, Any] = Event(self, declare(name, payload, options))
         sanitize = options.get("sanitize")
         if sanitize is not None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
@@ -141,6 +143,14 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaratio
         durable=check_durable(name, given("durable", False)),
         options={**retry.options, **keep.options},
     )
+
+
+def check_result(name: str, result: Any) -> None:
+    """Refuse what is no type: DeclarationError."""
+    try:
+        TypeAdapter(result)
+    except Exception as error:
+        raise DeclarationError(f"{name}: result must be a type that pydantic can validate.") from error
 
 
 def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> None:

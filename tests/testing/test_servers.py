@@ -12,6 +12,14 @@ from oxherd import Oxherd
 from oxherd.testing import own_server, run_until_empty
 from tests.harness import environment
 
+PROJECT = """
+[project]
+name = "shop"
+
+[tool.pytest.ini_options]
+asyncio_default_fixture_loop_scope = "function"
+"""
+
 APP = """
 from oxherd import Oxherd
 
@@ -98,7 +106,7 @@ def anyio_backend():
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """An application with a project folder of its own."""
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'shop'\n[tool.pytest.ini_options]\nasyncio_default_fixture_loop_scope = 'function'\n")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "test_app.py").write_text(TESTS)
     return tmp_path

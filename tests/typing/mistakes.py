@@ -96,4 +96,8 @@ async def wrong_results(order: Order, ctx: Context) -> None:
     event: Event[Order, int] = order_placed  # error
     moment: timedelta = (await order_placed.emit(order)).id  # error
     await order_placed(order, ctx.id)  # error
+    order_placed.call(1)  # error
+    receipt: int = herd.declare("l", Order, result=str).call(order)  # error
+    herd.declare("m", Order, result="Receipt")  # error
+    print(receipt)
     print(number, event, moment, Mask(1))  # error

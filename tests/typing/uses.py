@@ -147,6 +147,14 @@ assert_type(herd.declare("j", Annotated[int, Mask()]), Event[Any, Any])
 assert_type(herd.declare("k", list[Order] | None), Event[Any, Any])
 
 
+class Receipt(BaseModel):
+    number: int
+
+
+with_result = herd.declare("m", Order, result=Receipt, concurrency=3)
+assert_type(with_result, Event[Order, Receipt])
+
+
 # -- emitting, results, scheduling, stopping
 
 
@@ -159,6 +167,7 @@ async def emits(order: Order, orders: Iterable[Order], known: UUID) -> None:
     assert_type(in_thread.emit_sync(order), Emitted[list[str]])
     assert_type(in_process.emit_many_sync([order]), list[Emitted[None]])
     assert_type(await declared.emit(order), Emitted[Any])
+    assert_type(await with_result.emit(order), Emitted[Receipt])
     try:
         await alone.emit_many(order for order in orders)
     except EmitError as error:
@@ -169,6 +178,7 @@ async def runs(order: Order, ctx: Context) -> None:
     assert_type(await alone(order), str)
     assert_type(await with_context(order, ctx), int)
     assert_type(await in_thread(order, None), list[str])
+    assert_type(in_thread.call(order), list[str])
 
 
 async def schedules(order: Order) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from oxherd.errors import ConfigError
@@ -16,7 +16,7 @@ _redirects: list[str] = []
 
 
 @contextmanager
-def redirected(url: str) -> Iterator[None]:
+def redirected(url: str) -> Generator[None]:
     """Redirect every herd of the process to one server meanwhile; for tests."""
     _redirects.append(url)
     try:

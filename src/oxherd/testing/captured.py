@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -133,7 +133,7 @@ class Captured(Delivery):
 
 
 @contextmanager
-def captured(herd: Oxherd) -> Iterator[Captured]:
+def captured(herd: Oxherd) -> Generator[Captured]:
     """Keep what `herd` emits instead of sending it: from any thread, `emit_sync` and handlers included.
 
     Payloads are validated as by an emit, and their handlers do not run. Nothing connects to a server.
@@ -147,7 +147,7 @@ def captured(herd: Oxherd) -> Iterator[Captured]:
 
 
 @contextmanager
-def delivering(herd: Oxherd, delivery: Delivery) -> Iterator[None]:
+def delivering(herd: Oxherd, delivery: Delivery) -> Generator[None]:
     """Take a herd's emits by `delivery` meanwhile."""
     if herd.delivery is not None:
         raise UsageError("This herd's emits are captured or run inline already; end that first.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -19,7 +19,7 @@ from oxherd.testing.captured import Captured, captured_emit, delivering
 
 
 @contextmanager
-def inline(herd: Oxherd) -> Iterator[Captured]:
+def inline(herd: Oxherd) -> Generator[Captured]:
     """Run each event's handler at its emit, in the emitting thread, before the emit returns; yields what was emitted.
 
     The handler gets the payload as a worker would read it. What it raises, the emit raises: there is no retry, no

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from oxherd.app import close_herds
@@ -22,7 +22,7 @@ def new_cluster() -> LocalCluster:
 
 
 @contextmanager
-def own_server() -> Iterator[str]:
+def own_server() -> Generator[str]:
     """Start a server, redirect every herd of the process to it meanwhile, and yield its URL.
 
     Herds with a `url` are redirected as well. The project's embedded server is not touched.
@@ -35,14 +35,14 @@ def own_server() -> Iterator[str]:
 
 
 @contextmanager
-def own_cluster() -> Iterator[str]:
+def own_cluster() -> Generator[str]:
     """As `own_server`, with a cluster of three primaries and three replicas."""
     with new_cluster() as cluster, redirecting(cluster) as url:
         yield url
 
 
 @contextmanager
-def redirecting(server: StandaloneServer | LocalCluster) -> Iterator[str]:
+def redirecting(server: StandaloneServer | LocalCluster) -> Generator[str]:
     """Empty a running server, redirect every herd of the process to it, and yield its URL."""
     close_herds()
     for node in [server] if isinstance(server, StandaloneServer) else server.primaries():
