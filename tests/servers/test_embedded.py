@@ -404,18 +404,6 @@ def test_a_file_or_a_link_instead_of_the_data_folder_is_refused(project: Path, t
         started(project)
 
 
-def test_a_platform_without_a_bundled_server_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def files(package: str) -> list[object]:
-        return []
-
-    monkeypatch.setattr("oxherd.servers.binary.files", files)
-    with pytest.raises(ServerError, match=r"no bundled server for .* set OXHERD_URL"):
-        started(project)
-    monkeypatch.undo()
-    server = started(project)
-    server.stop()
-
-
 def test_a_lock_is_waited_for_no_longer_than_its_timeout(tmp_path: Path) -> None:
     with exclusive(tmp_path / "lock", seconds=1), pytest.raises(TimeoutError, match="held by another process"):  # noqa: SIM117
         with exclusive(tmp_path / "lock", seconds=0.05):
