@@ -31,6 +31,10 @@ ran = []
 async def work(number: int) -> None:
     ran.append(number)
 
+@herd.event("outer", run_in="process")
+def outer(number: int) -> None:
+    work.emit_sync(number)
+
 @elsewhere.event("work")
 def work_elsewhere(number: int) -> None:
     ran.append(number)
@@ -77,6 +81,11 @@ def test_a_herd_with_a_url(oxherd_server):
     with ThreadPoolExecutor() as threads:
         list(threads.map(app.work_elsewhere.emit_sync, [2, 3]))
     assert asyncio.run(numbers(app.elsewhere)) == [1, 2, 3]
+
+
+def test_a_handler_in_a_process_of_its_own(oxherd_server):
+    app.outer.emit_sync(1)
+    assert asyncio.run(numbers(app.herd)) == [1]
 
 
 @pytest.mark.asyncio
@@ -126,13 +135,13 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_each_test_gets_an_empty_server_and_the_projects_own_is_not_touched(project: Path) -> None:
     done = run(project)
-    assert "9 passed" in done.stdout, done.stdout
+    assert "10 passed" in done.stdout, done.stdout
     assert not (project / ".oxherd").exists()
 
 
 def test_processes_of_xdist_have_a_server_each(project: Path) -> None:
     done = run(project, "-n", "3", "-k", "not cluster")
-    assert "8 passed" in done.stdout, done.stdout
+    assert "9 passed" in done.stdout, done.stdout
     assert not (project / ".oxherd").exists()
 
 

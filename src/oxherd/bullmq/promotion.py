@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 
@@ -14,7 +15,7 @@ async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> 
     """Make due what is delayed until `until_ms` (milliseconds since the Unix epoch); returns how many jobs that were.
 
     `ticks`: those of schedules as well. An ordered queue that waits for a retry goes on. Script: promote; commands:
-    ZRANGE, DEL.
+    ZRANGE, PTTL, DEL.
     """
     k, client = queue.keys, queue.client
     promoted = 0
@@ -25,7 +26,9 @@ async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> 
             continue
         keys = (k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.active, k.pc, k.events, k.marker)
         promoted += int(await client.script(k.slot, script("promote"), (*keys, k.base, job_id))) == 0
-    if await client.call(k.slot, "DEL", k.held):
+    held_ms = int(await client.call(k.slot, "PTTL", k.held))
+    if 0 < held_ms <= until_ms - now_ms():
+        await client.call(k.slot, "DEL", k.held)
         await queue.wake()
     return promoted
 

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from oxherd.errors import ConfigError
 from oxherd.redis.tls import check_tls
 from oxherd.redis.url import RedisURL, parse_url
 from oxherd.servers.embedded import EmbeddedServer
 
-_redirects: list[str] = []
-
-
-@contextmanager
-def redirected(url: str) -> Generator[None]:
-    """Redirect every herd of the process to one server meanwhile; for tests."""
-    _redirects.append(url)
-    try:
-        yield
-    finally:
-        _redirects.remove(url)
+# Set by the test kit: the server of every herd, whatever else is configured. In the environment, so that the processes
+# which a test starts, and those of `run_in="process"`, go to the same one.
+TEST_URL = "OXHERD_TEST_URL"
 
 
 class ServerLocator:
-    """Resolves a herd's server: the given URL, else $OXHERD_URL, else the project's embedded server."""
+    """Resolves a herd's server: the test kit's, else the given URL, else $OXHERD_URL, else the project's embedded one."""
 
     def __init__(self, url: str | None) -> None:
         self._given = url
@@ -41,8 +31,8 @@ class ServerLocator:
             ConfigError: the URL, or a certificate that it names, cannot be used.
             ServerError: the embedded server cannot be started.
         """
-        if _redirects:
-            return parse_url(_redirects[-1])
+        if test_url := os.environ.get(TEST_URL):
+            return parse_url(test_url)
         if self._given or os.environ.get("OXHERD_URL"):
             url = self._parse()
             check_tls(url)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from oxherd.app import close_herds
-from oxherd.producer.server_locator import redirected
+from oxherd.producer.server_locator import TEST_URL
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 
@@ -47,8 +48,13 @@ def redirecting(server: StandaloneServer | LocalCluster) -> Generator[str]:
     close_herds()
     for node in [server] if isinstance(server, StandaloneServer) else server.primaries():
         node.command("FLUSHALL")
-    with redirected(server.url):
-        try:
-            yield server.url
-        finally:
-            close_herds()
+    before = os.environ.get(TEST_URL)
+    os.environ[TEST_URL] = server.url
+    try:
+        yield server.url
+    finally:
+        if before is None:
+            del os.environ[TEST_URL]
+        else:
+            os.environ[TEST_URL] = before
+        close_herds()
