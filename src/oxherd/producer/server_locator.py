@@ -16,7 +16,7 @@ TEST_URL = "OXHERD_TEST_URL"
 
 
 class ServerLocator:
-    """Resolves a herd's server: the test kit's, else the given URL, else $OXHERD_URL, else the project's embedded one."""
+    """Resolves a herd's server: the test kit's, else the given URL, else $OXHERD_URL, else an embedded one."""
 
     def __init__(self, url: str | None) -> None:
         self._given = url
