@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
@@ -265,15 +266,26 @@ class Event(DeclaresHandlers, Generic[P, R]):
         if handler is None:
             raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
         context = ctx or Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
-        arguments: Sequence[Any] = (payload, context) if handler.wants_context else (payload,)
         if handler.run_in == "loop":
-            return cast("R", await handler.function(*arguments))
-        return cast("R", await asyncio.to_thread(handler.function, *arguments))
+            value = handler.call(payload, context)
+        else:
+            value = await asyncio.to_thread(_without_stop_iteration, handler.call, payload, context)
+        while isawaitable(value):
+            value = await value
+        return cast("R", value)
 
     def _scheduler_id(self, name: str) -> str:
         check_name(name, "schedule")
         # Events that share a queue must not share scheduler ids.
         return name if self.declaration.own_queue else f"{self.name}/{name}"
+
+
+def _without_stop_iteration(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function; a StopIteration, which no future can carry, becomes what a coroutine makes of it."""
+    try:
+        return call(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 class Decorator(Protocol):
