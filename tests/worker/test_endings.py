@@ -81,6 +81,21 @@ async def test_whatever_a_coroutine_raises_fails_its_event_and_nothing_else(
     assert (end.outcome, end.error["type"]) == ("failed", expected)
 
 
+@pytest.mark.parametrize("error", [GeneratorExit, OwnError, StopAsyncIteration])
+async def test_what_a_task_raises_that_a_handler_awaits_fails_its_event(
+    local_herd: Oxherd, records: Records, error: type[BaseException]
+) -> None:
+    async def child() -> None:
+        await asyncio.sleep(0)
+        raising(error)
+
+    async def awaits() -> None:
+        await asyncio.create_task(child())
+
+    end = await run_one(local_herd, records, awaits)
+    assert (end.outcome, end.error["type"]) == ("failed", error.__name__)
+
+
 @pytest.mark.parametrize("error", BASE_ERRORS)
 async def test_whatever_a_sanitiser_raises_withholds_the_payload_and_the_event_runs(
     local_herd: Oxherd, records: Records, error: type[BaseException]

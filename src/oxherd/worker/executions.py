@@ -105,6 +105,12 @@ class Executions:
             return
         try:
             following = await self.pipeline.process(execution)
+        except GeneratorExit:
+            # Where the handler awaits a future with this error, Python closes all that the task awaits instead.
+            run, declaration = execution.run, execution.declaration
+            if run is None or declaration is None or not execution.task.get_loop().is_running():
+                raise
+            following = await self.pipeline.conclude(execution, run, declaration)
         finally:
             execution.admission.release()
             execution.drop_run()

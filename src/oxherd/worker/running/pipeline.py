@@ -124,7 +124,9 @@ class Pipeline:
         put_back = await self._admit(execution, processed)
         if put_back is not None:
             return put_back
-        return await self._run(execution, processed, data, payload)
+        run = self._begin(execution, processed, data, payload)
+        await run.execute(processed.executor.call, payload, declaration.timeout)
+        return await self.conclude(execution, run, declaration)
 
     # -- jobs that are not run here
 
@@ -248,12 +250,9 @@ class Pipeline:
 
     # -- the handler, and its outcome
 
-    async def _run(
-        self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any
-    ) -> Fetched | Unsettled:
-        job, declaration = execution.job, processed.declaration
-        run = self._begin(execution, processed, data, payload)
-        await run.execute(processed.executor.call, payload, declaration.timeout)
+    async def conclude(self, execution: Execution, run: HandlerRun, declaration: Declaration) -> Fetched | Unsettled:
+        """Write and announce what became of a run; returns as `process`."""
+        job = execution.job
         if execution.stage is Stage.ABANDONED:
             return Unsettled.LOST
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
