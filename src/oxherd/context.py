@@ -46,10 +46,10 @@ class LockLost:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The handler cancelled itself, or something inside it did."""
+    """The event was cancelled by somebody else than its worker."""
 
     def __str__(self) -> str:
-        return "cancelled from inside the handler"
+        return "the event was cancelled"
 
 
 Reason = TimedOut | Stopping | LockLost | Cancelled

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from oxherd.errors import DeclarationError, UsageError
+from oxherd.errors import DeclarationError, UsageError, is_interrupt
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, seconds, whole_number
@@ -198,7 +198,9 @@ def key_of(declaration: Declaration, payload: Any) -> bytes | None:
         return None
     try:
         value = declaration.key(payload)
-    except Exception as error:  # noqa: BLE001 - user code may raise anything, with the payload in it
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         why = f"raised {type(error).__name__}"
     else:
         if isinstance(value, bytes):

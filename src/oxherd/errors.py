@@ -20,6 +20,8 @@ A message is one sentence that says what to do. None holds a payload, a password
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -122,3 +124,12 @@ class ServerError(OxherdError):
 
 class Discard(OxherdError):
     """Raised by a handler to fail its event now, without another attempt."""
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it may be Python's own, for a Ctrl-C that nothing handles, and not that of the code it came through."""
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and threading.current_thread() is threading.main_thread()
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
@@ -70,11 +71,6 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def handler(self) -> Handler | None:
         """The handler, if this process has one."""
         return self._handler
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the handler is an `async def`; raises DeclarationError if this process has none."""
-        return self._handler_here().run_in == "loop"
 
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """Its handler, if that is known here."""
@@ -293,11 +289,14 @@ class Event(DeclaresHandlers, Generic[P, R]):
         Raises:
             DeclarationError: the event has no handler here.
         """
-        handler = self._handler_here()
-        arguments = self._arguments(handler, payload, ctx)
+        handler, context = self.handler_here(), ctx or self._context()
         if handler.run_in == "loop":
-            return cast("R", await handler.function(*arguments))
-        return cast("R", await asyncio.to_thread(handler.function, *arguments))
+            value = handler.call(payload, context)
+        else:
+            value = await asyncio.to_thread(_without_stop_iteration, handler.call, payload, context)
+        while isawaitable(value):
+            value = await value
+        return cast("R", value)
 
     def call(self, payload: P, ctx: Context | None = None, /) -> R:
         """Run a `def` handler directly, in this very thread, for unit tests; otherwise as `await event(payload)`.
@@ -306,24 +305,38 @@ class Event(DeclaresHandlers, Generic[P, R]):
             DeclarationError: the event has no handler here.
             UsageError: the handler is an `async def`.
         """
-        handler = self._handler_here()
+        handler = self.handler_here()
         if handler.run_in == "loop":
             raise UsageError(f"{self.name}: its handler is an async def; call it by `await event(payload)`.")
-        return cast("R", handler.function(*self._arguments(handler, payload, ctx)))
+        value = handler.call(payload, ctx or self._context())
+        if isawaitable(value):
+            close = getattr(value, "close", None)  # a coroutine that is not awaited warns
+            if close is not None:
+                close()
+            raise UsageError(f"{self.name}: its handler returns an awaitable; call it by `await event(payload)`.")
+        return cast("R", value)
 
-    def _handler_here(self) -> Handler:
+    def handler_here(self) -> Handler:
+        """Return the handler; raises DeclarationError if this process has none."""
         if self._handler is None:
             raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
         return self._handler
 
-    def _arguments(self, handler: Handler, payload: P, ctx: Context | None) -> Sequence[Any]:
-        context = ctx or Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
-        return (payload, context) if handler.wants_context else (payload,)
+    def _context(self) -> Context:
+        return Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
 
     def _scheduler_id(self, name: str) -> str:
         check_name(name, "schedule")
         # Events that share a queue must not share scheduler ids.
         return name if self.declaration.own_queue else f"{self.name}/{name}"
+
+
+def _without_stop_iteration(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function; a StopIteration, which no future can carry, becomes what a coroutine makes of it."""
+    try:
+        return call(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 class Decorator(Protocol):

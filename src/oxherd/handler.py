@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import MethodType, NoneType, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn
@@ -17,11 +19,11 @@ from oxherd.signals import Signals
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that processes an event, and how it is called."""
+    """A function that processes an event; `call` runs it with a payload and a Context, which not every one takes."""
 
     function: Callable[..., Any]
     run_in: RunIn
-    wants_context: bool
+    call: Callable[[Any, Context], Any]
     payload: Any
 
 
@@ -51,23 +53,15 @@ def inspect_handler(
     Raises:
         DeclarationError: it is not a function of a payload and, optionally, a Context; or `run_in` does not fit it.
     """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-        hints = get_type_hints(function, localns=scope, include_extras=True)
-    except NameError as error:
-        raise DeclarationError(
-            f"{name}: an annotation of the handler names {error.name!r}, which is not defined there; import it."
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise DeclarationError(f"{name}: the handler's signature cannot be read ({type(error).__name__}).") from None
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if not positional or len(required) > 2 or any(p not in positional[:2] for p in required):
-        raise DeclarationError(f"{name}: a handler takes the payload and, if it likes, a Context.")
-    payload, *others = positional
-    if payload.name not in hints:
-        raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
-    is_async = inspect.iscoroutinefunction(function)
+    if isinstance(function, DeclaresHandlers):
+        raise DeclarationError(f"{name}: it decorates an event; give each event a handler of its own.")
+    if not callable(function) or inspect.isclass(function):
+        raise DeclarationError(f"{name}: a handler is a function, or an object that is called like one; make it a def.")
+    payload, context = _parameters(name, function, scope)
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_inner(function))
+    body = _inner(function, wrapped=not is_async)
+    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+        raise DeclarationError(f"{name}: a handler is no generator; return a list, or emit an event for each part.")
     if is_async and run_in not in (None, "loop"):
         raise DeclarationError(
             f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}."
@@ -76,12 +70,72 @@ def inspect_handler(
         raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
     if run_in == "process":
         _check_importable(name, function)
-    return Handler(
-        function=function,
-        run_in="loop" if is_async else (run_in or "thread"),
-        wants_context=bool(others) and (others[0] in required or hints.get(others[0].name) is Context),
-        payload=hints[payload.name],
-    )
+    return Handler(function, "loop" if is_async else (run_in or "thread"), _caller(function, context), payload)
+
+
+def _parameters(
+    name: str, function: Callable[..., Any], scope: dict[str, Any] | None
+) -> tuple[Any, inspect.Parameter | None]:
+    """The payload's type, and the parameter that takes the Context, if there is one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+        hints = get_type_hints(_inner(function, wrapped=True), localns=scope, include_extras=True)
+    except NameError as error:
+        raise DeclarationError(
+            f"{name}: an annotation of the handler names {error.name!r}, which is not defined there; import it."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise DeclarationError(f"{name}: the handler's signature cannot be read ({type(error).__name__}).") from None
+    bound: Iterable[str] = function.keywords if isinstance(function, partial) else ()
+    free = [each for each in parameters if each.name not in bound]
+    if not free or free[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise DeclarationError(f"{name}: a handler takes the payload first and, if it likes, a Context.")
+    payload, *others = free
+    if payload.name not in hints:
+        raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
+    if _is_context(hints[payload.name]):
+        raise DeclarationError(f"{name}: the handler's first parameter is the payload; let the Context follow it.")
+    for index, other in enumerate(others):
+        if index or not _is_context(hints.get(other.name)):
+            raise DeclarationError(
+                f"{name}: the handler's parameter {other.name!r} is neither the payload nor a Context; make it a part "
+                "of the payload, or annotate it with Context."
+            )
+    return hints[payload.name], others[0] if others else None
+
+
+def _is_context(annotation: Any) -> bool:
+    """Whether an annotation means Context: also by another name, with None or with metadata."""
+    if hasattr(annotation, "__value__"):  # a `type` statement's
+        return _is_context(annotation.__value__)
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        given = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+        return all(each is NoneType or _is_context(each) for each in given)
+    return annotation is Context
+
+
+def _inner(function: Callable[..., Any], *, wrapped: bool = False) -> Callable[..., Any]:
+    """The function that is called in the end: by a partial, a method or an object; `wrapped`: by decorators as well."""
+    called: Any = function
+    while True:
+        if isinstance(called, partial):
+            called = cast("partial[Any]", called).func
+        elif isinstance(called, MethodType | staticmethod):
+            called = cast("MethodType", called).__func__
+        elif wrapped and hasattr(called, "__wrapped__"):
+            called = called.__wrapped__
+        elif inspect.isroutine(called):
+            return called
+        else:
+            called = type(called).__call__
+
+
+def _caller(function: Callable[..., Any], context: inspect.Parameter | None) -> Callable[[Any, Context], Any]:
+    if context is None:
+        return lambda payload, _: function(payload)
+    if context.kind is context.KEYWORD_ONLY:
+        return lambda payload, value: function(payload, **{context.name: value})
+    return function
 
 
 def caller_scope() -> dict[str, Any]:

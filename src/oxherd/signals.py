@@ -55,6 +55,13 @@ class EventEnded(EventAttempt):
 
 
 @dataclass(slots=True)
+class ResultDropped(EventAttempt):
+    """A handler's result, of type `type`, has no JSON and is not stored; the event is completed all the same."""
+
+    type: str
+
+
+@dataclass(slots=True)
 class ErrorInfo:
     """An error as it may leave the process: redacted."""
 
@@ -134,6 +141,7 @@ class LoopUnblocked:
 Signal = (
     EventBegan
     | EventEnded
+    | ResultDropped
     | QueueFault
     | RedisFault
     | RedisRecovered

@@ -44,9 +44,13 @@ async def left(herd: Oxherd, event: str) -> set[str]:
 
 
 async def failed_reason(herd: Oxherd, event: str, job: object) -> str:
+    return await stored(herd, event, job, "failedReason")
+
+
+async def stored(herd: Oxherd, event: str, job: object, field: str) -> str:
     backend = await herd.backend()
     keys = backend.queue(herd[event].declaration).keys
-    return (await backend.client.call(keys.slot, "HGET", keys.job(str(job)), "failedReason")).decode()
+    return (await backend.client.call(keys.slot, "HGET", keys.job(str(job)), field)).decode()
 
 
 async def test_an_emitted_event_reaches_its_handler_whole_and_leaves_nothing_behind(
@@ -120,8 +124,10 @@ async def test_a_failing_event_is_tried_again_and_then_kept_as_failed(herd: Oxhe
         assert await failed_reason(herd, "order.placed", emitted.id) == "no money on *** of ***"
 
 
-async def test_an_event_can_be_discarded_and_a_result_must_be_json(herd: Oxherd, records: Records) -> None:
-    @herd.event("order.placed")
+async def test_an_event_can_be_discarded_and_is_completed_without_a_result_that_is_no_json(
+    herd: Oxherd, records: Records
+) -> None:
+    @herd.event("order.placed", keep=Keep(completed=10))
     async def order_placed(order: Order) -> Any:
         if order.order_id == 1:
             raise Discard("it is obsolete")
@@ -133,8 +139,11 @@ async def test_an_event_can_be_discarded_and_a_result_must_be_json(herd: Oxherd,
         await herd.start()
         (end,) = await records.wait("event.end", outcome="discarded", event_id=first.id)
         assert end.error["message"] == "it is obsolete"
-        (end,) = await records.wait("event.end", outcome="discarded", event_id=second.id)
-        assert "JSON" in end.error["message"]
+        (dropped,) = await records.wait("result.dropped", event_id=second.id)
+        assert dropped.levelname == "WARNING"
+        assert "of type object" in dropped.error["message"]
+        await records.wait("event.end", outcome="completed", event_id=second.id)
+        assert await stored(herd, "order.placed", second.id, "returnvalue") == "null"
         assert not records.named("event.end", outcome="retrying")
 
 
@@ -167,13 +176,17 @@ async def test_a_run_that_takes_too_long_is_cancelled(herd: Oxherd, records: Rec
 
 async def test_a_handler_that_cancels_itself_is_a_failure_like_another(herd: Oxherd, records: Records) -> None:
     @herd.event("order.placed", retry=Retry(attempts=2, delay=0))
-    async def order_placed(order: Order) -> None:
-        raise asyncio.CancelledError
+    async def order_placed(order: Order, ctx: Context) -> None:
+        if ctx.attempt == 1:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
 
     async with herd:
         emitted = await order_placed.emit(Order(order_id=1))
         await herd.start()
-        await records.wait("event.end", outcome="cancelled", event_id=emitted.id, attempt=2)
+        await records.wait("event.end", outcome="failed", event_id=emitted.id, attempt=2)
         assert len(records.named("event.end", outcome="retrying")) == 1
 
 

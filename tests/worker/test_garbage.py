@@ -32,6 +32,10 @@ def in_a_thread(payload: dict[str, Any], context: Context) -> None:
     context.progress_sync(1)
 
 
+def raises_in_a_thread(payload: dict[str, Any]) -> None:
+    raise ValueError(payload)
+
+
 async def raises(payload: dict[str, Any]) -> None:
     try:
         raise ValueError(payload)
@@ -70,6 +74,7 @@ def _of_events() -> list[object]:
         (logs, "completed"),
         (in_a_thread, "completed"),
         (raises, "failed"),
+        (raises_in_a_thread, "failed"),
         (discards, "discarded"),
         (takes_too_long, "timed_out"),
     ],

@@ -10,14 +10,15 @@ import pytest
 
 from oxherd.worker.executors.processes import HandlerDied, result_of
 from oxherd.worker.executors.protocol import ProtocolError, pack, read
-from oxherd.worker.running.failure import RaisedElsewhere
+from oxherd.worker.running.failure import Raised
+from oxherd.worker.running.result import JSONResult
 
 RAISED: dict[str, Any] = {
-    "kind": "raised", "type": "ValueError", "message": "no", "frames": [], "discard": False, "cancelled": False,
+    "kind": "raised", "type": "ValueError", "message": "no", "stack": [], "discard": False, "cancelled": False,
 }  # fmt: skip
 FRAMES: list[dict[str, Any]] = [
     {"kind": "ready"},
-    {"kind": "returned", "result": "null"},
+    {"kind": "returned", "result": "null", "dropped": None},
     RAISED,
     {"kind": "log", "record": {}, "process": 1, "extra": {}},
     {"kind": "progress", "id": "1", "fence": 1, "value": None},
@@ -56,7 +57,7 @@ def framed(body: bytes) -> bytes:
         framed(b"{}"),
         pack({"kind": ["ready"]}),
         pack({"kind": "run"}),
-        *(pack(frame | {name: ()}) for frame in FRAMES for name in frame if name not in ("value", "frames")),
+        *(pack(frame | {name: ()}) for frame in FRAMES for name in frame if name not in ("value", "stack")),
     ],
 )
 async def test_what_is_no_frame_is_told_from_one(sent: bytes) -> None:
@@ -64,13 +65,14 @@ async def test_what_is_no_frame_is_told_from_one(sent: bytes) -> None:
         await received(pack(FRAMES[0]) + sent)
 
 
-@pytest.mark.parametrize("kind", ["a\0b", "\ud800", "", "ValueError"])
-def test_an_error_keeps_the_name_of_its_type_where_it_is_one(kind: str) -> None:
-    with pytest.raises(RaisedElsewhere, match="no"):
-        result_of(RAISED | {"type": kind})
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "", "ValueError"])
+def test_what_is_told_of_an_error_can_be_stored_and_logged(text: str) -> None:
+    raised = result_of(RAISED | {"type": text, "message": text, "stack": [text, None]})
+    assert isinstance(raised, Raised)
+    assert raised.error.type.encode() == raised.error.message.encode()
 
 
 def test_an_answer_that_nobody_asked_for_is_no_result() -> None:
     with pytest.raises(HandlerDied, match="nobody asked for"):
         result_of({"kind": "ready"})
-    assert result_of({"kind": "returned", "result": '"\ud800"'}).json == b'"?"'
+    assert result_of({"kind": "returned", "result": '"\ud800"', "dropped": None}) == JSONResult(b'"?"')

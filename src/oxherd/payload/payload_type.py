@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
-from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge
+from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge, is_interrupt
 from oxherd.payload.encryption import Sealer
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.paths import JSONPath, find
@@ -91,7 +91,9 @@ class PayloadType(Generic[T]):
         """Read and validate a payload from opened JSON; raises InvalidPayload if it does not fit the type."""
         try:
             return self._read(raw)
-        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
+        except BaseException as error:  # a type's own code may raise anything, with the value in it
+            if is_interrupt(error):
+                raise
             why = self._why(error)
         raise self._invalid(why)
 
@@ -130,7 +132,7 @@ class PayloadType(Generic[T]):
         where = f"{field_path(path, self.field_names)}: " if path else ""
         return InvalidPayload(f"{self.event}: the payload does not fit: {where}{why}")
 
-    def _why(self, error: Exception) -> str:
+    def _why(self, error: BaseException) -> str:
         if isinstance(error, ValidationError):
             return describe(error, self.field_names, self._declaration)
         return f"its validator raised {type(error).__name__}"

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json, to_jsonable_python
 
-from oxherd.errors import DeclarationError
+from oxherd.errors import DeclarationError, is_interrupt
 from oxherd.payload.paths import PathTree, parse_paths
 from oxherd.payload.payload_type import PayloadType
 from oxherd.payload.schema import SECRET_TYPES, core_schema_of
@@ -76,7 +76,9 @@ class Sanitizer(Generic[T]):
             raw = self._to_json(payload)
             if b"NaN" in raw or b"Infinity" in raw:
                 from_json(raw, allow_inf_nan=False)
-        except Exception as error:  # noqa: BLE001  # a payload in doubt is not shown
+        except BaseException as error:  # a payload in doubt is not shown
+            if is_interrupt(error):
+                raise
             return ShownPayload(withheld=type(error).__name__)
         return ShownPayload(raw)
 

@@ -9,7 +9,12 @@ from typing import Final
 
 MOST_FRAMES: Final = 50
 
-_OWN_FRAMES: Final = ("worker/running/execution.py", "worker/executors/executor.py", "concurrent/futures/thread.py")
+_OWN_FRAMES: Final = (
+    "oxherd/handler.py",
+    "worker/running/execution.py",
+    "worker/executors/executor.py",
+    "concurrent/futures/thread.py",
+)
 _LOOP_FRAMES: Final = ("asyncio/events.py", "asyncio/base_events.py", "asyncio/runners.py")
 
 

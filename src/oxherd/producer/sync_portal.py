@@ -18,13 +18,21 @@ class SyncPortal:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="oxherd-sync", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="oxherd-sync", daemon=True)
         # A handler may be the first to need the portal; the thread must not inherit that event's context.
         Context().run(self._thread.start)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                continue  # a coroutine's, over which asyncio leaves the loop; whoever has it run gets it
+            return
 
     def close(self) -> None:
         """Stop the loop and join its thread."""

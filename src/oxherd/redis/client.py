@@ -178,6 +178,7 @@ class Client:
                 node, asking = topology.node_at(_address(error)), True
                 continue
             except ResponseError as error:
+                error.__traceback__ = None  # the future keeps the error, which must not keep the frames of this call
                 raise await self._refused(node, slot, error, called, state) from None
             except RedisUnavailable as error:
                 await self._refresh(error)
@@ -192,7 +193,7 @@ class Client:
         self, node: Node, slot: int, error: ResponseError, called: Script | str | None, state: CallState | None
     ) -> Exception:
         if isinstance(error, NoScriptError):
-            return error
+            return NoScriptError(*error.args)
         fault = server_refusal(error, node.name, called.text if isinstance(called, Script) else b"")
         if fault is None:
             return ScriptError(describe(error))

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from inspect import isawaitable
 from typing import Any
 
 from oxherd.app import Oxherd
@@ -40,34 +41,32 @@ class _Inline(Captured):
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         await super().deliver(declaration, jobs)
-        event = self._herd[declaration.name]
         for job in jobs:
-            payload, context = captured_emit(declaration, job).payload, _context(job)
-            token = current.set(context)
-            try:
-                if event.is_async:
-                    await event(payload, context)
-                else:
-                    event.call(payload, context)
-            finally:
-                current.reset(token)
+            with self._called(declaration, job) as value:
+                await _result(value)
 
     def deliver_sync(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        coroutine = self.deliver(declaration, jobs)
-        if self._herd[declaration.name].is_async:
-            _run(coroutine)
-            return
-        # Nothing in it suspends: it needs no event loop, which Django refuses to be called from.
+        super().deliver_sync(declaration, jobs)
+        for job in jobs:
+            with self._called(declaration, job) as value:
+                # A `def` handler needs no event loop, which Django refuses to be called from.
+                if isawaitable(value):
+                    _run(_result(value))
+
+    @contextmanager
+    def _called(self, declaration: Declaration, job: NewJob) -> Generator[Any]:
+        handler = self._herd[declaration.name].handler_here()
+        context = Context(event_id=job.id, event=job.name, emitted_ms=now_ms(), lineage=parse_lineage(job.metadata))
+        token = current.set(context)
         try:
-            coroutine.send(None)
-        except StopIteration:
-            return
+            yield handler.call(captured_emit(declaration, job).payload, context)
         finally:
-            coroutine.close()
+            current.reset(token)
 
 
-def _context(job: NewJob) -> Context:
-    return Context(event_id=job.id, event=job.name, emitted_ms=now_ms(), lineage=parse_lineage(job.metadata))
+async def _result(value: Any) -> None:
+    while isawaitable(value):
+        value = await value
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -66,7 +66,7 @@ class LeakProbe:
             own, retry=retry, timeout=timeout, keep=_KEEP_ALL, durable=False, options=options, **changes
         )
         if handler is not None and not isinstance(handler, Handler):
-            handler = Handler(handler, run_in, True, own.payload.annotation)
+            handler = Handler(handler, run_in, handler, own.payload.annotation)
         return self.original.copy(herd, declaration=declaration, handler=handler, sanitize=sanitize)
 
     async def process(

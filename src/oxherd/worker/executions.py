@@ -14,7 +14,7 @@ from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.lock_tokens import LockTokens
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
-from oxherd.worker.running.execution import Execution, Stage
+from oxherd.worker.running.execution import Execution, ExecutionTask, Stage
 from oxherd.worker.running.pipeline import Pipeline
 from oxherd.worker.running.settling import Settler
 from oxherd.worker.served_queue import ServedQueue
@@ -66,7 +66,9 @@ class Executions:
         execution = Execution(job, event_id_text(self._queue, job.id))
         # A copy for each event: what a handler sets in it must not reach the next.
         context = self._context.copy()
-        task = execution.task = asyncio.get_running_loop().create_task(self._process(execution), context=context)
+        task = execution.task = ExecutionTask(
+            self._process(execution), loop=asyncio.get_running_loop(), context=context
+        )
         self._running[task] = execution
         self.idle.clear()
         if self._draining:
@@ -103,6 +105,12 @@ class Executions:
             return
         try:
             following = await self.pipeline.process(execution)
+        except GeneratorExit:
+            # Where the handler awaits a future with this error, Python closes all that the task awaits instead.
+            run, declaration = execution.run, execution.declaration
+            if run is None or declaration is None or not execution.task.get_loop().is_running():
+                raise
+            following = await self.pipeline.conclude(execution, run, declaration)
         finally:
             execution.admission.release()
             execution.drop_run()

@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from oxherd.errors import is_interrupt
 from oxherd.worker.stop_report import StopReport
 
 # The event loop gives up the interpreter lock at each system call, and then waits for as long as another thread that
@@ -52,7 +53,7 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: 
     switches = _setting(sys.getswitchinterval(), (_PYTHON_SWITCH_SECONDS,), sys.setswitchinterval, _SWITCH_SECONDS)
     collector = _setting(gc.get_threshold()[0], _PYTHON_THRESHOLDS, gc.set_threshold, _THRESHOLD)
     with switches, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        report = runner.run(_serve(herd, events, stop_timeout))
+        report = _run_to_end(runner.get_loop(), _serve(herd, events, stop_timeout))
         status = 1 if report.left_behind else 0
         if report.stuck:
             _exit(status)  # the old run must not go on beside the new one
@@ -109,6 +110,21 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # on Windows and PyPy
         return None
     return new_event_loop
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, whatever other tasks raise: asyncio leaves its loop over a SystemExit of theirs.
+
+    A signal is no KeyboardInterrupt here: it has a handler before any event begins.
+    """
+    task = loop.create_task(coroutine)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if task.done() or is_interrupt(error):
+                raise
+            loop.call_exception_handler({"message": f"a task or callback raised {type(error).__name__}"})
 
 
 async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> StopReport:

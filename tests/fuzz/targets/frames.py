@@ -6,27 +6,26 @@ import asyncio
 import logging
 import struct
 
-from oxherd.privacy.redaction import Redactor
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from oxherd.worker.executors.log_forwarding import log_record
 from oxherd.worker.executors.processes import HandlerDied, result_of
 from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
-from oxherd.worker.running.failure import RaisedElsewhere, describe_failure
+from oxherd.worker.running.failure import Raised
 from tests.fuzz.oracle import in_time
 from tests.fuzz.source import Source, as_bytes
 
 _KEYS = (
     "kind", "log", "progress", "ready", "refused", "returned", "raised", "record", "extra", "process", "name",
-    "levelno", "levelname", "created", "msg", "args", "exc_info", "exc_text", "pathname", "message", "type", "frames",
-    "discard", "cancelled", "result", "id", "fence", "value", "getMessage", "event", "thread", "__class__",
+    "levelno", "levelname", "created", "msg", "args", "exc_info", "exc_text", "pathname", "message", "type", "stack",
+    "discard", "cancelled", "result", "dropped", "id", "fence", "value", "getMessage", "event", "thread", "__class__",
 )  # fmt: skip
 _RECORD = '"name":"shop","levelno":40,"levelname":"ERROR","created":1.5,"msg":"done"'
 _BODIES = (
     '{"kind":"ready"}',
-    '{"kind":"returned","result":"null"}',
-    '{"kind":"raised","type":"ValueError","message":"no","frames":["a:1 b"],"discard":false,"cancelled":false}',
-    '{"kind":"raised","type":"\\u0000","message":"\\ud800","frames":[1,null],"discard":true,"cancelled":false}',
+    '{"kind":"returned","result":"null","dropped":null}',
+    '{"kind":"raised","type":"ValueError","message":"no","stack":["a:1 b"],"discard":false,"cancelled":false}',
+    '{"kind":"raised","type":"\\u0000","message":"\\ud800","stack":[1,null],"discard":true,"cancelled":false}',
     '{"kind":"log","record":{' + _RECORD + '},"process":1,"extra":{}}',
 )
 _written: list[str] = []
@@ -91,9 +90,11 @@ def _use(frame: Message) -> None:
     if frame["kind"] in ("progress", "refused"):
         return
     try:
-        result_of(frame).json.decode()
-    except asyncio.CancelledError:
+        result = result_of(frame)
+    except HandlerDied:
         return
-    except (HandlerDied, RaisedElsewhere) as error:
-        told = describe_failure(error, None, Redactor(b"{}", None, frozenset()))
-        told.message.encode()
+    if isinstance(result, Raised):
+        for text in (result.error.type, result.error.message):
+            text.encode()
+    else:
+        result.json.decode()

@@ -104,7 +104,7 @@ def _terms(job: Job, case: Case) -> None:
             keep = keep_of(job, declaration, target)
             assert all(-_MOST_INT < value < _MOST_INT for value in keep.values()), keep
             finish_options(job, keep=keep, attempts=attempts, lock_ms=30_000)
-    error = describe_failure(ValueError("no \ud800 text"), None, Redactor(job.data, None, frozenset()))
+    error = describe_failure(ValueError("no \ud800 text"), Redactor(job.data, None, frozenset()))
     fields = failure_fields(job, error)
     pack(fields)
     traces: list[Any] = json.loads(fields[3])
@@ -138,7 +138,7 @@ def _shown(value: Any, raw: bytes, case: Case) -> None:
         assert shown.json is None or secret not in "\0".join(_texts(json.loads(shown.json), hidden=False))
     names = case.declaration.payload.field_names
     for text in [text for text in _texts(json.loads(raw), hidden=False) if CORE in text and len(text) < 4_000][:3]:
-        told = describe_failure(ValueError(f"{text!r} was declined: {text}"), None, Redactor(raw, None, names))
+        told = describe_failure(ValueError(f"{text!r} was declined: {text}"), Redactor(raw, None, names))
         no_canary(f"{told.type} {told.message} {told.stack}", "a failure that quotes its payload")
 
 

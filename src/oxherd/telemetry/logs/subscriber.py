@@ -20,6 +20,7 @@ from oxherd.signals import (
     QueueFault,
     RedisFault,
     RedisRecovered,
+    ResultDropped,
     WorkerStarted,
     WorkerStopped,
 )
@@ -119,6 +120,12 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
     return fields
 
 
+def _result_dropped(signal: ResultDropped) -> dict[str, Any]:
+    message = f"the handler's result, of type {signal.type}, cannot be written as JSON and is not stored"
+    error = {"type": "ResultError", "message": message}
+    return {"event": signal.event, "event_id": signal.event_id, "attempt": signal.attempt, "error": error}
+
+
 def _queue_fault(signal: QueueFault) -> dict[str, Any]:
     event = {"event": signal.event, "event_id": signal.event_id, "attempt": signal.attempt}
     known = {name: value for name, value in event.items() if value is not None}
@@ -167,6 +174,7 @@ def _error(error: ErrorInfo) -> dict[str, Any]:
 _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]]] = {
     EventBegan: (logging.INFO, "event.begin", _began),
     EventEnded: (None, "event.end", _ended),
+    ResultDropped: (logging.WARNING, "result.dropped", _result_dropped),
     QueueFault: (logging.ERROR, "queue.error", _queue_fault),
     RedisFault: (logging.ERROR, "redis.error", _redis_fault),
     RedisRecovered: (logging.WARNING, "redis.recovered", _redis_recovered),

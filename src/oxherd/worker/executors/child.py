@@ -16,22 +16,23 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Awaitable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
-from oxherd.errors import ConfigError, Discard, OxherdError
+from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import DeclaredHandler
 from oxherd.lineage import parse_lineage
-from oxherd.privacy.redaction import Redactor
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
 from oxherd.worker.executors.parent_death import end_with_parent
 from oxherd.worker.executors.protocol import Channel, Message
-from oxherd.worker.running.failure import describe_failure
-from oxherd.worker.running.result import result_json
+from oxherd.worker.running.failure import describe_raised
+from oxherd.worker.running.result import encode_result, is_awaitable
 
 _REASONS = {kind.__name__: kind for kind in (Stopping, LockLost, Cancelled)}
 
@@ -134,26 +135,25 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     current.set(context)
     data: bytes = message["payload"].encode()
     shown = None if message["shown"] is None else message["shown"].encode()
-    context.withheld = withheld = (data, shown, declaration.payload.field_names)
+    context.withheld = (data, shown, declaration.payload.field_names)
     try:
         payload = declaration.payload.decode(data)
         if declared.signals.tracer is not None:
             declared.signals.tracer.attach(context.lineage.trace)
-        result = handler.function(payload, context) if handler.wants_context else handler.function(payload)
-        return {"kind": "returned", "result": result_json(result).decode()}
+        value = handler.call(payload, context)
+        while is_awaitable(value):
+            value = asyncio.run(_await(value))
+        result = encode_result(value)
+        return {"kind": "returned", "result": result.json.decode(), "dropped": result.dropped}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        # Redacted here, where the error is whole_number: its type may say what of its message is private.
-        failure = describe_failure(error, None, Redactor(*withheld))
-        return {
-            "kind": "raised",
-            "type": failure.type,
-            "message": failure.message,
-            "frames": failure.stack,
-            "discard": isinstance(error, Discard),
-            "cancelled": isinstance(error, asyncio.CancelledError),
-        }
+        raised = describe_raised(error, context)
+        return {"kind": "raised", **asdict(raised.error), "discard": raised.discard, "cancelled": raised.cancelled}
+
+
+async def _await(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 class _Forwarder(logging.Handler):

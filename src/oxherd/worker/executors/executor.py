@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
 
+from oxherd.context import Context
 from oxherd.declaration import Declaration
 from oxherd.handler import Handler
 from oxherd.worker.executors.processes import ProcessExecutor
 from oxherd.worker.running.execution import HandlerRun
+from oxherd.worker.running.failure import describe_raised
+from oxherd.worker.running.result import encode_result, is_awaitable
 from oxherd.worker.served_events import Executor
 
 
@@ -27,12 +30,11 @@ class LoopExecutor:
     """Runs an `async def` in the event's own task."""
 
     def __init__(self, handler: Handler) -> None:
-        self._function = handler.function
-        self._wants_context = handler.wants_context
+        self._call = handler.call
 
     def call(self, run: HandlerRun, payload: Any, /) -> Awaitable[Any]:
         """The handler's own coroutine."""
-        return self._function(payload, run.context) if self._wants_context else self._function(payload)
+        return self._call(payload, run.context)
 
     async def close(self) -> None:
         """Nothing was started."""
@@ -42,21 +44,19 @@ class ThreadExecutor:
     """Runs a `def` in threads, as many as the event's concurrency."""
 
     def __init__(self, declaration: Declaration, handler: Handler) -> None:
-        self._function = handler.function
-        self._wants_context = handler.wants_context
+        self._call = handler.call
         self._threads = ThreadPoolExecutor(declaration.concurrency, thread_name_prefix=f"oxherd-{declaration.name}")
 
     async def call(self, run: HandlerRun, payload: Any, /) -> Any:
-        """Run the handler in a thread, and wait for it even if cancelled."""
-        arguments = (payload, run.context) if self._wants_context else (payload,)
+        """Run the handler in a thread, and wait for it even if cancelled; its end, as of `_run`."""
         context_run = cast("Callable[..., Any]", contextvars.copy_context().run)
-        call = partial(context_run, _guarded, self._function, arguments)
+        call = partial(context_run, _run, self._call, payload, run.context)
         # The call carries the event's contextvars; the pool's own threads must not inherit them.
         submit = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
         future: asyncio.Future[Any] = contextvars.Context().run(submit)
         while True:
             try:
-                value, error = await asyncio.shield(future)
+                return await asyncio.shield(future)
             except asyncio.CancelledError:
                 # A thread cannot be cancelled: context.cancelled tells it, and we wait on. But an abandoned one must
                 # not keep the loop from closing.
@@ -64,20 +64,19 @@ class ThreadExecutor:
                     future.cancel()
                 if future.cancelled():
                     raise
-                continue
-            break
-        if error is not None:
-            raise error
-        return value
 
     async def close(self) -> None:
         """Let idle threads end; one that runs a handler cannot be ended."""
         self._threads.shutdown(wait=False)
 
 
-def _guarded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    # A future cannot carry StopIteration or CancelledError as they are.
+def _run(call: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
+    """Run a handler here; returns what it raised described, and its result encoded, unless that is to be awaited.
+
+    Both in this thread: a type's own code may block. An error that left it would refer to its frames, and they to it.
+    """
     try:
-        return function(*arguments), None
-    except BaseException as error:  # noqa: BLE001 - handed over whole
-        return None, error
+        value = call(payload, context)
+        return value if value is None or is_awaitable(value) else encode_result(value)
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
+        return describe_raised(error, context)

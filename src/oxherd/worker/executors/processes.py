@@ -13,14 +13,15 @@ from typing import Any
 
 from oxherd.context import Cancelled, Context, Reason, TimedOut
 from oxherd.declaration import Declaration
-from oxherd.errors import OxherdError
+from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import Handler
 from oxherd.lineage import Lineage
+from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
 from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
 from oxherd.worker.running.execution import HandlerRun
-from oxherd.worker.running.failure import RaisedElsewhere, raised_elsewhere
+from oxherd.worker.running.failure import Raised
 from oxherd.worker.running.result import JSONResult
 
 # What a cancelled handler gets to end by itself, then what its killed process gets to be gone: together less than what
@@ -35,7 +36,7 @@ _UNEXPECTED = "the process of the handler gave an answer that nobody asked for"
 _FOR_THE_WORKER = (signal.SIGINT, signal.SIGTERM)
 
 
-class HandlerDied(RaisedElsewhere, OxherdError):
+class HandlerDied(OxherdError):
     """The process of a handler ended before its handler did, or could not be started."""
 
 
@@ -49,8 +50,8 @@ class ProcessExecutor:
         self._idle: list[_HandlerProcess] = []
         self._all: set[_HandlerProcess] = set()
 
-    async def call(self, run: HandlerRun, payload: Any, /) -> JSONResult:
-        """Run the handler in a process, which decodes the payload from the job's own JSON.
+    async def call(self, run: HandlerRun, payload: Any, /) -> JSONResult | Raised:
+        """Run the handler in a process, which decodes the payload from the job's own JSON; its result, or its error.
 
         A handler that is cancelled and does not end at once is killed with its process.
         """
@@ -58,15 +59,21 @@ class ProcessExecutor:
         # Starting a process is not the handler's time.
         run.set_timeout(None)
         async with self._limiter:
-            process = await self._take()
-            run.set_timeout(self._declaration.timeout)
             try:
-                return await process.run(run)
-            finally:
-                if process.alive:
-                    self._idle.append(process)
-                else:
-                    self._all.discard(process)
+                process = await self._take()
+                run.set_timeout(self._declaration.timeout)
+                return await self._run_in(process, run)
+            except (HandlerDied, ConfigError) as error:
+                return Raised(ErrorInfo(type(error).__name__, str(error)))
+
+    async def _run_in(self, process: _HandlerProcess, run: HandlerRun) -> JSONResult | Raised:
+        try:
+            return await process.run(run)
+        finally:
+            if process.alive:
+                self._idle.append(process)
+            else:
+                self._all.discard(process)
 
     async def close(self) -> None:
         """End all processes: idle ones leave, others are killed."""
@@ -118,7 +125,7 @@ class _HandlerProcess:
             raise
         if reply["kind"] != "ready":
             await process.leave()
-            raise raised_elsewhere("ConfigError", reply.get("message", _UNEXPECTED), [], discard=False)
+            raise ConfigError(reply.get("message", _UNEXPECTED))
         return process
 
     @property
@@ -126,7 +133,7 @@ class _HandlerProcess:
         """Whether it can take an event."""
         return not self._killed and not self._listening.done() and self._process.poll() is None
 
-    async def run(self, run: HandlerRun) -> JSONResult:
+    async def run(self, run: HandlerRun) -> JSONResult | Raised:
         """Run the handler for one event."""
         context = self._context = run.context
         try:
@@ -278,15 +285,19 @@ def _run_message(run: HandlerRun) -> Message:
     }
 
 
-def result_of(reply: Message) -> JSONResult:
-    """What a handler returned; raises what it raised, or HandlerDied if the reply is neither."""
+def result_of(reply: Message) -> JSONResult | Raised:
+    """What a handler returned or raised; raises HandlerDied if the reply is neither."""
     if reply["kind"] == "returned":
-        return JSONResult(reply["result"].encode("utf-8", "replace"))
+        return JSONResult(_text(reply["result"]).encode(), reply["dropped"])
     if reply["kind"] != "raised":
         raise HandlerDied(_UNEXPECTED)
-    if reply["cancelled"]:
-        raise asyncio.CancelledError
-    raise raised_elsewhere(reply["type"], reply["message"], reply["frames"], discard=reply["discard"])
+    error = ErrorInfo(_text(reply["type"]), _text(reply["message"]), list(map(str, reply["stack"])))
+    return Raised(error, discard=reply["discard"], cancelled=reply["cancelled"])
+
+
+def _text(received: str) -> str:
+    # A lone surrogate could not be sent to Redis.
+    return received.encode("utf-8", "replace").decode()
 
 
 def _reason_fields(reason: Reason | None) -> Message:

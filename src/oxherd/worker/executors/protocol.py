@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import threading
+from types import NoneType
 from typing import Any, cast
 
 Message = dict[str, Any]
@@ -19,11 +20,11 @@ Message = dict[str, Any]
 _MARK = b"oxh\n"
 _HEAD = struct.Struct(">4sI")
 # What a handler's process may send: each kind, with its fields and their types.
-_FROM_CHILD: dict[str, dict[str, type]] = {
+_FROM_CHILD: dict[str, dict[str, type | tuple[type, ...]]] = {
     "ready": {},
     "refused": {"message": str},
-    "returned": {"result": str},
-    "raised": {"type": str, "message": str, "frames": list, "discard": bool, "cancelled": bool},
+    "returned": {"result": str, "dropped": (str, NoneType)},
+    "raised": {"type": str, "message": str, "stack": list, "discard": bool, "cancelled": bool},
     "progress": {"id": str, "fence": int, "value": object},
     "log": {"record": dict, "process": int, "extra": dict},
 }

@@ -12,11 +12,12 @@ from typing import Any
 from oxherd.bullmq.job import Job
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.declaration import Declaration
-from oxherd.errors import Discard
-from oxherd.signals import ProcessSpan
+from oxherd.errors import is_interrupt
+from oxherd.signals import ErrorInfo, ProcessSpan
 from oxherd.worker.fetching.isolation import Candidate, Isolation
+from oxherd.worker.running.failure import SELF_CANCELLED, Raised, describe_raised
 from oxherd.worker.running.outcome import Outcome, RunEnd
-from oxherd.worker.running.result import ResultError, result_json
+from oxherd.worker.running.result import JSONResult, encode_result, is_awaitable
 
 
 class Stage(Enum):
@@ -70,6 +71,42 @@ class Admission:
             isolation.leave(self.suspect)
 
 
+class ExecutionTask(asyncio.Task[None]):
+    """An execution's task; notes who cancels it, which its handler may do as well.
+
+    Made directly: the loop's task factory may be an eager one, which runs a task before anybody knows of it.
+    """
+
+    cancel_requested = False
+    loop_ended = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """As of any task."""
+        self.cancel_requested = True
+        # Only whoever has run the loop, `asyncio.run` for one, cancels tasks while it does not run.
+        self.loop_ended = self.loop_ended or not self.get_loop().is_running()
+        return super().cancel(msg)
+
+    async def absorb_cancellation(self) -> bool:
+        """Take back what the handler has left behind; returns whether it had asked for a cancellation and not got it.
+
+        Up to Python 3.12, `uncancel` does not suffice: what was asked for still ends the next wait.
+        """
+        asked, ended = self.cancelling() > 0, False
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            ended = True
+        self.take_back_cancellation()
+        return asked and ended
+
+    def take_back_cancellation(self) -> None:
+        """Count no request to cancel this task any more."""
+        self.cancel_requested = False
+        while self.cancelling():
+            self.uncancel()
+
+
 @dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
 class Execution:
     """A job that a worker holds, from its fetch until its outcome is in Redis.
@@ -84,7 +121,7 @@ class Execution:
 
     job: Job
     event_id: str
-    task: asyncio.Task[None] = field(init=False)
+    task: ExecutionTask = field(init=False)
     stage: Stage = Stage.STARTING
     admission: Admission = field(default_factory=Admission)
     slot_released: bool = False
@@ -132,7 +169,12 @@ class Execution:
 
 @dataclass(slots=True, eq=False, repr=False)  # a repr would show payloads
 class HandlerRun:
-    """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`, `result` is JSON."""
+    """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`.
+
+    Attributes:
+        result: its JSON; `dropped` is the type of a result that has none.
+        error: what it raised, or why it was told to stop.
+    """
 
     execution: Execution
     context: Context
@@ -141,6 +183,8 @@ class HandlerRun:
     ended_at: float = 0.0
     end: RunEnd = RunEnd.RETURNED
     result: bytes = b"null"
+    dropped: str | None = None
+    error: ErrorInfo | None = None
     _timer: asyncio.TimerHandle | None = None
 
     def set_timeout(self, timeout: float | None) -> None:
@@ -152,10 +196,11 @@ class HandlerRun:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(timeout, self.execution.cancel, TimedOut(timeout))
 
-    async def execute(self, call: Call, payload: Any, timeout: float | None) -> BaseException | None:
-        """Run the handler and note how it ended; returns what it raised. Raises nothing but KeyboardInterrupt.
+    async def execute(self, call: Call, payload: Any, timeout: float | None) -> None:
+        """Run the handler and note how it ended. Raises nothing but Python's own KeyboardInterrupt.
 
-        The error is not kept here: its traceback refers to this run, and both would wait for the garbage collector.
+        An error is described here and not kept: its traceback refers to this run and to frames that would refer to the
+        error, and all of them would wait for the garbage collector.
         """
         execution, context = self.execution, self.context
         if timeout is not None:
@@ -164,13 +209,13 @@ class HandlerRun:
         execution.stage = Stage.HANDLER
         try:
             value = await call(self, payload)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
-            self.end = _end_of(error, context)
-            return error
-        else:
-            return self._returned(value)
+            while is_awaitable(value):
+                value = await value
+            self._note(value)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            self._note_raised(describe_raised(error, context))
         finally:
             if execution.stage is Stage.HANDLER:
                 execution.stage = Stage.SETTLING
@@ -178,20 +223,31 @@ class HandlerRun:
             current.reset(token)
             if timeout is not None:
                 self.set_timeout(None)
-            while execution.task.cancelling():
-                execution.task.uncancel()
+        if execution.task.cancel_requested and await execution.task.absorb_cancellation():
+            self._note_self_cancelled()
 
-    def _returned(self, value: Any) -> ResultError | None:
+    def _note(self, value: Any) -> None:
+        if type(value) is Raised:
+            self._note_raised(value)
         # Work that was done counts, even if the handler had been told to stop.
-        if isinstance(self.context.cancelled, LockLost):
-            self.end = RunEnd.LOST
+        elif isinstance(self.context.cancelled, LockLost):
+            self.end, self.error = RunEnd.LOST, ErrorInfo("LockLost", str(self.context.cancelled))
         elif value is not None:
-            try:
-                self.result = result_json(value)
-            except ResultError as error:
-                self.end = RunEnd.DISCARDED
-                return error
-        return None
+            result = value if type(value) is JSONResult else encode_result(value)
+            self.result, self.dropped = result.json, result.dropped
+
+    def _note_self_cancelled(self) -> None:
+        if self.end is RunEnd.RETURNED and self.context.cancelled is None:
+            self.end, self.error, self.result, self.dropped = RunEnd.RAISED, SELF_CANCELLED, b"null", None
+
+    def _note_raised(self, raised: Raised) -> None:
+        reason = self.context.cancelled
+        if reason is None or (raised.discard and not isinstance(reason, LockLost)):
+            self.end = RunEnd.DISCARDED if raised.discard else RunEnd.RAISED
+        else:
+            self.end = _BY_REASON[type(reason)]
+        told = raised.cancelled and reason is not None
+        self.error = ErrorInfo(type(reason).__name__, str(reason)) if told else raised.error
 
 
 Call = Callable[[HandlerRun, Any], Awaitable[Any]]
@@ -202,12 +258,3 @@ _BY_REASON: dict[type[Reason], RunEnd] = {
     LockLost: RunEnd.LOST,
     Cancelled: RunEnd.CANCELLED,
 }
-
-
-def _end_of(error: BaseException, context: Context) -> RunEnd:
-    """How a run that raised has ended; one that cancelled itself is `Cancelled` from here on."""
-    if isinstance(error, Discard) and not isinstance(context.cancelled, LockLost):
-        return RunEnd.DISCARDED
-    if context.cancelled is None and isinstance(error, asyncio.CancelledError):
-        context.cancelled = Cancelled()
-    return RunEnd.RAISED if context.cancelled is None else _BY_REASON[type(context.cancelled)]

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
-from oxherd.context import Reason
+from oxherd.context import Context
 from oxherd.errors import Discard
 from oxherd.privacy.redaction import Redactor, redact_exception
 from oxherd.privacy.stack import exception_stack
 from oxherd.signals import ErrorInfo
 
-
-class RaisedElsewhere(Exception):
-    """A failure in a handler's process, under its type's name; `frames` are its stack there."""
-
-    frames: Sequence[str] = ()
+SELF_CANCELLED = ErrorInfo("CancelledError", "cancelled from inside the handler")
 
 
-class DiscardedElsewhere(RaisedElsewhere, Discard):
-    """A Discard in a handler's process."""
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a handler raised: a description, so that the error, with its frames, ends where it was caught.
+
+    Attributes:
+        discard: it is a Discard, or a group with one among its members.
+        cancelled: it is asyncio's CancelledError.
+    """
+
+    error: ErrorInfo
+    discard: bool = False
+    cancelled: bool = False
 
 
-def raised_elsewhere(kind: str, message: str, frames: list[str], *, discard: bool) -> RaisedElsewhere:
-    """An error of a new type, named `kind` if that can be a type's name."""
-    base = DiscardedElsewhere if discard else RaisedElsewhere
-    try:
-        named = cast("type[RaisedElsewhere]", type(kind, (base,), {"frames": frames}))
-    except ValueError:  # the process may have sent anything
-        named = cast("type[RaisedElsewhere]", type(base.__name__, (base,), {"frames": frames}))
-    return named(message)
+def describe_raised(error: BaseException, context: Context) -> Raised:
+    """Describe what a handler raised, with what its event's log withholds redacted."""
+    redactor = context.redactor
+    assert redactor is not None  # noqa: S101 - there is one as soon as the payload is known
+    cancelled = isinstance(error, asyncio.CancelledError)
+    return Raised(describe_failure(error, redactor), _is_discard(error), cancelled)
 
 
-def describe_failure(error: BaseException | None, reason: Reason | None, redactor: Redactor) -> ErrorInfo:
-    """Type, message and stack of a handler's failure; of its cancellation, `reason` instead."""
-    if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
-        return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
+def describe_failure(error: BaseException, redactor: Redactor) -> ErrorInfo:
+    """Type, message and stack of a handler's failure."""
     kind, message = redact_exception(error, redactor)
-    return ErrorInfo(
-        kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else exception_stack(error)
-    )
+    if isinstance(error, asyncio.CancelledError):
+        message = message or SELF_CANCELLED.message
+    return ErrorInfo(kind, message, exception_stack(error))
+
+
+def _is_discard(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        # One member suffices: another run would come to it again.
+        return any(map(_is_discard, cast("BaseExceptionGroup[Any]", error).exceptions))
+    return isinstance(error, Discard)

@@ -10,9 +10,9 @@ class RunEnd(IntEnum):
 
     RETURNED = auto()
     RAISED = auto()
-    DISCARDED = auto()  # it raised Discard, or its result cannot be stored: another run would not help
+    DISCARDED = auto()  # it raised Discard: another run would not help
     TIMED_OUT = auto()
-    CANCELLED = auto()  # by itself, not by us
+    CANCELLED = auto()
     STOPPED = auto()
     LOST = auto()
     CHILDREN_PENDING = auto()  # it returned before its children had ended

@@ -23,14 +23,13 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded
+from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
-from oxherd.worker.running.failure import describe_failure
 from oxherd.worker.running.job_options import attempts_of
-from oxherd.worker.running.outcome import WRITES, Outcome, RunEnd, Write, outcome_of
+from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -125,7 +124,9 @@ class Pipeline:
         put_back = await self._admit(execution, processed)
         if put_back is not None:
             return put_back
-        return await self._run(execution, processed, data, payload)
+        run = self._begin(execution, processed, data, payload)
+        await run.execute(processed.executor.call, payload, declaration.timeout)
+        return await self.conclude(execution, run, declaration)
 
     # -- jobs that are not run here
 
@@ -249,17 +250,16 @@ class Pipeline:
 
     # -- the handler, and its outcome
 
-    async def _run(
-        self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any
-    ) -> Fetched | Unsettled:
-        job, declaration = execution.job, processed.declaration
-        run = self._begin(execution, processed, data, payload)
-        raised = await run.execute(processed.executor.call, payload, declaration.timeout)
+    async def conclude(self, execution: Execution, run: HandlerRun, declaration: Declaration) -> Fetched | Unsettled:
+        """Write and announce what became of a run; returns as `process`."""
+        job = execution.job
         if execution.stage is Stage.ABANDONED:
             return Unsettled.LOST
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
         outcome = outcome_of(run.end, attempts_left=attempts_left)
-        error = None if run.end is RunEnd.RETURNED else _failure(run, raised)
+        error = run.error
+        if run.dropped is not None:
+            self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
         settled = await self._settler.settle(
             job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._slots.may_continue()
         )
@@ -343,9 +343,3 @@ def _problem(job: Job, declaration: Declaration | None) -> _Problem | None:
 
 def _info(error: Exception) -> ErrorInfo:
     return ErrorInfo(type(error).__name__, str(error))
-
-
-def _failure(run: HandlerRun, raised: BaseException | None) -> ErrorInfo:
-    redactor = run.context.redactor
-    assert redactor is not None  # noqa: S101 - there is one as soon as the payload is known
-    return describe_failure(raised, run.context.cancelled, redactor)

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from inspect import isawaitable
+from typing import Any, Final, cast
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import to_json
 
-from oxherd.errors import Discard
+from oxherd.errors import UsageError, is_interrupt
 
-
-class ResultError(Discard):
-    """A handler's result cannot be written as JSON."""
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, list, dict})
+_NOT_DONE: Final[tuple[type[Any], ...]] = (Iterator, AsyncIterator, Future)
 
 
 @dataclass(frozen=True, slots=True)
 class JSONResult:
-    """A result that is JSON already."""
+    """A result as JSON; `dropped` names the type of one that has none."""
 
-    json: bytes
+    json: bytes = b"null"
+    dropped: str | None = None
 
 
-def result_json(value: Any) -> bytes:
-    """Encode a handler's result; raises ResultError if it has no JSON."""
-    if type(value) is JSONResult:
-        return value.json
+def is_awaitable(value: Any) -> bool:
+    """Whether a handler's result has yet to be awaited: a decorator's often has."""
+    return type(value) not in _PLAIN and isawaitable(value)
+
+
+def encode_result(value: Any) -> JSONResult:
+    """Encode a handler's result. Where it has no JSON, the work was done all the same.
+
+    Raises:
+        UsageError: the result is work that has yet to be done.
+    """
+    kind = cast("type[Any]", type(value))
+    if kind not in _PLAIN and issubclass(kind, _NOT_DONE):
+        raise UsageError(
+            f"The handler returned a {kind.__name__}, whose work is not done yet; return what comes of it."
+        )
     try:
-        return to_json(value, inf_nan_mode="null")
-    except (PydanticSerializationError, ValueError, RecursionError):
-        message = f"The handler's result, of type {type(value).__name__}, cannot be written as JSON."
-    raise ResultError(message)
+        return JSONResult(to_json(value, inf_nan_mode="null"))
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return JSONResult(dropped=kind.__name__)

@@ -18,6 +18,7 @@ from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.running.execution import ExecutionTask
 from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.running.outcome import RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
@@ -217,9 +218,11 @@ class Settler:
                     ambiguous = True
                     self._unresolved.add(job.token)
             except asyncio.CancelledError:
-                if self.give_up.is_set():
+                if self._has_given_up():
                     return Unsettled.UNWRITTEN
-                raise
+                ambiguous = True  # the reply is lost
+                self._unresolved.add(job.token)
+                continue
             if refused is not None and fetch_next:
                 # The damage may be in the job that the script was to begin: try without it.
                 fetch_next = False
@@ -228,6 +231,19 @@ class Settler:
             given_up = await self._before_retry(job, failures, refused)
             if given_up is not None:
                 return given_up
+
+    def _has_given_up(self) -> bool:
+        """Whether a cancellation, which is being handled, means to give up; raises it again if it is somebody else's.
+
+        A handler may leave one behind, such as a timer's: that is taken back.
+        """
+        if self.give_up.is_set():
+            return True
+        task = asyncio.current_task()
+        if not isinstance(task, ExecutionTask) or task.loop_ended:
+            raise
+        task.take_back_cancellation()
+        return False
 
     async def _before_retry(self, job: Job, failures: int, refused: ScriptError | None) -> Unsettled | None:
         """Wait before the next try; returns why there is none, if so."""

@@ -1,0 +1,109 @@
+"""KeyboardInterrupt and SystemExit: of a handler's they are its failure; only a signal stops a worker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness import WorkerProcess, cli
+
+APP = """
+import asyncio
+import sys
+from oxherd import Oxherd, Retry
+
+herd = Oxherd(prefix="PREFIX")
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+async def leave():
+    await asyncio.sleep(0)
+    sys.exit(3)
+
+
+async def wait_for_leaving():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(leave())
+        group.create_task(asyncio.sleep(60))
+
+
+async def leave_behind():
+    asyncio.get_running_loop().call_soon(interrupt)
+    await asyncio.sleep(0.01)
+
+
+@herd.event("ends", concurrency=10, retry=Retry(attempts=1))
+async def ends(how: str) -> None:
+    match how:
+        case "raise":
+            interrupt()
+        case "group":
+            await wait_for_leaving()
+        case "child":
+            await asyncio.create_task(leave())
+        case "behind":
+            await leave_behind()
+
+
+@herd.event("ends.in.thread", retry=Retry(attempts=1))
+def ends_in_thread(how: str) -> None:
+    interrupt()
+
+
+@herd.event("ends.in.process", run_in="process", retry=Retry(attempts=1))
+def ends_in_process(how: str) -> None:
+    sys.exit(3)
+
+
+@herd.event("waits")
+async def waits(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+if __name__ == "__main__":
+    herd.run()
+"""
+
+ENDS = [
+    ("ends", "raise", "KeyboardInterrupt"),
+    ("ends", "group", "SystemExit"),
+    ("ends", "child", "SystemExit"),
+    ("ends", "behind", None),
+    ("ends.in.thread", "raise", "KeyboardInterrupt"),
+    ("ends.in.process", "raise", "SystemExit"),
+]
+
+
+@pytest.fixture
+def app(tmp_path: Path, prefix: str) -> Path:
+    (tmp_path / "app.py").write_text(APP.replace("PREFIX", prefix))
+    return tmp_path
+
+
+def emit(folder: Path, url: str, event: str, payload: str) -> str:
+    return cli(folder, "emit", "app:herd", event, payload, url=url).stdout.strip()
+
+
+def test_a_worker_lives_on_whatever_its_handlers_raise(
+    app: Path, standalone: str, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    worker = start_worker(url=standalone)
+    other = emit(app, standalone, "waits", "2")
+    worker.wait("event.begin", event_id=other)
+    for event, how, error in ENDS:
+        event_id = emit(app, standalone, event, f'"{how}"')
+        worker.wait("event.end", event_id=event_id, outcome="failed" if error else "completed")
+        (end,) = [each for each in worker.records() if each["msg"] == "event.end" and each["event_id"] == event_id]
+        assert end.get("error", {}).get("type") == error
+    worker.wait("event.end", event_id=other, outcome="completed", attempt=1, fence=1)
+    assert worker.count("a task or callback raised KeyboardInterrupt") == 1
+    assert worker.process.poll() is None
+    worker.signal(signal.SIGINT)
+    assert worker.exit() == 0
+    assert worker.count("worker.stop", stranded=0, requeued=0) == 1
