@@ -40,6 +40,7 @@ class Oxherd(DeclaresHandlers):
 
     Args:
         url: the server's URL; None: `$OXHERD_URL`, else an embedded Valkey for the project directory.
+        embedded: False refuses the embedded Valkey, as $OXHERD_EMBEDDED=never does.
         prefix: BullMQ's key prefix.
         emit_timeout: seconds (or a timedelta) that an emit may take.
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
@@ -54,6 +55,7 @@ class Oxherd(DeclaresHandlers):
         self,
         url: str | None = None,
         *,
+        embedded: bool = True,
         prefix: str = "bull",
         emit_timeout: Seconds = 10,
         stop_timeout: Seconds = 25,
@@ -67,7 +69,7 @@ class Oxherd(DeclaresHandlers):
         self._batched = batched
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
-        self.server = ServerLocator(url)
+        self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
         self._backends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
@@ -185,7 +187,9 @@ class Oxherd(DeclaresHandlers):
             backend = self._backends.get(loop)
             if backend is None:
                 url = await asyncio.to_thread(self.server.url)
-                backend = self._backends[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
+                backend = self._backends[loop] = Backend(
+                    url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart
+                )
             return backend
 
     async def close(self) -> None:
