@@ -184,6 +184,8 @@ class Oxherd(DeclaresHandlers):
             if self._pid != os.getpid():  # a forked child must not use its parent's connections
                 self._pid = os.getpid()
                 self._backends.clear()
+            for ended in [each for each in self._backends if each.is_closed()]:
+                del self._backends[ended]  # it refers to its loop, which a weak key does not survive
             backend = self._backends.get(loop)
             if backend is None:
                 url = await asyncio.to_thread(self.server.url)

@@ -74,17 +74,19 @@ class ServerLocator:
             self._emit(EmbeddedServerJoined(str(embedded.project), embedded.url))
 
     def _parse(self) -> RedisURL:
-        given = self._given
-        text = os.environ["OXHERD_URL"] if given is None else given
-        if not text.strip():
-            name = "OXHERD_URL" if given is None else "The url"
-            raise ConfigError(f"{name} is empty; name a server, or leave it out for the embedded one.")
         try:
-            return parse_url(text)
+            return parse_url(self._configured())
         except ConfigError as error:
             # Drop the frames that hold the password: some tools print each frame's variables.
             refused = error.with_traceback(None)
         raise refused
+
+    def _configured(self) -> str:
+        url = os.environ["OXHERD_URL"] if self._given is None else self._given
+        if not url.strip():
+            name = "OXHERD_URL" if self._given is None else "The url"
+            raise ConfigError(f"{name} is empty; name a server, or leave it out for the embedded one.")
+        return url
 
     def leave(self) -> None:
         """Leave the embedded server; the last process to leave stops it."""

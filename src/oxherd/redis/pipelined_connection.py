@@ -25,6 +25,7 @@ from oxherd.redis.futures import mark_retrieved
 pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast("Any", hiredis).pack_command  # its stub: one word
 
 _CHECK_SECONDS = 1.0
+_SOON_SECONDS = 0.1
 
 
 class PipelinedConnection:
@@ -172,7 +173,7 @@ class PipelinedConnection:
         if not self.alive:
             return
         self.alive = False
-        soon = time.monotonic() < self.opened + _CHECK_SECONDS
+        soon = time.monotonic() < self.opened + _SOON_SECONDS
         self.useless = not self._answered and (soon or bool(self._pending))
         self._check_timer.cancel()
         self._buffer.clear()

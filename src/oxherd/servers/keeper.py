@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 _LOOK_SECONDS = 1.0  # between two looks for its files
+_START_SECONDS = 0.02  # the same, until it listens
 _STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, for a server stuck in a script
 
 
@@ -71,7 +72,7 @@ def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:
 def _stop_when_removed(data: Path, pid: int, lock: os.stat_result) -> None:
     listening = False
     while True:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS if listening else _START_SECONDS)
         listens = (data / "valkey.sock").exists()
         if (listening and not listens) or not _is_at(data / "keeper", lock):
             _stop(pid)

@@ -13,6 +13,7 @@ from oxherd.servers.binary import REMEDY
 
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 LONGEST_SOCKET = 100
+SHARED_BASE = "/tmp"  # noqa: S108
 # A `.git` is a file in a worktree.
 MARKERS = (".oxherd", "pyproject.toml", ".git")
 
@@ -78,7 +79,7 @@ def socket_path(project: Path) -> Path:
 
 def _short_bases() -> list[Path]:
     # In a shared folder another user may have taken our folder's name, but not in a home.
-    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp", os.path.expanduser("~/.cache")]  # noqa: S108, PTH111
+    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), SHARED_BASE, os.path.expanduser("~/.cache")]  # noqa: PTH111
     return [Path(base) for base in dict.fromkeys(bases) if os.path.isabs(base)]  # noqa: PTH117
 
 
