@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oxherd.servers.config import Settings
+from oxherd.servers.standalone import StandaloneServer
 from oxherd.telemetry.logs.reader import read_records
 
 DEADLINE = 20.0
@@ -102,6 +104,11 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment, without what would point a child at another server."""
     kept = {key: value for key, value in os.environ.items() if key != "OXHERD_URL"}
     return kept | extra
+
+
+def following(primary: StandaloneServer) -> Settings:
+    """The settings of a replica."""
+    return {"replicaof": ("127.0.0.1", primary.port), "masterauth": str(primary.password)}
 
 
 class WorkerProcess:

@@ -9,7 +9,7 @@ from oxherd.errors import ServerError
 from oxherd.redis.blocking import ReplyError
 from oxherd.redis.url import Address
 from oxherd.servers.config import Settings
-from oxherd.servers.local_server import LocalTopology
+from oxherd.servers.local_server import LocalTopology, new_password
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
 from oxherd.servers.process import ServerProcess
@@ -25,7 +25,7 @@ class Sentinel(ServerProcess):
     _ready_mark: ClassVar[str] = "Sentinel ID is"
     _arguments: ClassVar[tuple[str, ...]] = ("--sentinel",)
 
-    def __init__(self, directory: Path, port: int, primary: int, *, binary: Path | None = None) -> None:
+    def __init__(self, directory: Path, port: int, primary: int, password: str, *, binary: Path | None = None) -> None:
         settings: Settings = {
             "bind": "127.0.0.1",
             "port": port,
@@ -33,7 +33,9 @@ class Sentinel(ServerProcess):
             "sentinel down-after-milliseconds": (_SERVICE, 1500),
             "sentinel failover-timeout": (_SERVICE, 6000),
         }
-        super().__init__(directory, Address("127.0.0.1", port), settings, binary=binary)
+        if password:
+            settings = {**settings, "sentinel auth-pass": (_SERVICE, password)}
+        super().__init__(directory, Address("127.0.0.1", port), settings, binary=binary, password=password or None)
 
     def primary_port(self) -> int:
         """The port of the primary, as this sentinel tells it to clients."""
@@ -61,6 +63,7 @@ class LocalSentinel(LocalTopology):
 
     def __init__(self, *, directory: Path | None = None) -> None:
         super().__init__(directory)
+        self._password = new_password()
         self.servers: list[ServerProcess] = []
         self.sentinels: list[Sentinel] = []
 
@@ -68,7 +71,7 @@ class LocalSentinel(LocalTopology):
     def url(self) -> str:
         """The URL for clients, which names all sentinels."""
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{_SERVICE}/0"
+        return f"redis+sentinel://:{self._password}@{hosts}/{_SERVICE}/0?sentinel_password={self._password}"
 
     def stop(self) -> None:
         """Kill all processes and remove their folder; may be called twice."""
@@ -145,7 +148,7 @@ class LocalSentinel(LocalTopology):
         # A sentinel looks for replicas at its start, then only every 10 s.
         wait_until(self.servers[1].linked, timeout=_SETTLE_SECONDS, what="the replica is in sync with its primary")
         for port in sentinel_ports:
-            self.sentinels.append(Sentinel(directory / f"sentinel-{port}", port, first))
+            self.sentinels.append(Sentinel(directory / f"sentinel-{port}", port, first, self._password))
             self.sentinels[-1].start()
 
     def _launch_server(self, directory: Path, port: int, extra: Settings) -> None:
@@ -155,7 +158,9 @@ class LocalSentinel(LocalTopology):
             "save": "",
             "appendonly": "yes",
             "repl-diskless-sync-delay": 0,
+            "masterauth": self._password,
             **extra,
         }
-        self.servers.append(ServerProcess(directory / f"server-{port}", Address("127.0.0.1", port), settings))
+        address = Address("127.0.0.1", port)
+        self.servers.append(ServerProcess(directory / f"server-{port}", address, settings, password=self._password))
         self.servers[-1].launch()

@@ -7,13 +7,15 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 
 class LossyWay:
-    """Passes on what a client and the server on `port` of 127.0.0.1 say, until it is told to lose the answers."""
+    """Passes on what a client and the server of `url` say, until it is told to lose the answers."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._port = urlsplit(url).port
         self._losing = False
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -21,7 +23,7 @@ class LossyWay:
     @property
     def url(self) -> str:
         """What a client connects to."""
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self._url.replace(f":{self._port}/", f":{self._server.sockets[0].getsockname()[1]}/")
 
     def lose_answers(self) -> None:
         """From now on the server's answers reach nobody."""

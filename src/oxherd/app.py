@@ -42,6 +42,7 @@ class Oxherd(DeclaresHandlers):
 
     Args:
         url: the server's URL; None: `$OXHERD_URL`, else an embedded Valkey for the project directory.
+        embedded: False refuses the embedded Valkey, as $OXHERD_EMBEDDED=never does.
         prefix: BullMQ's key prefix.
         emit_timeout: seconds (or a timedelta) that an emit may take.
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
@@ -56,6 +57,7 @@ class Oxherd(DeclaresHandlers):
         self,
         url: str | None = None,
         *,
+        embedded: bool = True,
         prefix: str = "bull",
         emit_timeout: Seconds = 10,
         stop_timeout: Seconds = 25,
@@ -69,7 +71,7 @@ class Oxherd(DeclaresHandlers):
         self._batched = batched
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
-        self.server = ServerLocator(url)
+        self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
         self.delivery: Delivery | None = None  # where a test kit takes the emits
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
@@ -199,12 +201,16 @@ class Oxherd(DeclaresHandlers):
             if self._pid != os.getpid():  # a forked child must not use its parent's connections
                 self._pid = os.getpid()
                 self._backends.clear()
+            for ended in [each for each in self._backends if each.is_closed()]:
+                del self._backends[ended]  # it refers to its loop, which a weak key does not survive
             backend = self._backends.get(loop)
             if backend is None:
                 if (stale := self._stale.pop(loop, None)) is not None:
                     await stale.close()
                 url = await asyncio.to_thread(self.server.url)
-                backend = self._backends[loop] = Backend(url, self.prefix, self._outages, batched=self._batched)
+                backend = self._backends[loop] = Backend(
+                    url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart
+                )
             return backend
 
     async def close(self) -> None:

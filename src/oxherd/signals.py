@@ -100,6 +100,14 @@ class RedisRecovered:
 
 
 @dataclass(slots=True)
+class EmbeddedServerJoined:
+    """The process uses the embedded server of the folder `project`, for the first time."""
+
+    project: str
+    url: str
+
+
+@dataclass(slots=True)
 class WorkerStarted:
     """Events are being taken from their queues."""
 
@@ -145,6 +153,7 @@ Signal = (
     | QueueFault
     | RedisFault
     | RedisRecovered
+    | EmbeddedServerJoined
     | WorkerStarted
     | WorkerStopped
     | LoopBlocked

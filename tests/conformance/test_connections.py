@@ -59,7 +59,7 @@ def tls(tmp_path: Path, redis7_binary: Path) -> Iterator[tuple[int, Path]]:
     with StandaloneServer() as free:
         port = free.port
     settings = {"tls-port": port, "tls-cert-file": certificate, "tls-key-file": key, "tls-ca-cert-file": certificate}
-    with StandaloneServer(binary=redis7_binary, settings={**settings, "tls-auth-clients": "no"}):
+    with StandaloneServer(binary=redis7_binary, password="", settings={**settings, "tls-auth-clients": "no"}):
         yield port, certificate
 
 

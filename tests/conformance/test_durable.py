@@ -13,10 +13,9 @@ from pydantic import BaseModel
 
 from oxherd import DeclarationError, Oxherd
 from oxherd.bullmq.shards import shard_of, shard_queues
-from oxherd.servers.config import Settings
 from oxherd.servers.polling import wait_until
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records
+from tests.harness import Records, following
 
 
 class Order(BaseModel):
@@ -38,11 +37,12 @@ def on_disk() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def redis7_with_replica(redis7_binary: Path) -> Iterator[str]:
     """Debian's Redis 7, which has no WAITAOF, with a replica: WAIT."""
-    with StandaloneServer(binary=redis7_binary) as primary:
-        following: Settings = {"replicaof": ("127.0.0.1", primary.port)}
-        with StandaloneServer(binary=redis7_binary, settings=following) as replica:
-            wait_until(replica.linked, timeout=30, what="the replica is in step")
-            yield primary.url
+    with (
+        StandaloneServer(binary=redis7_binary) as primary,
+        StandaloneServer(binary=redis7_binary, settings=following(primary)) as replica,
+    ):
+        wait_until(replica.linked, timeout=30, what="the replica is in step")
+        yield primary.url
 
 
 @pytest.fixture(

@@ -36,7 +36,7 @@ def test_a_user_drill_breaks_the_users_server_and_leaves_nothing_on_it(tmp_path:
         kill = [
             sys.executable,
             "-c",
-            f"import redis; redis.Redis(port={server.port}).client_kill_filter(_type='normal')",
+            f"import redis; redis.Redis.from_url({server.url!r}).client_kill_filter(_type='normal')",
         ]
         ran = cli(tmp_path, "drill", "--break", shlex.join(kill), "--seconds", "1", "--json", drill=server.url)
         row = json.loads(ran.stdout)

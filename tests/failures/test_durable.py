@@ -14,11 +14,10 @@ from pydantic import BaseModel
 
 from oxherd import EmitError, NotDurable, Oxherd
 from oxherd.bullmq.shards import shard_queues
-from oxherd.servers.config import Settings
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.process import ServerProcess
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records, until
+from tests.harness import Records, following, until
 from tests.local_sentinel import LocalSentinel
 
 
@@ -99,7 +98,7 @@ async def test_a_redis_without_waitaof_needs_a_replica(
                 await event.emit(Order())
             assert (caught.value.missing, caught.value.maybe_stored) == ("disk", False)
             assert await stored(herd) == 0
-            with StandaloneServer(binary=redis7_binary, settings={"replicaof": ("127.0.0.1", primary.port)}) as replica:
+            with StandaloneServer(binary=redis7_binary, settings=following(primary)) as replica:
                 await until(replica.linked)
                 await event.emit(Order())
             # The replica is gone while the connection stays.
@@ -113,7 +112,7 @@ async def test_a_missing_right_fails_the_emit_at_once_and_nothing_is_sent(
     command: str, on_disk: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
     on_disk.command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", f"-{command}")
-    herd = make_herd(on_disk.url.replace("redis://", "redis://worker:secret@"))
+    herd = make_herd(f"redis://worker:secret@127.0.0.1:{on_disk.port}/0")
     event = herd.declare("order.placed", Order, durable=True)
     async with herd:
         begun = time.monotonic()
@@ -150,6 +149,7 @@ async def test_a_server_that_was_a_replica_meanwhile_does_not_confirm_what_it_ha
     async with herd:
         emitting = asyncio.create_task(event.emit(Order()))
         await until(lambda: " cmd=waitaof" in on_disk.text("CLIENT", "LIST"))
+        on_disk.command("CONFIG", "SET", "masterauth", str(server.password))
         on_disk.command("REPLICAOF", "127.0.0.1", server.port)
         await until(lambda: on_disk.linked() and on_disk.command("DBSIZE") == 0)
         assert not emitting.done()
@@ -162,9 +162,8 @@ async def test_a_server_that_was_a_replica_meanwhile_does_not_confirm_what_it_ha
 async def test_every_connected_replica_has_to_confirm(
     server: StandaloneServer, make_herd: Callable[..., Oxherd]
 ) -> None:
-    following: Settings = {"replicaof": ("127.0.0.1", server.port)}
     event = (herd := make_herd(server.url, emit_timeout=2.5)).declare("order.placed", Order, durable=True)
-    with StandaloneServer(settings=following) as one, StandaloneServer(settings=following) as other:
+    with StandaloneServer(settings=following(server)) as one, StandaloneServer(settings=following(server)) as other:
         await until(lambda: one.linked() and other.linked())
         async with herd:
             await event.emit(Order())

@@ -39,7 +39,7 @@ async def test_an_emit_whose_answer_is_lost_until_the_event_has_run_runs_it_agai
     make_herd: Callable[..., Oxherd],
     records: Records,
 ) -> None:
-    async with LossyWay(server.port) as way, make_herd(server.url) as worker:
+    async with LossyWay(server.url) as way, make_herd(server.url) as worker:
 
         @worker.event("order.placed")
         async def order_placed(order: Order) -> None: ...

@@ -29,7 +29,7 @@ async def test_a_command_that_is_not_granted_is_at_most_one_outage(
     refused: str, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     server.command("ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", f"-{refused}")
-    herd = make_herd(server.url.replace("redis://", "redis://worker:secret@"))
+    herd = make_herd(f"redis://worker:secret@127.0.0.1:{server.port}/0")
 
     @herd.event("order.placed")
     async def order_placed(order: Order) -> None: ...
@@ -47,8 +47,7 @@ async def test_a_command_that_is_not_granted_is_at_most_one_outage(
 async def test_a_wrong_password_is_one_outage_and_is_not_shown(
     server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
-    server.command("CONFIG", "SET", "requirepass", "right")
-    herd = make_herd(server.url.replace("redis://", "redis://:wrong-password@"), emit_timeout=1)
+    herd = make_herd(f"redis://:wrong-password@127.0.0.1:{server.port}/0", emit_timeout=1)
     event = herd.declare("order.placed", Order)
     async with herd:
         with pytest.raises(EmitError) as caught:

@@ -109,7 +109,7 @@ async def test_events_whose_fetch_lost_its_answer_are_taken_back_at_no_cost_howe
     make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     with StandaloneServer() as server:
-        async with LossyWay(server.port) as way:
+        async with LossyWay(server.url) as way:
             herd = make_herd(way.url)
             producer = make_herd(server.url).declare("order.placed", int)
             ran: Counter[int] = Counter()

@@ -21,8 +21,8 @@ class NodeScript:
 
     def __init__(self, node: str, modules: Path, url: str, prefix: str, queue: str, script: str) -> None:
         nodes = [{"host": host, "port": int(port)} for host, port in re.findall(r"([\d.]+):(\d+)", url)]
-        if credentials := re.search(r"//([\w-]+):([\w-]+)@", url):
-            nodes = [{**node, "username": credentials[1], "password": credentials[2]} for node in nodes]
+        if credentials := re.search(r"//([\w-]*):([\w-]+)@", url):
+            nodes = [{**node, "username": credentials[1] or "default", "password": credentials[2]} for node in nodes]
         if database := re.search(r"\d/(\d+)$", url):
             nodes = [{**node, "db": int(database[1])} for node in nodes]
         given = {"script": script, "nodes": nodes, "prefix": prefix, "queue": queue}

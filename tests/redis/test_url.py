@@ -33,9 +33,35 @@ def test_a_url_says_where_redis_is(
     assert "secret" not in repr(parsed) + str(parsed)
 
 
-def test_credentials_may_hold_any_character() -> None:
-    parsed = parse_url("redis://us%3Aer:p%40ss%2Fw%3Ard@host")
-    assert (parsed.username, parsed.password) == ("us:er", "p@ss/w:rd")
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ("p%40ss%2Fw%3Ard", "p@ss/w:rd"),
+        ("p@ss", "p@ss"),
+        ("pa#ss", "pa#ss"),
+        ("100%", "100%"),
+        ("%25", "%"),
+        ("a+b", "a+b"),
+    ],
+)
+def test_a_password_may_hold_any_character(written: str, password: str) -> None:
+    parsed = parse_url(f"redis://us%3Aer:{written}@host")
+    assert (parsed.username, parsed.password) == ("us:er", password)
+
+
+def test_a_plus_in_an_option_is_no_space() -> None:
+    parsed = parse_url("redis+sentinel://a/main?sentinel_password=a+b")
+    assert parsed.option("sentinel_password") == "a+b"
+
+
+@pytest.mark.parametrize("written", ["{}\n", " {}\t", '"{}"', "'{}'\r\n", '" {} "'])
+def test_what_an_environment_file_leaves_around_a_url_is_ignored(written: str) -> None:
+    assert parse_url(written.format("redis://:secret@host/3")) == parse_url("redis://:secret@host/3")
+
+
+def test_a_socket_may_have_an_at_in_its_path() -> None:
+    parsed = parse_url("unix://:secret@/run/redis@1.sock?db=3")
+    assert (parsed.seeds, parsed.password, parsed.db) == ((Address(path="/run/redis@1.sock"),), "secret", 3)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +80,24 @@ def test_credentials_may_hold_any_character() -> None:
         ("redis://user:secret@host/zero", "database"),
         ("redis://:secret@host/secret", "database"),
         ("redis://secret@host", "password"),
-        ("redis://user:secret@host?unknown=1", "'unknown'"),
-        ("redis://host/?password=secret", "'password'"),
+        ("redis://user:secret@host?unknown=1", "unknown option; known here: db"),
+        ("redis://host/?password=secret", "unknown option"),
+        ("redis://host/?secret=1", "unknown option"),
+        ("redis://host?ssl_cert_reqs=none", "rediss"),
+        ("redis://host?db=1&db=2", "twice"),
+        ("redis://host?db=", "db without a value"),
+        ("rediss://host?ssl_ca_certs", "ssl_ca_certs without a value"),
+        ("redis://host/13?db=5", "two databases"),
+        ("redis+sentinel://a/main/4?db=5", "two databases"),
+        ("redis://ho st", "space"),
+        ("redis://:sec ret@host", "space"),
+        ("redis://host:6379\n/0", "line break"),
+        ("'redis://:secret@host", "quote"),
+        ('redis://host"', "quote"),
+        ("redis://:%ffsecret@host", "UTF-8"),
+        ("redis+cluster://:secret@a:1,:secret@b:2", "once, before the first host"),
+        ("unix://:p@se/secret@/run/redis.sock", "percent-encode"),
+        ("redis://user:p@se/secret@host:6379/0", "percent-encode"),
         ("redis+cluster://user:secret@a,b/1", "database 0"),
         ("redis+sentinel://user:secret@a:1", "service"),
         ("unix://", "socket"),

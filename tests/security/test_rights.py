@@ -134,7 +134,7 @@ async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[
                 each.command(*line)
         for server in sentinel.servers:
             server.command("ACL", "SETUSER", "default", "off")
-        url = f"{sentinel.url}?sentinel_username={USER}&sentinel_password={PASSWORD}"
+        url = f"{sentinel.url.partition('?')[0]}?sentinel_username={USER}&sentinel_password={PASSWORD}"
         with guarded(url, [("127.0.0.1", sentinel.servers[0].port)], "", "sentinel", "replicas") as place:
             await whole_range(run(place))
             await durable(run(place))

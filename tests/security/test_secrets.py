@@ -141,7 +141,7 @@ async def test_no_secret_of_a_server_that_refuses_or_is_down(
 
 async def test_no_secret_of_a_server_that_quotes_commands(records: Records) -> None:
     """Where AUTH is unknown, Redis says so with the user and the password."""
-    with StandaloneServer(settings={"rename-command": ("AUTH", "")}) as server:
+    with StandaloneServer(password="", settings={"rename-command": ("AUTH", "")}) as server:
         herd = Oxherd(_filled("redis://CREDENTIALS127.0.0.1:PORT", server.port), emit_timeout=0.2)
         event = herd.declare("order.placed", dict[str, int])
         async with herd:

@@ -31,7 +31,8 @@ class TLSServer(StandaloneServer):
 
     def __init__(self, binary: Path, authority: Authority, certificate: Certificate, **settings: str | int) -> None:
         [self.tls_port] = free_ports(1)
-        super().__init__(binary=binary, settings=tls_settings(authority, certificate, self.tls_port) | named(settings))
+        tls = tls_settings(authority, certificate, self.tls_port)
+        super().__init__(binary=binary, password="", settings=tls | named(settings))
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +240,7 @@ class _TLSSentinel(Sentinel):
         self, folder: Path, binary: Path, authority: Authority, certificate: Certificate, primary: int
     ) -> None:
         port, self.tls_port = free_ports(2)
-        super().__init__(folder, port, primary, binary=binary)
+        super().__init__(folder, port, primary, "", binary=binary)
         settings = tls_settings(authority, certificate, self.tls_port) | {"tls-replication": "yes"}
         self._settings = {**self._settings, **settings}
 

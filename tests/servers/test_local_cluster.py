@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -36,7 +37,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[LocalCluster]
 
 
 def test_six_nodes_form_a_cluster_that_serves_every_slot(cluster: LocalCluster) -> None:
-    assert cluster.url == "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes)
+    assert re.fullmatch(rf"redis\+cluster://:\w{{32}}@{hosts}", cluster.url)
     assert sorted(node.role() for node in cluster.nodes) == ["primary"] * 3 + ["replica"] * 3
     for node in cluster.nodes:
         info = node.cluster_info()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Generator[LocalSentine
 
 def test_the_sentinels_name_the_primary_and_are_in_the_url(sentinel: LocalSentinel) -> None:
     ports = ",".join(f"127.0.0.1:{each.port}" for each in sentinel.sentinels)
-    assert sentinel.url == f"redis+sentinel://{ports}/mymaster/0"
+    assert re.fullmatch(rf"redis\+sentinel://:(\w+)@{ports}/mymaster/0\?sentinel_password=\1", sentinel.url)
     assert (sentinel.primary().role(), sentinel.replica().role()) == ("primary", "replica")
 
 

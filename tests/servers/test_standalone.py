@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import stat
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.servers.conftest import alive, eventually, running_in
 
 def test_it_answers_on_a_port_of_the_loopback_interface_only(tmp_path: Path) -> None:
     with StandaloneServer(directory=tmp_path) as server:
-        assert server.url == f"redis://127.0.0.1:{server.port}/0"
+        assert re.fullmatch(rf"redis://:\w{{32}}@127.0.0.1:{server.port}/0", server.url)
         assert server.command("PING") == "PONG"
         assert server.command("CONFIG", "GET", "bind") == ["bind", "127.0.0.1"]
         pid = server.pid
@@ -47,7 +48,7 @@ def test_settings_of_one_and_of_several_values_reach_its_configuration(tmp_path:
     acl = tmp_path / "users.acl"
     acl.write_text("user default on nopass ~* &* +@all\nuser reader on >secret ~* +get\n")
     with StandaloneServer(
-        directory=tmp_path, settings={"aclfile": acl, "save": (3600, 1), "maxmemory-policy": "allkeys-lru"}
+        directory=tmp_path, password="", settings={"aclfile": acl, "save": (3600, 1), "maxmemory-policy": "allkeys-lru"}
     ) as server:
         assert server.command("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "allkeys-lru"]
         assert server.command("CONFIG", "GET", "save") == ["save", "3600 1"]
@@ -108,7 +109,7 @@ def test_a_free_port_that_gets_taken_is_replaced(tmp_path: Path) -> None:
 
 def test_its_role_is_asked_again_when_a_sentinel_closes_the_connection(tmp_path: Path) -> None:
     with (
-        StandaloneServer(directory=tmp_path) as server,
+        StandaloneServer(directory=tmp_path, password="") as server,
         socket.create_connection(("127.0.0.1", server.port)) as killing,
     ):
         before = int(server.info("stats")["total_connections_received"])
@@ -127,7 +128,9 @@ def test_a_server_that_was_never_started_cannot_be_paused(tmp_path: Path) -> Non
 
 def test_a_server_that_loads_its_data_is_not_down(tmp_path: Path) -> None:
     with StandaloneServer(
-        directory=tmp_path, settings={"appendonly": "yes", "enable-debug-command": "yes", "aof-use-rdb-preamble": "no"}
+        directory=tmp_path,
+        password="",
+        settings={"appendonly": "yes", "enable-debug-command": "yes", "aof-use-rdb-preamble": "no"},
     ) as server:
         server.command("DEBUG", "POPULATE", 20000)
         server.command("CONFIG", "SET", "key-load-delay", 200, "loading-process-events-interval-bytes", 1024)

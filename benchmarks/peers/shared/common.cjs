@@ -5,7 +5,7 @@ const path = require("node:path");
 const { createRequire } = require("node:module");
 
 const { BENCH_URL, BENCH_FOLDER, BENCH_MODULES } = process.env;
-const { hostname, port } = new URL(BENCH_URL);
+const { hostname, port, password } = new URL(BENCH_URL);
 const samples = Number(process.env.BENCH_SAMPLES || 0);
 const io = process.env.BENCH_HANDLER === "io";
 const AT_ONCE = 100;
@@ -98,7 +98,7 @@ async function produce(producer) {
 module.exports = {
   counted,
   produce,
-  connection: { host: hostname, port: Number(port) },
+  connection: { host: hostname, port: Number(port), password },
   concurrency: Number(process.env.BENCH_CONCURRENCY || 10),
   load: createRequire(BENCH_MODULES + "/"),
 };

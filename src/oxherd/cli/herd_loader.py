@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 from oxherd.app import Oxherd
 from oxherd.errors import ConfigError, OxherdError
@@ -48,7 +49,14 @@ def load_herd(target: str) -> Oxherd:
         found = getattr(found, name, None)
     if not isinstance(found, Oxherd):
         raise ConfigError(f"{module_name} has no herd named {path!r}; it must be an Oxherd().")
+    found.server.folder = _folder(sys.modules[module_name])
     return found
+
+
+def _folder(module: ModuleType) -> Path | None:
+    """The folder of a module that is a file in one, whose project the embedded server is for."""
+    folder = Path(module.__file__).parent if module.__file__ else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def _where(error: BaseException) -> str:

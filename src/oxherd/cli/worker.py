@@ -41,6 +41,9 @@ def run(
     channel = None if supervised else follow_supervisor()
     # Before any worker process starts, so that wrong usage is reported once.
     herd = load_herd(target)
+    if herd.server.folder is not None:
+        # A handler's process imports the herd, but by another module than ours.
+        os.environ["OXHERD_PROJECT"] = str(herd.server.folder)
     for event in events or ():
         herd[event]
     if supervised:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from oxherd.bullmq.keys import QueueKeys, has_hash_tag
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
@@ -17,8 +19,16 @@ from oxherd.redis.url import RedisURL
 class Backend:
     """A client bound to one event loop, with its queues, shard registries and shard routers, each made once."""
 
-    def __init__(self, url: RedisURL, prefix: str, outages: Outages, *, batched: bool) -> None:
-        self.client = Client(url, outages)
+    def __init__(
+        self,
+        url: RedisURL,
+        prefix: str,
+        outages: Outages,
+        *,
+        batched: bool,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
+        self.client = Client(url, outages, restart)
         self._prefix = prefix
         self._batched = batched
         self._queues: dict[str, BullQueue] = {}

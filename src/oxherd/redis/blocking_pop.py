@@ -6,6 +6,7 @@ A script may be sent right behind the wait: the server runs it as soon as the wa
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, Re
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError, pack_command
 from oxherd.redis.connection import SILENCE_SECONDS, ask, read_reply, send
-from oxherd.redis.error_mapping import describe, server_refusal, slot_moves, unreachable
+from oxherd.redis.error_mapping import describe, is_unblocked, server_refusal, slot_moves, unreachable
 from oxherd.redis.node import Node
 from oxherd.redis.retry import retry_delay
 
@@ -48,6 +49,7 @@ class BlockingPop:
         self._key = key
         self._connection: AbstractConnection | None = None
         self._node: Node | None = None
+        self._opened = 0.0
         self._client_id = 0
         self._waiting = False
         self._failures = 0
@@ -68,7 +70,7 @@ class BlockingPop:
             self._waiting = True
             packed = pack_command("BZPOPMIN", self._key, max(seconds, 0.002))
             await send(connection, packed if then is None else packed + then)
-            popped = await self._read(connection, seconds)
+            popped = await self._read_marker(connection, seconds)
             reply = None if then is None else await self._read_script(connection)
         except (AskError, MovedError):
             # The slot is being moved.
@@ -98,6 +100,14 @@ class BlockingPop:
         try:
             return await self._read(connection)
         except NoScriptError:
+            return None
+
+    async def _read_marker(self, connection: AbstractConnection, seconds: float) -> Any:
+        try:
+            return await self._read(connection, seconds)
+        except ResponseError as error:
+            if not is_unblocked(error):
+                raise
             return None
 
     async def _read(self, connection: AbstractConnection, seconds: float = 0.0) -> Any:
@@ -132,6 +142,7 @@ class BlockingPop:
         self._stale = False
         self._node = await self._client.topology.node(self._slot)
         self._connection = await self._node.open(_CONNECTION)
+        self._opened = time.monotonic()
         self._client_id = int(await ask(self._connection, "CLIENT", "ID"))
         return self._connection
 
@@ -143,15 +154,16 @@ class BlockingPop:
         if fault is None:
             return ScriptError(describe(error))
         if self._node is not None and not slot_moves(error):
-            self._node.note_failure(fault.source, fault, _COMMAND)
+            self._node.note_failure(fault.source, fault, _COMMAND, since=self._opened)
         await self._refresh()
         return fault
 
     async def _failed(self, error: RedisError | OSError) -> RedisUnavailable:
         self._failures += 1
         await self._disconnect()
-        if self._node is not None:
-            self._node.note_failure("connect", error, _CONNECTION)
+        # One that is merely closed is replaced; if it cannot be, that is noted.
+        if self._node is not None and isinstance(error, TimeoutError):
+            self._node.note_failure("connect", error, _CONNECTION, since=self._opened)
         await self._refresh()
         return unreachable(self._node.name if self._node else self._key, error, maybe_applied=False)
 

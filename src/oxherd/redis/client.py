@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -70,12 +71,15 @@ def key_slot(key: str) -> int:
 
 
 class Client:
-    """A process's access to Redis: implicit pipelining over one connection for each node."""
+    """A process's access to Redis: implicit pipelining over one connection for each node.
 
-    def __init__(self, url: RedisURL, outages: Outages) -> None:
+    `restart` starts a server again that is ours to start; it blocks.
+    """
+
+    def __init__(self, url: RedisURL, outages: Outages, restart: Callable[[], None] | None = None) -> None:
         self.url = url
         self.outages = outages
-        self.topology: Topology = make_topology(url, outages)
+        self.topology: Topology = make_topology(url, outages, restart)
 
     async def call(self, slot: int, *command: Argument, quiet: bool = False) -> Any:
         """The reply to a command, in one attempt, redirections followed; with `quiet` a refusal is no outage.

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.call_state import CallState, Missing, Unconfirmed
-from oxherd.redis.error_mapping import describe, server_refusal, unreachable
+from oxherd.redis.error_mapping import describe, is_unblocked, server_refusal, unreachable
 from oxherd.redis.futures import mark_retrieved
 from oxherd.redis.pipelined_connection import PipelinedConnection, pack
 
@@ -193,6 +193,8 @@ class DurableWrites:
         try:
             reply = await waited
         except ResponseError as error:
+            if is_unblocked(error):
+                return 0
             raise self._refused(error, quorum.members, stored=stored) from None
         return int(reply if quorum.members == "replicas" else reply[0])
 

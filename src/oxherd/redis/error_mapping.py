@@ -18,7 +18,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from oxherd.errors import RedisUnavailable
+from oxherd.errors import OxherdError, RedisUnavailable
 
 _AUTH = (AuthenticationError, AuthorizationError, NoPermissionError)
 # Errors about the state of the server, not the command: the same command may succeed later.
@@ -38,8 +38,8 @@ _SCRIPT_LINE_SUFFIX = re.compile(r" script: [^:]*@user_script:\d+$")
 _LINE = re.compile(r"user_script:(\d+)")
 _COMMAND = re.compile(rb"""call\(\s*["'](\w+)["']""")
 _GRANT = "; grant what is listed under Access rights in docs/operations.md"
-_LOG_IN = "; check the user and the password in OXHERD_URL"
-_STATE_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ", "OOM ", "READONLY ", "LOADING ", "CLUSTERDOWN ")
+_LOG_IN = "; check the user and the password in the URL, percent-encoded where they need it"
+_STATE_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OOM ", "READONLY ", "LOADING ", "CLUSTERDOWN ")
 
 # A script's error on a key that it does not declare, while the slot is moving: some of its writes may be done.
 _UNDECLARED_KEY = "non local key in a cluster node"
@@ -50,12 +50,17 @@ def slot_moves(error: BaseException) -> bool:
     return isinstance(error, TryAgainError) or _UNDECLARED_KEY in str(error)
 
 
+def is_unblocked(error: ResponseError) -> bool:
+    """Whether a blocking command was woken up: by CLIENT UNBLOCK, which any user may send, or by a change of role."""
+    return str(error).startswith("UNBLOCKED ")
+
+
 def unreachable(
     node: str, error: BaseException | str, *, maybe_applied: bool, source: str = "connect"
 ) -> RedisUnavailable:
     """The error for a connection that could not be made, or was lost."""
     return RedisUnavailable(
-        f"Redis at {node} cannot be reached: {describe(error)}; check the server and OXHERD_URL.",
+        f"Redis at {node} cannot be reached: {describe(error)}; check that the server runs there.",
         source=source,
         node=node,
         maybe_applied=maybe_applied,
@@ -110,7 +115,9 @@ def _command_denied(text: str, script: bytes) -> str:
 
 
 def describe(error: BaseException | str) -> str:
-    """The error's message, or its type if it has none: one line, at most 200 characters, without arguments."""
+    """The error's message, or its type if it has none: one line, without arguments; others' at most 200 characters."""
+    if isinstance(error, OxherdError):
+        return str(error).rstrip(".")
     text = error if isinstance(error, str) else (str(error) or type(error).__name__)
     # The server repeats the arguments of an unknown command: AUTH's password, a script's payload.
     text = _ARGUMENTS.sub("", text)

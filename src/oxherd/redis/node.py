@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from oxherd.errors import RedisUnavailable
+from oxherd.errors import RedisUnavailable, ServerError
 from oxherd.redis.connection import ask, open_connection
 from oxherd.redis.durable_writes import DurableWrites
 from oxherd.redis.error_mapping import server_refusal, unreachable
@@ -25,14 +26,24 @@ _DURABLE_WRITES = "durable writes"  # as the cause of an outage
 class Node:
     """A server's connections: a pipelined one that all share, and dedicated ones for commands that block.
 
-    `resolve` is asked for the address of each connection, since it changes behind Sentinel.
+    `resolve` is asked for the address of each connection, since it changes behind Sentinel. `restart` starts a server
+    again that is ours to start; it blocks.
     """
 
-    def __init__(self, name: str, url: RedisURL, resolve: Callable[[], Awaitable[Address]], outages: Outages) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: RedisURL,
+        resolve: Callable[[], Awaitable[Address]],
+        outages: Outages,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
         self.name = name
         self._url = url
         self._resolve = resolve
         self._outages = outages
+        self._restart = restart
+        self._died_with: BaseException | None = None
         self._connection: PipelinedConnection | None = None
         self._connecting: asyncio.Task[PipelinedConnection] | None = None
         self._failures = 0
@@ -78,6 +89,7 @@ class Node:
         Raises:
             RedisUnavailable: it could not be opened; the outage is noted.
         """
+        began = time.monotonic()
         connection: AbstractConnection | None = None
         try:
             connection = await open_connection(self._url, await self._resolve())
@@ -88,15 +100,25 @@ class Node:
             if not isinstance(error, RedisError | OSError | RedisUnavailable):
                 raise
             fault = error if isinstance(error, RedisUnavailable) else self._fault(error)
-            self._outages.down(self.name, fault.source, error, cause)
+            if self._restart is not None and fault.source == "connect":
+                try:
+                    await asyncio.to_thread(self._restart)
+                except ServerError as refusal:
+                    error, fault = refusal, RedisUnavailable(str(refusal), source="connect", node=self.name)
+            self._died_with = None
+            self.note_failure(fault.source, error, cause, since=began)
             raise fault from None
+        if self._died_with is not None:
+            # Another process has started it again meanwhile.
+            error, self._died_with = self._died_with, None
+            self.note_failure("connect", error, CONNECTION, since=began)
         self._outages.up(self.name, cause)
         return connection
 
-    def note_failure(self, source: str, error: BaseException, cause: str) -> None:
-        """Note a failure of this node, unless it is closed."""
+    def note_failure(self, source: str, error: BaseException, cause: str, *, since: float) -> None:
+        """Note a failure of this node, unless it is closed; for `since` see `Outages.down`."""
         if not self._closed:
-            self._outages.down(self.name, source, error, cause)
+            self._outages.down(self.name, source, error, cause, since=since)
 
     def note_success(self, cause: str) -> None:
         """Note that `cause` is gone."""
@@ -141,10 +163,17 @@ class Node:
         return self._connection
 
     def _on_lost(self, error: BaseException) -> None:
-        if self._closed:
+        lost = self._connection
+        if self._closed or lost is None:
             return
-        self._outages.down(self.name, "connect", error)
-        # Reconnect at once, so that the outage ends on time even if nobody has anything to send.
+        # Any other is an outage only if it cannot be replaced: a server closes idle connections.
+        if lost.useless or isinstance(error, TimeoutError):
+            self._failures += 1
+            self.note_failure("connect", error, CONNECTION, since=lost.opened)
+        elif self._restart is not None:
+            # It keeps idle connections. To be noted with the reason if it cannot be started again.
+            self._died_with = error
+        # Reconnect at once, so that an outage begins and ends on time even if nobody has anything to send.
         self._reconnect = asyncio.create_task(
             self._reconnect_until_up(), name=f"oxherd-reconnect-{self.name}", context=Context()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -20,8 +21,8 @@ class Outages:
 
     A node's outage opens at its first failure and closes when each of its causes is gone: a lost connection by a new
     one, a refused command by one of the same name that succeeds. So a command that is refused while others work is one
-    outage, not a series. The cluster's own errors (CLUSTERDOWN) open an outage only while no node's is open, since
-    they follow from it.
+    outage, not a series. A connection that is lost and can be replaced is none. The cluster's own errors (CLUSTERDOWN)
+    open an outage only while no node's is open, since they follow from it.
     """
 
     def __init__(self, emit: Callable[[Signal], None]) -> None:
@@ -29,13 +30,22 @@ class Outages:
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
         self._causes: dict[str, dict[str, float]] = {}
+        self._recovered: dict[str, float] = {}
         self._connected: set[str] = set()
         self.open = False
 
-    def down(self, node: str, source: str, error: BaseException, cause: str = CONNECTION) -> None:
-        """Note a failure of a node; the first of an outage emits RedisFault."""
+    def down(
+        self, node: str, source: str, error: BaseException, cause: str = CONNECTION, *, since: float = math.inf
+    ) -> None:
+        """Note a failure of a node; the first of an outage emits RedisFault.
+
+        `since` (monotonic seconds) is when the connection that was lost had been opened, or when the attempt that
+        failed began: before the node's last recovery, it belongs to the outage that ended then.
+        """
         now = time.monotonic()
         with self._lock:
+            if since < self._recovered.get(node, 0.0):
+                return
             if node in self._since:
                 self._causes[node][cause] = now
                 return
@@ -58,7 +68,7 @@ class Outages:
                 del causes[other]
             if causes:
                 return
-            since = self._close(node)
+            since = self._close(node, now)
         self._emit(RedisRecovered(node=node, outage_ms=(now - since) * 1000))
 
     def nodes(self) -> list[str]:
@@ -87,11 +97,12 @@ class Outages:
         with self._lock:
             if node not in self._since:
                 return
-            since = self._close(node)
+            since = self._close(node, now)
         self._emit(RedisRecovered(node=node, outage_ms=(now - since) * 1000))
 
-    def _close(self, node: str) -> float:
+    def _close(self, node: str, now: float) -> float:
         del self._causes[node]
+        self._recovered[node] = now
         since = self._since.pop(node)
         self.open = bool(self._since)
         return since

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -24,6 +25,7 @@ from oxherd.redis.futures import mark_retrieved
 pack: Callable[[tuple[str | bytes | int | float, ...]], bytes] = cast("Any", hiredis).pack_command  # its stub: one word
 
 _CHECK_SECONDS = 1.0
+_SOON_SECONDS = 0.1
 
 
 class PipelinedConnection:
@@ -40,6 +42,9 @@ class PipelinedConnection:
         self._wakeup: asyncio.Future[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self.alive = True
+        self.opened = time.monotonic()
+        self.useless = False  # lost at once, or with calls, before it gave a single reply
+        self._answered = False
         self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
         self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
         self._checked = self._loop.time()
@@ -131,7 +136,7 @@ class PipelinedConnection:
     async def _read(self) -> None:
         read = cast("Any", self._connection).read_response
         pending = self._pending
-        time = self._loop.time
+        now = self._loop.time
         try:
             while self.alive:
                 error: ResponseError | None = None
@@ -140,7 +145,8 @@ class PipelinedConnection:
                     reply = await read(timeout=math.inf)
                 except ResponseError as refusal:
                     error = refusal
-                self._waiting_since = time()
+                self._waiting_since = now()
+                self._answered = True
                 future = pending.popleft()
                 if future.done():
                     continue
@@ -167,6 +173,8 @@ class PipelinedConnection:
         if not self.alive:
             return
         self.alive = False
+        soon = time.monotonic() < self.opened + _SOON_SECONDS
+        self.useless = not self._answered and (soon or bool(self._pending))
         self._check_timer.cancel()
         self._buffer.clear()
         for future in self._pending:

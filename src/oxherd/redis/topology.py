@@ -54,13 +54,13 @@ class Topology(Protocol):
         ...
 
 
-def make_topology(url: RedisURL, outages: Outages) -> Topology:
-    """The topology of a URL, not connected yet."""
+def make_topology(url: RedisURL, outages: Outages, restart: Callable[[], None] | None = None) -> Topology:
+    """The topology of a URL, not connected yet; `restart` as for `Node`, for a single server."""
     if url.topology == "cluster":
         return Cluster(url, outages)
     resolve = _resolver(url)
     name = str(url.seeds[0]) if url.topology == "standalone" else url.service
-    return Single(Node(name, url, resolve, outages))
+    return Single(Node(name, url, resolve, outages, restart))
 
 
 class Single:
@@ -156,7 +156,7 @@ class Cluster:
     async def _refresh(self) -> None:
         # In a fail-over many callers fail at once.
         await asyncio.sleep(max(0.0, self._refreshed_at + _REFRESH_SECONDS - time.monotonic()))
-        self._refreshed_at = time.monotonic()
+        began = self._refreshed_at = time.monotonic()
         serving = [node.name for node in self._nodes.values() if node.connection is not None]
         addresses = [address for address in self._nodes if str(address) in serving]
         addresses += [seed for seed in (*self._nodes, *self._url.seeds) if seed not in addresses]
@@ -169,11 +169,11 @@ class Cluster:
             else:
                 return
         fault = RedisUnavailable(
-            f"No node of the cluster can be reached ({_describe_all(errors)}); check the nodes and OXHERD_URL.",
+            f"No node of the cluster can be reached ({_describe_all(errors)}); check the nodes and the URL.",
             source=common_source(errors.values()),
             node=",".join(map(str, self._url.seeds)),
         )
-        self._outages.down(CLUSTER, fault.source, fault)
+        self._outages.down(CLUSTER, fault.source, fault, since=began)
         raise fault
 
     def _apply(self, ranges: list[Any], asked: Address) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from oxherd.errors import ConfigError
 
 Topology = Literal["standalone", "cluster", "sentinel"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SPACE = re.compile(r"\s")
+_QUOTES = ("'", '"')
 _SCHEMES: dict[str, tuple[Topology, bool]] = {
     "redis": ("standalone", False),
     "rediss": ("standalone", True),
@@ -72,11 +74,14 @@ class RedisURL:
 def parse_url(url: str) -> RedisURL:
     """Parse a URL: redis://, unix://, redis+cluster:// or redis+sentinel://, with `rediss` for TLS.
 
+    White space around it, and quotes around that, are ignored, since an environment file may leave them there.
+
     Raises:
         ConfigError: an unknown scheme or option, a missing host or service, an invalid port, database or value.
     """
     if not url.isascii() and _SURROGATE.search(url):  # to encode it would raise an error that shows the password
         raise ConfigError("The Redis URL is not UTF-8; percent-encode its bytes.")
+    url = _trimmed(url)
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         shown = scheme if separator and scheme.replace("+", "").isalnum() else "none"
@@ -86,11 +91,14 @@ def parse_url(url: str) -> RedisURL:
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
-    if "@" in query or ("@" in path and not at and (authority or scheme != "unix")):
-        raise ConfigError("The Redis URL has an @ behind its first / or ?; percent-encode the user and the password.")
+    if _has_misplaced_at(scheme, credentials, hosts, path, query):
+        raise ConfigError(
+            "The Redis URL has an @ in a wrong place; percent-encode the user and the password (/ ? # @ %), and give "
+            "them once, before the first host."
+        )
     username, password = _credentials(credentials) if at else (None, None)
     options = _options(query, topology, tls)
-    db = options.pop("db", "")
+    option_db = options.pop("db", "")
     if scheme == "unix":
         if not slash or not path:
             raise ConfigError("The unix:// URL names no socket; write unix:///path/to/redis.sock.")
@@ -109,7 +117,7 @@ def parse_url(url: str) -> RedisURL:
         topology=topology,
         seeds=seeds,
         tls=tls,
-        db=_database(path.rstrip("/") or db, topology),
+        db=_database(path.rstrip("/"), option_db, topology),
         service=_name(service),
         username=username,
         password=password,
@@ -117,11 +125,29 @@ def parse_url(url: str) -> RedisURL:
     )
 
 
+def _has_misplaced_at(scheme: str, credentials: str, hosts: str, path: str, query: str) -> bool:
+    if "@" in query or ("@" in credentials and "," in credentials):
+        return True
+    # The path of a socket may have one; what stands before it then is no host.
+    return "@" in path and (bool(hosts) or scheme != "unix")
+
+
+def _trimmed(url: str) -> str:
+    url = url.strip()
+    if len(url) > 1 and url[0] in _QUOTES and url[0] == url[-1]:
+        url = url[1:-1].strip()
+    if url[:1] in _QUOTES or url[-1:] in _QUOTES:
+        raise ConfigError("The Redis URL begins or ends with a quote; remove it.")
+    if _SPACE.search(url):
+        raise ConfigError("The Redis URL has a space or a line break in it; remove it, or percent-encode it.")
+    return url
+
+
 def _credentials(text: str) -> tuple[str | None, str | None]:
     username, colon, password = text.partition(":")
     if not colon:
         raise ConfigError("The Redis URL has a user without a password; write user:password@host, or :password@host.")
-    return unquote(username) or None, unquote(password) or None
+    return _decoded(username) or None, _decoded(password) or None
 
 
 def _address(text: str, default_port: int) -> Address:
@@ -142,19 +168,29 @@ def _address(text: str, default_port: int) -> Address:
 
 def _name(text: str) -> str:
     """Decode a host, path or service; it has to be printable, since it is shown."""
-    name = unquote(text)
+    name = _decoded(text)
     if not name.isprintable():
         raise ConfigError("The Redis URL has a control character in a host, path or service; remove it.")
     return name
+
+
+def _decoded(text: str) -> str:
+    decoded = unquote(text, errors="surrogateescape")
+    if _SURROGATE.search(decoded):
+        raise ConfigError("The Redis URL has percent-encoded bytes that are not UTF-8; encode the text as UTF-8.")
+    return decoded
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
-def _database(text: str, topology: Topology) -> int:
+def _database(path: str, option: str, topology: Topology) -> int:
+    text = path or option
     if not text:
         return 0
+    if path and option and path != option:
+        raise ConfigError("The Redis URL names two databases, one in its path and one as the option db; remove one.")
     if not _is_number(text):
         raise ConfigError("The Redis URL has a database that is not a number; end it with /0.")
     if topology == "cluster" and int(text):
@@ -163,7 +199,13 @@ def _database(text: str, topology: Topology) -> int:
 
 
 def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        # A + is no space here: passwords and paths have it.
+        name, _, value = map(_decoded, pair.partition("="))
+        if name in options:
+            raise ConfigError("The Redis URL has an option twice; give each once.")
+        options[name] = value
     known = {"db"}
     if tls:
         known |= _TLS_OPTIONS.keys()
@@ -171,8 +213,12 @@ def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
         known |= _SENTINEL_OPTIONS
     for name in options:
         if name not in known:
-            shown = name if name.isidentifier() and len(name) < 40 else "?"
-            raise ConfigError(f"The Redis URL has an unknown option {shown!r}; known here: {', '.join(sorted(known))}.")
+            if name in _TLS_OPTIONS:
+                raise ConfigError(f"The Redis URL has the option {name} without TLS; use rediss in its scheme.")
+            # Not quoted: it may be a part of a password.
+            raise ConfigError(f"The Redis URL has an unknown option; known here: {', '.join(sorted(known))}.")
+        if not options[name]:
+            raise ConfigError(f"The Redis URL has the option {name} without a value; give one, or remove it.")
         values = _TLS_OPTIONS.get(name)
         if values is not None and options[name] not in values:
             raise ConfigError(f"The Redis URL has an invalid {name}; use one of {', '.join(sorted(values))}.")

@@ -1,5 +1,7 @@
 """One Valkey for each project folder, shared by all processes that use it, stopped when the last one leaves.
 
+Whoever uses it starts it again when it has died.
+
 Lock files in `<project>/.oxherd/`, empty and never removed:
 
     lock     held exclusively while the server is started or stopped
@@ -14,6 +16,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +37,7 @@ _START_SECONDS = 10.0
 _LOCK_SECONDS = 30.0  # for others that start or stop it: longer than a start, and than the keeper waits for a stop
 _POLL_SECONDS = 0.002
 _LOG_LIMIT = 1024 * 1024
+_RETRY_SECONDS = 2.0  # until a server that could not be started again is tried once more
 
 
 class EmbeddedServer(LocalServer):
@@ -51,6 +56,8 @@ class EmbeddedServer(LocalServer):
         self._data = self.project / ".oxherd"
         self._log = self._data / "server.log"
         self._users: int | None = None
+        self._use = threading.Lock()
+        self._failed: tuple[float, ServerError] | None = None
 
     @property
     def url(self) -> str:
@@ -63,31 +70,61 @@ class EmbeddedServer(LocalServer):
         Raises:
             ServerError: the server does not start, or its folder cannot be used.
         """
-        data_dir(self.project)
         try:
-            with exclusive(self._data / "lock", seconds=_LOCK_SECONDS):
-                # The keeper holds it for an instant when it checks whether any user is left.
-                self._users = shared(self._data / "users", seconds=_LOCK_SECONDS)
-                if self._users is None:
-                    raise ServerError(
-                        f"{self._data / 'users'} stays locked: end the process that holds it or {REMEDY}."
-                    )
-                offset = self._ensure_running()
-            # Outside the lock: loading much data takes long, and others can wait for it as well.
-            self._wait_until_loaded(offset)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            self.stop()
-            raise ServerError(f"The embedded server in {self._data} cannot be used ({error}): {REMEDY}.") from error
+            self._join(again=False)
         except BaseException:
             self.stop()
             raise
 
+    def restart(self) -> None:
+        """Launch the server again if it has died, and return when it has loaded its data.
+
+        Raises:
+            ServerError: as `start`; or `stop` was called.
+        """
+        failed = self._failed
+        if failed is not None and time.monotonic() < failed[0]:
+            raise ServerError(str(failed[1]))
+        try:
+            self._join(again=True)
+        except ServerError as error:
+            self._failed = (time.monotonic() + _RETRY_SECONDS, error)
+            raise
+        self._failed = None
+
     def stop(self) -> None:
         """Stop using the server, which shuts down soon after its last user; may be called twice."""
-        users, self._users = self._users, None
+        with self._use:
+            users, self._users = self._users, None
         if users is not None:
             # Closed rather than unlocked, which would also unlock it for a forked process.
             os.close(users)
+
+    def _join(self, *, again: bool) -> None:
+        data_dir(self.project)
+        self.socket = socket_path(self.project)  # its link may have been removed
+        try:
+            with exclusive(self._data / "lock", seconds=_LOCK_SECONDS):
+                self._become_user(again=again)
+                offset = self._ensure_running()
+            # Outside the lock: loading much data takes long, and others can wait for it as well.
+            self._wait_until_loaded(offset)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServerError(f"The embedded server in {self._data} cannot be used ({error}): {REMEDY}.") from error
+
+    def _become_user(self, *, again: bool) -> None:
+        # The keeper holds it for an instant when it checks whether any user is left.
+        users = shared(self._data / "users", seconds=_LOCK_SECONDS)
+        if users is None:
+            raise ServerError(f"{self._data / 'users'} stays locked: end the process that holds it or {REMEDY}.")
+        with self._use:
+            stopped = again and self._users is None
+            # What was held is another file if the folder was removed meanwhile.
+            unused, self._users = (users, None) if stopped else (self._users, users)
+        if unused is not None:
+            os.close(unused)
+        if stopped:
+            raise ServerError(f"The embedded server in {self._data} was left by this process: start it first.")
 
     def _ensure_running(self) -> int:
         """Return once a server with a keeper answers, even if still loading; the log's size before that."""

@@ -1,5 +1,7 @@
 """The parent process of an embedded server: starts it, and stops it when its last user has stopped or died.
 
+It also stops it when its files are removed or moved: its users then start another, where new users look for it.
+
 Run detached, by path, with the standard library alone: `keeper.py DATA KEEPER_FD SERVER_FD BINARY`. Both descriptors
 are locked: one shows users that a keeper lives, the other, which only the server keeps open, that a server does.
 """
@@ -14,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 
+_LOOK_SECONDS = 1.0  # between two looks for its files
+_START_SECONDS = 0.02  # the same, until it listens
 _STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, for a server stuck in a script
 
 
@@ -25,6 +29,7 @@ def main(arguments: list[str]) -> None:
         os._exit(0)
     os.chdir("/")
     os.set_inheritable(keeper, False)
+    lock = os.fstat(keeper)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # An inherited SIG_IGN would let the kernel reap the server before waitpid sees it.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -32,6 +37,7 @@ def main(arguments: list[str]) -> None:
     os.close(server)
     stopping = threading.Event()
     threading.Thread(target=_stop_when_unused, args=(data, pid, stopping), daemon=True).start()
+    threading.Thread(target=_stop_when_removed, args=(data, pid, lock), daemon=True).start()
     os.waitpid(pid, 0)
     if stopping.is_set():
         # Only with the lock held: otherwise it may be the next server's socket.
@@ -60,7 +66,28 @@ def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:
         stopping.set()
     finally:
         # Also when waiting failed: a server without a keeper must not stay.
-        os.kill(pid, signal.SIGTERM)
+        _stop(pid)
+
+
+def _stop_when_removed(data: Path, pid: int, lock: os.stat_result) -> None:
+    listening = False
+    while True:
+        time.sleep(_LOOK_SECONDS if listening else _START_SECONDS)
+        listens = (data / "valkey.sock").exists()
+        if (listening and not listens) or not _is_at(data / "keeper", lock):
+            _stop(pid)
+        listening = listens
+
+
+def _is_at(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
+
+
+def _stop(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
     time.sleep(_STOP_SECONDS)
     os.kill(pid, signal.SIGKILL)
 

@@ -12,7 +12,7 @@ from oxherd.redis.blocking import ReplyError
 from oxherd.redis.client import key_slot
 from oxherd.redis.topology import SLOTS
 from oxherd.servers.config import Settings
-from oxherd.servers.local_server import LocalTopology
+from oxherd.servers.local_server import LocalTopology, new_password
 from oxherd.servers.node import Node
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
@@ -26,7 +26,8 @@ _View: TypeAlias = frozenset[tuple[str, str | None, frozenset[int], bool]]
 class LocalCluster(LocalTopology):
     """`primaries` nodes on 127.0.0.1 with `replicas` each, in a new folder in `directory`, which `stop` removes.
 
-    `settings` adds to the configuration of every node. `nodes` lists the first primaries, then each one's replicas.
+    `settings` adds to the configuration of every node; its password is
+    a random one unless given. `nodes` lists the first primaries, then each one's replicas.
     The nodes end with this process.
     """
 
@@ -44,14 +45,14 @@ class LocalCluster(LocalTopology):
         super().__init__(directory)
         self._primaries = primaries
         self._replicas = replicas
-        self._password = password
+        self._password = new_password() if password is None else password
         self._settings: Settings = settings or {}
         self.nodes: list[Node] = []
 
     @property
     def url(self) -> str:
         """The URL for clients, which names all nodes."""
-        secret = "" if self._password is None else f":{quote(self._password, safe='')}@"
+        secret = f":{quote(self._password, safe='')}@"
         return "redis+cluster://" + secret + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def stop(self) -> None:
@@ -134,7 +135,7 @@ class LocalCluster(LocalTopology):
     def move_keys(self, slot: int, target: Node, *, limit: int | None = None) -> int:
         """Move the keys of a slot, at most `limit`; returns how many were moved."""
         source = self.primary_of(slot)
-        secret = [] if self._password is None else ["AUTH", self._password]
+        secret = ["AUTH", self._password]
         moved = 0
         while limit is None or moved < limit:
             batch = 100 if limit is None else min(100, limit - moved)

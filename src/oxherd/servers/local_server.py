@@ -27,6 +27,11 @@ def remove_workdir(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def new_password() -> str:
+    """A password for a server on a port, which every user of the machine can connect to."""
+    return secrets.token_hex(16)
+
+
 class LocalServer(ABC):
     """A server, or several, on this machine; a context manager starts and stops it."""
 

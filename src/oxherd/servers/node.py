@@ -29,7 +29,7 @@ class Member:
 class Node(ServerProcess):
     """A cluster node on 127.0.0.1: `port` for clients, `bus_port` for the other nodes."""
 
-    def __init__(self, directory: Path, port: int, bus_port: int, settings: Settings, password: str | None) -> None:
+    def __init__(self, directory: Path, port: int, bus_port: int, settings: Settings, password: str) -> None:
         defaults: Settings = {
             "bind": "127.0.0.1",
             "port": port,
@@ -41,9 +41,8 @@ class Node(ServerProcess):
             "appendfsync": "everysec",
             "save": "",
             "repl-diskless-sync-delay": 0,
+            "masterauth": password,
         }
-        if password is not None:
-            defaults = {**defaults, "masterauth": password}
         super().__init__(directory, Address("127.0.0.1", port), {**defaults, **settings}, password=password)
         self.bus_port = bus_port
         self._id: str | None = None

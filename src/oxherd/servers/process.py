@@ -41,7 +41,7 @@ class ServerProcess:
         self.address = address
         self.binary = binary or server_binary()
         self.log = directory / "server.log"
-        self._password = password
+        self.password = password
         self._offset = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
@@ -134,7 +134,7 @@ class ServerProcess:
 
     def command(self, *arguments: str | bytes | int, timeout: float = 5.0) -> Reply:
         """Run one command on a new connection, with the password if there is one."""
-        return command(self.address, *arguments, password=self._password, timeout=timeout)
+        return command(self.address, *arguments, password=self.password, timeout=timeout)
 
     def text(self, *arguments: str | bytes | int) -> str:
         """Run one command whose reply is text."""
@@ -171,7 +171,7 @@ class ServerProcess:
 
     def _configure(self, file: Path) -> None:
         # The password is in the file, since every user of the machine can read a command line.
-        password = {} if self._password is None else {"requirepass": self._password}
+        password = {} if self.password is None else {"requirepass": self.password}
         write_config(file, {"dir": self.directory, "logfile": "", "daemonize": "no", **password, **self._settings})
 
     def _logged(self) -> str:

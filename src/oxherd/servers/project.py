@@ -13,18 +13,19 @@ from oxherd.servers.binary import REMEDY
 
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 LONGEST_SOCKET = 100
+SHARED_BASE = "/tmp"  # noqa: S108
+# A `.git` is a file in a worktree.
+MARKERS = (".oxherd", "pyproject.toml", ".git")
 
 
 def project_dir(start: Path | None = None) -> Path:
-    """The nearest folder with a `pyproject.toml`, from `start` (default: the current folder) upwards, else `start`."""
+    """The nearest folder with one of `MARKERS`, from `start` (default: the current folder) upwards, else `start`."""
     try:
         here = (start or Path.cwd()).resolve()
     except FileNotFoundError as error:
         raise ServerError(f"The current folder no longer exists: change to another or {REMEDY}.") from error
-    for folder in (here, *here.parents):
-        if _is_file(folder / "pyproject.toml"):
-            return folder
-    return here
+    folders = (here, *here.parents)
+    return next((each for each in folders if any(os.path.lexists(each / name) for name in MARKERS)), here)
 
 
 def data_dir(project: Path) -> Path:
@@ -55,36 +56,39 @@ def socket_path(project: Path) -> Path:
     if len(os.fsencode(direct)) <= LONGEST_SOCKET:
         return direct
     name = hashlib.sha256(os.fsencode(project)).hexdigest()[:16]
+    refusals: list[str] = []
     for base in _short_bases():
         folder = base / f"oxherd-{os.getuid()}"
         short = folder / name / "valkey.sock"
-        if len(os.fsencode(short)) <= LONGEST_SOCKET:
-            try:
-                _private(folder, strict=True)
-                _link(folder / name, data)
-            except OSError as error:
-                raise ServerError(
-                    f"The path {direct} is too long for a socket, and {folder} cannot hold a shorter one "
-                    f"({error.strerror}): set TMPDIR to a folder of this user or {REMEDY}."
-                ) from error
+        if len(os.fsencode(short)) > LONGEST_SOCKET:
+            continue
+        try:
+            base.mkdir(exist_ok=True)
+            _assert_safe(base)
+            _private(folder, strict=True)
+            _link(folder / name, data)
+        except ServerError as error:
+            refusals.append(str(error).rstrip("."))
+        except OSError as error:
+            refusals.append(f"{folder} cannot be used: {error.strerror}")
+        else:
             return short
-    raise ServerError(f"The path {direct} is too long for a socket: set TMPDIR to a short path or {REMEDY}.")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except PermissionError:
-        return False
+    why = f" ({'; '.join(refusals)})" if refusals else ""
+    raise ServerError(f"The path {direct} is too long for a socket{why}: set TMPDIR to a short path or {REMEDY}.")
 
 
 def _short_bases() -> list[Path]:
-    bases = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    # Under sudo it may be another user's.
-    if runtime and Path(runtime).is_dir() and Path(runtime).stat().st_uid == os.getuid():
-        bases.insert(0, Path(runtime))
-    return bases
+    # In a shared folder another user may have taken our folder's name, but not in a home.
+    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), SHARED_BASE, os.path.expanduser("~/.cache")]  # noqa: PTH111
+    return [Path(base) for base in dict.fromkeys(bases) if os.path.isabs(base)]  # noqa: PTH117
+
+
+def _assert_safe(base: Path) -> None:
+    # Where others can write, they could put a folder of theirs in the place of ours.
+    found = base.stat()
+    shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    if shared or found.st_uid not in (0, os.getuid()):
+        raise ServerError(f"{base} is open to other users.")
 
 
 def _private(folder: Path, *, strict: bool) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from oxherd.errors import ServerError
 from oxherd.redis.url import Address
 from oxherd.servers.config import Settings
-from oxherd.servers.local_server import LocalServer, new_workdir, remove_workdir
+from oxherd.servers.local_server import LocalServer, new_password, new_workdir, remove_workdir
 from oxherd.servers.ports import free_ports, retry_on_taken_port
 from oxherd.servers.process import ServerProcess
 from oxherd.servers.project import LONGEST_SOCKET
@@ -18,7 +18,8 @@ class StandaloneServer(ServerProcess, LocalServer):
     """A server on `port` of 127.0.0.1 (default: a free port) or, with `unix`, on a Unix socket.
 
     Its files are in a new folder in `directory` (default: the temporary folder), which `stop` removes. `binary`
-    replaces the bundled server; `settings` adds to its configuration (an ACL file, a TLS port).
+    replaces the bundled server; `settings` adds to its configuration (an ACL file, a TLS port). On a port it has a
+    random password unless one is given; "" is none.
     """
 
     def __init__(
@@ -35,14 +36,16 @@ class StandaloneServer(ServerProcess, LocalServer):
         address = Address(path=str(folder / "s")) if unix else Address("127.0.0.1", port or free_ports(1)[0])
         if len(str(address)) > LONGEST_SOCKET:
             raise ServerError(f"The path {address} is too long for a socket: give a shorter directory.")
-        super().__init__(folder, address, {}, binary=binary, password=password)
+        if password is None and not unix:
+            password = new_password()
+        super().__init__(folder, address, {}, binary=binary, password=password or None)
         self._extra: Settings = settings or {}
         self._any_port = not unix and port is None
 
     @property
     def url(self) -> str:
         """The URL for clients."""
-        secret = "" if self._password is None else f":{quote(self._password, safe='')}@"
+        secret = "" if self.password is None else f":{quote(self.password, safe='')}@"
         if self.address.path:
             return f"unix://{secret}{quote(self.address.path)}"
         return f"redis://{secret}127.0.0.1:{self.port}/0"

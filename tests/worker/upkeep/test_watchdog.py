@@ -274,7 +274,7 @@ async def test_a_connection_whose_bytes_vanish_is_replaced(
     waits: bool, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
     async with Relay(server.port).running() as relay:
-        herd = make_herd(f"redis://127.0.0.1:{relay.port}/0")
+        herd = make_herd(server.url.replace(f":{server.port}/", f":{relay.port}/"))
         other = make_herd(server.url).declare("order.placed", int)
 
         @herd.event("order.placed")

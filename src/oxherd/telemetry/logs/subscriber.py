@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from oxherd.signals import (
+    EmbeddedServerJoined,
     ErrorInfo,
     EventAttempt,
     EventBegan,
@@ -178,6 +179,7 @@ _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]
     QueueFault: (logging.ERROR, "queue.error", _queue_fault),
     RedisFault: (logging.ERROR, "redis.error", _redis_fault),
     RedisRecovered: (logging.WARNING, "redis.recovered", _redis_recovered),
+    EmbeddedServerJoined: (logging.INFO, "redis.embedded", asdict),
     WorkerStarted: (logging.INFO, "worker.start", asdict),
     WorkerStopped: (logging.INFO, "worker.stop", _worker_stopped),
     LoopBlocked: (logging.WARNING, "worker.blocked", _loop_blocked),

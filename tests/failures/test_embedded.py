@@ -1,0 +1,184 @@
+"""The embedded server dies, or its files are removed, while others use it: whoever uses it starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from oxherd import EmitError, Oxherd
+from oxherd.redis.blocking import command, ping
+from oxherd.redis.url import Address
+from oxherd.servers.embedded import EmbeddedServer
+from tests.cli.support import start
+from tests.harness import Records, until_sync
+from tests.servers.conftest import eventually, running_in
+
+APP = """
+from oxherd import Oxherd
+herd = Oxherd()
+
+@herd.event("order.placed")
+async def order_placed(number: int) -> None: ...
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in ("OXHERD_URL", "OXHERD_EMBEDDED", "OXHERD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "app.py").write_text(APP)
+    yield tmp_path
+    eventually(lambda: not running_in(tmp_path), "server and keeper end")
+
+
+def socket(project: Path) -> Address:
+    return Address(path=str(project / ".oxherd" / "valkey.sock"))
+
+
+def blocked_clients(project: Path) -> int:
+    return int(str(command(socket(project), "INFO", "clients")).partition("blocked_clients:")[2].split()[0])
+
+
+def kill(project: Path) -> None:
+    info = str(command(socket(project), "INFO", "server"))
+    os.kill(int(info.partition("process_id:")[2].split()[0]), signal.SIGKILL)
+
+
+def kill_keeper(project: Path) -> None:
+    for pid in running_in(project):
+        if "keeper.py" in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGKILL)
+
+
+def remove_folder(project: Path) -> None:
+    shutil.rmtree(project / ".oxherd")
+
+
+def remove_socket(project: Path) -> None:
+    (project / ".oxherd" / "valkey.sock").unlink()
+
+
+@pytest.mark.parametrize("end", [kill, kill_keeper, remove_folder, remove_socket])
+async def test_a_server_that_ends_under_a_worker_is_started_again(
+    end: Callable[[Path], None], project: Path, records: Records
+) -> None:
+    herd = Oxherd()
+
+    @herd.event("order.placed")
+    async def order_placed(number: int) -> None: ...
+
+    async with herd:
+        await herd.start()
+        emitted = await order_placed.emit(1)
+        await records.wait("event.end", event_id=emitted.id, outcome="completed")
+        end(project)
+        await records.wait("redis.error")
+        await records.wait("redis.recovered")
+        for number in range(3):
+            emitted = await order_placed.emit(number)
+            await records.wait("event.end", event_id=emitted.id, outcome="completed")
+            emitted = await asyncio.to_thread(order_placed.emit_sync, number)
+            await records.wait("event.end", event_id=emitted.id, outcome="completed")
+    assert (len(records.named("redis.error")), len(records.named("redis.recovered"))) == (1, 1)
+
+
+def test_a_server_that_died_has_its_data_when_the_next_emit_starts_it_again(project: Path) -> None:
+    herd = Oxherd()
+    event = herd.declare("order.placed", int)
+    for number in range(3):
+        event.emit_sync(number)
+        kill(project)
+    event.emit_sync(3)
+    assert command(socket(project), "LLEN", "bull:{order.placed}:wait") == 4
+    for number in range(3):
+        kill(project)
+        asyncio.run(event.emit(number))
+    assert command(socket(project), "LLEN", "bull:{order.placed}:wait") == 7
+    herd.close_sync()
+
+
+def test_processes_that_start_it_again_at_the_same_time_share_it(project: Path) -> None:
+    workers = [start(project, "worker", "app:herd", "--log-format", "json") for _ in range(3)]
+    try:
+        herd = Oxherd()
+        event = herd.declare("order.placed", int)
+        for number in range(2):
+            event.emit_sync(number)
+            until_sync(lambda: "connected_clients:" in str(command(socket(project), "INFO", "clients")))
+            until_sync(
+                lambda: int(str(command(socket(project), "INFO")).partition("blocked_clients:")[2].split()[0]) >= 3
+            )
+            kill(project)
+            until_sync(lambda: ping(socket(project)) == "up")
+        event.emit_sync(2)
+        until_sync(lambda: command(socket(project), "LLEN", "bull:{order.placed}:wait") == 0)
+        herd.close_sync()
+    finally:
+        for worker in workers:
+            worker.terminate()
+    logs = [worker.communicate(timeout=30)[1] for worker in workers]
+    for log in logs:
+        assert (log.count('"redis.error"'), log.count('"redis.recovered"')) == (2, 2), log
+    assert sum(log.count('"event.end"') for log in logs) == 3
+
+
+async def test_what_keeps_it_from_starting_is_said_without_a_hint_at_a_url_that_is_not_set(
+    project: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    herd = Oxherd(emit_timeout=1)
+    event = herd.declare("order.placed", int)
+    async with herd:
+        await event.emit(1)
+        monkeypatch.setattr("oxherd.servers.embedded.server_binary", lambda: project / "gone")
+        kill(project)
+        [error] = await records.wait("redis.error")
+        assert "did not start" in vars(error)["error"]["message"]
+        with pytest.raises(EmitError, match=r"embedded server in .* did not start"):
+            await event.emit(2)
+        monkeypatch.undo()
+        await records.wait("redis.recovered")
+        await event.emit(3)
+    assert len(records.named("redis.error")) == 1
+
+
+def test_a_server_that_dies_under_the_development_command_is_started_again(project: Path) -> None:
+    dev = start(project, "dev")
+    try:
+        until_sync(lambda: ping(socket(project)) == "up")
+        kill(project)
+        until_sync(lambda: ping(socket(project)) == "up")
+    finally:
+        dev.terminate()
+        out, err = dev.communicate(timeout=30)
+    assert (dev.returncode, err) == (0, "")
+    assert out.count("\n") == 1
+
+
+def test_a_process_that_has_left_starts_it_no_more(project: Path) -> None:
+    server = EmbeddedServer(project)
+    server.start()
+    server.stop()
+    with pytest.raises(Exception, match="was left by this process"):
+        server.restart()
+
+
+def test_its_use_is_kept_by_threads_that_restart_it_together(project: Path) -> None:
+    server = EmbeddedServer(project)
+    server.start()
+    kill(project)
+    threads = [threading.Thread(target=server.restart) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ping(socket(project)) == "up"
+    server.stop()
