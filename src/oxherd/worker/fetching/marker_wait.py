@@ -39,7 +39,7 @@ class MarkerWait:
 
     def __init__(self, queue: BullQueue) -> None:
         self._queue = queue
-        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker)
+        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker, queue.keys.worker_connection)
         self._waiting: asyncio.Task[Waited] | None = None
 
     async def wait(self, due_ms: int, token: str | None, lock_ms: int) -> Woken:
@@ -67,6 +67,10 @@ class MarkerWait:
             waiting.cancel()
         answer = None if token is None or waited.reply is None else fetched(waited.reply, token)
         return Woken(None if waited.score is None else int(waited.score), answer)
+
+    async def keep_connected(self) -> None:
+        """Connect, or connect anew, without waiting. Raises RedisUnavailable."""
+        await self._pop.keep_connected()
 
     async def interrupt(self) -> None:
         """End the present wait; give it up where the server cannot be told."""
