@@ -12,7 +12,7 @@ from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import parse_options
 from oxherd.bullmq.queue import finish_options
 from oxherd.signals import ErrorInfo
-from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 
 DECLARATION = Oxherd().declare("order.placed", int, retry=Retry(attempts=3, delay=2, jitter=0)).declaration
 CENTURY_MS = 100 * 366 * 86_400_000

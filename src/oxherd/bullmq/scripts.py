@@ -51,7 +51,7 @@ OURS: dict[str, int | str] = {
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
-    "quarantine": 1,
+    "quarantine": "moveToFinished",
     "unclaimed": 1,
 }
 

@@ -27,9 +27,9 @@ from oxherd.signals import ErrorInfo, EventBegan, EventEnded
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
+from oxherd.worker.job_options import attempts_of
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.failure import describe_failure
-from oxherd.worker.running.job_options import attempts_of
 from oxherd.worker.running.outcome import WRITES, Outcome, RunEnd, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent

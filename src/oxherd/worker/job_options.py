@@ -21,12 +21,15 @@ def attempts_of(job: Job, declaration: Declaration | None) -> int:
 
 
 def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str, int]:
-    """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`."""
+    """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`.
+
+    Unlimited for a job that says nothing and belongs to no event: a limit would remove others' jobs beside it.
+    """
     name = "removeOnComplete" if target == "completed" else "removeOnFail"
     own = keep_jobs(job.options.get(name))
     if own is not None:
         return own
-    return keep_jobs(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
+    return (keep_jobs(declaration.keep.options[name]) if declaration is not None else None) or {"count": -1}
 
 
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
