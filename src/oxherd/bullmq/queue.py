@@ -127,21 +127,23 @@ class BullQueue:
         parent cannot be notified, unless `job.forgets_parent`.
         """
         last = "1" if job.forgets_parent else ""
-        arguments = self._finish_arguments(job.id.encode(), target, value, options, fetch_next, fields, last)
+        arguments = self._finish_arguments(
+            self.keys.job(job.id), job.id, target, value, options, fetch_next, fields, last
+        )
         reply = await self.client.script(self.keys.slot, script("finish"), arguments)
         if isinstance(reply, int) and reply < 0:
             return Refusal(reply)
         return fetched(reply, job.token)
 
     def _finish_arguments(
-        self, job_id: bytes, target: str, value: bytes, options: bytes, fetch_next: bool, fields: list[Any] | None,
-        last: str,
+        self, job_key: str | bytes, job_id: str | bytes, target: str, value: bytes, options: bytes, fetch_next: bool,
+        fields: list[Any] | None, last: str,
     ) -> tuple[Argument, ...]:  # fmt: skip
         k = self.keys
         completed = target == "completed"
         clustered = self.client.url.topology == "cluster"
         return (
-            *self._finish_keys, k.completed if completed else k.failed, k.base.encode() + job_id,
+            *self._finish_keys, k.completed if completed else k.failed, job_key,
             f"{k.base}metrics:{target}", k.marker, job_id, now_ms(), "returnvalue" if completed else "failedReason",
             value, target, "1" if fetch_next else "", k.base, options, pack(fields) if fields else "",
             "1" if clustered else "", last,
@@ -269,7 +271,8 @@ class BullQueue:
         has a parent that cannot be notified; None if nothing is wrong, or another worker has it. Script: quarantine.
         """
         options = finish_options(job, keep=keep, attempts=1, lock_ms=_QUARANTINE_MS)
-        arguments = self._finish_arguments(job.raw_id, "failed", b"", options, False, None, damage)
+        job_key = self.keys.base.encode() + job.raw_id
+        arguments = self._finish_arguments(job_key, job.raw_id, "failed", b"", options, False, None, damage)
         reply = await self.client.script(self.keys.slot, script("quarantine"), arguments)
         return None if isinstance(reply, int) else (reply[0].decode(), reply[1] == 1)
 

@@ -51,6 +51,7 @@ OURS: dict[str, int | str] = {
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
+    "advance": "updateJobScheduler",
     "quarantine": "moveToFinished",
     "unclaimed": 1,
 }

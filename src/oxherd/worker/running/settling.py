@@ -121,9 +121,9 @@ class Settler:
             await self._wake()
         return settled
 
-    async def postpone(self, job: Job, delay_ms: int) -> Fetched | Unsettled:
-        """Offer a job again later, without spending an attempt; an ordered one keeps its turn."""
-        if self._ordered:
+    async def postpone(self, job: Job, delay_ms: int, *, keeps_turn: bool = True) -> Fetched | Unsettled:
+        """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
+        if self._ordered and keeps_turn:
             return await self.settle(job, None, Write.REQUEUE)
         return await self.retry_until_confirmed(
             job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
