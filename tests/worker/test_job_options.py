@@ -57,7 +57,9 @@ def test_a_job_is_tried_as_often_as_it_says_or_else_as_its_event_says(option: st
         (f'{{"type": "exponential", "delay": {"9" * 400}}}', CENTURY_MS),
         ('{"type": "exponential", "delay": NaN}', 0),
         ('{"type": "fixed", "delay": 500, "jitter": NaN}', 0),
-        ('{"type": ["fixed"], "delay": null}', 0),
+        ('{"type": ["fixed"], "delay": null}', 4000),
+        ('{"type": "of its own", "delay": 500}', 4000),
+        ('{"delay": 500}', 4000),
         ("null", 4000),
     ],
 )

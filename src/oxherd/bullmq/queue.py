@@ -60,8 +60,10 @@ class BullQueue:
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
         options = job.options
-        if job.delay_ms or job.priority:
-            options = options | {"delay": job.delay_ms, "priority": job.priority}
+        if job.delay_ms:
+            options = options | {"delay": job.delay_ms}
+        if job.priority:
+            options = options | {"priority": job.priority}
         if job.metadata:
             options = options | {"tm": job.metadata}
         deduplication_key = None
