@@ -2,6 +2,7 @@
 -- are "1" on a cluster, and "1" to end the job without its parent.
 --- @include "includes/guard"
 --- @include "includes/parents"
+--- @include "includes/room"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
@@ -13,6 +14,8 @@ do
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
+local reply = finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
 end)
+if reply == 0 then wakeIfRoom(ARGV[7]) end
+return reply
