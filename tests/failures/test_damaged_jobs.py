@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, EmitError, Keep, Oxherd, Retry
+from oxherd import Context, Discard, EmitError, Keep, Oxherd, Retry
 from oxherd.bullmq.inspection import stored_states
 from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.client import Argument
@@ -186,21 +187,85 @@ async def test_an_error_with_invalid_unicode_ends_its_event(herd: Oxherd, record
     assert ended[0].error["message"] == "no file caf\\udce9"
 
 
-async def test_more_damaged_jobs_than_are_kept_leave_the_newest(herd: Oxherd, records: Records) -> None:
-    @herd.event(EVENT)
+OTHERS = 12_000
+DAY = 86_400_000
+# The event's `keep`, a damaged job's own options, and how many failed jobs there are then.
+KEPT: dict[str, tuple[Keep, str, int]] = {
+    "the event's count": (Keep(failed=10_000), "{}", 10_000),
+    "the event keeps all": (Keep(failed=None, failed_for=None), "{}", OTHERS + 1),
+    "the job keeps all": (Keep(failed=5), '{"removeOnFail": false}', OTHERS + 1),
+    "the job's count": (Keep(failed=None), '{"removeOnFail": 7}', 7),
+    "the job's age": (Keep(failed=5), '{"removeOnFail": {"age": 3600}}', OTHERS + 1 - 1_000),
+    "the job keeps itself not": (Keep(failed=None), '{"removeOnFail": true}', OTHERS),
+    "options that cannot be read": (Keep(failed=5), "{", 5),
+}
+
+
+@pytest.mark.parametrize("fields", [{"atm": "x"}, {"name": "none of ours", "priority": "x"}], ids=["known", "unknown"])
+@pytest.mark.parametrize("where", ["wait", "active"])
+@pytest.mark.parametrize("case", KEPT)
+async def test_a_damaged_job_is_kept_by_its_own_options_or_its_events(
+    case: str, where: str, fields: dict[str, Argument], local_herd: Oxherd, records: Records
+) -> None:
+    keep, options, expected = KEPT[case]
+
+    @local_herd.event(EVENT, keep=keep, lock=0.3)
     async def order_placed(order: Order) -> None: ...
 
-    async with herd:
-        queue = (await herd.backend()).queue(order_placed.declaration)
+    async with local_herd:
+        queue = (await local_herd.backend()).queue(order_placed.declaration)
         call, keys = queue.client.call, queue.keys
-        await asyncio.gather(*(call(keys.slot, "ZADD", keys.failed, n, f"old-{n}") for n in range(10_000)))
-        await call(keys.slot, "HSET", keys.job("old-0"), "name", EVENT)
-        await put(queue, b"bad", ats="x")
-        await herd.start()
+        now = int(time.time() * 1000)
+        for first in range(0, OTHERS, 1_000):
+            # The first thousand are older than an hour.
+            ended = now - (60_000 if first else DAY)
+            pairs = [word for n in range(first, first + 1_000) for word in (ended + n, f"old-{n}")]
+            await call(keys.slot, "ZADD", keys.failed, *pairs)
+        await put(queue, b"bad", opts=options, **fields)
+        if where == "active":
+            await call(keys.slot, "LMOVE", keys.wait, keys.active, "RIGHT", "LEFT")
+        await local_herd.start()
         await records.wait("queue.error", source="data")
         await until(lambda: quiet(queue))
-        assert (await queue.counts())["failed"] == 10_000
-        assert not await queue.holds("old-0")
+        assert (await queue.counts())["failed"] == expected
+        assert await queue.holds("bad") == ("true" not in options)
+
+
+async def test_a_job_of_no_event_takes_the_place_of_no_other_on_a_shared_queue(
+    local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event(EVENT, queue="{shared}", keep=Keep(failed=2))
+    async def order_placed(order: Order) -> None: ...
+
+    async with local_herd:
+        queue = (await local_herd.backend()).queue(order_placed.declaration)
+        for number in range(5):
+            await put(queue, b"%d" % number, name="of another program")
+            await put(queue, b"damaged-%d" % number, name="of another program", ats="x")
+        await local_herd.start()
+        await until(lambda: quiet(queue))
+        assert len(await failed(queue)) == 10
+
+
+async def test_jobs_with_the_same_options_are_kept_by_the_event_that_each_belongs_to(
+    local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event("few", queue="{shared}", keep=Keep(failed=2), concurrency=1)
+    async def few(order: Order) -> None:
+        raise Discard("as always")
+
+    @local_herd.event("all", queue="{shared}", keep=Keep(failed=None), concurrency=1)
+    async def every(order: Order) -> None:
+        raise Discard("as always")
+
+    async with local_herd:
+        queue = (await local_herd.backend()).queue(few.declaration)
+        await local_herd.start()
+        for number, name in enumerate(["few"] * 4 + ["all"] * 6):
+            await put(queue, b"%d" % number, name=name)
+            await queue.wake()
+            await records.wait("event.end", count=number + 1, outcome="discarded")
+        assert len(await failed(queue)) == 2 + 6
 
 
 async def delay(queue: BullQueue, job_id: str, **fields: Argument) -> None:

@@ -157,7 +157,7 @@ async def test_a_child_of_a_parent_in_another_slot_ends_and_reports_once_that_it
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("server", ["standalone", "cluster"])
-@pytest.mark.parametrize("end", [end for end in ENDS if end != "quarantined"])
+@pytest.mark.parametrize("end", ENDS)
 async def test_a_parent_that_can_be_notified_is_notified(
     end: str, server: str, batched: bool, request: pytest.FixtureRequest, make_herd: Callable[..., Oxherd],
     prefix: str, records: Records,

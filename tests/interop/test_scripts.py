@@ -242,13 +242,13 @@ CALLS: dict[str, Call] = {
     ),
     "addDelayedJob": Call(
         add(delay_ms=500),
-        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | {"delay": 500, "priority": 0}), 500),
+        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | {"delay": 500}), 500),
         theirs_ends=("500",),
         reason=NO_TIMESTAMP,
     ),
     "addPrioritizedJob": Call(
         add(priority=3),
-        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | {"delay": 0, "priority": 3}), 3),
+        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | {"priority": 3}), 3),
         theirs_ends=("3",),
         reason=NO_TIMESTAMP,
     ),
@@ -260,13 +260,13 @@ CALLS: dict[str, Call] = {
     ),
     "addDelayedJob, once": Call(
         add(delay_ms=500, once_ms=60_000),
-        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | ONCE | {"delay": 500, "priority": 0}), 500),
+        lambda theirs: theirs.addDelayedJob(their_job(OPTIONS | ONCE | {"delay": 500}), 500),
         theirs_ends=("500",),
         reason=NO_TIMESTAMP,
     ),
     "addPrioritizedJob, once": Call(
         add(priority=3, once_ms=60_000),
-        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | ONCE | {"delay": 0, "priority": 3}), 3),
+        lambda theirs: theirs.addPrioritizedJob(their_job(OPTIONS | ONCE | {"priority": 3}), 3),
         theirs_ends=("3",),
         reason=NO_TIMESTAMP,
     ),

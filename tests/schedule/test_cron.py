@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -490,3 +491,37 @@ def test_an_invalid_time_zone_of_any_length_is_refused_at_once(tz: str) -> None:
 def test_an_expression_over_the_limit_is_refused() -> None:
     with pytest.raises(ScheduleError, match="2000009 char"):
         Cron("0,0" + ",0" * 1_000_000 + " * * *")
+
+
+@pytest.mark.parametrize("tz", ["UTC", PARIS, "Pacific/Apia", "Australia/Lord_Howe", "Africa/Monrovia"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "1-59," * 47 + "2 * * * * *", "1-59 1-59 * * * *", "1-59 1-58 2,3 * * *", "0 0 29 2 */7", "0 0 30 2 *",
+        "0 0 */31 2 MON#5", "0 0 31 2,4,6 *", "0 0 29 2 1#5", "59 59 23 31 12 *",
+    ],
+)  # fmt: skip
+def test_a_tick_is_found_or_refused_in_bounded_time(expression: str, tz: str) -> None:
+    starts = [
+        datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC),  # Paris skips an hour
+        datetime(2011, 12, 30, 9, 59, 59, tzinfo=UTC),  # Apia skips a day
+        datetime(2026, 10, 3, 15, 29, 59, tzinfo=UTC),  # Lord Howe skips half an hour
+        datetime(1972, 1, 7, 0, 44, 29, tzinfo=UTC),  # Monrovia skips 44 minutes and 30 seconds
+        datetime(2096, 3, 1, tzinfo=UTC),  # eight years without a leap day
+        datetime(1, 1, 2, tzinfo=UTC),
+        datetime(9999, 12, 30, tzinfo=UTC),
+    ]
+    for start in starts:
+        begun = time.process_time()
+        with suppress(ScheduleError):
+            Cron(expression, tz).next(start)
+        assert time.process_time() - begun < 0.05, start
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [("0 2 ? * MON", "0 2 * * MON"), ("0 2 1 * ?", "0 2 1 * *"), ("0 0 2 ?/7 * ?", "0 0 2 */7 * *")],
+)
+def test_a_question_mark_is_a_star_in_the_fields_of_days(expression: str, same: str) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    assert Cron(expression).next(start) == Cron(same).next(start)

@@ -12,7 +12,7 @@ from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import parse_options
 from oxherd.bullmq.queue import finish_options
 from oxherd.signals import ErrorInfo
-from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 
 DECLARATION = Oxherd().declare("order.placed", int, retry=Retry(attempts=3, delay=2, jitter=0)).declaration
 CENTURY_MS = 100 * 366 * 86_400_000
@@ -57,7 +57,9 @@ def test_a_job_is_tried_as_often_as_it_says_or_else_as_its_event_says(option: st
         (f'{{"type": "exponential", "delay": {"9" * 400}}}', CENTURY_MS),
         ('{"type": "exponential", "delay": NaN}', 0),
         ('{"type": "fixed", "delay": 500, "jitter": NaN}', 0),
-        ('{"type": ["fixed"], "delay": null}', 0),
+        ('{"type": ["fixed"], "delay": null}', 4000),
+        ('{"type": "of its own", "delay": 500}', 4000),
+        ('{"delay": 500}', 4000),
         ("null", 4000),
     ],
 )

@@ -14,7 +14,7 @@ from oxherd.bullmq.batch_sender import BatchSender, Waiting
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job, job_of, worker_of
 from oxherd.bullmq.keys import QueueKeys
-from oxherd.bullmq.replies import NOTHING, Fetched, Refusal
+from oxherd.bullmq.replies import NOTHING, Fetched, Refusal, due_ms
 from oxherd.redis.client import Argument, Client
 
 # Enough to share what is looked up once, few enough that server and worker are busy at the same time: 32 are as fast,
@@ -92,5 +92,5 @@ def _finished(token: str, code: int, following: Any) -> Finished:
     if type(following) is list:
         values, job_id, _, delayed_until_ms = cast("list[Any]", following)
         # Without a job the values are 0; if the job's key holds no hash, they are empty.
-        return Fetched(job_of(job_id, values, token)) if values != 0 else Fetched(None, 0, int(delayed_until_ms))
+        return Fetched(job_of(job_id, values, token)) if values != 0 else Fetched(None, 0, due_ms(delayed_until_ms))
     return NOTHING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from oxherd.redis.client import key_slot
 
 
@@ -12,6 +14,8 @@ class QueueKeys:
         self.queue = queue
         self.base = f"{prefix}:{queue}:"
         self.slot = key_slot(self.base)
+        # BullMQ's `getWorkers` counts the connections of this name.
+        self.worker_connection = f"{prefix}:{b64encode(queue.encode()).decode()}"
         self.wait = self.base + "wait"
         self.active = self.base + "active"
         self.paused = self.base + "paused"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from oxherd.bullmq.batched_adds import BatchedAdds, batches
 from oxherd.bullmq.batched_finishes import BatchedFinishes
 from oxherd.bullmq.clock import now_ms
-from oxherd.bullmq.job import STALLED_REASON, Job, NewJob, worker_of
+from oxherd.bullmq.job import FIELDS, STALLED_REASON, Job, NewJob, job_of, worker_of
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.replies import Fetched, Refusal, fetched
 from oxherd.bullmq.scripts import script
-from oxherd.redis.client import Argument, CallState, Client, Script, pack_script
+from oxherd.redis.client import Argument, CallState, Client, Script, ScriptError, pack_script
 from oxherd.redis.retry import retry
+
+# The lock of a job that is moved to `failed` in the same script.
+_QUARANTINE_MS = 1_000
 
 
 class BullQueue:
@@ -56,8 +60,10 @@ class BullQueue:
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
         options = job.options
-        if job.delay_ms or job.priority:
-            options = options | {"delay": job.delay_ms, "priority": job.priority}
+        if job.delay_ms:
+            options = options | {"delay": job.delay_ms}
+        if job.priority:
+            options = options | {"priority": job.priority}
         if job.metadata:
             options = options | {"tm": job.metadata}
         deduplication_key = None
@@ -122,19 +128,28 @@ class BullQueue:
         `value` is the result's JSON or the reason of the failure; `options` are from `finish_options`. Refused if its
         parent cannot be notified, unless `job.forgets_parent`.
         """
-        k = self.keys
-        completed = target == "completed"
-        clustered = self.client.url.topology == "cluster"
-        arguments: tuple[Argument, ...] = (
-            *self._finish_keys, k.completed if completed else k.failed, k.job(job.id), f"{k.base}metrics:{target}",
-            k.marker, job.id, now_ms(), "returnvalue" if completed else "failedReason", value, target,
-            "1" if fetch_next else "", k.base, options, pack(fields) if fields else "", "1" if clustered else "",
-            "1" if job.forgets_parent else "",
-        )  # fmt: skip
-        reply = await self.client.script(k.slot, script("finish"), arguments)
+        last = "1" if job.forgets_parent else ""
+        arguments = self._finish_arguments(
+            self.keys.job(job.id), job.id, target, value, options, fetch_next, fields, last
+        )
+        reply = await self.client.script(self.keys.slot, script("finish"), arguments)
         if isinstance(reply, int) and reply < 0:
             return Refusal(reply)
         return fetched(reply, job.token)
+
+    def _finish_arguments(
+        self, job_key: str | bytes, job_id: str | bytes, target: str, value: bytes, options: bytes, fetch_next: bool,
+        fields: list[Any] | None, last: str,
+    ) -> tuple[Argument, ...]:  # fmt: skip
+        k = self.keys
+        completed = target == "completed"
+        clustered = self.client.url.topology == "cluster"
+        return (
+            *self._finish_keys, k.completed if completed else k.failed, job_key,
+            f"{k.base}metrics:{target}", k.marker, job_id, now_ms(), "returnvalue" if completed else "failedReason",
+            value, target, "1" if fetch_next else "", k.base, options, pack(fields) if fields else "",
+            "1" if clustered else "", last,
+        )  # fmt: skip
 
     async def retry_now(self, job: Job, fields: list[Any]) -> int:
         """Put a failed job back on the queue at once; costs an attempt. Script: retryJob."""
@@ -211,8 +226,8 @@ class BullQueue:
 
     async def check_stalled(
         self, max_stalls: int, by_name: dict[str, int], every_ms: int, server_ms: int
-    ) -> tuple[list[str], list[str]]:
-        """Put stalled jobs back; returns their ids, and those of damaged ones that were quarantined.
+    ) -> tuple[list[str], list[bytes]]:
+        """Put stalled jobs back; returns their ids, and those of damaged ones, which stay active.
 
         A job's last stall counts only if it had just been begun alone (`mark_begin`), or for the third time beside
         others. `by_name` has the limits of events that allow fewer stalls than `max_stalls`.
@@ -227,8 +242,8 @@ class BullQueue:
         ]  # fmt: skip
         for name, limit in by_name.items():
             arguments += (name, limit)
-        stalled, quarantined = await self.client.script(k.slot, script("check_stalled"), tuple(arguments))
-        return [_text(job_id) for job_id in stalled], [_text(job_id) for job_id in quarantined]
+        stalled, damaged = await self.client.script(k.slot, script("check_stalled"), tuple(arguments))
+        return [_text(job_id) for job_id in stalled], damaged
 
     async def forget_stalled(self, job: Job) -> None:
         """Remove the failure that BullMQ's check for stalled jobs has left in a job. Command: HDEL."""
@@ -244,15 +259,23 @@ class BullQueue:
         arguments = (self.keys.job(job.id), text, job.token, job.fence)
         return int(await self.client.script(self.keys.slot, script("mark_begin"), arguments)) >= 0
 
-    async def quarantine(self, job_id: bytes, token: str, damage: str = "") -> tuple[str, bool] | None:
+    async def read(self, job_id: bytes, token: str) -> Job:
+        """A stored job, with the token of the lock that the caller has or takes. Command: HMGET."""
+        values: list[bytes | None] = []
+        with suppress(ScriptError):  # its key holds no hash
+            values = await self.client.call(self.keys.slot, "HMGET", self.keys.base.encode() + job_id, *FIELDS)
+        return job_of(job_id, values, token)
+
+    async def quarantine(self, job: Job, damage: str, keep: dict[str, Any]) -> tuple[str, bool] | None:
         """Move a job that makes BullMQ's scripts fail to `failed`, or just off the queue if its key holds no hash.
 
         `damage` says what is wrong with it; if empty, the script finds out. Returns what is wrong, and whether the job
-        has a parent, which is not notified; None if nothing is wrong, or another worker has it. Script: quarantine.
+        has a parent that cannot be notified; None if nothing is wrong, or another worker has it. Script: quarantine.
         """
-        k = self.keys
-        arguments = (k.active, k.base, now_ms(), job_id, token, damage)
-        reply = await self.client.script(k.slot, script("quarantine"), arguments)
+        options = finish_options(job, keep=keep, attempts=1, lock_ms=_QUARANTINE_MS)
+        job_key = self.keys.base.encode() + job.raw_id
+        arguments = self._finish_arguments(job_key, job.raw_id, "failed", b"", options, False, None, damage)
+        reply = await self.client.script(self.keys.slot, script("quarantine"), arguments)
         return None if isinstance(reply, int) else (reply[0].decode(), reply[1] == 1)
 
     async def unclaimed(

@@ -41,4 +41,9 @@ def fetched(reply: Any, token: str) -> Fetched:
     raw: list[Any] = reply  # pyright: ignore[reportUnknownVariableType]
     if raw[0]:
         return Fetched(decode(raw[1], raw[0], token))
-    return Fetched(None, int(raw[2]), int(raw[3]) if len(raw) > 3 else 0)
+    return Fetched(None, int(raw[2]), due_ms(raw[3]) if len(raw) > 3 else 0)
+
+
+def due_ms(reply: int) -> int:
+    """When the next delayed job is due; 0 where its score is no time: Redis makes an infinity a negative number."""
+    return max(0, int(reply))

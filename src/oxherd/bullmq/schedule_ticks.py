@@ -8,9 +8,11 @@ from typing import Any
 
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
+from oxherd.bullmq.options import LATEST_MS
+from oxherd.bullmq.patterns import read_pattern
 from oxherd.bullmq.schedulers import Repeat, Schedulers, StoredSchedule
 from oxherd.policy import json_number
-from oxherd.schedule import Cron, Every, Schedule
+from oxherd.schedule import Every, Schedule
 
 _MAX_DIGITS = 13  # of a time in milliseconds until the year 2286; a longer one is not a tick of ours
 
@@ -83,16 +85,19 @@ def next_tick_ms(job: Job) -> int | None:
     known = job.options.repeat
     now = now_ms()
     tick = job.id.rpartition(":")[2]
-    after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _MAX_DIGITS else 0)
-    count, limit, end, every = (json_number(known.get(name)) for name in ("count", "limit", "endDate", "every"))
+    names = ("count", "limit", "startDate", "endDate", "every")
+    count, limit, start, end, every = (json_number(known.get(name)) for name in names)
+    after = max(now, int(tick) if tick.isdecimal() and len(tick) <= _MAX_DIGITS else 0, min(int(start or 0), LATEST_MS))
     if limit is not None and count is not None and count + 1 > limit:
         return None
     if end is not None and now > end:
         return None
-    schedule: Schedule = Every(int(every) / 1000) if every is not None else Cron(*_pattern(known))
-    return next_ms(schedule, after)
-
-
-def _pattern(repeat: dict[str, Any]) -> tuple[str, str]:
-    pattern, tz = repeat.get("pattern"), repeat.get("tz")
-    return pattern if isinstance(pattern, str) else "", tz if isinstance(tz, str) and tz else "UTC"
+    if every is not None:
+        # As Node's worker, which lets the last interval end after the end date.
+        return next_ms(Every(int(every) / 1000), after)
+    pattern, tz = known.get("pattern"), known.get("tz")
+    cron = read_pattern(
+        pattern if isinstance(pattern, str) else "", tz if isinstance(tz, str) and tz else "UTC", job.scheduler or ""
+    )
+    upcoming = next_ms(cron, after)
+    return None if end is not None and upcoming > end else upcoming

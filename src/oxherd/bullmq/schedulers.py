@@ -72,6 +72,11 @@ class Schedulers:
         key = self._keys.job(f"repeat:{scheduler}:{tick_ms}")
         return bool(await self._client.call(self._keys.slot, "EXISTS", key))
 
+    async def is_latest(self, job: Job) -> bool:
+        """Whether a tick is the last that its schedule has stored, so that the next depends on it. Command: ZSCORE."""
+        score = await self._client.call(self._keys.slot, "ZSCORE", self._keys.repeat, job.scheduler or "")
+        return score is not None and job.id == f"repeat:{job.scheduler}:{score.decode()}"
+
     async def upsert(
         self,
         scheduler: str,
@@ -106,7 +111,7 @@ class Schedulers:
         return not isinstance(reply, int)
 
     async def advance(self, job: Job, next_ms: int) -> None:
-        """Add the tick after one that has begun, once, in one attempt. Script: updateJobScheduler.
+        """Add the tick after one that has begun, once, in one attempt. Script: advance.
 
         Raises:
             ScheduleError: the next tick cannot have the options of `job`, which another program wrote.
@@ -117,7 +122,7 @@ class Schedulers:
             k.job(job.id), k.active, next_ms, job.scheduler or "", job.data, packed_tick(job, next_ms), now_ms(),
             k.base, job.id,
         )  # fmt: skip
-        await self._client.script(k.slot, script("updateJobScheduler"), arguments)
+        await self._client.script(k.slot, script("advance"), arguments)
 
     async def remove(self, scheduler: str, *, deadline: float) -> bool:
         """Remove a scheduler and its next tick; returns whether there was one. Script: removeJobScheduler."""

@@ -52,7 +52,8 @@ OURS: dict[str, int | str] = {
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
-    "quarantine": 1,
+    "advance": "updateJobScheduler",
+    "quarantine": "moveToFinished",
     "unclaimed": 1,
 }
 

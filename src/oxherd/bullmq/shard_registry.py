@@ -57,7 +57,7 @@ class ShardRegistry:
             RedisUnavailable, ScriptError: as `Client.call`.
         """
         announced = await self._client.call(self._slot, "ZSCORE", self._key, _MEMBER)
-        return max(self._declared, int(min(MAX_SHARDS, float(announced or 0))))
+        return int(max(self._declared, min(MAX_SHARDS, float(announced or 0))))
 
     def close(self) -> None:
         """Stop announcing."""

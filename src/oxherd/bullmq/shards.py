@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from binascii import crc_hqx
 from functools import lru_cache
 from itertools import count as numbers
 from zlib import crc32
@@ -25,9 +26,11 @@ def shard_queues(event: str, shards: int) -> tuple[str, ...]:
     No name depends on the number of shards. The salt is the first that puts the queue into the shard's cell by the van
     der Corput sequence, counted from the plain queue's cell: any number of shards is spread evenly over the slots.
     """
-    home = _cell(event)
-    others = ((f"{event}/{shard}", (home + _offset(shard)) % _CELLS) for shard in range(1, shards))
-    return (f"{{{event}}}", *(_queue(tag, cell) for tag, cell in others))
+    home = _cell(key_slot(event))
+    return (
+        f"{{{event}}}",
+        *(_queue(f"{event}/{shard}", (home + _offset(shard)) % _CELLS) for shard in range(1, shards)),
+    )
 
 
 def shards_of(key: bytes, shards: int) -> list[int]:
@@ -60,10 +63,14 @@ def _offset(shard: int) -> int:
     return offset
 
 
-def _cell(tag: str) -> int:
-    """The cell with the larger part of a tag's slot."""
-    return (2 * key_slot(tag) + 1) * _CELLS // (2 * SLOTS)
+def _cell(slot: int) -> int:
+    """The cell with the larger part of a slot."""
+    return (2 * slot + 1) * _CELLS // (2 * SLOTS)
 
 
+@lru_cache(maxsize=4096)
 def _queue(tag: str, cell: int) -> str:
-    return f"{{{next(salted for salt in numbers() if _cell(salted := f'{tag}.{salt}') == cell)}}}"
+    # The CRC-16 by which Redis Cluster maps keys to slots, continued: a salt is looked for hundreds of times a shard.
+    unsalted = crc_hqx(f"{tag}.".encode(), 0)
+    salt = next(salt for salt in numbers() if _cell(crc_hqx(b"%d" % salt, unsalted) % SLOTS) == cell)
+    return f"{{{tag}.{salt}}}"

@@ -54,7 +54,7 @@ class ShardRouter:
         try:
             async with asyncio.timeout(_LOOKUP_SECONDS):
                 most = await self._read_most()
-                names = shard_queues(self._declaration.name, most)
+                names = await self._names(most)
                 others = {*shards_of(key, most)} - {shard_of(key, self._declaration.shards)}
                 queues = [self._queue_named(names[shard]) for shard in others]
                 lookups = [queue.holds(job.id, marked=job.once_ms > 0) for queue in queues]
@@ -62,6 +62,13 @@ class ShardRouter:
         except (RedisUnavailable, ScriptError, TimeoutError):  # an outage is reported by the connection
             return None
         return next((queue for queue, answer in zip(queues, answers, strict=True) if answer is True), None)
+
+    async def _names(self, most: int) -> tuple[str, ...]:
+        name = self._declaration.name
+        if most == self._declaration.shards:
+            return shard_queues(name, most)
+        # To name many for the first time takes long, and any program may have written their number.
+        return await asyncio.to_thread(shard_queues, name, most)
 
     def _key(self, job: NewJob, *, explicit_id: bool) -> bytes | None:
         declaration = self._declaration

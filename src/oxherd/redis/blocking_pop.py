@@ -41,12 +41,14 @@ class Waited:
 
 
 class BlockingPop:
-    """BZPOPMIN of one key, again and again, over a connection that is kept."""
+    """BZPOPMIN of one key, again and again, over a connection that is kept; CLIENT LIST shows it by `name`."""
 
-    def __init__(self, client: Client, slot: int, key: str) -> None:
+    def __init__(self, client: Client, slot: int, key: str, name: str) -> None:
         self._client = client
         self._slot = slot
         self._key = key
+        self._name = name
+        self._in_use = asyncio.Lock()
         self._connection: AbstractConnection | None = None
         self._node: Node | None = None
         self._opened = 0.0
@@ -54,7 +56,32 @@ class BlockingPop:
         self._waiting = False
         self._failures = 0
         self._stale = False
+        self._closed = False
         self._unsubscribe = client.topology.on_change(self._on_change)
+
+    async def keep_connected(self) -> None:
+        """Connect unless connected, and replace a dead connection; a wait sees to that itself. Command: PING.
+
+        Raises:
+            RedisUnavailable: the server cannot be reached.
+        """
+        if self._in_use.locked():
+            return
+        async with self._in_use:
+            try:
+                if self._connection is not None and not await self._replies(self._connection):
+                    await self._disconnect()
+                if self._connection is None:
+                    # The shared one first: it backs off, and notes the outage and its end.
+                    await self._client.connect(self._slot)
+                await self._connected()
+            except (RedisError, OSError):  # the next wait tells
+                await self._disconnect()
+            except asyncio.CancelledError:
+                await self._disconnect()
+                raise
+            if self._closed:
+                await self._disconnect()
 
     async def wait(self, seconds: float, then: bytes | None = None) -> Waited:
         """Take the marker within `seconds`, then run `then`, a packed call. Command: BZPOPMIN.
@@ -65,6 +92,10 @@ class BlockingPop:
             RedisUnavailable: the server cannot be reached; the next call reconnects, after a delay.
             ScriptError: the key is damaged, or the script failed.
         """
+        async with self._in_use:
+            return await self._wait(seconds, then)
+
+    async def _wait(self, seconds: float, then: bytes | None) -> Waited:
         try:
             connection = await self._connected()
             self._waiting = True
@@ -83,9 +114,6 @@ class BlockingPop:
             if self._stale:
                 return Waited()
             raise await self._failed(error) from None
-        except RedisUnavailable:
-            self._failures += 1
-            raise
         except asyncio.CancelledError:
             await self._disconnect()
             raise
@@ -130,21 +158,35 @@ class BlockingPop:
 
     async def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         self._unsubscribe()
         self._unsubscribe = lambda: None
         await self._disconnect()
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is not None and self._connection.is_connected:
-            return self._connection
+            if self._client.topology.current(self._slot) is self._node:
+                return self._connection
+            await self._disconnect()
         if self._failures:
             await asyncio.sleep(retry_delay(self._failures))
         self._stale = False
-        self._node = await self._client.topology.node(self._slot)
-        self._connection = await self._node.open(_CONNECTION)
+        try:
+            self._node = await self._client.topology.node(self._slot)
+            self._connection = await self._node.open(_CONNECTION, self._name)
+        except RedisUnavailable:
+            self._failures += 1
+            raise
         self._opened = time.monotonic()
         self._client_id = int(await ask(self._connection, "CLIENT", "ID"))
         return self._connection
+
+    async def _replies(self, connection: AbstractConnection) -> bool:
+        try:
+            await ask(connection, "PING")
+        except (RedisError, OSError):  # opening another one notes an outage, if it is one
+            return False
+        return True
 
     async def _refused(self, error: ResponseError) -> Exception:
         self._failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
@@ -23,15 +24,20 @@ CONNECT_SECONDS = 5.0
 # longer counts as dead: there is no other sign of a peer that vanished.
 SILENCE_SECONDS = 8.0
 _HELD_UP_SECONDS = 0.5
+_CLIENT_NAME = "oxherd"
+# CLIENT SETNAME refuses any other.
+_VALID_NAME = re.compile("[!-~]+")
 
 
-async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = False) -> AbstractConnection:
-    """Open a connection and authenticate: RESP2, bytes, no retries.
+async def open_connection(
+    url: RedisURL, address: Address, *, sentinel: bool = False, name: str = ""
+) -> AbstractConnection:
+    """Open a connection and authenticate: RESP2, bytes, no retries. `name` is its name in CLIENT LIST.
 
     Raises:
         RedisError, OSError: it cannot be opened within 5 seconds.
     """
-    connection = _make(url, address, sentinel=sentinel)
+    connection = _make(url, address, sentinel, name if _VALID_NAME.fullmatch(name) else _CLIENT_NAME)
     try:
         async with _Timeout(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
             # A suspended server accepts the connection, and never replies to the greeting.
@@ -49,7 +55,7 @@ async def open_connection(url: RedisURL, address: Address, *, sentinel: bool = F
     return connection
 
 
-def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnection:
+def _make(url: RedisURL, address: Address, sentinel: bool, name: str) -> AbstractConnection:
     arguments: dict[str, object] = {
         "db": 0 if sentinel else url.db,
         "username": url.option("sentinel_username") if sentinel else url.username,
@@ -57,7 +63,7 @@ def _make(url: RedisURL, address: Address, *, sentinel: bool) -> AbstractConnect
         "protocol": 2,
         "socket_timeout": None,
         "socket_connect_timeout": None,  # ours covers the greeting as well
-        "client_name": "oxherd",
+        "client_name": name,
         # No CLIENT SETINFO: unknown to Redis before 7.2, and one more right to grant.
         "driver_info": None,
         "retry": Retry(NoBackoff(), 0),

@@ -83,8 +83,8 @@ class Node:
             self._connecting.add_done_callback(mark_retrieved)
         return await await_shared(self._connecting, self.name)
 
-    async def open(self, cause: str = CONNECTION) -> AbstractConnection:
-        """Open a dedicated connection, for commands that block; `cause` names it in an outage.
+    async def open(self, cause: str = CONNECTION, name: str = "") -> AbstractConnection:
+        """Open a dedicated connection, for commands that block; `cause` names it in an outage, `name` in CLIENT LIST.
 
         Raises:
             RedisUnavailable: it could not be opened; the outage is noted.
@@ -92,7 +92,7 @@ class Node:
         began = time.monotonic()
         connection: AbstractConnection | None = None
         try:
-            connection = await open_connection(self._url, await self._resolve())
+            connection = await open_connection(self._url, await self._resolve(), name=name)
             await self._assert_serving(connection)
         except BaseException as error:
             if connection is not None:

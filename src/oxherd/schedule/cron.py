@@ -1,7 +1,8 @@
 """Cron expressions, with their ticks through clock changes.
 
-cronsim parses the fields and walks the calendar in naive local times. This module decides what a clock change does to a
-tick, so that a schedule's ticks are one fixed set of instants, wherever the search starts:
+cronsim parses the fields, once for each expression, and says which days match; this module walks the calendar in naive
+local times, in bounded time. It decides what a clock change does to a tick, so that a schedule's ticks are one fixed
+set of instants, wherever the search starts:
 
 - A local time that a clock change skips runs once, at the first time that exists after it.
 - A local time that occurs twice runs at its first occurrence only.
@@ -12,10 +13,13 @@ tick, so that a schedule's ticks are one fixed set of instants, wherever the sea
 
 from __future__ import annotations
 
+import calendar
 import difflib
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from bisect import bisect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -26,6 +30,7 @@ from oxherd.errors import ScheduleError
 from oxherd.schedule.instant import instant_of
 
 _SECOND: Final = timedelta(seconds=1)
+_MINUTE: Final = timedelta(minutes=1)
 
 _NAMED: Final = {
     "@yearly": "0 0 1 1 *",
@@ -44,7 +49,9 @@ _ALLOWED: Final = {
     "month": "1 to 12 or JAN to DEC",
     "day-of-week": "0 to 7 or SUN to SAT, Sunday being 0 or 7",
 }
-_LONGEST_EXPRESSION: Final = 1_000
+_LONGEST_EXPRESSION: Final = 256
+# The rarest date, a Feb 29 on a given weekday, recurs within 40 years.
+_MOST_MONTHS: Final = 50 * 12
 _LONGEST_ZONE: Final = 64
 _NEVER: Final = "never matches a date"
 _REPEATING: Final = re.compile(r"\*|\d+/|0-(59|23)\b")
@@ -71,7 +78,7 @@ class Cron:
         start = instant_of(after)
         try:
             return self._next(start).astimezone(_zone(self.tz))
-        except (OverflowError, ValueError, StopIteration):
+        except (OverflowError, ValueError, _NoTickError):
             raise ScheduleError(
                 f"The cron expression {_quote(self.expression)} has no tick near the year {start.year} that a datetime "
                 "can hold: ask from a time well inside the years 1 to 9999."
@@ -94,19 +101,70 @@ class Cron:
         return tick
 
 
+class _NoTickError(Exception):
+    """No date matches."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """An expression that cronsim accepts, in local times."""
+    """An expression that cronsim accepts, in local times: sorted seconds, minutes and hours; months and days."""
 
-    fields: str
+    seconds: list[int]
+    minutes: list[int]
+    hours: list[int]
+    months: frozenset[int]
+    is_day: Callable[[date], bool]
     repeats: bool
+    _days: dict[tuple[int, int], list[int]] = field(default_factory=dict[tuple[int, int], list[int]])
 
     def after(self, wall: datetime) -> datetime:
-        """The first matching local time strictly after `wall`."""
-        return next(CronSim(self.fields, wall))
+        """The first matching local time strictly after `wall`. Raises _NoTickError."""
+        day = wall.date()
+        clock = self._clock_after(wall) if self._day_from(day) == day else None
+        if clock is None:
+            day = self._day_from(day + timedelta(days=1))
+            clock = time(self.hours[0], self.minutes[0], self.seconds[0])
+        return datetime.combine(day, clock)
 
     def matches(self, wall: datetime) -> bool:
-        return self.after(wall - _SECOND) == wall
+        return (
+            wall.second in self.seconds
+            and wall.minute in self.minutes
+            and wall.hour in self.hours
+            and self._day_from(wall.date()) == wall.date()
+        )
+
+    def _clock_after(self, wall: datetime) -> time | None:
+        """The first matching time of a day after that of `wall`."""
+        if wall.hour in self.hours:
+            if wall.minute in self.minutes and (at := bisect(self.seconds, wall.second)) < len(self.seconds):
+                return time(wall.hour, wall.minute, self.seconds[at])
+            if (at := bisect(self.minutes, wall.minute)) < len(self.minutes):
+                return time(wall.hour, self.minutes[at], self.seconds[0])
+        if (at := bisect(self.hours, wall.hour)) < len(self.hours):
+            return time(self.hours[at], self.minutes[0], self.seconds[0])
+        return None
+
+    def _day_from(self, day: date) -> date:
+        """The first matching day from `day` on."""
+        year, month, least = day.year, day.month, day.day
+        for _ in range(_MOST_MONTHS):
+            if month in self.months:
+                days = self._days_of(year, month)
+                if (at := bisect(days, least - 1)) < len(days):
+                    return date(year, month, days[at])
+            least, month = 1, month % 12 + 1
+            year += month == 1
+        raise _NoTickError
+
+    def _days_of(self, year: int, month: int) -> list[int]:
+        # Which days match depends on the month's length and first weekday alone.
+        kind = calendar.monthrange(year, month)
+        days = self._days.get(kind)
+        if days is None:
+            days = [day for day in range(1, kind[1] + 1) if self.is_day(date(year, month, day))]
+            self._days[kind] = days
+        return days
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +183,15 @@ def _first_pass(pattern: _Pattern, zone: ZoneInfo, wall: datetime) -> datetime:
         change = _change(wall, zone)
         if change is None or change.before > change.after:
             return wall.replace(tzinfo=zone).astimezone(UTC)
-        # Checked first, so that a gap full of ticks is not walked tick by tick.
-        gap_ends_on_tick = pattern.matches(_wall(change.at, change.after))
-        by_old_clock = wall + (change.after - change.before)
-        if gap_ends_on_tick or not (pattern.repeats and pattern.matches(by_old_clock)):
+        gap, gap_ends = change.after - change.before, _wall(change.at, change.after)
+        if not pattern.repeats or pattern.matches(gap_ends):
             return change.at
+        while wall < gap_ends:
+            if not pattern.matches(wall + gap):
+                return change.at
+            # By a gap of whole minutes, the minute's other ticks match as well.
+            wall = pattern.after(wall if gap % _MINUTE else min(wall.replace(second=59), gap_ends - _SECOND))
+        wall -= _SECOND
 
 
 def _change(wall: datetime, zone: ZoneInfo) -> _Change | None:
@@ -163,16 +225,25 @@ def _pattern(expression: str) -> _Pattern:
     if len(expression) > _LONGEST_EXPRESSION:
         size = f"cannot be read, at {len(expression)} characters"
         raise ScheduleError(f"The cron expression {_quote(expression)} {size}: {_EXAMPLE}.")
-    fields = _NAMED.get(expression.strip().lower(), expression)
-    if fields.strip().startswith("@"):
+    # `?` is `*` in the fields of days, as in other dialects.
+    *clock, day, month, weekday = ["", "", "", *_NAMED.get(expression.strip().lower(), expression).split()]
+    fields = " ".join([*clock, day.replace("?", "*"), month, weekday.replace("?", "*")]).strip()
+    if fields.startswith("@"):
         raise ScheduleError(
             f"The cron expression {_quote(expression)} is not a known name: use one of {', '.join(_NAMED)}."
         )
-    pattern = _Pattern(fields, _repeats(fields))
     try:
-        # Any start will do: the rarest date, a Feb 29 on a given weekday, recurs within the 50 years cronsim tries.
-        pattern.after(datetime(2000, 1, 1))
-    except StopIteration:
+        parsed = CronSim(fields, datetime(2000, 1, 1))
+        pattern = _Pattern(
+            sorted(parsed.seconds),
+            sorted(parsed.minutes),
+            sorted(parsed.hours),
+            frozenset(parsed.months),
+            parsed.match_day,
+            _repeats(fields),
+        )
+        pattern.after(parsed.dt)
+    except _NoTickError:
         raise ScheduleError(f"The cron expression {_quote(expression)} {_NEVER}: {_EXAMPLE}.") from None
     except (CronSimError, ValueError) as error:
         raise ScheduleError(

@@ -40,7 +40,7 @@ class Executions:
         self.idle = asyncio.Event()
         self.idle.set()
         self.tokens = LockTokens()
-        self.unresolved = UnresolvedCalls(served.queue, served.faults, lambda: [each.job for each in self])
+        self.unresolved = UnresolvedCalls(served, lambda: [each.job for each in self])
         self.settler = Settler(served, self.unresolved, self._running.__len__)
         self.pipeline = Pipeline(served, self.settler, slots, isolation)
 

@@ -8,7 +8,6 @@ from oxherd.redis.error_mapping import describe
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 _MOST_CAUSES = 16
-DAMAGED_JOB = ErrorInfo("DamagedJob", "the job cannot be read; it was taken off the queue")
 
 
 def damaged_job(damage: str) -> ErrorInfo:

@@ -19,6 +19,7 @@ from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, report_on
 from oxherd.worker.stop_requeue import CLEAN_UP_SECONDS, StopRequeue
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
+from oxherd.worker.upkeep.presence import Presence
 
 
 class QueueWorker:
@@ -30,12 +31,14 @@ class QueueWorker:
         self._unresolved = executions.unresolved
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
+        self._presence = Presence(served.queue.keys.queue, self.fetcher)
         self._stop_requeue = StopRequeue(served.queue, executions)
 
     def start(self) -> None:
         """Begin to take events."""
         self.fetcher.start()
         self.renewer.start()
+        self._presence.start()
 
     def drain(self) -> None:
         """Begin nothing more; may be called again."""
@@ -49,6 +52,7 @@ class QueueWorker:
         left = list(self.executions)
         await self._stop_requeue.requeue(left)
         await self._stop_requeue.give_up(left)
+        await self._presence.stop()
         await self.fetcher.stop()
         await self.renewer.stop()
         return report_on(self.executions.held_at_drain, unresolved=await self._last_unresolved())

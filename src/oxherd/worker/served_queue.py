@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from oxherd.bullmq.job import Job
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.declaration import Declaration
@@ -38,3 +39,8 @@ class ServedQueue:
     shared: bool
     ordered: bool
     route: Route | None
+
+    def declaration_of(self, job: Job) -> Declaration | None:
+        """The declaration by which a job is kept: that of its name or, on an event's own queue, the event's."""
+        declared = self.declared()
+        return next((each for each in declared if each.name == job.name), None if self.shared else declared[0])

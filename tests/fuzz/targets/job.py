@@ -18,8 +18,8 @@ from oxherd.bullmq.schedulers import packed_tick
 from oxherd.context import Context
 from oxherd.errors import InvalidPayload, PayloadTooLarge, ScheduleError
 from oxherd.privacy.redaction import Redactor
+from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.running.failure import describe_failure
-from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from tests.fuzz.oracle import in_time, no_canary, only
 from tests.fuzz.source import CORE, Source, as_bytes
 from tests.fuzz.targets.payloads import CASES, NAMES, Case, Parcel

@@ -1,9 +1,9 @@
--- BullMQ's moveStalledJobsToWait, which does nothing if it runs late, quarantines damaged jobs, and takes back stalls that
--- do not count.
+-- BullMQ's moveStalledJobsToWait, which does nothing if it runs late, leaves out damaged jobs, and takes back stalls that do
+-- not count.
 --
 -- ARGV[5] is the server's time in milliseconds, read just before. From ARGV[6] on: names of events that allow fewer stalls
 -- than ARGV[1], each followed by its limit.
--- Returns the ids that were put back, and the ids that were quarantined.
+-- Returns the ids that were put back, and the ids of damaged jobs.
 
 -- A check that was sent before an outage and runs after it would give away each job whose lock expired meanwhile, before its
 -- worker can take it back.
@@ -15,16 +15,15 @@ end
 --- @include "includes/damage"
 
 -- BullMQ's script would end at the first damaged job, each time.
-local quarantined = {}
+local damaged = {}
 if redis.call("EXISTS", KEYS[4]) == 0 then
   local key = damagedKey(ARGV[2], {"wait", "meta", "marker", "events", "repeat"})
   if key then error("stalled jobs cannot be put back, since this key is damaged: " .. key, 0) end
   for _, id in ipairs(redis.call("SMEMBERS", KEYS[1])) do
     local jobKey = ARGV[2] .. id
-    local found = redis.call("EXISTS", jobKey .. ":lock") == 0 and damageOf(jobKey)
-    if found then
-      quarantine(ARGV[2], id, ARGV[3], found)
-      quarantined[#quarantined + 1] = id
+    if redis.call("EXISTS", jobKey .. ":lock") == 0 and damageOf(jobKey) then
+      redis.call("SREM", KEYS[1], id)
+      damaged[#damaged + 1] = id
     end
   end
 end
@@ -52,4 +51,4 @@ for _, id in ipairs(stalled) do
     redis.call("HDEL", jobKey, "defa")
   end
 end
-return {stalled, quarantined}
+return {stalled, damaged}

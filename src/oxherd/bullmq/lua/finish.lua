@@ -2,8 +2,20 @@
 -- are "1" on a cluster, and "1" to end the job without its parent.
 --- @include "includes/guard"
 --- @include "includes/parents"
+--- @include "includes/room"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
-return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
+-- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
+do
+  local counted, points = redis.pcall("HMGET", KEYS[13], "count", "prevTS", "prevCount"), redis.pcall("LLEN", KEYS[13] .. ":data")
+  if not counted.err and type(points) == "number" and counted[1] and isInteger(counted[1]) and isInteger(counted[2])
+    and isInteger(counted[3]) and (counted[3] or not counted[2]) then
+    opts["maxMetricsSize"] = math.max(points, 20160)
+    ARGV[8] = cmsgpack.pack(opts)
+  end
+end
+local reply = finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
 end)
+if reply == 0 then wakeIfRoom(ARGV[7]) end
+return reply

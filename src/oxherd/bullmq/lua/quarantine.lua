@@ -1,12 +1,30 @@
--- Takes a damaged job off the queue, unless another worker has its lock.
+-- Sends a damaged job to failed by BullMQ's moveToFinished, so that its parent is told and it is kept as any job that failed;
+-- not if another worker has its lock. If its key holds no hash, only the id is taken off the queue.
 --
--- KEYS: active
--- ARGV[1] key prefix, [2] now, [3] id, [4] token, [5] what is wrong with the job, "" to find out
--- Returns what is wrong and whether the job has a parent, which is not notified; or 0.
+-- KEYS and ARGV as in finish; but ARGV[4] is ours, and the last says what is wrong with the job, "" to find out.
+-- Returns what is wrong, and 1 if the job has a parent that cannot be told; or 0.
 --- @include "includes/guard"
 --- @include "includes/damage"
-local holder = redis.pcall("GET", ARGV[1] .. ARGV[3] .. ":lock")
-if type(holder) == "string" and holder ~= ARGV[4] then return 0 end
-local found = ARGV[5] ~= "" and ARGV[5] or damageOf(ARGV[1] .. ARGV[3])
-if not found then return 0 end
-return {found, quarantine(ARGV[1], ARGV[3], ARGV[2], found) and 1 or 0}
+--- @include "includes/parents"
+local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
+local jobKey = base .. id
+local lock = jobKey .. ":lock"
+local holder = redis.pcall("GET", lock)
+if type(holder) == "string" and holder ~= opts["token"] then return 0 end
+if found == "" then found = damageOf(jobKey) end
+if not found or redis.call("LREM", KEYS[2], 0, id) == 0 then return 0 end
+if fails("HGET", jobKey, "atm") or redis.call("EXISTS", jobKey) == 0 then
+  redis.call("SREM", KEYS[5], id)
+  redis.call("DEL", lock)
+  return {found, 0}
+end
+redis.call("LPUSH", KEYS[2], id)
+redis.call("SET", lock, opts["token"], "PX", opts["lockDuration"])
+if not isInteger(redis.call("HGET", jobKey, "atm")) then redis.call("HSET", jobKey, "atm", 0) end
+local detach = not isParent(redis.call("HGET", jobKey, "parent")) or parentFault(jobKey, clustered)
+local untold = detach and redis.call("HEXISTS", jobKey, "parentKey") == 1
+ARGV[4] = "the job cannot be read: " .. found
+finish(base, id, ARGV[2], KEYS[11], opts, clustered, detach, function()
+--- @bullmq
+end)
+return {found, untold and 1 or 0}

@@ -103,6 +103,10 @@ class Fetcher(BackgroundLoop):
         self._wait = MarkerWait(self._queue)
         self.start()
 
+    async def keep_connected(self) -> None:
+        """Keep the waiting connection open also while there is no time to wait. Raises RedisUnavailable."""
+        await self._wait.keep_connected()
+
     def reclaim_slots(self, silence: float) -> None:
         """Lend to other queues the slots of calls without an answer for `silence` seconds."""
         if self._reserved and time.monotonic() - self._reserved_at > silence:

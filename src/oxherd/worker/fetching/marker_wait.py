@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.options import LATEST_MS
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.replies import Fetched, fetched
 from oxherd.redis.blocking_pop import BlockingPop, Waited
@@ -39,7 +40,7 @@ class MarkerWait:
 
     def __init__(self, queue: BullQueue) -> None:
         self._queue = queue
-        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker)
+        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker, queue.keys.worker_connection)
         self._waiting: asyncio.Task[Waited] | None = None
 
     async def wait(self, due_ms: int, token: str | None, lock_ms: int) -> Woken:
@@ -66,7 +67,13 @@ class MarkerWait:
             self._waiting = None
             waiting.cancel()
         answer = None if token is None or waited.reply is None else fetched(waited.reply, token)
-        return Woken(None if waited.score is None else int(waited.score), answer)
+        # Any program may have written the score.
+        marker_ms = None if waited.score is None else int(min(max(waited.score, 0), LATEST_MS))
+        return Woken(marker_ms, answer)
+
+    async def keep_connected(self) -> None:
+        """Connect, or connect anew, without waiting. Raises RedisUnavailable."""
+        await self._pop.keep_connected()
 
     async def interrupt(self) -> None:
         """End the present wait; give it up where the server cannot be told."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from oxherd.bullmq.job import Job, worker_of
-from oxherd.bullmq.queue import BullQueue
 from oxherd.signals import ErrorInfo
-from oxherd.worker.fault_reporter import FaultReporter, damaged_job
+from oxherd.worker.fault_reporter import damaged_job
+from oxherd.worker.quarantine import quarantine
+from oxherd.worker.served_queue import ServedQueue
 
 # Time enough to put back a job whose lock has run out.
 _LOCK_MS = 5_000
@@ -16,9 +17,10 @@ _LOCK_MS = 5_000
 class UnresolvedCalls:
     """One queue's unresolved calls, by lock token; `jobs` returns the jobs that the worker runs."""
 
-    def __init__(self, queue: BullQueue, faults: FaultReporter, jobs: Callable[[], Iterable[Job]]) -> None:
-        self._queue = queue
-        self._faults = faults
+    def __init__(self, served: ServedQueue, jobs: Callable[[], Iterable[Job]]) -> None:
+        self._served = served
+        self._queue = served.queue
+        self._faults = served.faults
         self._jobs = jobs
         self._tokens: set[str] = set()
         self._reclaimed = 0
@@ -50,10 +52,11 @@ class UnresolvedCalls:
         running = {job.raw_id for job in jobs}
         worker = worker_of(next(iter(tokens)))
         for job_id, token in await self._queue.unclaimed(worker, tokens, running, _LOCK_MS):
-            damage = await self._queue.quarantine(job_id, token)
+            job = await self._queue.read(job_id, token)
+            damage = await quarantine(self._served, job)
             if damage is not None:
                 quarantined += 1
-                self._faults.of_id("data", damaged_job(damage[0]), job_id.decode("utf-8", "backslashreplace"))
+                self._faults.of_job("data", damaged_job(damage), job)
             elif await self._queue.requeue(job_id, token) >= 0:
                 self._reclaimed += 1
         self._tokens -= tokens

@@ -27,8 +27,8 @@ from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
+from oxherd.worker.job_options import attempts_of
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
-from oxherd.worker.running.job_options import attempts_of
 from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
@@ -39,6 +39,9 @@ _ELSEWHERE_MS = (250, 500, 1_000, 2_000, 5_000)
 # An unknown name may be a newer version's event for as long as a deploy takes.
 _DEPLOY_MS = 600_000
 _MAX_UNKNOWN_NAMES = 64
+# A tick whose next one cannot be told is offered again after so long, doubled up to an hour.
+_UNREADABLE_MS = 60_000
+_LONGEST_UNREADABLE_MS = 3_600_000
 # A job that finds its event's limiter and the queue for it full is offered again after so long.
 _CROWDED_MS = 1_000
 # The reason that BullMQ itself writes; any other program's may hold anything, and stays in Redis.
@@ -104,8 +107,10 @@ class Pipeline:
         """
         job = execution.job
         processed = self._events.get(job.name)
-        if job.scheduler is not None and not await self._store_next_tick(job):
-            return await self.requeue(execution)
+        if job.scheduler is not None:
+            put_back = await self._store_next_tick(execution)
+            if put_back is not None:
+                return put_back
         if processed is None and job.damage is None and self._may_be_for_others(job):
             return await self._settler.postpone(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         declaration = None if processed is None else processed.declaration
@@ -158,11 +163,12 @@ class Pipeline:
 
     # -- schedules
 
-    async def _store_next_tick(self, job: Job) -> bool:
+    async def _store_next_tick(self, execution: Execution) -> Fetched | Unsettled | None:
         """Store a schedule's next tick, before anything else: no death may break the chain.
 
-        False if the worker gives up first.
+        None once it is stored; else what became of this one, which was put back.
         """
+        job = execution.job
 
         async def advance() -> None:
             upcoming = next_tick_ms(job)
@@ -170,10 +176,21 @@ class Pipeline:
                 await self._served.schedulers.advance(job, upcoming)
 
         try:
-            return await self._until_confirmed(advance)
+            return None if await self._until_confirmed(advance) else await self.requeue(execution)
         except (OxherdError, ScriptError) as error:
             self._faults.of_job("schedule", _info(error), job)
-        return True
+        if job.damage is not None or job.options.damaged:
+            return None  # it fails
+        try:
+            if not await retry(lambda: self._served.schedulers.is_latest(job), pause=self._settler.pause):
+                return None
+        except RedisUnavailable:  # reported as an outage
+            return await self.requeue(execution)
+        except ScriptError:  # reported above
+            pass
+        # Kept until somebody mends the schedule, or a worker that can read it begins the tick: it would be the last.
+        delay = min(_UNREADABLE_MS * 2 ** min(max(job.fence, 1) - 1, 10), _LONGEST_UNREADABLE_MS)
+        return await self._settler.postpone(job, delay, keeps_turn=False)
 
     async def _forward_tick(
         self, execution: Execution, declaration: Declaration, payload: Any, route: Route

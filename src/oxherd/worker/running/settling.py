@@ -18,8 +18,9 @@ from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
-from oxherd.worker.running.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.running.outcome import RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
@@ -36,9 +37,6 @@ _PARENT_NOT_TOLD = {
         "the job's parent cannot be told of its end, since its hash or a key of its queue is damaged; mend that key",
     ),
 }
-_PARENT_OF_QUARANTINED = ErrorInfo(
-    "ParentNotTold", "the job was taken off the queue, and its parent is not told of its end; remove or mend the job"
-)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -86,6 +84,7 @@ class Settler:
     """
 
     def __init__(self, served: ServedQueue, unresolved: UnresolvedCalls, held: Callable[[], int]) -> None:
+        self._served = served
         self._queue = served.queue
         # In order, there is never more than one to finish.
         self._batched = None if served.ordered else served.queue.finish_many
@@ -95,7 +94,7 @@ class Settler:
         self._events = served.events
         self._unresolved = unresolved
         self._removed: dict[tuple[str, bytes], bool] = {}
-        self._options: dict[tuple[str, bytes, int, str], bytes] = {}
+        self._options: dict[tuple[str, str, bytes, int, str], bytes] = {}
         self.give_up = asyncio.Event()
 
     async def settle(
@@ -123,9 +122,9 @@ class Settler:
             await self._wake()
         return settled
 
-    async def postpone(self, job: Job, delay_ms: int) -> Fetched | Unsettled:
-        """Offer a job again later, without spending an attempt; an ordered one keeps its turn."""
-        if self._ordered:
+    async def postpone(self, job: Job, delay_ms: int, *, keeps_turn: bool = True) -> Fetched | Unsettled:
+        """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
+        if self._ordered and keeps_turn:
             return await self.settle(job, None, Write.REQUEUE)
         return await self.retry_until_confirmed(
             job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
@@ -135,7 +134,7 @@ class Settler:
         """Send a job to failed on which BullMQ's scripts would fail."""
 
         async def step(_: bool) -> Reply:
-            self._report_untold_parent(job, await self._queue.quarantine(job.raw_id, job.token, damage))
+            await quarantine(self._served, job, damage)
             return 0
 
         return await self.retry_until_confirmed(job, step)
@@ -289,17 +288,12 @@ class Settler:
     async def _quarantine_damaged(self, job: Job) -> bool:
         """Quarantine the job if the script failed on its own hash; False if that is sound, or not known."""
         try:
-            done = await self._queue.quarantine(job.raw_id, job.token)
+            damage = await quarantine(self._served, job)
         except (RedisUnavailable, ScriptError, asyncio.CancelledError):
             return False  # the step itself is retried, or given up, by the caller
-        if done is not None:
-            self._faults.of_job("data", damaged_job(done[0]), job)
-            self._report_untold_parent(job, done)
-        return done is not None
-
-    def _report_untold_parent(self, job: Job, quarantined: tuple[str, bool] | None) -> None:
-        if quarantined is not None and quarantined[1]:
-            self._faults.of_job("finish", _PARENT_OF_QUARANTINED, job)
+        if damage is not None:
+            self._faults.of_job("data", damaged_job(damage), job)
+        return damage is not None
 
     # -- what a job's options say, packed once for all jobs with the same
 
@@ -313,12 +307,13 @@ class Settler:
         return removes
 
     def _finish_options(self, job: Job, declaration: Declaration | None, target: str) -> bytes:
-        key = (job.token, job.options.text, job.attempts_made, target)
+        name = declaration.name if declaration is not None else job.name
+        key = (job.token, name, job.options.text, job.attempts_made, target)
         packed = self._options.get(key)
         if packed is None:
             packed = finish_options(
                 job,
-                keep=keep_of(job, declaration, target),
+                keep=keep_of(job, declaration or self._served.declaration_of(job), target),
                 attempts=attempts_of(job, declaration),
                 lock_ms=self._events.lock_ms,
             )

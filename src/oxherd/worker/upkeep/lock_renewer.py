@@ -11,8 +11,9 @@ from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
 from oxherd.worker.background_loop import BackgroundLoop
-from oxherd.worker.fault_reporter import DAMAGED_JOB
+from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_queue import ServedQueue
 
@@ -88,7 +89,7 @@ class LockRenewer(BackgroundLoop):
         every_ms = max(1, int(self._interval * 900))
         limits = {each.name: each.max_stalls for each in self._served.declared()}
         try:
-            stalled, quarantined = await self._queue.check_stalled(
+            stalled, damaged = await self._queue.check_stalled(
                 max(limits.values(), default=1), limits, every_ms, server_ms
             )
         except ScriptError as error:
@@ -98,8 +99,11 @@ class LockRenewer(BackgroundLoop):
         for job_id in stalled:
             message = "its worker died or fell silent; it was put back on the queue"
             self._faults.of_id("stalled", ErrorInfo("Stalled", message), job_id)
-        for job_id in quarantined:
-            self._faults.of_id("data", DAMAGED_JOB, job_id)
+        for job_id in damaged:
+            job = await self._queue.read(job_id, "quarantine")
+            damage = await quarantine(self._served, job)
+            if damage is not None:
+                self._faults.of_job("data", damaged_job(damage), job)
 
     def _wait_for_others(self) -> None:
         self._check_at = max(self._check_at, time.monotonic() + max(self._interval, _GRACE_SECONDS))

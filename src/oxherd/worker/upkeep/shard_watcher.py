@@ -12,6 +12,8 @@ from oxherd.worker.background_loop import BackgroundLoop
 from oxherd.worker.fault_reporter import FaultReporter
 
 _LOOK_SECONDS = 30.0
+_STEP = 8
+_STEP_SECONDS = 0.05
 
 
 class ShardWatcher(BackgroundLoop):
@@ -24,6 +26,7 @@ class ShardWatcher(BackgroundLoop):
         self._registry = registry
         self._faults = faults
         self._serve = serve
+        self._served = 0
 
     async def run(self) -> None:
         """Look until cancelled, through outages."""
@@ -31,9 +34,16 @@ class ShardWatcher(BackgroundLoop):
             try:
                 # A worker hands ticks to the shards that it declares.
                 await self._registry.announce()
-                self._serve(await retry(self._registry.most, deadline=None))
+                await self._serve_in_steps(await retry(self._registry.most, deadline=None))
             except ScriptError as error:
                 self._faults.lasting("fetch", error)
             else:
                 self._faults.mended("fetch")
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _serve_in_steps(self, shards: int) -> None:
+        # Any program may have written the number: the loop must not be held up, nor the server flooded.
+        while self._served < shards:
+            self._served = min(self._served + _STEP, shards)
+            self._serve(self._served)
+            await asyncio.sleep(_STEP_SECONDS)

@@ -10,7 +10,9 @@ from oxherd.declaration import Declaration
 from oxherd.policy import backoff_ms, keep_jobs
 from oxherd.signals import ErrorInfo
 
+# Node keeps all: a job that is tried often would grow without end.
 _MAX_TRACES = 10
+_BACKOFFS = ("exponential", "fixed")
 
 
 def attempts_of(job: Job, declaration: Declaration | None) -> int:
@@ -21,17 +23,22 @@ def attempts_of(job: Job, declaration: Declaration | None) -> int:
 
 
 def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str, int]:
-    """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`."""
+    """BullMQ's `keepJobs` for a job that ends in `target`: `completed` or `failed`.
+
+    Unlimited for a job that says nothing and belongs to no event: a limit would remove others' jobs beside it.
+    """
     name = "removeOnComplete" if target == "completed" else "removeOnFail"
     own = keep_jobs(job.options.get(name))
     if own is not None:
         return own
-    return keep_jobs(declaration.keep.options[name] if declaration is not None else None) or {"count": 10_000}
+    return (keep_jobs(declaration.keep.options[name]) if declaration is not None else None) or {"count": -1}
 
 
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
     """Milliseconds before a job is tried again."""
     own = job.options.get("backoff")
+    if isinstance(own, dict) and cast("dict[str, Any]", own).get("type") not in _BACKOFFS:
+        own = None  # a strategy of another program
     declared = declaration.retry if declaration is not None else None
     if declared is not None and own in (None, declared.options["backoff"]):
         return backoff_ms(declared.options["backoff"], job.attempts_made + 1, float(declared.max_delay))  # pyright: ignore[reportArgumentType]

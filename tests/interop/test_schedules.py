@@ -1,0 +1,139 @@
+"""Schedules that Node's BullMQ stored go on here, or are kept until somebody mends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from oxherd import Oxherd
+from oxherd.bullmq.queue import BullQueue
+from tests.harness import Records, until
+from tests.interop.node_script import NodeScript
+from tests.node import node_packages, require_node
+
+pytestmark = pytest.mark.node
+
+OnNode = Callable[[str], NodeScript]
+
+
+@pytest.fixture
+def on_node(standalone: str, prefix: str) -> Iterator[OnNode]:
+    """Starts Node scripts on the queue of `order.placed`, and ends them."""
+    require_node()
+    modules = node_packages()
+    started: list[NodeScript] = []
+
+    def start(script: str) -> NodeScript:
+        started.append(NodeScript("node", modules, standalone, prefix, "{order.placed}", script))
+        return started[-1]
+
+    yield start
+    for script in started:
+        script.close()
+
+
+async def scheduled(on_node: OnNode, repeat: str, template: str = "{ data: 7 }") -> None:
+    template = template.replace("{", '{ name: "order.placed",', 1)
+    script = on_node(f'await queue.upsertJobScheduler("nightly", {repeat}, {template});')
+    await script.end()
+
+
+async def queue_of(herd: Oxherd) -> BullQueue:
+    return (await herd.backend()).queue(herd["order.placed"].declaration)
+
+
+REPEATS = [
+    '{ pattern: "* * * * * ?" }',
+    '{ pattern: "*/1 * * ? * ?", tz: "europe/paris" }',
+    '{ pattern: "@secondly" }',
+    '{ pattern: "* * H(0-23)/1 * * *" }',
+    '{ pattern: "* * * * * *", startDate: Date.now() + 1500 }',
+    '{ pattern: "* * * * * *", immediately: true }',
+    "{ every: 700, offset: 100 }",
+    "{ every: 700, immediately: true }",
+    '{ pattern: "* * * * * 0-7", limit: 100, endDate: Date.now() + 3600000 }',
+]
+
+
+@pytest.mark.parametrize("repeat", REPEATS)
+async def test_a_schedule_of_nodes_goes_on_with_its_template(
+    repeat: str, local_herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(order: int) -> None:
+        assert order == 7
+
+    await scheduled(on_node, repeat, "{ data: 7, opts: { attempts: 2, removeOnComplete: 2 } }")
+    async with local_herd:
+        await local_herd.start()
+        await records.wait("event.end", count=4, outcome="completed")
+        assert (await (await queue_of(local_herd)).counts())["completed"] == 2
+    assert not records.named("queue.error")
+
+
+@pytest.mark.parametrize(
+    ("repeat", "runs"),
+    [
+        ('{ pattern: "* * * * * *", endDate: Date.now() + 2500 }', (2, 3)),
+        ('{ pattern: "* * * * * *", limit: 2 }', (2, 2)),
+        ("{ every: 500, limit: 3 }", (3, 3)),
+    ],
+)
+async def test_a_schedule_of_nodes_ends_where_it_says(
+    repeat: str, runs: tuple[int, int], local_herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(order: int) -> None: ...
+
+    await scheduled(on_node, repeat)
+    async with local_herd:
+        await local_herd.start()
+        queue = await queue_of(local_herd)
+
+        async def over() -> bool:
+            counts = await queue.counts()
+            return not counts["delayed"] + counts["wait"] + counts["active"]
+
+        await until(over)
+    assert runs[0] <= len(records.named("event.end", outcome="completed")) <= runs[1]
+    assert not records.named("queue.error")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "the schedule's name",
+        '"pattern":"61 * * * * *"',
+        '"pattern":"* * * * * *","tz":"No/Where"',
+    ],
+)
+async def test_a_schedule_that_cannot_be_read_is_kept_until_it_is_mended(
+    damage: str, local_herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(order: int) -> None: ...
+
+    await scheduled(on_node, '{ pattern: "* * * * * *" }')
+    async with local_herd:
+        queue = await queue_of(local_herd)
+        call, keys = queue.client.call, queue.keys
+        (tick,) = await call(keys.slot, "ZRANGE", keys.delayed, 0, -1)
+        if "pattern" in damage:
+            options = (await call(keys.slot, "HGET", keys.base.encode() + tick, "opts")).decode()
+            options = options.replace('"pattern":"* * * * * *"', damage)
+            await call(keys.slot, "HSET", keys.base.encode() + tick, "opts", options)
+        else:
+            # BullMQ's script fails after it has advanced the schedule.
+            await call(keys.slot, "HDEL", keys.repeat + ":nightly", "name")
+        await local_herd.start()
+        await records.wait("queue.error", source="schedule")
+        await until(lambda: _kept(queue, tick))
+        assert not records.named("event.begin")
+        await scheduled(on_node, '{ pattern: "* * * * * *" }')
+        await records.wait("event.end", count=2, outcome="completed")
+    assert len(records.named("queue.error")) == 1
+
+
+async def _kept(queue: BullQueue, tick: bytes) -> bool:
+    return await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1) == [tick]
