@@ -295,7 +295,12 @@ class TestSecrets:
             def write(self, secret: SecretStr) -> str:
                 return secret.get_secret_value()[::-1]
 
-        assert typed(Turned).encode({"secret": "abc"}) == b'{"secret":"cba"}'
+            @field_validator("secret", mode="before")
+            @classmethod
+            def read(cls, secret: str | SecretStr) -> str | SecretStr:
+                return secret[::-1] if isinstance(secret, str) else secret
+
+        assert typed(Turned).encode({"secret": "cba"}) == b'{"secret":"cba"}'
 
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
     def test_any_text_is_a_secret_that_arrives(self, text: str) -> None:
@@ -362,11 +367,11 @@ class TestRefusal:
             assert "order_id: " in why
             assert CANARY not in why
 
-    def test_a_plain_string_left_in_a_secret_field_is_not_lost(self) -> None:
+    def test_a_value_of_another_type_assigned_after_the_construction_is_refused_by_field(self) -> None:
         changed = Address(street="s", door=SecretStr("x"))
         changed.door = cast("Any", CANARY)
-        payload = typed(Address)
-        assert payload.decode(payload.encode(changed)).door.get_secret_value() == CANARY
+        why = refusal(lambda: typed(Address).encode(changed))
+        assert "does not fit: door: its JSON would be read back as SecretStr, not as str" in why
 
     @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
     def test_numbers_that_are_not_json_are_refused_by_field(self, number: float) -> None:
