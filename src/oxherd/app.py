@@ -107,7 +107,7 @@ class Oxherd(DeclaresHandlers):
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]: ...
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]:
         """Declare an event apart from its handler, for producers that must not import it. As `event`."""
-        event: Event[Any, Any] = Event(self, declare(name, payload, options))
+        event: Event[Any, Any] = Event(self, declare(name, payload, options, self.prefix))
         sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)

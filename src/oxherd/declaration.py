@@ -112,8 +112,11 @@ class Declaration:
         return max(1, round(self.lock * 1000))
 
 
-def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaration:
-    """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError."""
+def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str) -> Declaration:
+    """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError.
+
+    What is sealed is bound to `prefix`, the herd's.
+    """
     check_name(name)
     check_options(name, options, DeclareOptions.__optional_keys__)
     given = options.get
@@ -126,7 +129,7 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaratio
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
-        payload=PayloadType(payload, name, max_payload, given("seal")),
+        payload=PayloadType(payload, name, max_payload, given("seal"), prefix),
         concurrency=whole_number(given("concurrency", 10), f"{name}: concurrency", least=1),
         retry=_instance(name, "retry", retry, Retry),
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),

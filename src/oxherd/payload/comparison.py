@@ -125,7 +125,7 @@ class Comparison:
             if type(read) is not kind:
                 return _differ(sent, read)
             if extra:
-                return self._dicts(vars(sent), vars(read))
+                return self._dicts(vars(sent), vars(read))  # pyright: ignore[reportUnknownArgumentType]  # of an Any
             mine, its = ({name: getattr(each, name, _MISSING) for name in names} for each in (sent, read))
             return self._attributes(mine, its, names)
 

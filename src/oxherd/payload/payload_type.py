@@ -41,7 +41,14 @@ class PayloadType(Generic[T]):
         DeclarationError: pydantic cannot build a validator for the type, or `seal` does not fit it.
     """
 
-    def __init__(self, tp: type[T] | Any, event: str, max_payload: int, seal: Keyring | Sealing | None = None) -> None:
+    def __init__(
+        self,
+        tp: type[T] | Any,
+        event: str,
+        max_payload: int,
+        seal: Keyring | Sealing | None = None,
+        prefix: str = "bull",
+    ) -> None:
         self.event = event
         self.max_payload = max_payload
         self.annotation: Any = tp
@@ -67,7 +74,7 @@ class PayloadType(Generic[T]):
                 "name a list or a tuple."
             )
         self.field_names = declared_names(self.schema)
-        self.sealer = Sealer(event, seal, stored, self.field_names)
+        self.sealer = Sealer(event, seal, stored, self.field_names, prefix)
         self._declaration = repr(self.schema)
         self._comparison = Comparison()
         # A type that cannot differ is compared at its first use only.

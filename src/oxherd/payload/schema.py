@@ -188,20 +188,21 @@ def _reveal(value: Any) -> Any:
 
 def _aliased(name: str, field: Node, config: Mapping[str, Any]) -> Node:
     """A field's schema, serialized under a name that its validation accepts."""
-    alias: Any = field.get("validation_alias")
-    accepted: list[str] = []
-    if alias is not None and config.get("validate_by_alias", True):
-        accepted = _single_keys(alias)
-    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
-        accepted.append(name)
+    accepted, _ = input_keys(name, field, config)
     if not accepted or field.get("serialization_alias", name) in accepted:
         return field
     return {**field, "serialization_alias": accepted[0]}
 
 
-def _single_keys(alias: str | list[Any]) -> list[str]:
-    """The aliases that are one key, not a path into nested ones."""
-    if isinstance(alias, str):
-        return [alias]
-    paths: list[list[Any]] = alias if isinstance(alias[0], list) else [alias]
-    return [path[0] for path in paths if len(path) == 1]
+def input_keys(name: str, field: Node, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The keys under which validation reads a field, and those that it reads a part of."""
+    alias: Any = field.get("validation_alias")
+    whole: list[str] = []
+    part: list[str] = []
+    if alias is not None and config.get("validate_by_alias", True):
+        paths: list[list[Any]] = [[alias]] if isinstance(alias, str) else alias
+        for path in paths if isinstance(paths[0], list) else [paths]:
+            (whole if len(path) == 1 else part).append(path[0])
+    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
+        whole.append(name)
+    return whole, part
