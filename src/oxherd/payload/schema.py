@@ -200,8 +200,9 @@ def input_keys(name: str, field: Node, config: Mapping[str, Any]) -> tuple[list[
     whole: list[str] = []
     part: list[str] = []
     if alias is not None and config.get("validate_by_alias", True):
-        paths: list[list[Any]] = [[alias]] if isinstance(alias, str) else alias
-        for path in paths if isinstance(paths[0], list) else [paths]:
+        path_or_paths: list[Any] = [alias] if isinstance(alias, str) else alias
+        paths: list[list[Any]] = path_or_paths if isinstance(path_or_paths[0], list) else [path_or_paths]
+        for path in paths:
             (whole if len(path) == 1 else part).append(path[0])
     if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
         whole.append(name)
