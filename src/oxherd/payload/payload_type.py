@@ -20,6 +20,7 @@ from oxherd.payload.encryption import Sealer
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.paths import JSONPath, find
 from oxherd.payload.schema import SECRET_TYPES, Node, core_schema_of, declared_names, serializer, walk, wire_schema
+from oxherd.payload.surrogates import replace_lone_surrogates
 from oxherd.payload.validation_errors import LISTED_ERRORS, describe, field_path
 
 T = TypeVar("T")
@@ -102,8 +103,12 @@ class PayloadType(Generic[T]):
         raise self._invalid(why)
 
     def open(self, raw: bytes) -> bytes:
-        """A stored payload's JSON with what is sealed opened; raises SealError if it does not open here."""
-        return self.sealer.open(raw)
+        """A stored payload's JSON with what is sealed opened, and lone surrogates replaced.
+
+        Raises:
+            SealError: it does not open here.
+        """
+        return self.sealer.open(replace_lone_surrogates(raw) if b"\\u" in raw else raw)
 
     def decode(self, raw: bytes | str) -> T:
         """Read and validate a payload from opened JSON; raises InvalidPayload if it does not fit the type."""
