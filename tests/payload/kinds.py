@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -231,6 +232,12 @@ class Renaming(BaseModel):
 
 class Deep(BaseModel):
     a: int = Field(5, validation_alias=AliasPath("deep", 0))
+
+
+class Loose(BaseModel):
+    price: Decimal = 0  # pyright: ignore[reportAssignmentType]
+    ratio: float = 1
+    tags: tuple[str, ...] = []  # pyright: ignore[reportAssignmentType]
 
 
 class Excluded(BaseModel):
@@ -462,6 +469,8 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Deep, Deep.model_validate({"deep": [1]}), "a: "),
     (Excluded, Excluded(token="x"), "token: "),
     (OpenData, {"a": 1, "z": 2}, ""),
+    (Loose, Loose(), "tags: "),
+    (Sequence[int], (1, 2), ""),
     (Excluded, Excluded(count=0), "count: "),
     (Touched, Touched(), "at: "),
     (Written, Written(at=MOMENT), "at: "),

@@ -8,15 +8,19 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 import pytest
 from pydantic import (
     AliasPath,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     RootModel,
+    SecretStr,
     TypeAdapter,
     with_config,
 )
@@ -24,6 +28,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from oxherd import DeclarationError, InvalidPayload, Keyring
+from oxherd.payload.comparison import may_differ
 from oxherd.payload.payload_type import PayloadType
 from tests.payload.kinds import (
     ARRIVES,
@@ -36,8 +41,10 @@ from tests.payload.kinds import (
     Counted,
     Custom,
     Dog,
+    Loose,
     Private,
     Puppy,
+    Size,
 )
 
 T = TypeVar("T")
@@ -183,6 +190,11 @@ def test_a_private_attribute_that_each_reading_makes_anew_is_not_compared() -> N
         made.encode(sent)
 
 
+def test_an_int_as_the_default_of_another_number_arrives_as_that() -> None:
+    made = typed(Loose)
+    assert made.decode(made.encode(Loose(tags=("a",)))) == Loose(tags=("a",))
+
+
 def test_a_comparison_that_fails_refuses_the_payload_without_its_values() -> None:
     class Broken(Custom):
         def __eq__(self, other: object) -> bool:
@@ -201,6 +213,21 @@ def test_a_comparison_that_fails_refuses_the_payload_without_its_values() -> Non
         with pytest.raises(InvalidPayload, match=why) as caught:
             typed(list[tp]).encode([tp(1)])
         assert "kanarie" not in repr((caught.value, caught.value.__context__))
+
+
+def test_types_that_cannot_differ_are_told_by_their_schema() -> None:
+    plain: list[Any] = [
+        int,
+        str | None,
+        list[float],
+        list[list[UUID | None]],
+        bool,
+        Annotated[str, Field(max_length=3)],
+    ]
+    others: list[Any] = [bytes, datetime, Dog, int | str, dict[str, int], tuple[int, ...], Any, SecretStr, Size]
+    others += [TWICE, Annotated[int, PlainSerializer(str)], list[Annotated[str, BeforeValidator(str.strip)]]]
+    assert [may_differ(typed(tp).schema) for tp in plain] == [False] * len(plain)
+    assert [may_differ(typed(tp).schema) for tp in others] == [True] * len(others)
 
 
 def test_what_is_sealed_is_compared_too() -> None:

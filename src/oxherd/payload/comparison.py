@@ -58,8 +58,8 @@ class Comparison:
         kind: type[Any] = type(sent)  # pyright: ignore[reportUnknownVariableType]  # of an Any
         if sent is read or (kind in _EXACT and type(read) is kind and sent == read):
             return None
-        if kind is int and type(read) is float and sent == read:
-            return None  # an int that was assigned to a float's field
+        if kind is int and type(read) in (float, Decimal) and sent == read:
+            return None  # the default of a field of another number, or assigned to it, which validation does not see
         compare = self._by_type.get(kind)
         if compare is None:
             compare = self._by_type[kind] = self._compare_for(kind)
