@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
 import pytest
-from pydantic import AliasChoices, AliasGenerator, AliasPath, BaseModel, ConfigDict, Field, RootModel, with_config
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    model_validator,
+    with_config,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
@@ -217,6 +231,31 @@ def test_a_type_that_reads_a_sealed_field_from_another_fields_key_is_refused() -
         payload_type(PathOnly, STRICT.fields("card"))
     payload_type(Shared, STRICT.fields("card", "raw"))
     payload_type(Shared, RING.fields("card"))
+
+
+def test_a_validator_that_may_fill_a_sealed_field_from_elsewhere_is_refused() -> None:
+    class Legacy(BaseModel):
+        card: str = "default"
+
+        @model_validator(mode="before")
+        @classmethod
+        def rename(cls, value: Any) -> Any:
+            return value
+
+    class Around(BaseModel):
+        inner: Legacy = Legacy()
+
+    class Leaf(BaseModel):
+        card: Annotated[str, BeforeValidator(str.strip)] = "default"
+        lines: Annotated[Sequence[Populated] | deque[Populated] | None, AfterValidator(lambda lines: lines)] = None
+
+    for tp, paths in ((Legacy, "card"), (Around, "inner.card"), (list[Around], "inner.card")):
+        with pytest.raises(DeclarationError, match="has a validator that may fill its sealed fields from elsewhere"):
+            payload_type(tp, STRICT.fields(paths))
+        payload_type(tp, RING.fields(paths))
+    payload_type(Around, STRICT.fields("inner"))
+    made = payload_type(Leaf, STRICT.fields("card", "lines.card"))
+    assert made.decode(made.open(made.encode({"lines": [{}]}))).lines == [Populated()]
 
 
 def test_a_strict_emit_refuses_a_payload_without_a_sealed_field() -> None:

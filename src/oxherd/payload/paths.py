@@ -15,6 +15,7 @@ from oxherd.payload.schema import INFERRED, Node, children, input_keys
 JSONPath = tuple[str | int, ...]
 
 _WITH_FIELDS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
+_BEFORE: Final = frozenset({"function-before", "function-wrap"})
 _NAMED_TUPLE: Final = "named-tuple"  # JSON has its values as a list, without their names
 
 # Field names, nested; an empty mapping selects the whole field.
@@ -101,7 +102,8 @@ class _Candidates:
     """What the next key of a path may name: fields, each with its keys in JSON; or any value of a mapping.
 
     `objects` has each type's keys by its fields' names, None where these are not declared; `inputs` the keys that
-    validation reads a field from; `unreadable` are fields that it does not read from their own.
+    validation reads a field from; `unreadable` are fields that it does not read from their own. `rewritten`: a function
+    of the user's sees the value first, and may put a field together from whatever there is.
     """
 
     fields: dict[str, list[tuple[str, Node]]] = field(default_factory=dict[str, "list[tuple[str, Node]]"])
@@ -111,6 +113,7 @@ class _Candidates:
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     values: list[Node] = field(default_factory=list[Node])
     any_key: bool = False
+    rewritten: bool = False
 
 
 class _Resolver:
@@ -128,6 +131,11 @@ class _Resolver:
         found = _Candidates()
         for schema in schemas:
             self._collect(schema, found, False, set(), {})
+        if found.rewritten and self._unambiguous:
+            why = (
+                "has a validator that may fill its sealed fields from elsewhere: leave it out, or make it mode='after'."
+            )
+            raise self._refusal(path, why)
         if found.values and found.fields:
             raise self._refusal(path, "is a mapping of models or a model: which is meant cannot be told.")
         if found.values:
@@ -185,6 +193,7 @@ class _Resolver:
                 seen.add(node["schema_ref"])
                 self._collect(self._definitions[node["schema_ref"]], found, any_key, seen, config)
         elif kind != _NAMED_TUPLE:
+            found.rewritten |= kind in _BEFORE
             for part in _wrapped(node):
                 self._collect(part, found, any_key or _takes_any_key(node), seen, config)
 
