@@ -18,7 +18,7 @@ from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
-from oxherd.policy import Seconds, seconds
+from oxherd.policy import Seconds, boolean, seconds
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
@@ -68,7 +68,9 @@ class Oxherd(DeclaresHandlers):
         self.prefix = prefix
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
         self.stop_timeout = seconds(stop_timeout, "stop_timeout")
-        self._batched = batched
+        self._batched = boolean(batched, "batched")
+        if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError("url must be a URL such as 'redis://127.0.0.1:6379/0', or None.")
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
         self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
@@ -124,7 +126,7 @@ class Oxherd(DeclaresHandlers):
         `result` is the type that the handler returns, for type checkers: the emits are then `Emitted[result]`.
         """
         check_result(name, result)
-        event: Event[Any, Any] = Event(self, declare(name, payload, options))
+        event: Event[Any, Any] = Event(self, declare(name, payload, options, self.prefix))
         sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from oxherd.errors import DeclarationError, UsageError, is_interrupt
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
-from oxherd.policy import Keep, Retry, Seconds, seconds, whole_number
+from oxherd.policy import Keep, Retry, Seconds, boolean, seconds, whole_number
 from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
@@ -24,8 +24,8 @@ P = TypeVar("P")
 RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-MAX_SECONDS = 100 * 365.25 * 86_400.0  # a century: beyond, BullMQ's scores lose their last digits
 _MAX_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
+_MAX_PAYLOAD = 512 * 1024 * 1024  # Redis' proto-max-bulk-len
 MAX_SHARDS = 1024  # each is a queue with a connection of its own
 
 
@@ -114,33 +114,39 @@ class Declaration:
         return max(1, round(self.lock * 1000))
 
 
-def declare(name: str, payload: Any, options: DeclareOptions[Any]) -> Declaration:
-    """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError."""
+def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str) -> Declaration:
+    """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError.
+
+    What is sealed is bound to `prefix`, the herd's.
+    """
     check_name(name)
     check_options(name, options, DeclareOptions.__optional_keys__)
     given = options.get
     queue, key, retry, keep = given("queue"), given("key"), given("retry", Retry()), given("keep", Keep())
     shards, ordered = given("shards", 1), given("ordered", False)
     timeout = given("timeout")
-    max_payload = whole_number(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1)
+    max_payload = whole_number(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1, most=_MAX_PAYLOAD)
     whole_number(shards, f"{name}: shards", least=1, most=MAX_SHARDS)
     _check_order(name, queue, shards, key, ordered)
+    for what, value, kind in (("retry", retry, Retry), ("keep", keep, Keep)):
+        if not isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(f"{name}: {what} must be a {kind.__name__}(...).")
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
-        payload=PayloadType(payload, name, max_payload, given("seal")),
+        payload=PayloadType(payload, name, max_payload, given("seal"), prefix),
         concurrency=whole_number(given("concurrency", 10), f"{name}: concurrency", least=1),
-        retry=_instance(name, "retry", retry, Retry),
+        retry=retry,
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),
         lock=seconds(given("lock", 30), f"{name}: lock", least=0.1),
         max_stalls=whole_number(given("max_stalls", 1), f"{name}: max_stalls", least=0),
-        keep=_instance(name, "keep", keep, Keep),
+        keep=keep,
         max_payload=max_payload,
         shards=shards,
         key=key,
         ordered=ordered,
         once_ms=once_to_ms(name, given("once")),
-        durable=check_durable(name, given("durable", False)),
+        durable=boolean(given("durable", False), f"{name}: durable"),
         options={**retry.options, **keep.options},
     )
 
@@ -163,8 +169,7 @@ def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> Non
 
 
 def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any], object] | None, ordered: bool) -> None:
-    if not isinstance(ordered, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DeclarationError(f"{name}: ordered must be True or False.")
+    boolean(ordered, f"{name}: ordered")
     if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
         raise DeclarationError(f"{name}: key must be a plain function of the payload, not an async def.")
     if queue is not None and (shards > 1 or ordered):
@@ -219,14 +224,7 @@ def once_to_ms(name: str, once: Seconds | None) -> int:
     Raises:
         DeclarationError: it is not a number or a timedelta of at most a century.
     """
-    return 0 if once is None else math.ceil(seconds(once, f"{name}: once", most=MAX_SECONDS) * 1000)
-
-
-def check_durable(name: str, durable: bool) -> bool:
-    """Return `durable` of an event or an emit; raises DeclarationError unless it is a bool."""
-    if not isinstance(durable, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DeclarationError(f"{name}: durable must be True or False.")
-    return durable
+    return 0 if once is None else math.ceil(seconds(once, f"{name}: once") * 1000)
 
 
 def check_priority(priority: int) -> int:
@@ -238,9 +236,3 @@ def _queue_name(event: str, queue: str) -> str:
     if not isinstance(queue, str) or not queue or ":" in queue or len(queue) > 512:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{event}: queue must be the name of a BullMQ queue, without ':'.")
     return queue
-
-
-def _instance(name: str, what: str, value: Any, kind: type[Any]) -> Any:
-    if not isinstance(value, kind):
-        raise DeclarationError(f"{name}: {what} must be a {kind.__name__}(...).")
-    return value

@@ -5,36 +5,48 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from oxherd.errors import DeclarationError
 
 Seconds = float | int | timedelta
 
+MAX_SECONDS = 100 * 365.25 * 86_400.0  # a century: beyond, BullMQ's scores lose their last digits
+_MOST = 1_000_000_000  # of anything that is counted; Lua writes 14 digits
 _LARGEST = 2**53 - 1  # what Lua counts exactly
 _LONGEST_WAIT_MS = 100 * 366 * 86_400_000  # a century: BullMQ's scores would lose digits beyond it
 
 
-def seconds(value: Seconds, what: str, *, least: float = 0.0, most: float = math.inf) -> float:
+def seconds(value: Seconds, what: str, *, least: float = 0.0) -> float:
     """Check a duration, and convert it to seconds.
 
     Raises:
-        DeclarationError: it is no finite number or timedelta from `least` to `most` seconds; the message names `what`.
+        DeclarationError: it is no number or timedelta from `least` seconds to a century; the message names `what`.
     """
+    if isinstance(value, datetime):
+        raise DeclarationError(
+            f"{what} is a duration, not a moment: give a number of seconds, a timedelta, or moment - datetime.now(UTC)."
+        )
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < least:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all type-checked
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= least:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all type-checked
         raise DeclarationError(f"{what} must be a number of seconds or a timedelta of at least {least:g}.")
-    if number > most:
-        raise DeclarationError(f"{what} must be at most {most:,.0f} seconds.")
+    if number > MAX_SECONDS:
+        raise DeclarationError(f"{what} must be at most {MAX_SECONDS:,.0f} seconds, a century.")
     return float(number)
 
 
-def whole_number(value: int, what: str, *, least: int, most: int | None = None) -> int:
+def whole_number(value: int, what: str, *, least: int, most: int = _MOST) -> int:
     """Check a whole number; raises a DeclarationError that names `what` if it is out of bounds."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):  # pyright: ignore[reportUnnecessaryIsInstance]
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise DeclarationError(f"{what} must be a whole number {bounds}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{what} must be a whole number from {least:,} to {most:,}.")
+    return value
+
+
+def boolean(value: bool, what: str) -> bool:
+    """Check a bool; raises a DeclarationError that names `what`."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{what} must be True or False.")
     return value
 
 
@@ -47,7 +59,8 @@ class Retry:
     `backoff` options, which Node's workers follow too.
 
     Raises:
-        DeclarationError: attempts below 1, a negative delay, a jitter outside 0 to 1, an unknown backoff.
+        DeclarationError: attempts below 1 or above a billion, a delay below 0 or above a century, a jitter outside 0 to
+            1, an unknown backoff.
     """
 
     attempts: int = 3
@@ -62,7 +75,7 @@ class Retry:
         object.__setattr__(self, "max_delay", seconds(self.max_delay, "Retry.max_delay"))
         if self.backoff not in ("exponential", "fixed"):
             raise DeclarationError("Retry.backoff must be 'exponential' or 'fixed'.")
-        if not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("Retry.jitter must be a number from 0 to 1.")
         # Lua's cjson writes 14 digits: what is read back must equal what was declared.
         object.__setattr__(self, "jitter", round(self.jitter, 6))
@@ -117,7 +130,7 @@ class Keep:
     `removeOnComplete` and `removeOnFail` options; a job's own options take precedence.
 
     Raises:
-        DeclarationError: a negative count or age.
+        DeclarationError: a count below 0 or above a billion, an age below 0 or above a century.
     """
 
     completed: int | None = 0

@@ -20,6 +20,8 @@ Key = bytes | str | Callable[[], bytes | str]
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+PAYLOAD_BYTES: Final = 12
+_HEAD_BYTES: Final = PAYLOAD_BYTES + _NONCE_BYTES
 _VERSION: Final = "v1"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _KEY_FORMAT: Final = f"{_KEY_BYTES} bytes, as bytes or as base64 text"
@@ -100,14 +102,17 @@ class Keyring:
         """
         self._load()
 
-    def seal(self, data: bytes, context: bytes) -> str:
-        """Encrypt with the current key and a new nonce, bound to `context`; raises as `load`."""
+    def seal(self, data: bytes, context: bytes, payload: bytes = bytes(PAYLOAD_BYTES)) -> str:
+        """Encrypt with the current key and a new nonce, bound to `context`; raises as `load`.
+
+        `payload` are random bytes, readable and bound, by which the seals of one payload are known; see `payload_of`.
+        """
         keys = self._load()
         name = self._current or next(iter(keys))
         # Random: processes that share a key share no counter.
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = urlsafe_b64encode(nonce + keys[name].encrypt(nonce, data, context)).rstrip(b"=").decode()
-        return f"{_VERSION}.{name}.{sealed}"
+        sealed = keys[name].encrypt(nonce, data, payload + context)
+        return f"{_VERSION}.{name}.{_base64(payload + nonce + sealed)}"
 
     def open(self, text: str, context: bytes) -> bytes:
         """Decrypt what was sealed with this `context`; raises CannotOpen, and as `load`."""
@@ -117,9 +122,9 @@ class Keyring:
         key = self._load().get(name)
         if key is None:
             raise CannotOpen(name)
+        raw = _raw(text)
         try:
-            raw = urlsafe_b64decode(_padded(text.rpartition(".")[2].encode("ascii")))
-            return key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context)
+            return key.decrypt(raw[PAYLOAD_BYTES:_HEAD_BYTES], raw[_HEAD_BYTES:], raw[:PAYLOAD_BYTES] + context)
         except (self._invalid_tag, ValueError):
             pass
         raise CannotOpen(name, known=True)
@@ -149,6 +154,26 @@ def key_name(text: str) -> str | None:
     version, _, rest = text.partition(".")
     name, dot, _ = rest.rpartition(".")
     return name if version == _VERSION and dot and _NAME.match(name) else None
+
+
+def payload_of(text: str) -> bytes:
+    """The bytes that the seals of one payload share."""
+    return _raw(text)[:PAYLOAD_BYTES]
+
+
+def _raw(text: str) -> bytes:
+    """A sealed text's bytes; empty where it is not base64 to the letter."""
+    base64 = text.rpartition(".")[2]
+    try:
+        raw = urlsafe_b64decode(_padded(base64.encode("ascii")))
+    except ValueError:
+        return b""
+    # Decoding ignores what is no base64, and unused bits of the last character.
+    return raw if _base64(raw) == base64 else b""
+
+
+def _base64(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _cipher() -> tuple[Any, type[Exception], str]:

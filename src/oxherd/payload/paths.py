@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
 from oxherd.errors import DeclarationError
-from oxherd.payload.schema import INFERRED, Node, children
+from oxherd.payload.schema import INFERRED, Node, children, input_keys
 
 JSONPath = tuple[str | int, ...]
 
 _WITH_FIELDS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
+_BEFORE: Final = frozenset({"function-before", "function-wrap"})
 _NAMED_TUPLE: Final = "named-tuple"  # JSON has its values as a list, without their names
 
 # Field names, nested; an empty mapping selects the whole field.
@@ -26,10 +27,14 @@ class PathTree:
     """The selected parts of a value; None in place of a subtree selects the whole part.
 
     `fields` are an object's keys; `each` stands for every value of a mapping, whatever its key. Lists add no level.
+    `others` are further keys that validation reads these fields from; `complete` has, for each type that the object may
+    be of, the keys of those that it has.
     """
 
     fields: dict[str, PathTree | None] = field(default_factory=dict[str, "PathTree | None"])
     each: PathTree | None = None
+    others: frozenset[str] = frozenset()
+    complete: list[set[str]] = field(default_factory=list[set[str]])
 
     def covers(self, path: JSONPath) -> bool:
         """Whether a selected path is this one or leads to it."""
@@ -46,11 +51,14 @@ class PathTree:
 _EMPTY: Final = PathTree()
 
 
-def parse_paths(schema: Node, paths: Iterable[str], what: str, *, by_alias: bool) -> PathTree:
+def parse_paths(
+    schema: Node, paths: Iterable[str], what: str, *, by_alias: bool, unambiguous: bool = False
+) -> PathTree:
     """Resolve dotted paths in a type; keys are the fields' names or, with `by_alias`, their serialization aliases.
 
     Raises:
-        DeclarationError: a path is malformed, or names a field that the type lacks; `what` says whose paths they are.
+        DeclarationError: a path is malformed, or names a field that the type lacks, or, where they have to be
+            `unambiguous`, one that is read from another field's key, too; `what` says whose paths they are.
     """
     names: _Names = {}
     for path in paths:
@@ -59,7 +67,7 @@ def parse_paths(schema: Node, paths: Iterable[str], what: str, *, by_alias: bool
         _add(names, path.split("."))
     if not names:
         raise DeclarationError(f"{what}: it names no field; name one, or leave it out.")
-    return _Resolver(schema, what, by_alias).resolve([schema], names, ())
+    return _Resolver(schema, what, by_alias, unambiguous).resolve([schema], names, ())
 
 
 def items(value: object) -> Iterable[tuple[Any, object]]:
@@ -91,20 +99,30 @@ def _add(names: _Names, keys: list[str]) -> None:
 
 @dataclass(slots=True)
 class _Candidates:
-    """What the next key of a path may name: fields, each with its keys in JSON; or any value of a mapping."""
+    """What the next key of a path may name: fields, each with its keys in JSON; or any value of a mapping.
+
+    `objects` has each type's keys by its fields' names, None where these are not declared; `inputs` the keys that
+    validation reads a field from; `unreadable` are fields that it does not read from their own. `rewritten`: a function
+    of the user's sees the value first, and may put a field together from whatever there is.
+    """
 
     fields: dict[str, list[tuple[str, Node]]] = field(default_factory=dict[str, "list[tuple[str, Node]]"])
+    inputs: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    unreadable: set[str] = field(default_factory=set[str])
+    objects: list[dict[str, str] | None] = field(default_factory=list["dict[str, str] | None"])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     values: list[Node] = field(default_factory=list[Node])
     any_key: bool = False
+    rewritten: bool = False
 
 
 class _Resolver:
     """Follows paths through one type's schema."""
 
-    def __init__(self, schema: Node, what: str, by_alias: bool) -> None:
+    def __init__(self, schema: Node, what: str, by_alias: bool, unambiguous: bool) -> None:
         self._what = what
         self._by_alias = by_alias
+        self._unambiguous = unambiguous
         definitions: list[Node] = schema["definitions"] if schema["type"] == "definitions" else []
         self._definitions = {node["ref"]: node for node in definitions}
 
@@ -112,7 +130,12 @@ class _Resolver:
         """The tree of the named fields, in a value of one of these schemas at `path`."""
         found = _Candidates()
         for schema in schemas:
-            self._collect(schema, found, False, set())
+            self._collect(schema, found, False, set(), {})
+        if found.rewritten and self._unambiguous:
+            why = (
+                "has a validator that may fill its sealed fields from elsewhere: leave it out, or make it mode='after'."
+            )
+            raise self._refusal(path, why)
         if found.values and found.fields:
             raise self._refusal(path, "is a mapping of models or a model: which is meant cannot be told.")
         if found.values:
@@ -126,20 +149,40 @@ class _Resolver:
             alternatives = [schema for _, schema in found.fields[name]]
             subtree = self.resolve(alternatives, below, (*path, name)) if below else None
             tree.fields.update((key, subtree) for key, _ in found.fields[name])
+        inputs = {key for name in names for key in found.inputs.get(name, ())}
+        tree.others = frozenset(inputs.difference(tree.fields))
+        for keys in found.objects:
+            tree.complete.append(set(names) if keys is None else {keys[name] for name in names if name in keys})
+        if self._unambiguous:
+            self._check_inputs(found, names, tree, path)
         return tree
 
-    def _collect(self, node: Node, found: _Candidates, any_key: bool, seen: set[str]) -> None:
+    def _check_inputs(self, found: _Candidates, names: _Names, tree: PathTree, path: tuple[str, ...]) -> None:
+        for name in names:
+            if name in found.unreadable:
+                raise self._refusal((*path, name), "is read from a path only, and cannot be sealed: give it an alias.")
+            for other in found.fields.keys() - names.keys():
+                shared = found.inputs[name] & (found.inputs[other] | {key for key, _ in found.fields[other]})
+                if name in found.inputs and shared - tree.fields.keys():
+                    raise self._refusal(
+                        (*path, name),
+                        f"is read from {min(shared)!r} too, which the field {other!r} has: seal that as well.",
+                    )
+
+    def _collect(
+        self, node: Node, found: _Candidates, any_key: bool, seen: set[str], config: Mapping[str, Any]
+    ) -> None:
         """Note a schema's fields: its own, or those of what it wraps or lists."""
         kind = node["type"]
+        config = node.get("config") or config
         if kind in _WITH_FIELDS:
-            found.any_key |= any_key or _takes_any_key(node)
-            for name, part in _fields(node):
-                key = part.get("serialization_alias", name) if self._by_alias else name
-                found.fields.setdefault(name, []).append((key, part["schema"]))
-                found.aliases.update((alias, name) for alias in _aliases(part))
+            found.any_key |= any_key
+            self._collect_fields(node, found, config)
         elif kind in INFERRED:
+            found.objects.append(None)
             found.any_key = True
         elif kind == "dict":
+            found.objects.append(None)
             values = _values(node)
             if self._has_fields(values, set()):
                 found.values.append(values)
@@ -148,10 +191,25 @@ class _Resolver:
         elif kind == "definition-ref":
             if node["schema_ref"] not in seen:
                 seen.add(node["schema_ref"])
-                self._collect(self._definitions[node["schema_ref"]], found, any_key, seen)
+                self._collect(self._definitions[node["schema_ref"]], found, any_key, seen, config)
         elif kind != _NAMED_TUPLE:
+            found.rewritten |= kind in _BEFORE
             for part in _wrapped(node):
-                self._collect(part, found, any_key or _takes_any_key(node), seen)
+                self._collect(part, found, any_key or _takes_any_key(node), seen, config)
+
+    def _collect_fields(self, node: Node, found: _Candidates, config: Mapping[str, Any]) -> None:
+        found.any_key |= _takes_any_key(node)
+        keys: dict[str, str] = {}
+        found.objects.append(keys)
+        for name, part in _fields(node):
+            key = part.get("serialization_alias", name) if self._by_alias else name
+            keys[name] = key
+            found.fields.setdefault(name, []).append((key, part["schema"]))
+            whole, partly = input_keys(name, part, config)
+            found.inputs.setdefault(name, set()).update(whole, partly)
+            if key not in whole:
+                found.unreadable.add(name)
+            found.aliases.update((alias, name) for alias in _aliases(part))
 
     def _has_fields(self, node: Node, seen: set[str]) -> bool:
         kind = node["type"]
@@ -184,7 +242,9 @@ class _Resolver:
 
 def _untyped(names: _Names) -> PathTree | None:
     """The tree where the type does not declare its fields: names are keys."""
-    return PathTree({name: _untyped(below) for name, below in names.items()}) if names else None
+    if not names:
+        return None
+    return PathTree({name: _untyped(below) for name, below in names.items()}, complete=[set(names)])
 
 
 def _values(node: Node) -> Node:

@@ -15,15 +15,18 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge, is_interrupt
+from oxherd.payload.comparison import Comparison, Difference, may_differ
 from oxherd.payload.encryption import Sealer
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.paths import JSONPath, find
-from oxherd.payload.schema import SECRET_TYPES, Node, core_schema_of, declared_names, serializer, wire_schema
+from oxherd.payload.schema import SECRET_TYPES, Node, core_schema_of, declared_names, serializer, walk, wire_schema
+from oxherd.payload.surrogates import replace_lone_surrogates
 from oxherd.payload.validation_errors import LISTED_ERRORS, describe, field_path
 
 T = TypeVar("T")
 
 _NOT_READABLE: Final = "its JSON cannot be read again by its own type"
+_REMEDY: Final = "change the type so that what is written is what is read, or send another value"
 
 
 class PayloadType(Generic[T]):
@@ -39,7 +42,14 @@ class PayloadType(Generic[T]):
         DeclarationError: pydantic cannot build a validator for the type, or `seal` does not fit it.
     """
 
-    def __init__(self, tp: type[T] | Any, event: str, max_payload: int, seal: Keyring | Sealing | None = None) -> None:
+    def __init__(
+        self,
+        tp: type[T] | Any,
+        event: str,
+        max_payload: int,
+        seal: Keyring | Sealing | None = None,
+        prefix: str = "bull",
+    ) -> None:
         self.event = event
         self.max_payload = max_payload
         self.annotation: Any = tp
@@ -59,9 +69,18 @@ class PayloadType(Generic[T]):
                 f"{event}: {name} cannot be a payload's type ({type(error).__name__}): annotate the payload with a "
                 "pydantic model, a dataclass, a TypedDict or another type that pydantic can validate."
             ) from error
+        if any(node["type"] == "generator" for node in walk(self.schema)):
+            raise DeclarationError(
+                f"{event}: an Iterable or Generator in a payload's type can be read only once, while it is validated: "
+                "name a list or a tuple."
+            )
         self.field_names = declared_names(self.schema)
-        self.sealer = Sealer(event, seal, stored, self.field_names)
+        self.sealer = Sealer(event, seal, stored, self.field_names, prefix)
         self._declaration = repr(self.schema)
+        self._comparison = Comparison()
+        # A type that cannot differ is compared at its first use only.
+        self._compares_each = may_differ(self.schema)
+        self._is_compared = True
         self._validate: Callable[[Any], T] = adapter.validator.validate_python
         self._read: Callable[[str | bytes], T] = adapter.validator.validate_json
         self._to_json = wire.to_json
@@ -84,8 +103,12 @@ class PayloadType(Generic[T]):
         raise self._invalid(why)
 
     def open(self, raw: bytes) -> bytes:
-        """A stored payload's JSON with what is sealed opened; raises SealError if it does not open here."""
-        return self.sealer.open(raw)
+        """A stored payload's JSON with what is sealed opened, and lone surrogates replaced.
+
+        Raises:
+            SealError: it does not open here.
+        """
+        return self.sealer.open(replace_lone_surrogates(raw) if b"\\u" in raw else raw)
 
     def decode(self, raw: bytes | str) -> T:
         """Read and validate a payload from opened JSON; raises InvalidPayload if it does not fit the type."""
@@ -111,14 +134,35 @@ class PayloadType(Generic[T]):
         if b"***" in raw:
             self._refuse_masked_secrets(valid, raw)
         try:
-            self._read(raw)
+            read = self._read(raw)
         except ValidationError as error:
             why = self._why(error)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = f"{_NOT_READABLE}: {self._why(error)}"
         else:
+            if self._is_compared:
+                self._refuse_another(valid, read, raw)
+                self._is_compared = self._compares_each
             return raw
         raise self._invalid(why)
+
+    def _refuse_another(self, valid: T, read: T, raw: bytes) -> None:
+        """Refuse a payload in whose place the handler would be given another."""
+        try:
+            found = self._comparison.difference(valid, read)
+            while found is not None and found.owner is not None and self._is_made_by_reading(found, read, raw):
+                self._comparison.ignore(found)
+                found = self._comparison.difference(valid, read)
+        except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
+            found = Difference(f"it cannot be compared with what its JSON is read back as ({type(error).__name__})")
+        if found is not None:
+            private = {str(found.path[0])} if found.owner else set[str]()
+            where = field_path(found.path[::-1], self.field_names | private)
+            raise self._invalid(": ".join(filter(None, (where, found.why, _REMEDY))))
+
+    def _is_made_by_reading(self, found: Difference, read: T, raw: bytes) -> bool:
+        again = self._comparison.difference(read, self._read(raw))
+        return again is not None and (again.owner, again.path) == (found.owner, found.path)
 
     def _checked_size(self, raw: bytes) -> bytes:
         if len(raw) > self.max_payload:

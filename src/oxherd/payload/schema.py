@@ -6,6 +6,7 @@ uses the original.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy as copy_of
 from functools import cache
@@ -24,6 +25,12 @@ INFERRED: Final = frozenset({"any", "call", "function-plain", "is-instance"})
 _OPAQUE: Final = frozenset({"cls", "config", "custom_error_context", "default", "expected", "function", "members"})
 _SKIPPED: Final = _OPAQUE | {"metadata", "serialization"}
 _SERIALIZER_SCHEMAS: Final = ("schema", "return_schema")
+_CONFIGURED: Final = frozenset({"model", "dataclass"})
+_BYTES: Final[dict[str, Callable[[bytes], str]]] = {
+    "utf8": bytes.decode,
+    "hex": bytes.hex,
+    "base64": lambda raw: urlsafe_b64encode(raw).decode(),
+}
 
 
 def _topmost(value: object) -> Iterator[Node]:
@@ -77,13 +84,19 @@ def map_children(node: Node, visit: Callable[[Node], Node]) -> Node:
             for key, value in node["serialization"].items()
         }
     if "config" in node:
-        copy["config"] = _with_nan(node["config"])
+        copy["config"] = _as_read(node["config"])
     return copy
 
 
-def _with_nan(config: Mapping[str, Any]) -> Node:
-    # By default pydantic writes NaN as null, which reads back as None.
-    return {"ser_json_inf_nan": "constants", **config}
+def _as_read(config: Mapping[str, Any]) -> Node:
+    """A type's settings, with those of its JSON as validation reads it."""
+    return {
+        **config,
+        "ser_json_bytes": config.get("val_json_bytes", "utf8"),
+        "ser_json_temporal": "iso8601",
+        # NaN as null, the default, is read back as None.
+        "ser_json_inf_nan": "strings" if config.get("ser_json_inf_nan") == "strings" else "constants",
+    }
 
 
 def core_schema_of(adapter: TypeAdapter[Any]) -> Node:
@@ -135,13 +148,22 @@ def _strings(alias: object) -> Iterator[str]:
 def serializer(schema: Node) -> SchemaSerializer:
     """Build a serializer that follows a rewritten schema, nested models included."""
     # A new serializer would use nested models' own prebuilt serializers; a copy does not.
-    return copy_of(SchemaSerializer(schema, _with_nan({})))  # pyright: ignore[reportArgumentType]  # plain dicts
+    return copy_of(SchemaSerializer(schema, _as_read({})))  # pyright: ignore[reportArgumentType]  # plain dicts
 
 
-def wire_schema(node: Node, config: Node | None = None) -> Node:
-    """The schema for the queue: secrets in plain text, every field under a name that validation accepts."""
+def wire_schema(node: Node, config: Node | None = None, written: Node | None = None) -> Node:
+    """The schema for the queue: secrets in plain text, each field under a name and in a form that validation accepts.
+
+    `config` are the settings around, as the validator takes them; `written` those that the serializer takes.
+    """
     own: Node = node.get("config") or config or {}
-    copy = map_children(node, lambda child: wire_schema(child, own))
+    # A serializer does not heed the settings of a typed dict.
+    by_serializer: Node = (own if node["type"] in _CONFIGURED else written) or {}
+    copy = map_children(node, lambda child: wire_schema(child, own, by_serializer))
+    if node["type"] == "bytes" and "serialization" not in node:
+        form = own.get("val_json_bytes", "utf8")
+        if form != by_serializer.get("val_json_bytes", "utf8"):
+            copy["serialization"] = {"type": "function-plain", "function": _BYTES[form], "when_used": "json"}
     if is_secret(node):
         copy["serialization"] = {
             "type": "function-plain",
@@ -166,20 +188,22 @@ def _reveal(value: Any) -> Any:
 
 def _aliased(name: str, field: Node, config: Mapping[str, Any]) -> Node:
     """A field's schema, serialized under a name that its validation accepts."""
-    alias: Any = field.get("validation_alias")
-    accepted: list[str] = []
-    if alias is not None and config.get("validate_by_alias", True):
-        accepted = _single_keys(alias)
-    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
-        accepted.append(name)
+    accepted, _ = input_keys(name, field, config)
     if not accepted or field.get("serialization_alias", name) in accepted:
         return field
     return {**field, "serialization_alias": accepted[0]}
 
 
-def _single_keys(alias: str | list[Any]) -> list[str]:
-    """The aliases that are one key, not a path into nested ones."""
-    if isinstance(alias, str):
-        return [alias]
-    paths: list[list[Any]] = alias if isinstance(alias[0], list) else [alias]
-    return [path[0] for path in paths if len(path) == 1]
+def input_keys(name: str, field: Node, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The keys under which validation reads a field, and those that it reads a part of."""
+    alias: Any = field.get("validation_alias")
+    whole: list[str] = []
+    part: list[str] = []
+    if alias is not None and config.get("validate_by_alias", True):
+        path_or_paths: list[Any] = [alias] if isinstance(alias, str) else alias
+        paths: list[list[Any]] = path_or_paths if isinstance(path_or_paths[0], list) else [path_or_paths]
+        for path in paths:
+            (whole if len(path) == 1 else part).append(path[0])
+    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
+        whole.append(name)
+    return whole, part

@@ -38,6 +38,11 @@ _SAFE: Final = frozenset(
 )
 _KNOWN: Final[frozenset[str]] = frozenset(get_args(ErrorType))
 _ALTERNATIVES: Final = re.compile(", | or ")
+# Valid JSON that pydantic's parser does not read, by what it says of it.
+_LIMITS: Final = {
+    "recursion limit exceeded": "its JSON is nested more than 200 levels deep",
+    "number out of range": "its JSON has an integer of more than 4,300 digits",
+}
 _POSITION: Final = re.compile(r"at line (\d+) column (\d+)$")
 
 
@@ -66,6 +71,9 @@ def describe(error: ValidationError, names: frozenset[str], declaration: str) ->
 def _message(error: ErrorDetails, declaration: str) -> str:
     code = error["type"]
     if code == "json_invalid":
+        limit = next((text for reason, text in _LIMITS.items() if reason in error["msg"]), None)
+        if limit is not None:
+            return limit
         position = _POSITION.search(error["msg"])
         return "it is not valid JSON" + (f" (line {position[1]}, column {position[2]})" if position else "")
     if code in _SAFE and code in _KNOWN:

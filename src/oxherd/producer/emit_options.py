@@ -8,9 +8,9 @@ from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
-from oxherd.declaration import MAX_SECONDS, Declaration, check_durable, check_priority, once_to_ms
+from oxherd.declaration import Declaration, check_priority, once_to_ms
 from oxherd.errors import UsageError
-from oxherd.policy import Seconds, seconds
+from oxherd.policy import Seconds, boolean, seconds
 
 
 class EmitManyOptions(TypedDict, total=False):
@@ -51,18 +51,20 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
     """
     name, given = declaration.name, options.get
     delay, priority, once, durable = given("delay"), given("priority", 0), given("once"), given("durable")
-    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay", most=MAX_SECONDS) * 1000)
-    if priority:
+    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay") * 1000)
+    if priority or type(priority) is not int:
         check_priority(priority)
         if declaration.ordered:
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
     once_ms = declaration.once_ms if once is None else once_to_ms(name, once)
-    durable = declaration.durable if durable is None else check_durable(name, durable)
+    durable = declaration.durable if durable is None else boolean(durable, f"{name}: durable")
     encode, job_options, metadata = declaration.payload.encode, declaration.options, propagation_metadata()
     jobs: list[NewJob] = []
     for event_id, payload in events:
         if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"{name}: id must be a uuid.UUID.")
+            raise UsageError(
+                f"{name}: id must be a uuid.UUID: make one of another id by uuid.uuid5(uuid.NAMESPACE_URL, other_id)."
+            )
         data = encode(payload)
         jobs.append(NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata))
     return jobs

@@ -19,7 +19,7 @@ import re
 from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -58,19 +58,25 @@ _REPEATING: Final = re.compile(r"\*|\d+/|0-(59|23)\b")
 _EXAMPLE: Final = "write for example '30 2 * * *' for 02:30 every day, or '*/15 * * * *' for every 15 minutes"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Cron:
     """A cron expression in a time zone: minute, hour, day of month, month, day of week; or six with seconds first.
+
+    `tz` is a zone's name, or a ZoneInfo, of which the name is kept.
 
     >>> Cron("0 2 * * *", tz="Europe/Paris")
     Cron(expression='0 2 * * *', tz='Europe/Paris')
     """
 
     expression: str
-    tz: str = "UTC"
+    tz: str
 
-    def __post_init__(self) -> None:
-        _pattern(self.expression)
+    def __init__(self, expression: str, tz: str | tzinfo = "UTC") -> None:
+        object.__setattr__(self, "expression", expression)
+        object.__setattr__(self, "tz", _zone_name(tz))
+        if not isinstance(expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ScheduleError(f"A cron expression is a str: {_EXAMPLE}.")
+        _pattern(expression)
         _zone(self.tz)
 
     def next(self, after: datetime) -> datetime:
@@ -274,6 +280,13 @@ def _is_valid(fields: str) -> bool:
     except (CronSimError, ValueError):
         return False
     return True
+
+
+def _zone_name(tz: str | tzinfo) -> str:
+    name = "UTC" if tz is UTC else tz.key if isinstance(tz, ZoneInfo) else tz
+    if not isinstance(name, str):
+        raise ScheduleError("tz must be a time zone's name, such as 'Europe/Paris', or a ZoneInfo made of one.")
+    return name
 
 
 @lru_cache(maxsize=256)

@@ -46,6 +46,8 @@ class Every:
 
 def _to_milliseconds(seconds: float | timedelta) -> int:
     exact = True
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ScheduleError("An interval is a number of seconds or a timedelta, such as Every(60) or Every(0.25).")
     if isinstance(seconds, timedelta):
         milliseconds, rest = divmod(seconds, _MILLISECOND)
         exact, seconds = not rest, seconds.total_seconds()
