@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from oxherd.cli.output import write_line
 from oxherd.servers.embedded import EmbeddedServer
 from oxherd.servers.local_cluster import LocalCluster
 
@@ -15,7 +16,7 @@ def run(*, cluster: bool) -> None:
     # Blocked before the server starts: a signal in between would leave it running.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with LocalCluster() if cluster else EmbeddedServer() as server:
-        sys.stdout.write(f"OXHERD_URL={server.url}\n")
+        write_line(f"OXHERD_URL={server.url}")
         sys.stdout.flush()
         if sys.stderr.isatty():
             sys.stderr.write("Ctrl-C stops it.\n")

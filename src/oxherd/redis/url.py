@@ -171,8 +171,8 @@ def _options(query: str, topology: Topology, tls: bool) -> dict[str, str]:
         known |= _SENTINEL_OPTIONS
     for name in options:
         if name not in known:
-            shown = name if name.isidentifier() and len(name) < 40 else "?"
-            raise ConfigError(f"The Redis URL has an unknown option {shown!r}; known here: {', '.join(sorted(known))}.")
+            # Not quoted: it may be the end of a password that holds a question mark.
+            raise ConfigError(f"The Redis URL has an unknown option; known here: {', '.join(sorted(known))}.")
         values = _TLS_OPTIONS.get(name)
         if values is not None and options[name] not in values:
             raise ConfigError(f"The Redis URL has an invalid {name}; use one of {', '.join(sorted(values))}.")
