@@ -10,12 +10,14 @@ from tests.cli.support import WriteApp, start
 from tests.harness import cli
 
 DECLARES = "from oxherd import Oxherd\nherd = Oxherd()\n"
-# The module, of which `{}` stands in for the line that raises, then what is said last.
+# The module, and what is said last; the error passes its second line.
 MODULES = {
     "an error": ("x = 1\nraise RuntimeError('wrong')", "RuntimeError: wrong"),
     "an error in the standard library": ("import os\nos.environ['NOT_SET']", "KeyError: 'NOT_SET'"),
     "no syntax": ("x = 1\ndef (:", "SyntaxError: invalid syntax"),
     "an exit": ("import sys\nsys.exit('no settings')", "SystemExit: no settings"),
+    "an error that is no Exception": ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
+    "a warning as an error": ("import warnings\nwarnings.warn('old', FutureWarning)", "FutureWarning: old"),
     "a missing dependency": ("x = 1\nimport not_there", "ModuleNotFoundError: No module named 'not_there'"),
     "an error in a submodule": ("x = 1\nimport other", "ZeroDivisionError: division by zero"),
     "a circular import": ("x = 1\nimport circular", "(most likely due to a circular import)"),
@@ -24,7 +26,10 @@ MODULES = {
 
 
 @pytest.mark.parametrize("what", MODULES)
-def test_an_error_of_the_users_module_comes_with_their_own_frames(what: str, write_app: WriteApp) -> None:
+def test_an_error_of_the_users_module_comes_with_their_own_frames(
+    what: str, write_app: WriteApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error::FutureWarning")
     source, said = MODULES[what]
     folder = write_app(source)
     (folder / "other.py").write_text("1 / 0")

@@ -45,7 +45,9 @@ def load_herd(target: str) -> Oxherd:
         if where is not None:
             error.add_note(f"({where})")
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's module may raise anything
         raise _import_error(module_name, error) from None
     if not isinstance(found, Oxherd):
         raise ConfigError(_no_herd(module, path, found))
@@ -61,7 +63,7 @@ def _make_importable(folder: str) -> None:
     sys.path.insert(last + 1, folder)
 
 
-def _import_error(module_name: str, error: Exception | SystemExit) -> ConfigError:
+def _import_error(module_name: str, error: BaseException) -> ConfigError:
     begin = _first_frame(error.__traceback__)
     summary = f"{module_name} cannot be imported: {type(error).__name__}."
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
