@@ -93,7 +93,7 @@ SYSTEMS: tuple[System, ...] = (
         "checkout",
         (),
         ("app.py", "worker"),
-        ("as above, by herd.run() in a script that sets up no logging",),
+        ("as above, by herd.run() in a script that turns the log off",),
         _keys("bull:{noop}:", _BULLMQ),
         (),
         folder="oxherd",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
 from oxherd.bullmq.keys import has_hash_tag
+from oxherd.context import enabled_logger
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, check_result, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
 from oxherd.event import Decorator, Event
@@ -25,6 +25,7 @@ from oxherd.producer.server_locator import ServerLocator
 from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
 from oxherd.signals import Signals, WorkerStarted, WorkerStopped
+from oxherd.telemetry.logs.setup import set_up_missing_logging
 from oxherd.telemetry.logs.subscriber import LogSubscriber
 from oxherd.worker.executors.executor import executor_for
 from oxherd.worker.health import Health
@@ -264,7 +265,8 @@ class Oxherd(DeclaresHandlers):
             DeclarationError: no event has a handler.
             ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server cannot start.
         """
-        await self.start_events([event.name for event in self if event.handler is not None])
+        without = [event.name for event in self if event.handler is None]
+        await self.start_events([event.name for event in self if event.handler is not None], without)
 
     async def stop(self, timeout: Seconds | None = None) -> StopReport:
         """Stop every event: fetch no more, let what runs end, write the outcomes, close the connections.
@@ -298,22 +300,27 @@ class Oxherd(DeclaresHandlers):
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop. Blocks, and owns the process.
 
+        Logs to standard error as `oxherd worker` does, unless the application has set up logging.
+
         The first signal drains, the second ends the wait. Exits with status 1 if an event is stranded. If a handler
         cannot be ended, the process ends at once; if a thread started meanwhile does not end, two seconds later.
         """
         from oxherd.worker.main import run
 
+        set_up_missing_logging()
         status = run(self, None, self.stop_timeout, wait_for=threading.enumerate())
         if status:
             raise SystemExit(status)
 
-    async def start_events(self, names: Iterable[str]) -> None:
-        """Start processing the named events."""
+    async def start_events(self, names: Iterable[str], without_handler: Sequence[str] = ()) -> None:
+        """Start processing the named events; the log says which have no handler."""
         events = [self[name] for name in dict.fromkeys(names)]
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
             event.declaration.payload.sealer.load_keys()
+        if not events and without_handler:
+            raise DeclarationError(f"No handler is imported here for {', '.join(without_handler)}; import its module.")
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
         backend = await self.backend()
@@ -322,7 +329,8 @@ class Oxherd(DeclaresHandlers):
         new = [event for event in events if event.name not in self._worker]
         self._worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
         if new:
-            self.signals.emit(WorkerStarted([event.name for event in new], str(backend.client.url)))
+            started = [event.name for event in new]
+            self.signals.emit(WorkerStarted(started, str(backend.client.url), list(without_handler)))
 
     def _declared(self, queue: str) -> list[Declaration]:
         return [event.declaration for event in self if event.declaration.queue == queue]
@@ -361,7 +369,7 @@ _herds: weakref.WeakSet[Oxherd] = weakref.WeakSet()
 
 def _report_broken_subscriber(error: BaseException) -> None:
     # Not its message, which could hold anything.
-    logging.getLogger("oxherd").error("a telemetry subscriber failed: %s", type(error).__name__)
+    enabled_logger().error("a telemetry subscriber failed: %s", type(error).__name__)
 
 
 def _served(event: Event[Any, Any], handler: Handler) -> ServedEvent:

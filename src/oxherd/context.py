@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Container, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,7 +141,7 @@ class Context:
 
         They are redacted as by a ContextFilter.
         """
-        logger = logging.getLogger(f"oxherd.event.{self.event}")
+        logger = enabled_logger(f"oxherd.event.{self.event}")
         if _FILTER not in logger.filters:
             logger.addFilter(_FILTER)
         return _BoundLogger(logger, self)  # not cached: the cycle would need the garbage collector
@@ -179,8 +179,15 @@ class Context:
             raise OxherdError("The progress is not stored: the event was put back at a stop; end the handler.")
 
 
+def enabled_logger(name: str = "oxherd") -> logging.Logger:
+    """A logger of ours; enabled, since dictConfig and fileConfig disable by default each that they do not name."""
+    logger = logging.getLogger(name)
+    logger.disabled = False
+    return logger
+
+
 class _BoundLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs for one event, from any thread; adds its fields to the caller's `extra`."""
+    """Logs for one event, from any thread; the logger's filter adds its fields."""
 
     def __init__(self, logger: logging.Logger, context: Context) -> None:
         super().__init__(logger, bound_fields(context))
@@ -195,7 +202,6 @@ class _BoundLogger(logging.LoggerAdapter[logging.Logger]):
             current.reset(token)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
         return msg, kwargs
 
 
@@ -221,8 +227,9 @@ def propagation_metadata(trace: TraceContext | None = None) -> str:
 class ContextFilter(logging.Filter):
     """Binds every record made inside a handler to its event, and redacts it; lets every record pass.
 
-    Adds `event`, `event_id` and `attempt`, and `root` if another event caused it. Of the payload, message, extras and
-    tracebacks show what the event's log shows; a traceback becomes text (`exc_text`).
+    Adds `event`, `event_id` and `attempt`, and `root` if another event caused it; a caller's own field that has the
+    name of one of ours, such as `outcome`, becomes `extra_outcome`. Of the payload, message, extras and tracebacks show
+    what the event's log shows; a traceback becomes text (`exc_text`).
 
     Add it to a logging handler, not to a logger, whose filters do not see the records of its children.
     """
@@ -231,14 +238,32 @@ class ContextFilter(logging.Filter):
         # oxherd's own records name their event themselves, which a user's `extra` must not pretend to.
         if (record.name == "oxherd" and record.lineno == 0) or (context := current.get()) is None:
             return True
+        if record in _bound:
+            return True
         redactor = context.redactor
-        if redactor is not None and record not in _redacted:
+        if redactor is not None:
             redact_record(record, redactor)
-            _redacted.add(record)
-        record.__dict__.update(bound_fields(context))
+        fields = record.__dict__
+        for name in OWN_FIELDS.intersection(fields):
+            fields[extra_name(name, fields)] = fields.pop(name)
+        fields.update(bound_fields(context))
+        _bound.add(record)
         return True
 
 
+def extra_name(name: Any, others: Container[str]) -> str:
+    """A name that is free in a record for a caller's own field, whose name is not."""
+    name = f"extra_{name}"
+    while name in others:
+        name = f"extra_{name}"
+    return name
+
+
+# What the contract's records carry.
+OWN_FIELDS = frozenset({
+    "event", "event_id", "attempt", "fence", "payload", "outcome", "duration_ms", "error", "source", "queue", "node",
+    "outage_ms", "caused_by", "root",
+})  # fmt: skip
 # A record passes the filters of several handlers.
-_redacted: WeakSet[logging.LogRecord] = WeakSet()
+_bound: WeakSet[logging.LogRecord] = WeakSet()
 _FILTER = ContextFilter()

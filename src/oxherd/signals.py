@@ -109,10 +109,11 @@ class EmbeddedServerJoined:
 
 @dataclass(slots=True)
 class WorkerStarted:
-    """Events are being taken from their queues."""
+    """Events are being taken from their queues; not those of `without_handler`, which are declared only."""
 
     events: list[str]
     server: str
+    without_handler: list[str]
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from tests.harness import cli, environment
 WriteApp = Callable[[str], Path]
 
 
-def redis(url: str, *words: str | int) -> Reply:
+def redis(url: str, *words: str | bytes | int) -> Reply:
     """Send one raw command to a server on TCP."""
     parts = urlsplit(url)
     assert parts.hostname is not None

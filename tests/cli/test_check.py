@@ -43,9 +43,11 @@ def test_a_herd_that_can_run_is_ok(write_app: WriteApp, standalone: str, prefix:
     status, found = check(write_app(APP), standalone)
     assert status == 0
     events = ["event order.billed", "event order.placed"]
-    assert list(found) == ["events", "server", "version", "eviction", *events, "schedules"]
-    assert {state for state, _ in found.values()} == {"ok"}
-    assert found["events"][1] == "2 declared: order.billed, order.placed; without a handler here: order.billed"
+    assert list(found) == ["events", "handlers", "server", "version", "eviction", *events, "schedules"]
+    assert {subject for subject, (state, _) in found.items() if state != "ok"} == {"handlers"}
+    assert found["events"][1] == "2 declared: order.billed, order.placed"
+    assert found["handlers"][0] == "warning"
+    assert found["handlers"][1].startswith("none for order.billed; ")
     assert "127.0.0.1" in found["server"][1]
     assert found["version"][1].startswith("Valkey ")
     assert found["eviction"][1] == "noeviction"
@@ -169,3 +171,18 @@ def test_an_event_with_shards_is_counted_over_all_of_them(write_app: WriteApp, s
     folder = write_app(APP.replace('"order.placed"', '"order.placed", shards=2'))
     status, found = check(folder, standalone)
     assert found["event order.placed"] == ("ok", "15 waiting, 0 active, 0 delayed, 0 failed; 2 shards, 4 served")
+
+
+def test_names_in_redis_forge_no_line_and_need_not_be_utf_8(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    repeat = f"{prefix}:{{order.placed}}:repeat"
+    names = ("a\x1b[2K\rok      server     reachable", "b\n\u202eevil", "\udcff\udc80", "\u200b\u2066")
+    for name in names:
+        raw = name.encode("utf-8", "surrogateescape")
+        redis(standalone, "ZADD", repeat, 1, raw)
+        redis(standalone, "HSET", f"{repeat}:".encode() + raw, "pattern", b"\xff\x1b[m")
+    done = cli(write_app(APP), "check", "app:herd", url=standalone)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert sum(line.startswith("wrong   schedule order.placed ") for line in lines) == len(names)
+    assert sum(line.startswith("ok      server ") for line in lines) == 1

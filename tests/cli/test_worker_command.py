@@ -250,6 +250,9 @@ def test_a_users_extra_does_not_replace_a_documented_key(
     assert begin["ts"] <= extras["ts"]
     assert (extras["level"], extras["logger"], extras["msg"]) == ("INFO", "shop", "extras")
     assert (extras["event"], extras["attempt"]) == ("colliding", 1)
+    names = ("ts", "level", "logger", "exception", "payload", "outcome", "fence", "event", "attempt")
+    assert [extras[f"extra_{name}"] for name in names] == ["mine"] * len(names)
+    assert not {"payload", "outcome", "fence", "exception"} & extras.keys()
 
 
 def test_a_payload_is_logged_only_as_sanitised_or_masked(

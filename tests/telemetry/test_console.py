@@ -68,7 +68,8 @@ def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_whoever_wants_no_colour_on_a_terminal_gets_none(no_color: str, coloured: bool) -> None:
-    program = "import logging; from oxherd.cli.worker import set_up_logging as up; up('console'); logging.error('no')"
+    setup = "from oxherd.telemetry.logs.setup import set_up_logging; set_up_logging('console')"
+    program = f"import logging; {setup}; logging.error('no')"
     ours, theirs = os.openpty()
     subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environment(NO_COLOR=no_color), check=True)
     os.close(theirs)

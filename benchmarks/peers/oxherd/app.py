@@ -1,5 +1,6 @@
-"""oxherd: the worker is `oxherd worker app:herd`, or `app.py worker` for a herd without any logging set up."""
+"""oxherd: the worker is `oxherd worker app:herd`, or `app.py worker` for a herd without a log."""
 
+import logging
 import os
 import sys
 
@@ -40,6 +41,7 @@ class Producer(common.Producer):
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
+        logging.getLogger("oxherd").addHandler(logging.NullHandler())  # else it logs to standard error
         herd.run()
     else:
         common.produce(Producer())

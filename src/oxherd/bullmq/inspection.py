@@ -31,7 +31,7 @@ async def server_facts(client: Client) -> ServerFacts:
         RedisUnavailable: it cannot be reached.
         ScriptError: it refuses these commands.
     """
-    text = (await client.call(0, "INFO")).decode()
+    text = _text(await client.call(0, "INFO"))
     info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     is_valkey = "valkey_version" in info
     version = info.get("valkey_version" if is_valkey else "redis_version", "0")
@@ -46,21 +46,27 @@ async def server_facts(client: Client) -> ServerFacts:
 async def stored_schedules(queue: BullQueue) -> list[tuple[str, str | None]]:
     """The names of a queue's schedules, each with what is wrong with it or None. Commands: ZRANGE, HMGET."""
     k = queue.keys
-    try:
-        names = [name.decode() for name in await queue.client.call(k.slot, "ZRANGE", k.repeat, 0, -1)]
-    except ScriptError as error:
-        return [("", str(error))]
     found: list[tuple[str, str | None]] = []
-    for name in names:
-        pattern, tz = await queue.client.call(k.slot, "HMGET", f"{k.repeat}:{name}", "pattern", "tz")
-        wrong = None
-        if pattern is not None:
-            try:
-                Cron(pattern.decode(), tz.decode() if tz else "UTC")
-            except ScheduleError as error:
-                wrong = str(error)
-        found.append((name, wrong))
+    try:
+        for name in await queue.client.call(k.slot, "ZRANGE", k.repeat, 0, -1):
+            pattern, tz = await queue.client.call(k.slot, "HMGET", k.repeat.encode() + b":" + name, "pattern", "tz")
+            found.append((_text(name), _schedule_error(pattern, tz)))
+    except ScriptError as error:
+        found.append(("", str(error)))
     return found
+
+
+def _schedule_error(pattern: bytes | None, tz: bytes | None) -> str | None:
+    try:
+        if pattern is not None:
+            Cron(_text(pattern), _text(tz) if tz else "UTC")
+    except ScheduleError as error:
+        return str(error)
+    return None
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "backslashreplace")
 
 
 async def stored_states(queue: BullQueue) -> dict[str, str]:
@@ -70,7 +76,7 @@ async def stored_states(queue: BullQueue) -> dict[str, str]:
     for state in ("completed", "failed", "delayed", "prioritized", "wait", "active"):
         command = "LRANGE" if state in ("wait", "active") else "ZRANGE"
         for job_id in await queue.client.call(k.slot, command, k.base + state, 0, -1):
-            found[job_id.decode("utf-8", "backslashreplace")] = state
+            found[_text(job_id)] = state
     return found
 
 
@@ -137,6 +143,6 @@ async def stored_keys(queue: BullQueue) -> list[str]:
     cursor = b"0"
     while True:
         cursor, keys = await queue.client.call(queue.keys.slot, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        found.update(key.decode()[len(base) :] for key in keys)
+        found.update(_text(key)[len(base) :] for key in keys)
         if cursor == b"0":
             return sorted(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from oxherd.app import Oxherd
 from oxherd.bullmq.inspection import server_facts, stored_schedules
 from oxherd.bullmq.shards import shard_queues
 from oxherd.cli.herd_loader import load_herd
+from oxherd.cli.output import write_line
 from oxherd.errors import ConfigError, OxherdError, ServerError
 from oxherd.redis.client import ScriptError
 from oxherd.redis.topology import SLOTS
@@ -40,12 +40,12 @@ def run(target: str) -> int:
     findings = asyncio.run(_check(load_herd(target)))
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        sys.stdout.write(f"{finding.verdict:<8}{finding.subject:<{width}}  {finding.detail}\n")
+        write_line(f"{finding.verdict:<8}{finding.subject:<{width}}  {finding.detail}")
     return 1 if any(finding.verdict is Verdict.WRONG for finding in findings) else 0
 
 
 async def _check(herd: Oxherd) -> list[Finding]:
-    findings = [_declarations(herd), *_keyrings(herd)]
+    findings = [*_declarations(herd), *_keyrings(herd)]
     checks: list[Callable[[Oxherd], Awaitable[list[Finding]]]] = [_server, _events, _schedules]
     try:
         for check in checks:
@@ -57,14 +57,16 @@ async def _check(herd: Oxherd) -> list[Finding]:
     return findings
 
 
-def _declarations(herd: Oxherd) -> Finding:
+def _declarations(herd: Oxherd) -> Iterator[Finding]:
     events = list(herd)
     if not events:
-        return Finding("events", Verdict.WRONG, "none is declared; decorate a function with @herd.event(...)")
+        yield Finding("events", Verdict.WRONG, "none is declared; decorate a function with @herd.event(...)")
+        return
+    yield Finding("events", Verdict.OK, f"{len(events)} declared: {', '.join(event.name for event in events)}")
     without = [event.name for event in events if event.handler is None]
-    note = f"; without a handler here: {', '.join(without)}" if without else ""
-    names = ", ".join(event.name for event in events)
-    return Finding("events", Verdict.OK, f"{len(events)} declared: {names}{note}")
+    if without:
+        remedy = "a worker of this herd does not process them unless their modules are imported"
+        yield Finding("handlers", Verdict.WARNING, f"none for {', '.join(without)}; {remedy}")
 
 
 def _keyrings(herd: Oxherd) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+from oxherd.cli.output import write_error, write_line
 from oxherd.errors import ServerError
 from oxherd.producer.server_locator import assert_embedded_allowed
 from oxherd.servers.embedded import EmbeddedServer
@@ -23,7 +24,7 @@ def run(*, cluster: bool) -> None:
     # Blocked before the server starts: a signal in between would leave it running.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with LocalCluster() if cluster else EmbeddedServer() as server:
-        sys.stdout.write(f"OXHERD_URL={server.url}\n")
+        write_line(f"OXHERD_URL={server.url}")
         sys.stdout.flush()
         if sys.stderr.isatty():
             sys.stderr.write("Ctrl-C stops it.\n")
@@ -42,4 +43,4 @@ def _keep_up(server: EmbeddedServer) -> None:
         except ServerError as error:
             if str(error) != refusal:
                 refusal = str(error)
-                sys.stderr.write(f"oxherd: {refusal}\n")
+                write_error(f"oxherd: {refusal}")

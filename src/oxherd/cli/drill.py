@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from oxherd.cli.output import write_line
 from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
 from oxherd.drills.catalogue import DRILLS, SHORT, select
 from oxherd.drills.drill import Drill
@@ -21,8 +22,8 @@ def list_drills() -> None:
     """Print each drill's name, the server it needs, and its description."""
     for each in DRILLS.values():
         mark = "*" if each.name in SHORT else " "
-        sys.stdout.write(f"{mark} {each.name:<24}{each.needs.value:<22}{each.description}\n")
-    sys.stdout.write("* runs when no name is given\n")
+        write_line(f"{mark} {each.name:<24}{each.needs.value:<22}{each.description}")
+    write_line("* runs when no name is given")
 
 
 def run(
@@ -54,7 +55,7 @@ def run(
             outcome = _run_one(each, number, url, logs, progress)
             ok = ok and not outcome.row.wrong
             if json:
-                sys.stdout.write(as_json(outcome) + "\n")
+                write_line(as_json(outcome))
                 sys.stdout.flush()
             else:
                 table.row(outcome)

@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 from oxherd.cli.herd_loader import load_herd
+from oxherd.cli.output import read_input, write_line
 from oxherd.declaration import check_name
-from oxherd.errors import DeclarationError, EmitError, InvalidPayload, PayloadTooLarge, UsageError
+from oxherd.errors import DeclarationError, EmitError, InvalidPayload, OxherdError, PayloadTooLarge, UsageError
 from oxherd.event import Emitted, Event
 
 
@@ -24,7 +25,7 @@ def run(target: str, name: str, text: str) -> None:
         ) from None
     event = herd[name]
     if text == "-":
-        payloads = [_decode(event, line, number) for number, line in enumerate(sys.stdin.buffer, 1) if line.strip()]
+        payloads = [_decode(event, line, number) for number, line in enumerate(read_input(), 1) if line.strip()]
     else:
         payloads = [_decode(event, text.encode("utf-8", "surrogateescape"), None)]
     asyncio.run(_emit(event, payloads))
@@ -55,6 +56,12 @@ async def _emit(event: Event[Any, Any], payloads: list[Any]) -> None:
 
 
 def _print(emitted: list[Emitted[Any]]) -> None:
-    for each in emitted:
-        sys.stdout.write(f"{each.id}\n")
-    sys.stdout.flush()
+    try:
+        for each in emitted:
+            write_line(str(each.id))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"The event {emitted[0].id} was" if len(emitted) == 1 else f"All {len(emitted)} events were"
+        raise OxherdError(f"{what} emitted, but standard output cannot be written ({error.strerror}).") from None

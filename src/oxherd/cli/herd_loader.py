@@ -1,22 +1,31 @@
-"""Imports the herd that `MODULE:HERD` names, with the current folder on the path."""
+"""Imports the herd that `MODULE:HERD` names; the current folder is importable."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
+import pkgutil
 import re
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 
+import oxherd
 from oxherd.app import Oxherd
+from oxherd.cli.output import write_error
 from oxherd.errors import ConfigError, OxherdError
 
 _TARGET = re.compile(r"\w[\w.-]*:\w[\w.]*")
+# The frames between a command and the user's module.
+_NOT_THE_USERS = ("<frozen importlib", importlib.__file__, f"{Path(oxherd.__file__).parent}{os.sep}")
 
 
 def load_herd(target: str) -> Oxherd:
-    """The herd of `MODULE:HERD`.
+    """The herd of `MODULE:HERD`. What its module raises is printed with its traceback from the module's frame on.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such herd.
@@ -26,30 +35,23 @@ def load_herd(target: str) -> Oxherd:
         # Not quoted in the message: with arguments in the wrong order it may be a payload.
         raise ConfigError("The first argument does not name a herd; write MODULE:HERD, for example app:herd.")
     module_name, _, path = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _make_importable(str(Path.cwd()))
     try:
-        found: object = importlib.import_module(module_name)
-    except OxherdError:
+        module = found = importlib.import_module(module_name)
+        for name in path.split("."):
+            found = getattr(found, name, None)
+    except OxherdError as error:
+        where = _last_frame(error.__traceback__)
+        if where is not None:
+            error.add_note(f"({where})")
         raise
-    except ModuleNotFoundError as error:
-        missing = error.name or module_name
-        if missing == module_name or module_name.startswith(f"{missing}."):
-            raise ConfigError(
-                f"No module named {missing!r} in this folder or on the path; check MODULE:HERD."
-            ) from None
-        raise ConfigError(f"{module_name} imports {missing!r}, which is not installed; install it.") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
-        raise ConfigError(
-            f"{module_name} cannot be imported: {type(error).__name__} at {_where(error)}; "
-            f"run python -c 'import {module_name}' for the traceback."
-        ) from None
-    for name in path.split("."):
-        found = getattr(found, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's module may raise anything
+        raise _import_error(module_name, error) from None
     if not isinstance(found, Oxherd):
-        raise ConfigError(f"{module_name} has no herd named {path!r}; it must be an Oxherd().")
-    found.server.folder = _folder(sys.modules[module_name])
+        raise ConfigError(_no_herd(module, path, found))
+    found.server.folder = _folder(module)
     return found
 
 
@@ -59,8 +61,60 @@ def _folder(module: ModuleType) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _where(error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}:{error.lineno}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno}"
+def _make_importable(folder: str) -> None:
+    """Put a folder behind the standard library, which a project's `queue.py` must not replace, and before the rest."""
+    if folder in sys.path:
+        return
+    standard = sysconfig.get_path("stdlib")
+    last = max((n for n, path in enumerate(sys.path) if path in (standard, f"{standard}/lib-dynload")), default=-1)
+    sys.path.insert(last + 1, folder)
+
+
+def _import_error(module_name: str, error: BaseException) -> ConfigError:
+    begin = _first_frame(error.__traceback__)
+    summary = f"{module_name} cannot be imported: {type(error).__name__}."
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if begin is None:
+            hint = _nearest(error.name, _importable_modules(error.name.rpartition(".")[0]), "check MODULE:HERD.")
+            return ConfigError(f"No module named {error.name!r} in this folder or on the path; {hint}")
+        summary = f"{module_name} imports {error.name!r}, which cannot be found; install it, or correct the import."
+    write_error("".join(traceback.format_exception(type(error), error, begin)).rstrip())
+    return ConfigError(summary)
+
+
+def _first_frame(frames: TracebackType | None) -> TracebackType | None:
+    """The first frame that is the user's own."""
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        frames = frames.tb_next
+    return frames
+
+
+def _last_frame(frames: TracebackType | None) -> str | None:
+    """The user's line that led to an error of ours."""
+    own = [frame for frame in traceback.extract_tb(frames) if not frame.filename.startswith(_NOT_THE_USERS)]
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else None
+
+
+def _importable_modules(parent: str) -> list[str]:
+    """The modules of this folder, and of the package `parent`."""
+    own = [found.name for found in pkgutil.iter_modules([str(Path.cwd())])]
+    package = getattr(sys.modules.get(parent), "__path__", [])
+    return own + [found.name for found in pkgutil.iter_modules(package, f"{parent}.")]
+
+
+def _no_herd(module: ModuleType, path: str, found: object) -> str:
+    # By the type itself: isinstance() would evaluate lazy objects.
+    herds = [name for name, value in list(vars(module).items()) if issubclass(type(value), Oxherd)]
+    if len(herds) == 1:
+        hint = f"did you mean {herds[0]!r}?"
+    elif herds:
+        hint = _nearest(path, herds, f"it has {', '.join(herds)}.")
+    else:
+        hint = "it must be an Oxherd() at the top level of the module."
+    kind = "" if found is None else f" (that is of type {type(found).__name__})"
+    return f"{module.__name__} ({getattr(module, '__file__', None)}) has no herd named {path!r}{kind}; {hint}"
+
+
+def _nearest(wanted: str, names: Iterable[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(wanted, list(names), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from oxherd import __version__
+from oxherd.cli.output import discard, output_works, prepare_streams, write_error
 from oxherd.errors import OxherdError, UsageError
 
 # A command's module is imported when it runs, which keeps `oxherd --help` fast.
@@ -46,11 +48,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Event queues for Python on Redis Cluster."""
+    del version
+    if context.invoked_subcommand != "worker":
+        # Their errors are the command's own.
+        logging.getLogger("oxherd").addHandler(logging.NullHandler())
 
 
 @app.command()
@@ -165,26 +172,34 @@ def drill(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with 0 (done), 1 (failed) or 2 (wrong usage); an error is one line on standard error."""
+    prepare_streams()
     try:
         status = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
-        fail(str(error), 2)
+        fail(error, 2)
     except OxherdError as error:
-        fail(str(error), 1)
+        fail(error, 1)
     except typer.TyperException as error:
         fail(_usage_message(error, sys.argv[1:] if arguments is None else arguments), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of the pipe has ended; that is no error to report.
-        sys.stderr.close()
+        discard(sys.stdout)  # its reader has what it wanted
         raise SystemExit(1) from None
+    except OSError as error:
+        if output_works():
+            raise
+        fail(f"Standard output cannot be written ({error.strerror}).", 1)
     raise SystemExit(status or 0)
 
 
-def fail(message: str, status: int) -> NoReturn:
+def fail(error: OxherdError | str, status: int) -> NoReturn:
     """Print an error in one line and exit."""
-    sys.stderr.write(f"oxherd: {' '.join(message.split())}\n")
+    message = " ".join([str(error), *getattr(error, "__notes__", [])])
+    write_error(f"oxherd: {' '.join(message.split())}")
+    if not output_works():
+        discard(sys.stdout)
     raise SystemExit(status)
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
-import sys
 from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 
 from oxherd.cli.pool_health import PoolHealth
 from oxherd.cli.reload import scan, watch
 from oxherd.cli.supervisor_channel import SupervisorChannel, supervised_environment
+from oxherd.context import enabled_logger
 from oxherd.redis.retry import retry_delay
+from oxherd.worker.executors.interpreter import module_command
 
 _WRONG_USAGE = 2
 # After a worker has run this long, the delay before its replacement starts from the shortest again.
 _HEALTHY_SECONDS = 10.0
-
-logger = logging.getLogger("oxherd")
 
 
 def supervise(arguments: list[str], *, processes: int, reload: bool, health: PoolHealth | None = None) -> int:
@@ -34,7 +32,7 @@ def supervise(arguments: list[str], *, processes: int, reload: bool, health: Poo
 
 class _Supervisor:
     def __init__(self, arguments: list[str], *, reload: bool, health: PoolHealth | None) -> None:
-        self._command = [sys.executable, "-m", "oxherd", "worker", *arguments]
+        self._command = module_command("oxherd", "worker", *arguments)
         self._reload = reload
         self._health = health
         self._alive: set[Process] = set()
@@ -130,7 +128,7 @@ class _Supervisor:
     def _restart(self, files: list[str]) -> None:
         if self._stopping.is_set():
             return
-        logger.info("%s changed; restarting the workers", ", ".join(files[:3]))
+        enabled_logger().info("%s changed; restarting the workers", ", ".join(files[:3]))
         self._changed.set()
         for process in self._alive - self._restarting:
             self._restarting.add(process)
@@ -147,4 +145,4 @@ def _log_end(pid: int, status: int, delay: float | None) -> None:
     how = f"signal {-status}" if status < 0 else f"exit status {status}"
     when = "at the next change" if delay is None else f"in {delay:.1f} s"
     fields = {"pid": pid, "status": status}
-    logger.warning("worker process %d ended (%s); starting another %s", pid, how, when, extra=fields)
+    enabled_logger().warning("worker process %d ended (%s); starting another %s", pid, how, when, extra=fields)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import NoReturn
@@ -13,12 +11,10 @@ from typing import NoReturn
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.pool_health import PoolHealth
 from oxherd.cli.supervisor_channel import follow_supervisor, serve_supervisor
-from oxherd.context import ContextFilter
+from oxherd.context import enabled_logger
 from oxherd.telemetry.http.endpoint import Address, Source, parse_address, serving
 from oxherd.telemetry.http.health_source import ProcessSource
-from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
-from oxherd.telemetry.logs.json_formatter import JSONFormatter
-from oxherd.telemetry.logs.line_handler import LineHandler
+from oxherd.telemetry.logs.setup import set_up_logging
 from oxherd.worker.main import run as run_worker
 
 
@@ -66,21 +62,10 @@ def run(
 @contextmanager
 def _endpoint(address: Address, source: Source) -> Generator[None]:
     with serving(address, source) as bound:
-        logging.getLogger("oxherd").info("health endpoint at http://%s", bound)
+        enabled_logger().info("health endpoint at http://%s", bound)
         yield
 
 
 def _exit(*_: object) -> NoReturn:
     # Until the worker handles signals itself, there is nothing to drain.
     raise SystemExit(0)
-
-
-def set_up_logging(log_format: str) -> None:
-    """Set the root logger to INFO and write it to standard error."""
-    handler = LineHandler(sys.stderr.fileno())
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
-    handler.setFormatter(JSONFormatter() if log_format == "json" else ConsoleFormatter(colour=colour))
-    handler.addFilter(ContextFilter())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from oxherd.drills.app import SETUP_VARIABLE, Setup
 from oxherd.errors import OxherdError
 from oxherd.servers.polling import wait_for
+from oxherd.worker.executors.interpreter import module_command
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Worker:
         environment = os.environ | {"OXHERD_URL": url, SETUP_VARIABLE: setup.json()}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "oxherd", "worker", "oxherd.drills.app:herd", "--log-format", "json"],
+                module_command("oxherd", "worker", "oxherd.drills.app:herd", "--log-format", "json"),
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
+from oxherd.context import extra_name
 from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 
 # Keys of the contract, which need no quoting.
@@ -56,7 +57,7 @@ class JSONFormatter(logging.Formatter):
             if name in STANDARD_ATTRIBUTES or value is None:
                 continue
             if type(name) is not str or name in _RESERVED:  # pyright: ignore[reportUnnecessaryComparison]
-                name = _renamed(name, extra)
+                name = extra_name(name, extra)
             elif name.startswith("_"):
                 continue
             kind = cast("type[Any]", type(value))
@@ -148,14 +149,6 @@ def message_of(record: logging.LogRecord) -> str:
 def _head(stamp: str, record: logging.LogRecord, message: str) -> str:
     level, name = _quoted(str(record.levelname)), _quoted(str(record.name))
     return f'{{"ts":"{stamp}","level":{level},"logger":{name},"msg":{_quoted(message)}'
-
-
-def _renamed(name: Any, extra: dict[str, Any]) -> str:
-    """Return a free name for a field whose own name is reserved, or not a string."""
-    name = f"extra_{name}"
-    while name in extra:
-        name = f"extra_{name}"
-    return name
 
 
 def _quoted(text: str) -> str:

@@ -25,10 +25,10 @@ from oxherd.signals import (
     WorkerStarted,
     WorkerStopped,
 )
+from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 
 logger = logging.getLogger("oxherd")
-# Without it, logging's handler of last resort prints in applications that configure no logging.
-logger.addHandler(logging.NullHandler())
+_LAST_RESORT = ConsoleFormatter(colour=False)
 
 _OUTCOME_LEVELS = {
     "completed": logging.INFO,
@@ -49,8 +49,15 @@ class LogSubscriber:
         level, message, fields = _FORMATS[type(signal)]
         if level is None:
             level = _OUTCOME_LEVELS[signal.outcome]
-        if logger.isEnabledFor(level):
-            logger.handle(_record(level, message, fields(signal)))
+        # dictConfig and fileConfig disable, unless told otherwise, each logger that they do not name.
+        logger.disabled = False
+        if not logger.isEnabledFor(level):
+            return
+        record = _record(level, message, fields(signal))
+        if level >= logging.WARNING and not logger.hasHandlers():
+            # Logging's handler of last resort shows the message alone.
+            record.msg = _LAST_RESORT.format(record)
+        logger.handle(record)
 
 
 class _ThreadTemplates(threading.local):
@@ -141,6 +148,11 @@ def _redis_recovered(signal: RedisRecovered) -> dict[str, Any]:
     return {"node": signal.node, "outage_ms": round(signal.outage_ms, 3)}
 
 
+def _worker_started(signal: WorkerStarted) -> dict[str, Any]:
+    without = {"without_handler": signal.without_handler} if signal.without_handler else {}
+    return {"events": signal.events, "server": signal.server, **without}
+
+
 def _worker_stopped(signal: WorkerStopped) -> dict[str, Any]:
     counts = {name: len(ids) for name, ids in signal.ids.items()}
     ids = {f"{name}_ids": ids for name, ids in signal.ids.items()}
@@ -180,7 +192,7 @@ _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]
     RedisFault: (logging.ERROR, "redis.error", _redis_fault),
     RedisRecovered: (logging.WARNING, "redis.recovered", _redis_recovered),
     EmbeddedServerJoined: (logging.INFO, "redis.embedded", asdict),
-    WorkerStarted: (logging.INFO, "worker.start", asdict),
+    WorkerStarted: (logging.INFO, "worker.start", _worker_started),
     WorkerStopped: (logging.INFO, "worker.stop", _worker_stopped),
     LoopBlocked: (logging.WARNING, "worker.blocked", _loop_blocked),
     LoopUnblocked: (logging.WARNING, "worker.unblocked", _loop_unblocked),

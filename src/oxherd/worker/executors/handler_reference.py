@@ -38,6 +38,8 @@ def import_handler(reference: Message, event: str) -> DeclaredHandler:
     Raises:
         ConfigError: the module does not declare it when it is imported.
     """
+    # What user modules import of oxherd: on the worker's path the project's own redis.py may come before redis-py.
+    importlib.import_module("oxherd.app")
     sys.path[:] = reference["path"]
     sys.argv[:] = reference["argv"]
     name = reference["module"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from oxherd.context import enabled_logger
 from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 from oxherd.worker.executors.protocol import Message
 
@@ -64,7 +65,7 @@ def log_record(message: Message) -> None:
             times = {"msecs": int((created - int(created)) * 1000) + 0.0}
             logger.handle(logging.makeLogRecord({**message["extra"], **fields, **times, "process": message["process"]}))
     except Exception as error:  # noqa: BLE001 - a user's filter that raises must not end the process it speaks of
-        logging.getLogger("oxherd").error("a log record could not be handled: %s", type(error).__name__)
+        enabled_logger().error("a log record could not be handled: %s", type(error).__name__)
 
 
 def _plain(value: Any) -> Any:

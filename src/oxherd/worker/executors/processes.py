@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from typing import Any
 
 from oxherd.context import Cancelled, Context, Reason, TimedOut
@@ -19,6 +18,7 @@ from oxherd.lineage import Lineage
 from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
+from oxherd.worker.executors.interpreter import module_command
 from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
 from oxherd.worker.running.execution import HandlerRun
 from oxherd.worker.running.failure import Raised
@@ -252,7 +252,7 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     # The event is there for `ps`.
     arguments = [str(theirs.fileno()), str(os.getpid()), event]
-    command = [sys.executable, "-m", "oxherd.worker.executors.child", *arguments]
+    command = module_command("oxherd.worker.executors.child", *arguments)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_WORKER)
     try:
         # In the loop's own thread: Linux ties a child's death to the thread that started it.
