@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_validator
 
-from tests.harness import WorkerProcess, cli
+from oxherd import Oxherd, Retry
+from tests.harness import WorkerProcess
 
 APP = """
 import asyncio
@@ -64,12 +67,9 @@ def ends_in_process(how: str) -> None:
 @herd.event("waits")
 async def waits(seconds: float) -> None:
     await asyncio.sleep(seconds)
-
-
-if __name__ == "__main__":
-    herd.run()
 """
 
+# The event, how it ends, and its error.
 ENDS = [
     ("ends", "raise", "KeyboardInterrupt"),
     ("ends", "group", "SystemExit"),
@@ -81,23 +81,27 @@ ENDS = [
 
 
 @pytest.fixture
-def app(tmp_path: Path, prefix: str) -> Path:
-    (tmp_path / "app.py").write_text(APP.replace("PREFIX", prefix))
-    return tmp_path
-
-
-def emit(folder: Path, url: str, event: str, payload: str) -> str:
-    return cli(folder, "emit", "app:herd", event, payload, url=url).stdout.strip()
+def sync_herd(local_herd: Oxherd) -> Iterator[Oxherd]:
+    """A herd for a test without an event loop."""
+    yield local_herd
+    local_herd.close_sync()
 
 
 def test_a_worker_lives_on_whatever_its_handlers_raise(
-    app: Path, standalone: str, start_worker: Callable[..., WorkerProcess]
+    tmp_path: Path,
+    prefix: str,
+    standalone: str,
+    sync_herd: Oxherd,
+    start_worker: Callable[..., WorkerProcess],
 ) -> None:
+    (tmp_path / "app.py").write_text(APP.replace("PREFIX", prefix))
     worker = start_worker(url=standalone)
-    other = emit(app, standalone, "waits", "2")
+    other = str(sync_herd.declare("waits", float).emit_sync(3).id)
     worker.wait("event.begin", event_id=other)
-    for event, how, error in ENDS:
-        event_id = emit(app, standalone, event, f'"{how}"')
+    once = Retry(attempts=1)
+    events = {name: sync_herd.declare(name, str, retry=once) for name in {name for name, _, _ in ENDS}}
+    for name, how, error in ENDS:
+        event_id = str(events[name].emit_sync(how).id)
         worker.wait("event.end", event_id=event_id, outcome="failed" if error else "completed")
         (end,) = [each for each in worker.records() if each["msg"] == "event.end" and each["event_id"] == event_id]
         assert end.get("error", {}).get("type") == error
@@ -107,3 +111,22 @@ def test_a_worker_lives_on_whatever_its_handlers_raise(
     worker.signal(signal.SIGINT)
     assert worker.exit() == 0
     assert worker.count("worker.stop", stranded=0, requeued=0) == 1
+
+
+class Leaving(BaseModel):
+    leaves: bool
+
+    @field_validator("leaves")
+    @classmethod
+    def leave(cls, leaves: bool) -> bool:
+        if leaves:
+            raise SystemExit("on purpose")
+        return leaves
+
+
+def test_emit_sync_raises_what_a_validator_raises_and_goes_on(sync_herd: Oxherd) -> None:
+    event = sync_herd.declare("left", Leaving)
+    unchecked: Any = {"leaves": True}
+    with pytest.raises(SystemExit, match="on purpose"):
+        event.emit_sync(unchecked)
+    assert event.emit_sync(Leaving(leaves=False)).event == "left"

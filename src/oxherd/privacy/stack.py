@@ -12,7 +12,9 @@ MOST_FRAMES: Final = 50
 _OWN_FRAMES: Final = (
     "oxherd/handler.py",
     "worker/running/execution.py",
+    "worker/running/result.py",
     "worker/executors/executor.py",
+    "worker/executors/child.py",
     "concurrent/futures/thread.py",
 )
 _LOOP_FRAMES: Final = ("asyncio/events.py", "asyncio/base_events.py", "asyncio/runners.py")
