@@ -19,7 +19,7 @@ def redis(url: str, *words: str | bytes | int) -> Reply:
     """Send one raw command to a server on TCP."""
     parts = urlsplit(url)
     assert parts.hostname is not None
-    return command(Address(parts.hostname, parts.port or 6379), *words)
+    return command(Address(parts.hostname, parts.port or 6379), *words, password=parts.password)
 
 
 def keys(url: str, prefix: str) -> list[str]:

@@ -144,7 +144,7 @@ def test_a_cluster_without_some_slots_is_wrong(write_app: WriteApp) -> None:
     with LocalCluster(replicas=0) as cluster:
         node = cluster.primary_of(7)
         node.command("CLUSTER", "DELSLOTS", 7)
-        status, found = check(write_app(APP), ",".join(["redis+cluster://127.0.0.1:" + str(node.port)]))
+        status, found = check(write_app(APP), f"redis+cluster://:{node.password}@127.0.0.1:{node.port}")
     assert status == 1
     assert found["slots"][0] == "wrong"
     assert found["slots"][1].startswith("16383 of 16384")

@@ -106,7 +106,7 @@ def test_a_cluster_of_six_nodes_runs_until_a_signal(
 ) -> None:
     process = dev("--cluster")
     url = url_of(process)
-    ports = [int(port) for port in re.findall(r":(\d+)", url)]
+    ports = [int(port) for port in re.findall(r"127.0.0.1:(\d+)", url)]
     assert url.startswith("redis+cluster://")
     assert len(ports) == 6
     emitted = cli(project, "emit", "app:herd", "order.placed", "1", url=url)

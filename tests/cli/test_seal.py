@@ -75,13 +75,13 @@ class Shop:
         parts = urlsplit(self.url)
         found: list[str] = []
         server = Address(str(parts.hostname), parts.port or 0)
-        keys = command(server, "KEYS", f"{self.prefix}:*")
+        keys = command(server, "KEYS", f"{self.prefix}:*", password=parts.password)
         assert isinstance(keys, list)
         reads = [("GET",), ("HGETALL",), ("LRANGE", 0, -1), ("ZRANGE", 0, -1), ("SMEMBERS",), ("XRANGE", "-", "+")]
         for key in map(str, keys):
             for word, *rest in reads:
                 try:
-                    found.append(f"{key} {command(server, word, key, *rest)}")
+                    found.append(f"{key} {command(server, word, key, *rest, password=parts.password)}")
                 except ReplyError:
                     continue
         return "\n".join(found)
