@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from oxherd.worker.stop_report import StopReport
+from oxherd.worker.unhandled import log_unhandled
 
 # The event loop gives up the interpreter lock at each system call, and then waits for as long as another thread that
 # computes (a `def` handler, an exporter) may keep it.
@@ -46,6 +47,7 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: 
     ends here if a handler cannot be ended; otherwise at Python's exit, without threads that do not end, except those in
     `wait_for`.
     """
+    log_unhandled()
     # The collector need not walk, again and again, what is loaded by now.
     gc.collect()
     gc.freeze()

@@ -25,13 +25,14 @@ from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, 
 from oxherd.errors import ConfigError, Discard, OxherdError
 from oxherd.handler import DeclaredHandler
 from oxherd.lineage import parse_lineage
-from oxherd.privacy.redaction import Redactor
+from oxherd.privacy.shown_payload import privacy_of
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
 from oxherd.worker.executors.parent_death import end_with_parent
 from oxherd.worker.executors.protocol import Channel, Message
 from oxherd.worker.running.failure import describe_failure
 from oxherd.worker.running.result import result_json
+from oxherd.worker.unhandled import log_unhandled
 
 _REASONS = {kind.__name__: kind for kind in (Stopping, LockLost, Cancelled)}
 
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> None:
         channel.send({"kind": "refused", "message": _refusal(hello, error)})
         return
     log_forwarding.forward_to(forwarder, hello["levels"])
+    log_unhandled()
     worker = _Worker(channel, declared.declaration.name)
     threading.Thread(target=worker.listen, name="oxherd-listen", daemon=True).start()
     channel.send({"kind": "ready"})
@@ -134,7 +136,7 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     current.set(context)
     data: bytes = message["payload"].encode()
     shown = None if message["shown"] is None else message["shown"].encode()
-    context.withheld = withheld = (data, shown, declaration.payload.field_names)
+    context.withheld = (data, shown, privacy_of(declaration.payload, message["declared"]))
     try:
         payload = declaration.payload.decode(data)
         if declared.signals.tracer is not None:
@@ -144,8 +146,10 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        # Redacted here, where the error is whole_number: its type may say what of its message is private.
-        failure = describe_failure(error, None, Redactor(*withheld))
+        # Redacted here, where the error is whole: its causes and members do not come with the reply.
+        redactor = context.redactor
+        assert redactor is not None  # noqa: S101 - the payload is known
+        failure = describe_failure(error, None, redactor)
         return {
             "kind": "raised",
             "type": failure.type,

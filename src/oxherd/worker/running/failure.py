@@ -8,8 +8,8 @@ from typing import cast
 
 from oxherd.context import Reason
 from oxherd.errors import Discard
-from oxherd.privacy.redaction import Redactor, redact_exception
-from oxherd.privacy.stack import exception_stack
+from oxherd.privacy.error_text import redact_exception, telling_stack
+from oxherd.privacy.redaction import Redactor
 from oxherd.signals import ErrorInfo
 
 
@@ -38,6 +38,4 @@ def describe_failure(error: BaseException | None, reason: Reason | None, redacto
     if error is None or (reason is not None and isinstance(error, asyncio.CancelledError)):
         return ErrorInfo(type(reason).__name__ if reason is not None else "Cancelled", str(reason))
     kind, message = redact_exception(error, redactor)
-    return ErrorInfo(
-        kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else exception_stack(error)
-    )
+    return ErrorInfo(kind, message, list(error.frames) if isinstance(error, RaisedElsewhere) else telling_stack(error))
