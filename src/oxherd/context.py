@@ -15,7 +15,7 @@ from weakref import WeakSet
 from oxherd.errors import OxherdError
 from oxherd.lineage import NO_LINEAGE, Lineage, TraceContext
 from oxherd.privacy.log_redaction import redact_record
-from oxherd.privacy.redaction import Redactor
+from oxherd.privacy.redaction import Privacy, Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Context:
     __slots__ = (
         "_emitted_ms",
         "_loop",
+        "_own_redactor",
         "_redactor",
         "_report",
         "abandoned",
@@ -99,9 +100,10 @@ class Context:
         self.cancelled: Reason | None = None
         self.abandoned = False  # the worker put the event back although its handler goes on
         self.lineage = lineage
-        # Set by the worker: the payload's JSON, what of it the log shows (JSON, or nothing), its type's field names.
-        self.withheld: tuple[bytes, bytes | None, frozenset[str]] | None = None
+        # Set by the worker: the payload's JSON, what of it the log shows (JSON, or nothing), what is private in it.
+        self.withheld: tuple[bytes, bytes | None, Privacy] | None = None
         self._redactor: Redactor | None = None
+        self._own_redactor: Redactor | None = None
         self._emitted_ms = emitted_ms
         self._report = report
         self._loop = loop
@@ -130,10 +132,23 @@ class Context:
 
     @property
     def redactor(self) -> Redactor | None:
-        """Redacts what the event's log does not show of the payload; None outside a worker."""
+        """Redacts from errors what the event's log does not show of the payload; None outside a worker."""
         if self._redactor is None and self.withheld is not None:
-            self._redactor = Redactor(*self.withheld)
+            raw, shown, privacy = self.withheld
+            self._redactor = Redactor(raw, shown, privacy.field_names)
         return self._redactor
+
+    @property
+    def own_redactor(self) -> Redactor | None:
+        """Redacts what was declared private from what the handler logs itself; None if nothing was."""
+        if self.withheld is None:
+            return None
+        raw, shown, privacy = self.withheld
+        if privacy.declared:
+            return self.redactor
+        if self._own_redactor is None and privacy.sealed is not None:
+            self._own_redactor = Redactor(raw, shown, privacy.field_names, privacy.sealed)
+        return self._own_redactor
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -228,8 +243,8 @@ class ContextFilter(logging.Filter):
     """Binds every record made inside a handler to its event, and redacts it; lets every record pass.
 
     Adds `event`, `event_id` and `attempt`, and `root` if another event caused it; a caller's own field that has the
-    name of one of ours, such as `outcome`, becomes `extra_outcome`. Of the payload, message, extras and tracebacks show
-    what the event's log shows; a traceback becomes text (`exc_text`).
+    name of one of ours, such as `outcome`, becomes `extra_outcome`. Message and extras show nothing of the payload that
+    was declared private; tracebacks only what the event's log shows, as text (`exc_text`).
 
     Add it to a logging handler, not to a logger, whose filters do not see the records of its children.
     """
@@ -240,9 +255,9 @@ class ContextFilter(logging.Filter):
             return True
         if record in _bound:
             return True
-        redactor = context.redactor
-        if redactor is not None:
-            redact_record(record, redactor)
+        strict = context.redactor
+        if strict is not None:
+            redact_record(record, context.own_redactor, strict)
         fields = record.__dict__
         for name in OWN_FIELDS.intersection(fields):
             fields[extra_name(name, fields)] = fields.pop(name)

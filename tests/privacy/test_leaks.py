@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from time import process_time
 from typing import Annotated, Any
-from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +17,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from oxherd.errors import DeclarationError, InvalidPayload
 from oxherd.payload.payload_type import PayloadType
-from oxherd.privacy.redaction import Redactor, redact_exception
+from oxherd.privacy.error_text import redact_exception
+from oxherd.privacy.redaction import Redactor
 from oxherd.privacy.shown_payload import Sanitizer
 
 CANARY = "canary-7f3a91c2"
@@ -55,8 +55,6 @@ WRAPPED: dict[str, Callable[[ValidationError], Exception]] = {
     "its repr": lambda error: RuntimeError(repr(str(error))),
     "its JSON": lambda error: RuntimeError(error.json()),
     "its list": lambda error: RuntimeError(error.errors()),
-    "in a URL": lambda error: RuntimeError(quote(str(error))),
-    "in a form": lambda error: RuntimeError(quote_plus(str(error))),
 }
 
 
@@ -97,7 +95,6 @@ def test_the_beginning_of_a_truncated_long_value_is_replaced() -> None:
 
 def test_a_short_beginning_of_a_value_is_left_alone() -> None:
     assert redactor(LONG).redact("the head of a long secret ") == "the head of a long secret "
-    assert redactor(LONG, shown=[LONG[:40]]).redact(LONG[:40]) == LONG[:40]
 
 
 @pytest.mark.parametrize(

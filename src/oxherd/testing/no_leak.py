@@ -84,6 +84,8 @@ class _Check:
         shown = _shown(event, planted, shows)
         self._hidden = Search(canary for canary in planted.canaries if canary not in shown)
         self._sealed = Search(sealed)
+        # With nothing declared, what a handler logs itself is its own business.
+        self._private = self._hidden if event.sanitizer().privacy.declared else self._sealed
         self.leaks: list[Leak] = []
 
     async def run(self, scenarios: Iterable[Scenario], url: str) -> None:
@@ -100,7 +102,9 @@ class _Check:
         stores_sealed = (observation.is_payload and not scenario.stores_plain) or (
             observation.is_result and scenario.runs_own_handler
         )
-        if not observation.is_payload and not observation.is_result:
+        if observation.is_own_line:
+            yield from self._private.find(observation.text)
+        elif not observation.is_payload and not observation.is_result:
             yield from self._hidden.find(observation.text)
         elif stores_sealed:
             yield from self._sealed.find(observation.text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64encode, urlsafe_b64encode
+from pprint import pformat
+from textwrap import fill, indent
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -12,7 +14,7 @@ from oxherd.testing.canaries import strings
 
 
 def renderings(payload: Any, raw: bytes) -> list[str]:
-    """The payload as `str` and `repr`, its values alone, as JSON, base64 and in a URL."""
+    """The payload as `str` and `repr`, its values alone, as JSON, base64, in a URL, and in several lines."""
     values = list(strings(from_json(raw)))
     joined = ", ".join(values)
     return [
@@ -20,7 +22,9 @@ def renderings(payload: Any, raw: bytes) -> list[str]:
         f"{payload!r} is refused",
         f"refused: {joined}",
         f"refused: {raw.decode()}",
-        f"refused: {base64.b64encode(raw).decode()}",
-        f"refused: {' '.join(base64.urlsafe_b64encode(value.encode()).decode() for value in values)}",
+        f"refused: {b64encode(raw).decode()}",
+        f"refused: {' '.join(urlsafe_b64encode(value.encode()).decode() for value in values)}",
+        f"refused:\n{pformat(from_json(raw), width=30)}",
+        f"refused:\n{indent(fill(b64encode(raw).decode(), 40), '    ')}",
         f"GET /orders?body={quote(raw.decode())}&values={quote_plus(joined)}",
     ]

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from oxherd.errors import is_interrupt
 from oxherd.worker.stop_report import StopReport
+from oxherd.worker.unhandled import log_unhandled
 
 # The event loop gives up the interpreter lock at each system call, and then waits for as long as another thread that
 # computes (a `def` handler, an exporter) may keep it.
@@ -47,6 +48,7 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: 
     ends here if a handler cannot be ended; otherwise at Python's exit, without threads that do not end, except those in
     `wait_for`.
     """
+    log_unhandled()
     # The collector need not walk, again and again, what is loaded by now.
     gc.collect()
     gc.freeze()

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from oxherd.context import Context as EventContext
+
 
 class RedactingSpan(Span):
-    """Passes everything on to a span, but of a recorded exception only the type: message and stack may hold what the
-    log does not show."""
+    """Passes everything on to a span, but of a recorded exception only the type, and a status's description redacted:
+    OpenTelemetry's helpers put an error's message there, which may hold what the log does not show."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, context: EventContext) -> None:
         self._span = span
+        self._context = context
 
     def record_exception(
         self,
@@ -50,4 +53,7 @@ class RedactingSpan(Span):
         self._span.update_name(name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self._span.set_status(status, description)
+        if isinstance(status, Status):
+            status, description = status.status_code, status.description
+        redactor = self._context.redactor
+        self._span.set_status(status, redactor.redact(description) if redactor and description else description)

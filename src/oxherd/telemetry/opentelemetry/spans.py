@@ -77,7 +77,7 @@ class Traces:
         span, started_ns = trace.INVALID_SPAN, time.time_ns()
         with self._guard:
             span = self._start_consumer(context.event, context.lineage.trace, started_ns)
-        current_context = trace.set_span_in_context(RedactingSpan(span), Context())
+        current_context = trace.set_span_in_context(RedactingSpan(span, context), Context())
         otel.attach(current_context)
         return _ProcessSpan(self._guard, self._metrics, span, current_context, started_ns)
 

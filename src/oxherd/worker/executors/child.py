@@ -27,12 +27,14 @@ from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, 
 from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import DeclaredHandler
 from oxherd.lineage import parse_lineage
+from oxherd.privacy.shown_payload import privacy_of
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
 from oxherd.worker.executors.parent_death import end_with_parent
 from oxherd.worker.executors.protocol import Channel, Message
 from oxherd.worker.running.failure import describe_raised
 from oxherd.worker.running.result import encode_result, is_awaitable
+from oxherd.worker.unhandled import log_unhandled
 
 _REASONS = {kind.__name__: kind for kind in (Stopping, LockLost, Cancelled)}
 
@@ -58,6 +60,7 @@ def main(arguments: list[str]) -> None:
         channel.send({"kind": "refused", "message": _refusal(hello, error)})
         return
     log_forwarding.forward_to(forwarder, hello["levels"])
+    log_unhandled()
     worker = _Worker(channel, declared.declaration.name)
     threading.Thread(target=worker.listen, name="oxherd-listen", daemon=True).start()
     channel.send({"kind": "ready"})
@@ -135,7 +138,7 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
     current.set(context)
     data: bytes = message["payload"].encode()
     shown = None if message["shown"] is None else message["shown"].encode()
-    context.withheld = (data, shown, declaration.payload.field_names)
+    context.withheld = (data, shown, privacy_of(declaration.payload, message["declared"]))
     try:
         payload = declaration.payload.decode(data)
         if declared.signals.tracer is not None:

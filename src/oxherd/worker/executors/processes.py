@@ -269,7 +269,7 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
 def _run_message(run: HandlerRun) -> Message:
     context = run.context
     assert context.withheld is not None  # noqa: S101 - set before the run begins
-    data, shown, _ = context.withheld
+    data, shown, privacy = context.withheld
     lineage = context.lineage
     if run.span is not None and (own := run.span.trace) is not None:
         lineage = Lineage(lineage.caused_by, lineage.root, own)
@@ -282,6 +282,7 @@ def _run_message(run: HandlerRun) -> Message:
         "carried": lineage.to_json(),
         "payload": data.decode(),
         "shown": None if shown is None else shown.decode(),
+        "declared": privacy.declared,
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from oxherd.context import Context
 from oxherd.errors import Discard
-from oxherd.privacy.redaction import Redactor, redact_exception
-from oxherd.privacy.stack import exception_stack
+from oxherd.privacy.error_text import redact_exception, telling_stack
+from oxherd.privacy.redaction import Redactor
 from oxherd.signals import ErrorInfo
 
 SELF_CANCELLED = ErrorInfo("CancelledError", "cancelled from inside the handler")
@@ -42,7 +42,7 @@ def describe_failure(error: BaseException, redactor: Redactor) -> ErrorInfo:
     kind, message = redact_exception(error, redactor)
     if isinstance(error, asyncio.CancelledError):
         message = message or SELF_CANCELLED.message
-    return ErrorInfo(kind, message, exception_stack(error))
+    return ErrorInfo(kind, message, telling_stack(error))
 
 
 def _is_discard(error: BaseException) -> bool:

@@ -307,7 +307,7 @@ class Pipeline:
         shown = processed.sanitizer.show(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        context.withheld = (data, shown.json, declaration.payload.field_names)
+        context.withheld = (data, shown.json, processed.sanitizer.privacy)
         lineage = context.lineage
         self._signals.emit(
             EventBegan(
