@@ -20,7 +20,7 @@ from rich.table import Table
 
 from oxherd.app import Oxherd
 from oxherd.bullmq.inspection import server_facts, stored_keys
-from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
+from oxherd.cli.terminal import Interrupts, make_console
 from oxherd.context import Context, ContextFilter
 from oxherd.event import Event
 from oxherd.policy import Retry
@@ -61,9 +61,12 @@ def run(*, cluster: bool) -> int:
     """Run the demo; the exit status is 0 if every event ended as it should."""
     console = make_console()
     began = time.monotonic()
-    exit_on_sigterm()
-    with _server(console, cluster=cluster) as url:
-        ok = run_interruptible(_Demo(console, url, cluster=cluster).run())
+    interrupts = Interrupts()
+    try:
+        with _server(console, cluster=cluster) as url:
+            ok = interrupts.run(_Demo(console, url, cluster=cluster).run())
+    finally:
+        interrupts.check()
     console.print(f"[dim]done in {time.monotonic() - began:.1f} s; the server is stopped[/dim]")
     return 0 if ok else 1
 

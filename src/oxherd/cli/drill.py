@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from oxherd.cli.output import write_line
-from oxherd.cli.terminal import exit_on_sigterm, make_console, run_interruptible
+from oxherd.cli.terminal import Interrupts, make_console
 from oxherd.drills.catalogue import DRILLS, SHORT, select
 from oxherd.drills.drill import Drill
 from oxherd.drills.report import ReportTable, as_json
@@ -41,7 +41,7 @@ def run(
     Raises:
         UsageError: no drill has a name, or one cannot run on the server of `url`.
     """
-    exit_on_sigterm()
+    interrupts = Interrupts()
     drills = select(names) if commands is None else [user_drill(commands, names, url)]
     for each in drills:
         check_url(each, url)
@@ -52,7 +52,7 @@ def run(
     ok = True
     for each in drills:
         for number in range(seed, seed + seeds):
-            outcome = _run_one(each, number, url, logs, progress)
+            outcome = _run_one(each, number, url, logs, progress, interrupts)
             ok = ok and not outcome.row.wrong
             if json:
                 write_line(as_json(outcome))
@@ -64,12 +64,14 @@ def run(
     return 0 if ok else 1
 
 
-def _run_one(drill: Drill, seed: int, url: str | None, logs: Path | None, progress: Console) -> Outcome:
+def _run_one(
+    drill: Drill, seed: int, url: str | None, logs: Path | None, progress: Console, interrupts: Interrupts
+) -> Outcome:
     if not progress.is_terminal:
-        return run_interruptible(run_drill(drill, seed, url, logs, lambda _: None))
+        return interrupts.run(run_drill(drill, seed, url, logs, lambda _: None))
     with progress.status("") as status:
 
         def show(step: str) -> None:
             status.update(Text(f"{drill.name}, seed {seed}: {step}"))
 
-        return run_interruptible(run_drill(drill, seed, url, logs, show))
+        return interrupts.run(run_drill(drill, seed, url, logs, show))

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -18,43 +18,40 @@ def make_console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
-def exit_on_sigterm() -> None:
-    """Make SIGTERM raise SystemExit, so that servers are stopped on the way out, as after Ctrl-C."""
-    signal.signal(signal.SIGTERM, _exit)
+class Interrupts:
+    """Notes SIGINT and SIGTERM for the rest of the process, and ends what is interrupted in order.
 
-
-def run_interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; SIGINT and SIGTERM cancel it, and raise once its loop is closed.
-
-    An exception raised by a signal inside the event loop's own code would leave the loop inconsistent.
+    Nothing is raised where the signal happens to arrive: a server that starts or stops is not left half-way, nor is an
+    event loop.
     """
-    received: list[int] = []
-    tasks: list[asyncio.Task[T]] = []
 
-    def receive(number: int, _: object) -> None:
-        received.append(number)
-        for task in tasks:
-            task.get_loop().call_soon_threadsafe(task.cancel)
+    def __init__(self) -> None:
+        self._received: list[int] = []
+        self._task: asyncio.Task[Any] | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
 
-    async def main() -> T:
-        tasks.append(asyncio.ensure_future(coroutine))
-        if received:
-            tasks[0].cancel()
-        return await tasks[0]
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine; a signal cancels it, and is raised once its loop is closed, as by `check`."""
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        if received[0] == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise SystemExit(128 + signal.SIGTERM) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        async def main() -> T:
+            task = self._task = asyncio.ensure_future(coroutine)
+            if self._received:
+                task.cancel()
+            return await task
 
+        try:
+            return asyncio.run(main())
+        finally:
+            self._task = None
+            self.check()
 
-def _exit(*_: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
+    def check(self) -> None:
+        """Raise KeyboardInterrupt after a SIGINT, SystemExit after a SIGTERM."""
+        if self._received:
+            raise KeyboardInterrupt if self._received[0] == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
+
+    def _receive(self, number: int, _: object) -> None:
+        self._received.append(number)
+        if self._task is not None and not self._task.done():
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
