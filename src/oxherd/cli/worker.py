@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
-from typing import NoReturn
+from typing import NoReturn, TypedDict, Unpack
 
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.pool_health import PoolHealth
@@ -18,25 +18,61 @@ from oxherd.telemetry.logs.setup import set_up_logging
 from oxherd.worker.main import run as run_worker
 
 
-def run(
+def run(target: str, events: list[str] | None, **options: Unpack[WorkerOptions]) -> int:
+    """Run a worker; returns its exit status."""
+    told: list[int] = []
+
+    def on_signal(number: int, _: object) -> NoReturn:
+        # Until the worker handles signals itself, there is nothing to drain.
+        told.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    try:
+        return _run(target, events, told, **options)
+    except BaseException:
+        # Whatever the module that was imported has made of it.
+        if not told:
+            raise
+    if told[0] == signal.SIGINT:
+        raise KeyboardInterrupt
+    return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM. No SystemExit, which the imported module may raise itself."""
+
+
+class WorkerOptions(TypedDict):
+    """The options of `oxherd worker`."""
+
+    processes: int
+    reload: bool
+    log_format: str
+    stop_timeout: float | None
+    health: str | None
+
+
+def _run(
     target: str,
     events: list[str] | None,
+    told: list[int],
     *,
     processes: int,
     reload: bool,
     log_format: str,
     stop_timeout: float | None,
-    health: str | None = None,
+    health: str | None,
 ) -> int:
-    """Run a worker; returns its exit status."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _exit)
     set_up_logging(log_format)
     address = None if health is None else parse_address(health)
     supervised = processes > 1 or reload
     channel = None if supervised else follow_supervisor()
     # Before any worker process starts, so that wrong usage is reported once.
     herd = load_herd(target)
+    if told:
+        raise _Terminated  # which the module has swallowed
     if herd.server.folder is not None:
         # A handler's process imports the herd, but by another module than ours.
         os.environ["OXHERD_PROJECT"] = str(herd.server.folder)
@@ -56,7 +92,8 @@ def run(
     if channel is not None:
         serve_supervisor(channel, ProcessSource(herd))
     with _endpoint(address, ProcessSource(herd)) if address else nullcontext():
-        return run_worker(herd, events or None, herd.stop_timeout if stop_timeout is None else stop_timeout)
+        timeout = herd.stop_timeout if stop_timeout is None else stop_timeout
+        return run_worker(herd, events or None, timeout, ends_process=True)
 
 
 @contextmanager
@@ -64,8 +101,3 @@ def _endpoint(address: Address, source: Source) -> Generator[None]:
     with serving(address, source) as bound:
         enabled_logger().info("health endpoint at http://%s", bound)
         yield
-
-
-def _exit(*_: object) -> NoReturn:
-    # Until the worker handles signals itself, there is nothing to drain.
-    raise SystemExit(0)

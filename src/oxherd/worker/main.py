@@ -27,10 +27,13 @@ _SWITCH_SECONDS = 0.0005
 # took 6 % of an event's time. Python's own thresholds are those up to 3.12, and from 3.13 on.
 _PYTHON_THRESHOLDS = (700, 2_000)
 _THRESHOLD = 5_000
-# How long the exit waits for threads before it ends without them.
-_EXIT_SECONDS = 2.0
+# What idle threads need to end at the exit. Others may run what was put back: they are not waited for.
+_EXIT_SECONDS = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
+
+logger = logging.getLogger("oxherd")
 
 
 class Herd(Protocol):
@@ -39,16 +42,26 @@ class Herd(Protocol):
     async def start(self) -> None: ...
     async def start_events(self, names: Iterable[str]) -> None: ...
     async def stop_when(self, time_over: asyncio.Event) -> StopReport: ...
+    @property
+    def running(self) -> int: ...
 
 
-def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: Iterable[threading.Thread] = ()) -> int:
+def run(
+    herd: Herd,
+    events: list[str] | None,
+    stop_timeout: float,
+    *,
+    wait_for: Iterable[threading.Thread] = (),
+    ends_process: bool = False,
+) -> int:
     """Process until SIGTERM or SIGINT; returns the exit status, 0 when nothing is left behind, else 1.
 
     `events` limits it to those names; `stop_timeout` is in seconds, and a second signal ends it at once. The process
     ends here if a handler cannot be ended; otherwise at Python's exit, without threads that do not end, except those in
-    `wait_for`.
+    `wait_for`. With `ends_process` signals are ignored from the report on: the status is that of the stop.
     """
     log_unhandled()
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     # The collector need not walk, again and again, what is loaded by now.
     gc.collect()
     gc.freeze()
@@ -61,6 +74,13 @@ def run(herd: Herd, events: list[str] | None, stop_timeout: float, *, wait_for: 
             _exit(status)  # the old run must not go on beside the new one
         # The runner would wait without limit for the threads of the loop's own executor.
         runner.get_loop().set_default_executor(ThreadPoolExecutor())
+        # The loop's end gives them back their default, which kills.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_IGN)  # forgets those that came meanwhile
+        if not ends_process:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _bound_exit(status, [thread for thread in wait_for if not thread.daemon and thread is not threading.main_thread()])
     return status
 
@@ -139,12 +159,14 @@ async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> S
             time_over.set()
         told.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
     if events is None:
         await herd.start()
     else:
         await herd.start_events(events)
     await told.wait()
+    if herd.running:
+        logger.info("draining %d event%s; again puts them back", herd.running, "s" if herd.running > 1 else "")
     loop.call_later(stop_timeout, time_over.set)
     return await herd.stop_when(time_over)
