@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import gc
 import os
 import threading
 import weakref
@@ -13,24 +14,26 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
 from oxherd.bullmq.keys import has_hash_tag
-from oxherd.context import enabled_logger
+from oxherd.context import current, enabled_logger, running_loop
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, check_result, declare, is_name
-from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent
+from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, UsageError
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
+from oxherd.loop_session import LoopSession, finish
 from oxherd.policy import Seconds, boolean, seconds
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
 from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
-from oxherd.signals import Signals, WorkerStarted, WorkerStopped
+from oxherd.signals import Signals, WorkerStarted
 from oxherd.telemetry.logs.setup import set_up_missing_logging
 from oxherd.telemetry.logs.subscriber import LogSubscriber
 from oxherd.worker.executors.executor import executor_for
-from oxherd.worker.health import Health
+from oxherd.worker.health import Health, judge, total
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport
+from oxherd.worker.upkeep.watchdog import WatchdogTimes
 from oxherd.worker.worker import Worker, time_limit
 
 P = TypeVar("P")
@@ -78,12 +81,11 @@ class Oxherd(DeclaresHandlers):
         self.delivery: Delivery | None = None  # where a test kit takes the emits
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
-        self._backends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
-        self._stale: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Backend] = weakref.WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, LoopSession] = {}
+        self._stale: dict[asyncio.AbstractEventLoop, LoopSession] = {}
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
-        self._worker = Worker(self.signals, self._outages, self._declared)
-        self._entered = 0
+        self._watchdog_times = WatchdogTimes()
         self._pid = os.getpid()
         _herds.add(self)
 
@@ -179,51 +181,78 @@ class Oxherd(DeclaresHandlers):
 
     async def __aenter__(self) -> Self:
         """Open the connection. If Redis cannot be reached, that is logged, and the first use tries again."""
-        self._entered += 1
         if self.delivery is not None:
             return self
-        backend = await self.backend()
+        session = await self._session()
+        session.entered += 1
         with suppress(RedisUnavailable):  # logged as an outage
-            await backend.client.call(0, "PING")
+            await session.backend.client.call(0, "PING")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._entered -= 1
-        if self._worker.events:
-            await self.stop()
-        if not self._entered:
-            await self.close()
+        session = self._open_session()
+        if session is None:
+            return  # closed, or ended with its loop
+        session.entered -= 1
+        try:
+            if session.worker.events:
+                await self.stop()
+        finally:
+            if not session.entered:
+                await self.close()
 
     async def backend(self) -> Backend:
         """Return the running loop's backend, made on first use."""
+        session = self._open_session() or await self._session()
+        return session.backend
+
+    def _open_session(self) -> LoopSession | None:
+        """The running loop's session, if there is one."""
+        return self._sessions.get(asyncio.get_running_loop()) if self._pid == os.getpid() else None
+
+    async def _session(self) -> LoopSession:
+        """The running loop's session, opened on first use."""
         loop = asyncio.get_running_loop()
-        backend = self._backends.get(loop)
-        if backend is not None and self._pid == os.getpid():
-            return backend
         async with self._opening.setdefault(loop, asyncio.Lock()):
-            if self._pid != os.getpid():  # a forked child must not use its parent's connections
-                self._pid = os.getpid()
-                self._backends.clear()
-            for ended in [each for each in self._backends if each.is_closed()]:
-                del self._backends[ended]  # it refers to its loop, which a weak key does not survive
-            backend = self._backends.get(loop)
-            if backend is None:
+            self._forget_gone()
+            session = self._sessions.get(loop)
+            if session is None:
                 if (stale := self._stale.pop(loop, None)) is not None:
                     await stale.close()
                 url = await asyncio.to_thread(self.server.url)
-                backend = self._backends[loop] = Backend(
-                    url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart
-                )
-            return backend
+                backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
+                worker = Worker(self.signals, self._declared, self._watchdog_times)
+                session = self._sessions[loop] = LoopSession(backend, worker, self.signals, self._close)
+            return session
+
+    def _forget_gone(self) -> None:
+        """Forget what was opened in loops that are closed, and in a forked child that of its parent."""
+        forked, self._pid = self._pid != os.getpid(), os.getpid()
+        closed: list[LoopSession] = []
+        for sessions in (self._sessions, self._stale):
+            if forked:
+                sessions.clear()
+            closed += [sessions.pop(loop) for loop in list(sessions) if loop.is_closed()]
+        if closed:
+            while closed:
+                closed.pop().forget()
+            # Nothing else closes the sockets of a closed loop, and a fetch that waits there would take the next event.
+            gc.collect()
 
     async def close(self) -> None:
         """Close the connections and leave the embedded server; the next use opens them again."""
+        self._forget_gone()
+        session = self._open_session()
+        if session is None or not session.ends:
+            await finish(asyncio.ensure_future(self._close()))
+
+    async def _close(self) -> None:
         loop = asyncio.get_running_loop()
-        for backends in (self._backends, self._stale):
-            if (backend := backends.pop(loop, None)) is not None:
-                await backend.close()
+        for sessions in (self._sessions, self._stale):
+            if (session := sessions.pop(loop, None)) is not None:
+                await session.close()
         await asyncio.to_thread(self._close_portal)
-        if not self._backends:
+        if not self._sessions:
             await asyncio.to_thread(self.server.leave)
 
     def close_sync(self) -> None:
@@ -233,11 +262,21 @@ class Oxherd(DeclaresHandlers):
 
     def forget_backends(self) -> None:
         """Make the next use in each event loop look for the server again."""
-        self._stale.update(self._backends)
-        self._backends.clear()
+        self._stale.update(self._sessions)
+        self._sessions.clear()
 
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine of this herd from code without an event loop, in a background thread."""
+        """Run a coroutine of this herd from code without an event loop, in a background thread.
+
+        Raises:
+            UsageError: an event loop runs in this thread.
+        """
+        if running_loop() is not None:
+            coroutine.close()
+            raise UsageError(
+                f"{coroutine.__name__}_sync would block the event loop that runs in this thread; await "
+                f"{coroutine.__name__}(...) instead."
+            )
         if self._portal is None or self._portal.pid != os.getpid():
             self._portal = SyncPortal()
         return self._portal.run(coroutine)
@@ -246,9 +285,9 @@ class Oxherd(DeclaresHandlers):
         portal, self._portal = self._portal, None
         if portal is None or portal.pid != os.getpid():
             return
-        backend = self._backends.pop(portal.loop, None)
-        if backend is not None:
-            portal.run(backend.close())
+        session = self._sessions.pop(portal.loop, None)
+        if session is not None:
+            portal.run(session.close())
         portal.close()
 
     # -- processing
@@ -256,7 +295,8 @@ class Oxherd(DeclaresHandlers):
     @property
     def processing(self) -> list[str]:
         """The names of the events that are processed here now."""
-        return self._worker.events
+        session = self._open_session()
+        return [] if session is None else session.worker.events
 
     async def start(self) -> None:
         """Start processing every event that has a handler. Returns at once, even during an outage.
@@ -276,15 +316,30 @@ class Oxherd(DeclaresHandlers):
         thread, or a coroutine that swallows its cancellation): such a handler runs on, beside the event's next run, but
         nothing of it is recorded.
 
+        What was started in another event loop goes on there. A stop that is cancelled puts back at once what still
+        runs; so does a loop that ends without a stop.
+
         Returns what became of the events that had begun, by their UUIDs.
+
+        Raises:
+            UsageError: called by a handler, which it would wait for.
         """
+        self._refuse_in_handler("herd.stop()")
         with self._time_limit(timeout) as time_over:
             return await self.stop_when(time_over)
 
     def health(self) -> Health:
         """Return the worker's health: live, ready, and why not. No I/O; from any thread, even while the loop is
         blocked."""
-        return self._worker.health()
+        own = self._pid == os.getpid()
+        running = [session for loop, session in list(self._sessions.items()) if own and loop.is_running()]
+        return judge(total([session.worker.facts for session in running], self._outages.nodes()))
+
+    @property
+    def running(self) -> int:
+        """How many events run, or have been fetched and are about to, in this event loop."""
+        session = self._open_session()
+        return 0 if session is None else session.worker.running
 
     def nodes(self) -> dict[str, bool]:
         """Return each Redis node, named as in `redis.error`, and whether it serves us; from any thread."""
@@ -295,7 +350,8 @@ class Oxherd(DeclaresHandlers):
 
         Redis, for each queue: script getCounts, commands LINDEX and HMGET.
         """
-        return await self._worker.backlogs()
+        session = self._open_session()
+        return [] if session is None else await session.worker.backlogs()
 
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop. Blocks, and owns the process.
@@ -303,10 +359,18 @@ class Oxherd(DeclaresHandlers):
         Logs to standard error as `oxherd worker` does, unless the application has set up logging.
 
         The first signal drains, the second ends the wait. Exits with status 1 if an event is stranded. If a handler
-        cannot be ended, the process ends at once; if a thread started meanwhile does not end, two seconds later.
+        cannot be ended, the process ends at once; a thread that was started meanwhile is not waited for at its end.
+
+        Raises:
+            UsageError: called by a handler, in an event loop, or not in the main thread.
         """
         from oxherd.worker.main import run
 
+        self._refuse_in_handler("herd.run()")
+        if running_loop() is not None:
+            raise UsageError("herd.run() blocks, and owns its process; in an event loop, await herd.start() instead.")
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError("herd.run() handles the process's signals; call it in the main thread.")
         set_up_missing_logging()
         status = run(self, None, self.stop_timeout, wait_for=threading.enumerate())
         if status:
@@ -323,11 +387,12 @@ class Oxherd(DeclaresHandlers):
             raise DeclarationError(f"No handler is imported here for {', '.join(without_handler)}; import its module.")
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
-        backend = await self.backend()
+        session = await self._session()
+        backend, worker = session.backend, session.worker
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
-        new = [event for event in events if event.name not in self._worker]
-        self._worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
+        new = [event for event in events if event.name not in worker]
+        worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
         if new:
             started = [event.name for event in new]
             self.signals.emit(WorkerStarted(started, str(backend.client.url), list(without_handler)))
@@ -337,24 +402,37 @@ class Oxherd(DeclaresHandlers):
 
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""
+        self._refuse_in_handler("event.stop()", *names)
         with self._time_limit(timeout) as time_over:
-            report = await self._worker.stop(names, time_over)
-        return await self._after_stop(names, report)
+            return await self._stop(names, time_over)
 
     async def stop_when(self, time_over: asyncio.Event) -> StopReport:
         """Stop every event; what still runs once `time_over` is set is put back on its queue."""
-        names = self._worker.events
-        return await self._after_stop(names, await self._worker.stop_all(time_over))
+        return await self._stop(None, time_over)
+
+    def _refuse_in_handler(self, call: str, *only: str) -> None:
+        """Raise if a handler (of the named events) calls this, itself, or from its own tasks and threads."""
+        context = current.get()
+        if context is None or (only and context.event not in only):
+            return
+        # Without a session, this is a handler's own process, which has nothing to stop.
+        sessions = list(self._sessions.values())
+        if not sessions or any(session.worker.runs(context) for session in sessions):
+            raise UsageError(
+                f"{call} inside the handler of {context.event} would wait for that handler; tell the code that started "
+                "the herd to stop it (set an asyncio.Event that it waits for), and return."
+            )
 
     def _time_limit(self, timeout: Seconds | None) -> AbstractContextManager[asyncio.Event]:
         return time_limit(self.stop_timeout if timeout is None else seconds(timeout, "timeout"))
 
-    async def _after_stop(self, names: list[str], report: StopReport | None) -> StopReport:
-        if report is not None:
-            self.signals.emit(WorkerStopped(names, report.texts, report.unresolved))
-        if not self._worker.events and not self._entered:
-            await self.close()
-        return report or StopReport()
+    async def _stop(self, names: list[str] | None, time_over: asyncio.Event) -> StopReport:
+        session = self._open_session()
+        try:
+            return (session and await session.stop(names, time_over)) or StopReport()
+        finally:
+            if session is None or not (session.worker.events or session.entered):
+                await self.close()
 
 
 def close_herds() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
-from oxherd.errors import OxherdError
+from oxherd.errors import OxherdError, UsageError
 from oxherd.lineage import NO_LINEAGE, Lineage, TraceContext
 from oxherd.privacy.log_redaction import redact_record
 from oxherd.privacy.redaction import Privacy, Redactor
@@ -180,9 +180,16 @@ class Context:
             await self._report(value)
 
     def progress_sync(self, value: Any) -> None:
-        """`progress` for a `def` handler in its thread; returns once it is stored."""
+        """`progress` for a `def` handler in its thread; returns once it is stored.
+
+        Raises:
+            UsageError: called in the worker's event loop, which it would block for ever.
+            OxherdError: as `progress`.
+        """
         self._refuse_late_progress()
         if self._report is not None and self._loop is not None:
+            if self._loop is running_loop():
+                raise UsageError("progress_sync would block the event loop for ever; await ctx.progress(...) instead.")
             asyncio.run_coroutine_threadsafe(self._progress(value), self._loop).result()
 
     async def _progress(self, value: Any) -> None:
@@ -190,7 +197,7 @@ class Context:
 
     def _refuse_late_progress(self) -> None:
         # Checked in the caller's thread: the loop may have ended since.
-        if self.abandoned:
+        if self.abandoned or (self._loop is not None and not self._loop.is_running()):
             raise OxherdError("The progress is not stored: the event was put back at a stop; end the handler.")
 
 
@@ -199,6 +206,14 @@ def enabled_logger(name: str = "oxherd") -> logging.Logger:
     logger = logging.getLogger(name)
     logger.disabled = False
     return logger
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class _BoundLogger(logging.LoggerAdapter[logging.Logger]):

@@ -82,7 +82,7 @@ async def test_a_worker_is_ready_from_redis_first_answer_to_its_stop_but_for_out
         await order_placed.emit(1)
         await records.wait("event.begin")
         stopping = asyncio.create_task(herd.stop())
-        await asyncio.sleep(0)
+        await until(lambda: herd.health().stopping)
         seen.append(herd.health())
         let_go.set()
         await stopping
@@ -148,8 +148,7 @@ async def test_a_loop_that_is_blocked_for_long_is_not_live_also_where_its_log_is
 async def test_a_worker_whose_fetching_does_not_come_back_is_stuck_until_it_does(
     local_herd: Oxherd, records: Records
 ) -> None:
-    worker = local_herd._worker  # pyright: ignore[reportPrivateUsage]
-    worker.watchdog_times = WatchdogTimes(look=0.5, stuck=2)
+    local_herd._watchdog_times = WatchdogTimes(look=0.5, stuck=2)  # pyright: ignore[reportPrivateUsage]
 
     @local_herd.event("order.placed", concurrency=2)
     async def order_placed(number: int) -> None: ...
@@ -158,6 +157,7 @@ async def test_a_worker_whose_fetching_does_not_come_back_is_stuck_until_it_does
         await local_herd.start()
         await until(lambda: local_herd.health().ready)
         # As if a fault of ours had lost all slots for good.
+        worker = local_herd._sessions[asyncio.get_running_loop()].worker  # pyright: ignore[reportPrivateUsage]
         group = worker._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
         lost = group._slots.queue_slots()  # pyright: ignore[reportPrivateUsage]
         lost.acquire_over_limit(2)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from oxherd.bullmq.scripts import script
+from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Argument, CallState, Client, SentScript
+from oxherd.redis.error_mapping import unreachable
 
 Arguments = tuple[Argument, ...]
 Waiting = list[asyncio.Future[Any]]
@@ -58,6 +60,10 @@ class BatchSender:
             reply = await self._client.script(
                 self._slot, called, arguments, state=state, sent=sent, confirm_by=confirm_by
             )
+        except asyncio.CancelledError:
+            # With the whole loop: its callers may go on, and find their answer lost.
+            fail(waiting, lost(self._client))
+            raise
         except Exception as error:  # noqa: BLE001 - each of the callers gets it
             fail(waiting, error)
         else:
@@ -69,6 +75,11 @@ class BatchSender:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def lost(client: Client) -> RedisUnavailable:
+    """The error of callers whose answer nobody waits for any more."""
+    return unreachable(str(client.url), "the event loop ends", maybe_applied=True)
 
 
 def fail(waiting: Waiting, error: Exception) -> None:

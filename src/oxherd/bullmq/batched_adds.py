@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from oxherd.bullmq.batch_sender import BatchSender, Waiting, fail
+from oxherd.bullmq.batch_sender import BatchSender, Waiting, fail, lost
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.keys import QueueKeys
@@ -101,6 +101,9 @@ class BatchedAdds:
         """Send once connected, without the jobs of callers that gave up: they were told that nothing is stored."""
         try:
             await self._client.connect(self._slot)
+        except asyncio.CancelledError:
+            fail(waiting, lost(self._client))
+            raise
         except Exception as error:  # noqa: BLE001 - each of the callers gets it
             fail(waiting, error)
             return

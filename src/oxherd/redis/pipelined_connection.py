@@ -11,6 +11,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
 from functools import partial
 from typing import Any, cast
 
@@ -45,10 +46,23 @@ class PipelinedConnection:
         self.opened = time.monotonic()
         self.useless = False  # lost at once, or with calls, before it gave a single reply
         self._answered = False
-        self._reader = self._loop.create_task(self._read(), name=f"oxherd-read-{node}")
-        self._writer = self._loop.create_task(self._write(), name=f"oxherd-write-{node}")
+        self._reader = self._start(self._read, f"oxherd-read-{node}")
+        self._writer = self._start(self._write, f"oxherd-write-{node}")
         self._checked = self._loop.time()
         self._check_timer = self._loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _start(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        task = self._loop.create_task(run(), name=name, context=Context())
+        task.add_done_callback(self._restart)
+        return task
+
+    def _restart(self, task: asyncio.Task[None]) -> None:
+        # A loop that ends cancels every task; what others then do at last needs the connection until it is closed.
+        if task.cancelled() and self.alive:
+            if task is self._reader:
+                self._reader = self._start(self._read, task.get_name())
+            else:
+                self._writer = self._start(self._write, task.get_name())
 
     def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
         """Queue packed commands for the next write; returns the last reply.
@@ -142,7 +156,7 @@ class PipelinedConnection:
                 error: ResponseError | None = None
                 reply: Any = None
                 try:
-                    reply = await read(timeout=math.inf)
+                    reply = await read(timeout=math.inf, disconnect_on_error=False)
                 except ResponseError as refusal:
                     error = refusal
                 self._waiting_since = now()
@@ -155,7 +169,7 @@ class PipelinedConnection:
                 else:
                     future.set_exception(error)
         except (RedisError, OSError, IndexError) as broken:
-            await self._connection.disconnect(nowait=True)  # redis-py does not, after a reply too many
+            await self._connection.disconnect(nowait=True)
             self._fail(broken)
 
     def _check(self) -> None:

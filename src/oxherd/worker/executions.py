@@ -9,6 +9,7 @@ from typing import Any
 
 from oxherd.bullmq.job import Job, event_id_text
 from oxherd.bullmq.replies import Fetched
+from oxherd.context import Context, Stopping
 from oxherd.signals import ErrorInfo, EventAttempt
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.lock_tokens import LockTokens
@@ -61,6 +62,11 @@ class Executions:
             return None
         return EventAttempt(execution.job.name, execution.event_id, execution.job.attempts_made + 1)
 
+    def runs(self, context: Context) -> bool:
+        """Whether a handler runs with this context; from any thread."""
+        runs = [execution.run for execution in list(self._running.values())]
+        return any(run is not None and run.context is context for run in runs)
+
     def begin(self, job: Job) -> None:
         """Start a fetched job, for which a slot is held."""
         execution = Execution(job, event_id_text(self._queue, job.id))
@@ -83,6 +89,12 @@ class Executions:
         self.held_at_drain = list(self)
         for execution in self.held_at_drain:
             execution.refuse()
+
+    def interrupt(self) -> None:
+        """The loop ends, and with it all tasks are cancelled: handlers stop, outcomes are written to the end."""
+        self.drain()
+        for execution in self:
+            execution.cancel(Stopping())
 
     def reclaim_slots(self, ended_before: float) -> None:
         """Lend out the slots of handlers that ended before then (`time.perf_counter`), and whose outcome waits for

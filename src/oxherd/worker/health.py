@@ -64,6 +64,16 @@ class Facts:
     stopping: bool = False
 
 
+def total(workers: list[Facts], outages: list[str]) -> Facts:
+    """The facts of several workers as one's: a herd has one in each event loop."""
+    return Facts(
+        groups=[group for worker in workers for group in worker.groups],
+        blocked_seconds=max((worker.blocked_seconds for worker in workers), default=0.0),
+        outages=outages,
+        stopping=any(worker.stopping for worker in workers) and all(w.stopping or not w.groups for w in workers),
+    )
+
+
 def judge(facts: Facts) -> Health:
     """The health that follows from the facts."""
     longest = max((group.stuck_seconds or 0.0 for group in facts.groups), default=0.0)

@@ -12,6 +12,7 @@ from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.bullmq.shard_registry import ShardRegistry
 from oxherd.bullmq.shards import shard_of, shard_queues
+from oxherd.context import Context
 from oxherd.declaration import Declaration, key_of
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.background_loop import BackgroundLoop
@@ -94,6 +95,11 @@ class QueueGroup:
         await asyncio.gather(*(event.executor.close() for event in self._events))
         return total(reports)
 
+    def interrupt(self) -> None:
+        """The loop ends; `stop` follows, also where one was under way."""
+        for worker in self._workers.values():
+            worker.interrupt()
+
     async def remove(self, name: str, time_over: asyncio.Event) -> StopReport:
         """Stop one event of several; its jobs wait on the queue from now on."""
         event = self._events.remove(name)
@@ -101,6 +107,11 @@ class QueueGroup:
         reports = [await worker.stop_event(event, time_over) for worker in self._workers.values()]
         await event.executor.close()
         return total(reports)
+
+    @property
+    def running(self) -> int:
+        """How many events run, or have been fetched and are about to."""
+        return sum(len(worker.executions) for worker in self._workers.values())
 
     @property
     def facts(self) -> GroupFacts:
@@ -117,6 +128,10 @@ class QueueGroup:
         """The event that runs in this task, if one of the group's; from any thread."""
         found = (worker.executions.attempt_in(task) for worker in list(self._workers.values()))
         return next((attempt for attempt in found if attempt is not None), None)
+
+    def runs(self, context: Context) -> bool:
+        """Whether a handler of the group runs with this context; from any thread."""
+        return any(worker.executions.runs(context) for worker in list(self._workers.values()))
 
     def _start(self, loop: BackgroundLoop) -> None:
         self._loops.append(loop)

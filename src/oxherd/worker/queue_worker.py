@@ -44,6 +44,10 @@ class QueueWorker:
         """Begin nothing more; may be called again."""
         self.executions.drain()
 
+    def interrupt(self) -> None:
+        """The loop ends, as `Executions.interrupt`; `stop` follows, also where one was under way."""
+        self.executions.interrupt()
+
     async def stop(self, time_over: asyncio.Event) -> StopReport:
         """Begin nothing more, let running events end until `time_over`, then put back what still runs."""
         self.drain()
@@ -51,6 +55,7 @@ class QueueWorker:
         await _first(time_over.wait(), self._drained())
         left = list(self.executions)
         await self._stop_requeue.requeue(left)
+        await self._stop_requeue.put_back_cut_off(self.executions.held_at_drain)
         await self._stop_requeue.give_up(left)
         await self._presence.stop()
         await self.fetcher.stop()

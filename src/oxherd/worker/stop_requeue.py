@@ -28,10 +28,16 @@ class StopRequeue:
     async def requeue(self, held: list[Execution]) -> None:
         """Cancel what still runs, and put back what does not end."""
         for execution in held:
-            execution.cancel(Stopping())
+            if not execution.told_to_stop:
+                execution.cancel(Stopping())
         await self._clean_up(held)
         stuck = [execution for execution in held if execution.stage is Stage.HANDLER]
         await asyncio.gather(*(self._abandon(execution) for execution in stuck))
+
+    async def put_back_cut_off(self, held: list[Execution]) -> None:
+        """Put the events back whose tasks were cancelled, with the whole loop, before their handlers began."""
+        cut_off = [execution for execution in held if execution.outcome is None and execution.task.cancelled()]
+        await asyncio.gather(*(self._put_back(execution) for execution in cut_off))
 
     async def give_up(self, held: list[Execution]) -> None:
         """Leave unwritten the outcomes that Redis does not confirm: the locks run out."""
@@ -58,14 +64,17 @@ class StopRequeue:
         """Put an event back whose handler goes on: nothing of this run is recorded any more."""
         run = execution.abandon()
         self._executions.drop(execution)
+        became = await self._put_back(execution)
+        self._executions.pipeline.announce_end(execution, run, became, None)
+
+    async def _put_back(self, execution: Execution) -> Outcome:
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 settled = await self._settler.settle(execution.job, execution.declaration, Write.REQUEUE)
         except TimeoutError:
             settled = Unsettled.UNWRITTEN
         execution.unwritten = settled is Unsettled.UNWRITTEN
-        became = Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
-        self._executions.pipeline.announce_end(execution, run, became, None)
+        return Outcome.LOST if isinstance(settled, Unsettled) else Outcome.REQUEUED
 
 
 async def _wait(held: list[Execution], seconds: float) -> None:

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from oxherd.bullmq.inspection import Backlog
+from oxherd.context import Context
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
-from oxherd.redis.outage import Outages
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.fetching.isolation import isolation_of_loop
-from oxherd.worker.health import Facts, Health, judge
+from oxherd.worker.health import Facts
 from oxherd.worker.queue_group import QueueGroup, Queues
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport, total
@@ -31,14 +31,15 @@ class Worker:
     `declared` returns the declarations of a queue, processed or not.
     """
 
-    def __init__(self, signals: Signals, outages: Outages, declared: Callable[[str], list[Declaration]]) -> None:
+    def __init__(
+        self, signals: Signals, declared: Callable[[str], list[Declaration]], watchdog_times: WatchdogTimes
+    ) -> None:
         self._signals = signals
-        self._outages = outages
         self._declared = declared
+        self._watchdog_times = watchdog_times
         self._groups: dict[str, QueueGroup] = {}
         self._stopping: list[QueueGroup] = []
         self._loop_monitor: LoopMonitor | None = None
-        self.watchdog_times = WatchdogTimes()
 
     def __contains__(self, name: str) -> bool:
         """Whether an event is processed."""
@@ -63,22 +64,25 @@ class Worker:
                 group.add(event)
                 continue
             declared = partial(self._declared, queue)
-            group = QueueGroup(queues, event.declaration, self._signals, declared, isolation, self.watchdog_times)
+            group = QueueGroup(queues, event.declaration, self._signals, declared, isolation, self._watchdog_times)
             self._groups[queue] = group
             group.add(event)
             group.start()
 
-    def health(self) -> Health:
-        """Whether the worker is live and ready; from any thread."""
+    @property
+    def running(self) -> int:
+        """How many events run, or have been fetched and are about to."""
+        return sum(group.running for group in (*self._groups.values(), *self._stopping))
+
+    @property
+    def facts(self) -> Facts:
+        """Facts for the health; from any thread."""
         monitor, stopping = self._loop_monitor, list(self._stopping)
         groups = list(self._groups.values())
-        return judge(
-            Facts(
-                groups=[group.facts for group in groups or stopping],
-                blocked_seconds=monitor.blocked_seconds if monitor is not None else 0.0,
-                outages=self._outages.nodes(),
-                stopping=bool(stopping) and not groups,
-            )
+        return Facts(
+            groups=[group.facts for group in groups or stopping],
+            blocked_seconds=monitor.blocked_seconds if monitor is not None else 0.0,
+            stopping=bool(stopping) and not groups,
         )
 
     async def backlogs(self) -> list[tuple[list[str], Backlog | None]]:
@@ -87,7 +91,10 @@ class Worker:
         return list(zip([group.events for group in groups], await asyncio.gather(*map(_backlog, groups)), strict=True))
 
     async def stop(self, names: Iterable[str], time_over: asyncio.Event) -> StopReport | None:
-        """Stop the named events, one after the other; None if none of them was processed."""
+        """Stop the named events, one queue after the other; None if none of them was processed.
+
+        What still runs when `time_over` is set is put back.
+        """
         reports: list[StopReport] = []
         for name in names:
             queue = next((queue for queue, group in self._groups.items() if name in group.events), None)
@@ -95,26 +102,52 @@ class Worker:
                 continue
             group = self._groups[queue]
             if group.events == [name]:
-                reports += await self._stop_groups([queue], time_over)
+                reports += await self._stop_groups([group], time_over)
             else:
                 reports.append(await group.remove(name, time_over))
         return total(reports) if reports else None
 
     async def stop_all(self, time_over: asyncio.Event) -> StopReport | None:
         """Stop every event at once; what still runs when `time_over` is set is put back."""
-        reports = await self._stop_groups(list(self._groups), time_over)
+        reports = await self._stop_groups(list(self._groups.values()), time_over)
         return total(reports) if reports else None
 
-    async def _stop_groups(self, queues: list[str], time_over: asyncio.Event) -> list[StopReport]:
-        stopping = [self._groups.pop(queue) for queue in queues]
-        self._stopping += stopping
-        try:
-            return await asyncio.gather(*(group.stop(time_over) for group in stopping))
-        finally:
-            self._stopping = [group for group in self._stopping if group not in stopping]
-            if self._loop_monitor is not None and not self._groups and not self._stopping:
-                self._loop_monitor.stop()
-                self._loop_monitor = None
+    def interrupt(self) -> None:
+        """The loop ends, and with it all tasks are being cancelled; `end` follows."""
+        for group in (*self._groups.values(), *self._stopping):
+            group.interrupt()
+
+    async def end(self) -> tuple[list[str], StopReport | None]:
+        """Put back at once what runs, and what a stop that was cut off has left; returns the events, and the report."""
+        time_over = asyncio.Event()
+        time_over.set()
+        groups = [*self._groups.values(), *self._stopping]
+        names = [name for group in groups for name in group.events]
+        reports = await self._stop_groups(groups, time_over)
+        return names, total(reports) if reports else None
+
+    def forget(self) -> None:
+        """The loop was closed: what ran in it is begun again once its lock has run out."""
+        self._stop_loop_monitor()
+
+    async def _stop_groups(self, groups: list[QueueGroup], time_over: asyncio.Event) -> list[StopReport]:
+        self._groups = {queue: group for queue, group in self._groups.items() if group not in groups}
+        self._stopping += [group for group in groups if group not in self._stopping]
+        # Cut off with its loop, they are still stopping: `end` finishes that.
+        reports = await asyncio.gather(*(group.stop(time_over) for group in groups))
+        self._stopping = [group for group in self._stopping if group not in groups]
+        if not self._groups and not self._stopping:
+            self._stop_loop_monitor()
+        return reports
+
+    def _stop_loop_monitor(self) -> None:
+        monitor, self._loop_monitor = self._loop_monitor, None
+        if monitor is not None:
+            monitor.stop()
+
+    def runs(self, context: Context) -> bool:
+        """Whether a handler runs with this context; from any thread."""
+        return any(group.runs(context) for group in [*self._groups.values(), *self._stopping])
 
     def _attempt_in(self, task: asyncio.Task[Any]) -> EventAttempt | None:
         found = (group.attempt_in(task) for group in [*self._groups.values(), *self._stopping])

@@ -31,13 +31,13 @@ def named(name: str) -> asyncio.Task[Any]:
 
 
 def only_worker(herd: Oxherd, queue: str) -> QueueWorker:
-    group = herd._worker._groups[queue]  # pyright: ignore[reportPrivateUsage]
+    group = herd._sessions[asyncio.get_running_loop()].worker._groups[queue]  # pyright: ignore[reportPrivateUsage]
     return group._workers[queue]  # pyright: ignore[reportPrivateUsage]
 
 
 def watch(herd: Oxherd, *, look: float, stuck: float = 15.0, hanging: float = 60.0) -> None:
     """Have the herd's watchdog look more often, and lose patience sooner."""
-    herd._worker.watchdog_times = WatchdogTimes(look, stuck, hanging)  # pyright: ignore[reportPrivateUsage]
+    herd._watchdog_times = WatchdogTimes(look, stuck, hanging)  # pyright: ignore[reportPrivateUsage]
 
 
 def slots_of(herd: Oxherd, queue: str) -> QueueSlots:

@@ -46,6 +46,7 @@ class ThreadExecutor:
     def __init__(self, declaration: Declaration, handler: Handler) -> None:
         self._call = handler.call
         self._threads = ThreadPoolExecutor(declaration.concurrency, thread_name_prefix=f"oxherd-{declaration.name}")
+        self._running: set[asyncio.Future[Any]] = set()
 
     async def call(self, run: HandlerRun, payload: Any, /) -> Any:
         """Run the handler in a thread, and wait for it even if cancelled; its end, as of `_run`."""
@@ -54,20 +55,21 @@ class ThreadExecutor:
         # The call carries the event's contextvars; the pool's own threads must not inherit them.
         submit = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
         future: asyncio.Future[Any] = contextvars.Context().run(submit)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
         while True:
             try:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
-                # A thread cannot be cancelled: context.cancelled tells it, and we wait on. But an abandoned one must
-                # not keep the loop from closing.
-                if run.context.abandoned:
-                    future.cancel()
+                # A thread cannot be cancelled: context.cancelled tells it, and we wait on, until it is abandoned.
                 if future.cancelled():
                     raise
 
     async def close(self) -> None:
-        """Let idle threads end; one that runs a handler cannot be ended."""
+        """Let idle threads end; one that runs a handler cannot be ended, and is waited for no longer."""
         self._threads.shutdown(wait=False)
+        for future in list(self._running):
+            future.cancel()
 
 
 def _run(call: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from oxherd.bullmq.job import Job, worker_of
@@ -48,20 +49,24 @@ class UnresolvedCalls:
         tokens = self._tokens - {job.token for job in jobs}
         if not tokens:
             return 0
-        quarantined = 0
         running = {job.raw_id for job in jobs}
         worker = worker_of(next(iter(tokens)))
-        for job_id, token in await self._queue.unclaimed(worker, tokens, running, _LOCK_MS):
-            job = await self._queue.read(job_id, token)
-            damage = await quarantine(self._served, job)
-            if damage is not None:
-                quarantined += 1
-                self._faults.of_job("data", damaged_job(damage), job)
-            elif await self._queue.requeue(job_id, token) >= 0:
-                self._reclaimed += 1
+        unclaimed = await self._queue.unclaimed(worker, tokens, running, _LOCK_MS)
+        # At once: a stop has little time for them.
+        quarantined = sum(await asyncio.gather(*(self._put_back(job_id, token) for job_id, token in unclaimed)))
         self._tokens -= tokens
         if self._reclaimed and not self._tokens:
             count, self._reclaimed = self._reclaimed, 0
             message = f"answers were lost; {count} events that had been fetched with them were put back, at no cost"
             self._faults.of_queue("fetch", ErrorInfo("Reclaimed", message))
         return quarantined
+
+    async def _put_back(self, job_id: bytes, token: str) -> bool:
+        """Put a job back; True if it was quarantined instead."""
+        job = await self._queue.read(job_id, token)
+        damage = await quarantine(self._served, job)
+        if damage is not None:
+            self._faults.of_job("data", damaged_job(damage), job)
+        elif await self._queue.requeue(job_id, token) >= 0:
+            self._reclaimed += 1
+        return damage is not None

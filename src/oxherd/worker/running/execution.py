@@ -78,13 +78,10 @@ class ExecutionTask(asyncio.Task[None]):
     """
 
     cancel_requested = False
-    loop_ended = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         """As of any task."""
         self.cancel_requested = True
-        # Only whoever has run the loop, `asyncio.run` for one, cancels tasks while it does not run.
-        self.loop_ended = self.loop_ended or not self.get_loop().is_running()
         return super().cancel(msg)
 
     async def absorb_cancellation(self) -> bool:

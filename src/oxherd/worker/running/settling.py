@@ -232,14 +232,15 @@ class Settler:
                 return given_up
 
     def _has_given_up(self) -> bool:
-        """Whether a cancellation, which is being handled, means to give up; raises it again if it is somebody else's.
+        """Whether a cancellation, which is being handled, means to give up; raised again outside an execution's task.
 
-        A handler may leave one behind, such as a timer's: that is taken back.
+        There a handler may have left one behind, such as a timer's, or the loop ends: what became of the job is written
+        all the same.
         """
         if self.give_up.is_set():
             return True
         task = asyncio.current_task()
-        if not isinstance(task, ExecutionTask) or task.loop_ended:
+        if not isinstance(task, ExecutionTask):
             raise
         task.take_back_cancellation()
         return False
@@ -252,7 +253,10 @@ class Settler:
                 return Unsettled.LOST
             self._faults.lasting("finish", refused, job)
             delay = _DAMAGED_SECONDS
-        return Unsettled.UNWRITTEN if await self.pause(delay) else None
+        try:
+            return Unsettled.UNWRITTEN if await self.pause(delay) else None
+        except asyncio.CancelledError:
+            return Unsettled.UNWRITTEN if self._has_given_up() else None
 
     async def pause(self, delay: float) -> bool:
         """Wait for `delay` seconds; True if the worker has given up."""
