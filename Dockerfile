@@ -1,5 +1,8 @@
 # The GitHub webhooks sample: its web process and its worker, as compose.yaml runs them.
-FROM python:3.13-slim
+#
+# A tag can be moved to another image, a digest cannot; docs/security.md says how to find one.
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE}
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -7,12 +10,12 @@ WORKDIR /app
 
 # Before the source, so that a change to it does not install the dependencies again.
 COPY requirements.lock ./
-RUN pip install --requirement requirements.lock \
-    && pip install "starlette>=0.45,<2" "uvicorn>=0.34,<1"
+COPY examples/requirements.lock examples/
+RUN pip install --require-hashes --requirement requirements.lock --requirement examples/requirements.lock
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install --no-deps . \
+RUN pip install --no-deps --no-build-isolation . \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin oxherd
 
 COPY examples ./examples

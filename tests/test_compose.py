@@ -130,8 +130,10 @@ def test_the_image_runs_as_a_user_without_rights_and_copies_only_what_the_contex
     users = [line.split()[1] for line in instructions if line.startswith("USER ")]
     assert users
     assert users[-1] not in {"root", "0"}
-    assert "FROM python:3.13-slim" in instructions
+    assert "ARG PYTHON_IMAGE=python:3.13-slim" in instructions
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    copied = {part for line in instructions if line.startswith("COPY ") for part in line.split()[1:-1]}
+    copied = {
+        part.partition("/")[0] for line in instructions if line.startswith("COPY ") for part in line.split()[1:-1]
+    }
     assert copied == allowed
     assert not any(fnmatch(name, ".*") for name in allowed)

@@ -37,7 +37,7 @@ class EventBegan(EventAttempt):
 
     fence: int
     shown: Any  # ShownPayload: what of the payload may be logged
-    due_ms: int = 0  # the earliest time it could have begun, in milliseconds since the Unix epoch
+    due_ms: int = 0  # the earliest time it could have begun, in milliseconds since the Unix epoch; 0 if unknown
     caused_by: str | None = None
     root: str | None = None
 

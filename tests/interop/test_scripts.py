@@ -58,13 +58,20 @@ def test_the_installed_bullmq_has_each_script_that_we_call_with_that_number_of_k
 def test_the_installed_bullmq_is_within_the_range_that_is_pinned() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     (pinned,) = [text for text in project["project"]["dependencies"] if text.startswith("bullmq")]
-    bounds = re.fullmatch(r"bullmq>=(\d+)\.(\d+),<(\d+)\.(\d+)", pinned)
+    bounds = re.fullmatch(r"bullmq>=(\d+\.\d+\.\d+),<(\d+\.\d+\.\d+)", pinned)
     assert bounds is not None, pinned
-    low, high = [(int(bounds[i]), int(bounds[i + 1])) for i in (1, 3)]
-    installed = tuple(map(int, importlib.metadata.version("bullmq").split(".")[:2]))
+    low, high = [tuple(map(int, bound.split("."))) for bound in bounds.groups()]
+    installed = tuple(map(int, importlib.metadata.version("bullmq").split(".")))
     assert low <= installed < high
-    # One minor release, since any may change a script.
-    assert high == (low[0], low[1] + 1)
+    # None later than the one that is tested, since even 3.4.3 changed scripts of 3.4.0.
+    assert high == (*installed[:2], installed[2] + 1)
+
+
+def test_each_script_of_bullmq_that_we_call_has_its_hash() -> None:
+    listed = [
+        line.split()[1] for line in (Path(scripts.__file__).parent / "lua" / "bullmq.sha256").read_text().splitlines()
+    ]
+    assert sorted(listed) == sorted(f"{name}-{keys}.lua" for name, keys in scripts.BULLMQ.items())
 
 
 def test_the_codes_of_refusal_are_those_of_bullmq() -> None:

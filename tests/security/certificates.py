@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+Extension = type[x509.ExtensionType]
+
 _DAY = dt.timedelta(days=1)
 
 
@@ -26,7 +28,7 @@ class Certificate:
 class Authority:
     """A CA of the test's own; `certificate` is what those who trust it are given."""
 
-    def __init__(self, folder: Path, name: str = "test-ca") -> None:
+    def __init__(self, folder: Path, name: str = "test-ca", *, without: Extension | None = None) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
@@ -36,11 +38,14 @@ class Authority:
             decipher_only=False,
         )  # fmt: skip
         builder = _begin(self._name, self._name, self._key.public_key(), -_DAY, _DAY)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        builder = builder.add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
-        )
-        built = builder.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
+        for extension, critical in (
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False),
+            (usage, True),
+        ):
+            if type(extension) is not without:
+                builder = builder.add_extension(extension, critical=critical)
+        built = builder.sign(self._key, hashes.SHA256())
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
@@ -51,18 +56,23 @@ class Authority:
         addresses: tuple[str, ...] = ("127.0.0.1",),
         hosts: tuple[str, ...] = (),
         ends: dt.timedelta = _DAY,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+        without: Extension | None = None,
     ) -> Certificate:
         """A certificate for a server at these addresses and host names, or for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         names += [x509.DNSName(host) for host in hosts]
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = _begin(_named(name), self._name, key.public_key(), -2 * _DAY, ends)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        # Python 3.13 verifies strictly, which asks for this.
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = builder.add_extension(issuer, critical=False)
-        built = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(self._key, hashes.SHA256())
+        for extension in (
+            x509.SubjectAlternativeName(names),
+            # Python 3.13 verifies strictly, which asks for this.
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+            x509.ExtendedKeyUsage([usage, ExtendedKeyUsageOID.CLIENT_AUTH]),
+        ):
+            if type(extension) is not without:
+                builder = builder.add_extension(extension, critical=False)
+        built = builder.sign(self._key, hashes.SHA256())
         found = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         found.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
         found.key.write_bytes(

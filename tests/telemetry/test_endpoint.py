@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,7 @@ def test_a_request_that_cannot_be_read_is_refused_and_not_repeated(endpoint: tup
         (b"<script> /live \x00\r\n\r\n", 400),
         (b"GET /live HTTP/1.1\r\n<script>: " + b"x" * 70_000 + b"\r\n\r\n", 431),
         (b"GET /live HTTP/1.1\r\n" + b"<script>: x\r\n" * 200 + b"\r\n", 431),
+        (b"GET /live HTTP/1.1\r\n" + (b"<script>: " + b"x" * 60_000 + b"\r\n") * 3, 431),
         (b"GET /<script>" + b"x" * 70_000, 414),
         (b"<SCRIPT> /live HTTP/1.1\r\n\r\n", 405),
     ):
@@ -254,13 +256,65 @@ def test_a_request_that_cannot_be_read_is_refused_and_not_repeated(endpoint: tup
     assert ask(endpoint[1], "/ready").json["reasons"] == ["No event is processed; start the herd."]
 
 
-def test_clients_that_say_nothing_keep_no_probe_from_its_answer(endpoint: tuple[str, int]) -> None:
-    silent = [socket.create_connection(endpoint) for _ in range(20)]
-    assert ask(endpoint[1], "/live").status == 200
-    for each in silent:
-        each.settimeout(20)
-        assert each.recv(1) == b""
-        each.close()
+def silent(address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(address)
+
+
+def half_of_a_head(address: tuple[str, int]) -> socket.socket:
+    client = socket.create_connection(address)
+    client.sendall(b"GET /live HTTP/1.1\r\nHost: ")
+    return client
+
+
+def unread(address: tuple[str, int]) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.connect(address)
+    client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    return client
+
+
+def answering() -> bool:
+    return any("process_request" in thread.name for thread in threading.enumerate())
+
+
+class Large:
+    """A source of more metrics than the buffers of a connection take."""
+
+    def health(self) -> dict[str, Any]:
+        return {"live": True, "ready": True}
+
+    def metrics(self) -> tuple[str, bytes]:
+        return "text/plain", b"x" * 8_000_000
+
+
+@pytest.mark.parametrize("connect", [silent, half_of_a_head, unread])
+def test_no_number_of_idle_clients_keeps_a_probe_from_its_answer(
+    connect: Callable[[tuple[str, int]], socket.socket],
+) -> None:
+    with serving(Address("127.0.0.1", 0), Large()) as address, ExitStack() as clients:
+        for number in range(200):
+            clients.enter_context(connect((address.host, address.port)))
+            if number % 40 == 39:
+                assert ask(address.port, "/live").status == 200
+        until_sync(lambda: not answering())
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_in_drops_is_cut_off() -> None:
+    with serving(Address("127.0.0.1", 0), Large()) as address, unread((address.host, address.port)) as client:
+        until_sync(answering)
+        until_sync(lambda: client.recv(1024) == b"" or not answering(), every=0.01)
+
+
+def test_a_client_that_sends_more_than_one_request_or_half_closes_gets_one_answer(endpoint: tuple[str, int]) -> None:
+    request = b"GET /live HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
+    for sent in (request, request * 3):
+        with socket.create_connection(endpoint) as client:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            with client.makefile("rb") as answer:
+                assert answer.read().count(b"HTTP/1.0 200 OK") == 1
 
 
 def test_a_request_that_comes_byte_by_byte_has_a_second(endpoint: tuple[str, int]) -> None:

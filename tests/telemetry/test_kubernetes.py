@@ -18,17 +18,29 @@ from tests.telemetry.support import ROOT, ask
 yaml: Any = importlib.import_module("yaml")
 kubernetes_validate: Any = importlib.import_module("kubernetes_validate")
 
-MANIFEST: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "kubernetes" / "worker.yaml").read_text())
-POD: dict[str, Any] = MANIFEST["spec"]["template"]["spec"]
+MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((ROOT / "docs" / "kubernetes" / "worker.yaml").read_text()))
+DEPLOYMENT, POLICY = MANIFESTS
+TEMPLATE: dict[str, Any] = DEPLOYMENT["spec"]["template"]
+POD: dict[str, Any] = TEMPLATE["spec"]
 [WORKER] = POD["containers"]
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.34"])
-def test_it_fits_the_schema_of_kubernetes(version: str) -> None:
-    assert kubernetes_validate.validate(MANIFEST, version, strict=True) == version
-    broken = MANIFEST | {"spec": MANIFEST["spec"] | {"replica": 2}}
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest["kind"])
+def test_it_fits_the_schema_of_kubernetes(manifest: dict[str, Any], version: str) -> None:
+    assert kubernetes_validate.validate(manifest, version, strict=True) == version
+    broken = manifest | {"spec": manifest["spec"] | {"replica": 2}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, version, strict=True)
+
+
+def test_the_policy_lets_scrapes_reach_the_pods_on_the_health_port_and_nothing_else() -> None:
+    spec = POLICY["spec"]
+    assert spec["podSelector"]["matchLabels"].items() <= TEMPLATE["metadata"]["labels"].items()
+    assert spec["policyTypes"] == ["Ingress"]
+    [rule] = spec["ingress"]
+    assert rule["from"]
+    assert [each["port"] for each in rule["ports"]] == [port["name"] for port in WORKER["ports"]]
 
 
 def test_the_pod_outlives_the_stop_of_its_worker() -> None:

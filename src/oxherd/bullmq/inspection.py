@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oxherd.bullmq.clock import now_ms
-from oxherd.bullmq.options import parse_options
+from oxherd.bullmq.job import decode
 from oxherd.bullmq.queue import BullQueue
 from oxherd.errors import ScheduleError
 from oxherd.redis.client import Client, ScriptError
@@ -107,8 +107,8 @@ async def backlog(queue: BullQueue) -> Backlog:
         job_id: bytes | None = await client.call(k.slot, "LINDEX", k.wait, -1)
         if job_id is not None:
             emitted, options = await client.call(k.slot, "HMGET", k.base.encode() + job_id, "timestamp", "opts")
-            if emitted is not None and emitted.isdigit():
-                oldest = int(emitted) + parse_options(options or b"").delay_ms
+            job = decode(job_id, [b"timestamp", emitted or b"", b"opts", options or b""], "")
+            oldest = job.due_ms or None
     return Backlog(counts["wait"] + counts["prioritized"] + counts["paused"], counts["delayed"], oldest)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from oxherd.bullmq.options import LATEST_MS, JobOptions, options_of
+from oxherd.bullmq.clock import LATEST_MS, bounded_ms
+from oxherd.bullmq.options import JobOptions, options_of
 from oxherd.lineage import NO_LINEAGE, Lineage
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -50,8 +51,8 @@ class Job:
 
     @property
     def due_ms(self) -> int:
-        """The earliest time of its begin, in milliseconds since the Unix epoch, by its producer's clock."""
-        return self.timestamp_ms + self.options.delay_ms
+        """The earliest time of its begin by its producer's clock, in milliseconds since the Unix epoch; 0: unknown."""
+        return self.timestamp_ms + self.options.delay_ms if self.timestamp_ms else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         _text(name or b""),
         data or b"",
         parsed,
-        emitted_ms if 0 <= emitted_ms <= LATEST_MS else min(max(0, emitted_ms), LATEST_MS),
+        emitted_ms if 0 <= emitted_ms <= LATEST_MS else bounded_ms(emitted_ms),
         counts[0] or 0,
         counts[1] or 0,
         counts[2] or 0,

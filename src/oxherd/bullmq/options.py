@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
+from oxherd.bullmq.clock import LATEST_MS
 from oxherd.lineage import NO_LINEAGE, Lineage, parse_lineage
 from oxherd.policy import json_number
 
-LATEST_MS = 253_402_300_799_000  # the end of the year 9999, the latest that datetime represents
 # Options up to this size are cached: most jobs of an event have the same.
 LONGEST_CACHED = 4096
 # The telemetry metadata among a job's options. Only a key follows a brace or a comma like this; to match the key first

@@ -14,7 +14,7 @@ from oxherd.bullmq.job import FIELDS, STALLED_REASON, Job, NewJob, job_of, worke
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.replies import Fetched, Refusal, fetched
-from oxherd.bullmq.scripts import script
+from oxherd.bullmq.scripts import checked_folder, script
 from oxherd.redis.client import Argument, CallState, Client, Script, ScriptError, pack_script
 from oxherd.redis.retry import retry
 
@@ -26,6 +26,7 @@ class BullQueue:
     """A queue's scripts. `batched`: jobs that are added or completed in the same turn go with one script of ours."""
 
     def __init__(self, client: Client, keys: QueueKeys, *, batched: bool = False) -> None:
+        checked_folder()  # here, and not in a loop that would be started anew
         self.client = client
         self.keys = keys
         self.finish_many = BatchedFinishes(client, keys) if batched else None

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.clock import bounded_ms, now_ms
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
@@ -64,7 +64,7 @@ class Schedulers:
         fields = {k.decode(): v.decode() for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
         try:
             return _stored(fields, reply[1])
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ScriptError(f"the record of the schedule is damaged ({type(error).__name__})") from None
 
     async def pending(self, scheduler: str, tick_ms: int) -> bool:
@@ -142,7 +142,7 @@ def _stored(fields: dict[str, str], next_ms: bytes) -> StoredSchedule:
         repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
         data=json.loads(fields.get("data", "{}")),
         options=json.loads(fields.get("opts", "{}")),
-        next_ms=int(float(next_ms)),
+        next_ms=bounded_ms(float(next_ms)),
     )
 
 

@@ -2,12 +2,16 @@
 
 BullMQ's Python classes are not imported (docs/decisions/scripts-not-classes.md). A test compares names, key counts and
 arguments with what the installed package's own `Scripts` class sends.
+
+`lua/bullmq.sha256` has the hashes of those that we are tested with: other ones, even of a patch release, run only if
+OXHERD_BULLMQ_SCRIPTS=unchecked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -15,7 +19,7 @@ from pathlib import Path
 from oxherd.errors import ConfigError
 from oxherd.redis.client import Script
 
-# BullMQ's scripts and their number of keys, as the file names of bullmq 3.4 say.
+# BullMQ's scripts and their number of keys, as the file names of bullmq 3.4.4 say.
 BULLMQ = {
     "addStandardJob": 9,
     "addDelayedJob": 6,
@@ -57,6 +61,7 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
 }
 
+_LUA = Path(__file__).parent / "lua"
 _DIRECTIVE = re.compile(rb'^--- @(?:include "([\w/]+)"|bullmq)$', re.MULTILINE)
 
 
@@ -65,7 +70,7 @@ def script(name: str) -> Script:
     """One of BULLMQ or OURS.
 
     Raises:
-        ConfigError: the installed `bullmq` package has no such script with that number of keys.
+        ConfigError: the installed `bullmq` package has not the scripts that we are tested with.
     """
     if name in BULLMQ:
         keys, text = BULLMQ[name], _bullmq(name)
@@ -80,18 +85,33 @@ def folder() -> Path:
     """Where the installed `bullmq` package keeps its scripts; the package itself is not imported."""
     spec = importlib.util.find_spec("bullmq")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("The package bullmq is not installed; install bullmq 3.4.")
+        raise ConfigError("The package bullmq is not installed; install bullmq 3.4.4.")
     return Path(next(iter(spec.submodule_search_locations))) / "commands"
 
 
 def _bullmq(name: str) -> bytes:
-    path = folder() / f"{name}-{BULLMQ[name]}.lua"
-    if not path.is_file():
-        raise ConfigError(f"The installed bullmq package has no script {path.name}; install bullmq 3.4.")
-    return path.read_bytes()
+    return (checked_folder() / f"{name}-{BULLMQ[name]}.lua").read_bytes()
+
+
+@cache
+def checked_folder() -> Path:
+    """`folder`, once every script in it has been compared with its hash."""
+    found, changed = folder(), list[str]()
+    for line in (_LUA / "bullmq.sha256").read_text().splitlines():
+        expected, file = line.split()
+        if not (found / file).is_file():
+            raise ConfigError(f"The installed bullmq package has no script {file}; install bullmq 3.4.4.")
+        if hashlib.sha256((found / file).read_bytes()).hexdigest() != expected:
+            changed.append(file)
+    if changed and os.environ.get("OXHERD_BULLMQ_SCRIPTS") != "unchecked":
+        raise ConfigError(
+            f"The installed bullmq package has other scripts than oxherd is tested with ({', '.join(changed)}); "
+            "install bullmq 3.4.4, or set OXHERD_BULLMQ_SCRIPTS=unchecked to run these."
+        )
+    return found
 
 
 def _ours(name: str, framed: bytes) -> bytes:
     """A file of ours, `--- @include "file"` replaced by that file, and `--- @bullmq` by the script that it frames."""
-    text = (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes()
+    text = (_LUA / f"{name}.lua").read_bytes()
     return _DIRECTIVE.sub(lambda found: _ours(found[1].decode(), framed) if found[1] else framed, text)

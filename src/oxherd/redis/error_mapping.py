@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from oxherd.errors import OxherdError, RedisUnavailable
+from oxherd.redis.tls import TLSFailure
 
 _AUTH = (AuthenticationError, AuthorizationError, NoPermissionError)
 # Errors about the state of the server, not the command: the same command may succeed later.
@@ -59,8 +60,9 @@ def unreachable(
     node: str, error: BaseException | str, *, maybe_applied: bool, source: str = "connect"
 ) -> RedisUnavailable:
     """The error for a connection that could not be made, or was lost."""
+    remedy = "" if isinstance(error, TLSFailure) else "; check that the server runs there"
     return RedisUnavailable(
-        f"Redis at {node} cannot be reached: {describe(error)}; check that the server runs there.",
+        f"Redis at {node} cannot be reached: {describe(error)}{remedy}.",
         source=source,
         node=node,
         maybe_applied=maybe_applied,

@@ -19,6 +19,12 @@ _NO = frozenset({"false", "no", "0"})
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNTRUSTED = (18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
+# What only X509_V_FLAG_X509_STRICT asks for, which Python's default context sets from 3.13 on.
+_STRICT = range(80, 95)
+
+
+class TLSFailure(RedisConnectionError):
+    """A TLS connection could not be made; the message says what to do."""
 
 
 def tls_arguments(url: RedisURL) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def with_remedy(error: Exception) -> Exception:
         reason = f"the TLS handshake timed out, as it does when {_NO_TLS}"
     else:
         return error
-    return RedisConnectionError(reason)
+    return TLSFailure(reason)
 
 
 _WANTS_CERTIFICATE = "it wants a client certificate that it trusts: add ssl_certfile and ssl_keyfile to the URL"
@@ -89,7 +95,8 @@ def _distrust(code: int, reason: str) -> str:
         return f"its certificate is for another name ({reason}): use a name in the URL that it is for"
     if code in (_EXPIRED, _NOT_YET_VALID):
         return f"its {reason}: replace it, and check the clocks"
-    return f"its certificate is rejected ({reason}): replace it"
+    rule = "breaks RFC 5280, which Python enforces from 3.13 on" if code in _STRICT else "is rejected"
+    return f"its certificate, or a CA's that has signed it, {rule} ({reason}): issue that one anew"
 
 
 def _refusal(reason: str) -> str:

@@ -10,15 +10,18 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from oxherd.errors import ConfigError, ServerError
 
 _HEAD_SECONDS = 1.0
 _RESPONSE_SECONDS = 5.0
 _MAX_CONNECTIONS = 16
+# Of a request line and its headers; http.server alone would take 6 MB of each connection.
+_MAX_HEAD_BYTES = 128 * 1024
 _POLL_SECONDS = 0.05
 
 
@@ -78,10 +81,13 @@ def serving(address: Address, source: Source) -> Generator[Address]:
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a burst of connections must not make the kernel drop a probe's
+
     def __init__(self, address: Address, source: Source) -> None:
         self.source = source
-        # Open connections, oldest first, with the deadline of each one's head; None once it has come.
-        self._head_deadlines: dict[socket.socket, float | None] = {}
+        # Open connections with their deadlines, oldest first: those whose head has not come, and those being answered.
+        self._silent: dict[socket.socket, float] = {}
+        self._answered: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         super().__init__((address.host, address.port), _Request)
@@ -92,36 +98,38 @@ class _Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         with self._lock:
-            if len(self._head_deadlines) >= _MAX_CONNECTIONS:
-                # Cut off a silent client, so that no number of them keeps a probe waiting.
-                silent = next((each for each, until in self._head_deadlines.items() if until is not None), None)
-                if silent is None:
-                    return False
-                self._cut(silent)
-            self._head_deadlines[request] = time.monotonic() + _HEAD_SECONDS
-            return True
+            if len(self._silent) + len(self._answered) >= _MAX_CONNECTIONS:
+                # No number of clients that say nothing, or read nothing, may keep a probe waiting.
+                self._cut(next(iter(self._silent or self._answered)))
+            self._silent[request] = time.monotonic() + _HEAD_SECONDS
+        return True
 
     def service_actions(self) -> None:
         """Cut off clients that are late; `serve_forever` calls this at each poll."""
         now = time.monotonic()
         with self._lock:
-            for late in [each for each, until in self._head_deadlines.items() if until is not None and until <= now]:
-                self._cut(late)
+            for deadlines in (self._silent, self._answered):
+                for late in [each for each, until in deadlines.items() if until <= now]:
+                    self._cut(late)
 
     def head_came(self, request: socket.socket) -> None:
-        """Lift the deadline of a request whose head has come."""
+        """Give a request whose head has come the time of an answer."""
         with self._lock:
-            if request in self._head_deadlines:
-                self._head_deadlines[request] = None
+            if self._silent.pop(request, None) is not None:
+                self._answered[request] = time.monotonic() + _RESPONSE_SECONDS
 
     def close_request(self, request: Any) -> None:
         with self._lock:
-            self._head_deadlines.pop(request, None)
+            self._forget(request)
         super().close_request(request)
 
+    def _forget(self, connection: socket.socket) -> None:
+        self._silent.pop(connection, None)
+        self._answered.pop(connection, None)
+
     def _cut(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for a head; it then closes the connection."""
-        del self._head_deadlines[connection]
+        """Wake the thread that waits for the client; it then closes the connection."""
+        self._forget(connection)
         with suppress(OSError):  # the client is gone already
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -129,11 +137,33 @@ class _Server(ThreadingHTTPServer):
         """Ignore clients that disconnect."""
 
 
+class _Head:
+    """The lines of a request's head, up to a number of bytes."""
+
+    def __init__(self, lines: BinaryIO) -> None:
+        self._lines = lines
+        self._left = _MAX_HEAD_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        line = self._lines.readline(min(limit, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("head")
+        return line
+
+    def close(self) -> None:
+        self._lines.close()
+
+
 class _Request(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = _RESPONSE_SECONDS
     # Buffered: a process that ends must not have sent a head without its body.
     wbufsize = -1
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _Head(self.rfile)
 
     def do_GET(self) -> None:
         self.server.head_came(self.connection)

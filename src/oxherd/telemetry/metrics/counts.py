@@ -117,7 +117,7 @@ class Counts:
 
     def _begin(self, signal: EventBegan) -> None:
         # Negative if the producer's clock is ahead.
-        lag_ms = time.time() * 1000 - signal.due_ms if signal.attempt == 1 else None
+        lag_ms = time.time() * 1000 - signal.due_ms if signal.attempt == 1 and signal.due_ms else None
         self._began.append((signal.event, lag_ms))
         if len(self._began) >= _BATCH:
             with self._lock:

@@ -6,8 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from oxherd.bullmq.clock import now_ms
-from oxherd.bullmq.options import LATEST_MS
+from oxherd.bullmq.clock import bounded_ms, now_ms
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.replies import Fetched, fetched
 from oxherd.redis.blocking_pop import BlockingPop, Waited
@@ -67,8 +66,7 @@ class MarkerWait:
             self._waiting = None
             waiting.cancel()
         answer = None if token is None or waited.reply is None else fetched(waited.reply, token)
-        # Any program may have written the score.
-        marker_ms = None if waited.score is None else int(min(max(waited.score, 0), LATEST_MS))
+        marker_ms = None if waited.score is None else bounded_ms(waited.score)
         return Woken(marker_ms, answer)
 
     async def keep_connected(self) -> None:

@@ -355,6 +355,9 @@ def _problem(job: Job, declaration: Declaration | None) -> _Problem | None:
         return _Problem("finish", ErrorInfo("DeferredFailure", shown), ErrorInfo("DeferredFailure", deferred))
     if deferred is not None or job.stalled > declaration.max_stalls:
         return _Problem("stalled", ErrorInfo("Stalled", STALLED_REASON))
+    if len(job.data) > declaration.max_payload:  # refused at an emit; other programs add what they like
+        sizes = f"the payload is {len(job.data)} bytes of JSON and the limit is {declaration.max_payload} bytes"
+        return _Problem("data", ErrorInfo("PayloadTooLarge", f"{sizes}: send less, or raise max_payload"))
     return None
 
 
