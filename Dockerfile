@@ -9,9 +9,8 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
 WORKDIR /app
 
 # Before the source, so that a change to it does not install the dependencies again.
-COPY requirements.lock ./
 COPY examples/requirements.lock examples/
-RUN pip install --require-hashes --requirement requirements.lock --requirement examples/requirements.lock
+RUN pip install --require-hashes --requirement examples/requirements.lock
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
