@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import gc
-import os
 import threading
-import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -19,13 +16,14 @@ from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, UsageError
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
-from oxherd.loop_session import LoopSession, finish
+from oxherd.loop_session import LoopSession
 from oxherd.policy import Seconds, boolean, seconds
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
-from oxherd.producer.sync_portal import SyncPortal
 from oxherd.redis.outage import Outages
+from oxherd.redis.url import RedisURL
+from oxherd.sessions import Sessions
 from oxherd.signals import Signals, WorkerStarted
 from oxherd.telemetry.logs.setup import set_up_missing_logging
 from oxherd.telemetry.logs.subscriber import LogSubscriber
@@ -81,13 +79,8 @@ class Oxherd(DeclaresHandlers):
         self.delivery: Delivery | None = None  # where a test kit takes the emits
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
-        self._sessions: dict[asyncio.AbstractEventLoop, LoopSession] = {}
-        self._stale: dict[asyncio.AbstractEventLoop, LoopSession] = {}
-        self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
-        self._portal: SyncPortal | None = None
         self._watchdog_times = WatchdogTimes()
-        self._pid = os.getpid()
-        _herds.add(self)
+        self._sessions = Sessions(self.server, self._open_session)
 
     # -- declaring
 
@@ -183,14 +176,14 @@ class Oxherd(DeclaresHandlers):
         """Open the connection. If Redis cannot be reached, that is logged, and the first use tries again."""
         if self.delivery is not None:
             return self
-        session = await self._session()
+        session = await self._sessions.open()
         session.entered += 1
         with suppress(RedisUnavailable):  # logged as an outage
             await session.backend.client.call(0, "PING")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        session = self._open_session()
+        session = self._sessions.current
         if session is None:
             return  # closed, or ended with its loop
         session.entered -= 1
@@ -203,67 +196,22 @@ class Oxherd(DeclaresHandlers):
 
     async def backend(self) -> Backend:
         """Return the running loop's backend, made on first use."""
-        session = self._open_session() or await self._session()
+        session = self._sessions.current or await self._sessions.open()
         return session.backend
 
-    def _open_session(self) -> LoopSession | None:
-        """The running loop's session, if there is one."""
-        return self._sessions.get(asyncio.get_running_loop()) if self._pid == os.getpid() else None
-
-    async def _session(self) -> LoopSession:
-        """The running loop's session, opened on first use."""
-        loop = asyncio.get_running_loop()
-        async with self._opening.setdefault(loop, asyncio.Lock()):
-            self._forget_gone()
-            session = self._sessions.get(loop)
-            if session is None:
-                if (stale := self._stale.pop(loop, None)) is not None:
-                    await stale.close()
-                url = await asyncio.to_thread(self.server.url)
-                backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
-                worker = Worker(self.signals, self._declared, self._watchdog_times)
-                session = self._sessions[loop] = LoopSession(backend, worker, self.signals, self._close)
-            return session
-
-    def _forget_gone(self) -> None:
-        """Forget what was opened in loops that are closed, and in a forked child that of its parent."""
-        forked, self._pid = self._pid != os.getpid(), os.getpid()
-        closed: list[LoopSession] = []
-        for sessions in (self._sessions, self._stale):
-            if forked:
-                sessions.clear()
-            closed += [sessions.pop(loop) for loop in list(sessions) if loop.is_closed()]
-        if closed:
-            while closed:
-                closed.pop().forget()
-            # Nothing else closes the sockets of a closed loop, and a fetch that waits there would take the next event.
-            gc.collect()
+    def _open_session(self, url: RedisURL, on_end: Callable[[], Awaitable[None]]) -> LoopSession:
+        backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
+        worker = Worker(self.signals, self._declared, self._watchdog_times)
+        return LoopSession(backend, worker, self.signals, on_end)
 
     async def close(self) -> None:
         """Close the connections and leave the embedded server; the next use opens them again."""
-        self._forget_gone()
-        session = self._open_session()
-        if session is None or not session.ends:
-            await finish(asyncio.ensure_future(self._close()))
-
-    async def _close(self) -> None:
-        loop = asyncio.get_running_loop()
-        for sessions in (self._sessions, self._stale):
-            if (session := sessions.pop(loop, None)) is not None:
-                await session.close()
-        await asyncio.to_thread(self._close_portal)
-        if not self._sessions:
-            await asyncio.to_thread(self.server.leave)
+        await self._sessions.close()
 
     def close_sync(self) -> None:
         """`close` from code without an event loop."""
-        self._close_portal()
+        self._sessions.close_sync()
         self.server.leave()
-
-    def forget_backends(self) -> None:
-        """Make the next use in each event loop look for the server again."""
-        self._stale.update(self._sessions)
-        self._sessions.clear()
 
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this herd from code without an event loop, in a background thread.
@@ -271,31 +219,14 @@ class Oxherd(DeclaresHandlers):
         Raises:
             UsageError: an event loop runs in this thread.
         """
-        if running_loop() is not None:
-            coroutine.close()
-            raise UsageError(
-                f"{coroutine.__name__}_sync would block the event loop that runs in this thread; await "
-                f"{coroutine.__name__}(...) instead."
-            )
-        if self._portal is None or self._portal.pid != os.getpid():
-            self._portal = SyncPortal()
-        return self._portal.run(coroutine)
-
-    def _close_portal(self) -> None:
-        portal, self._portal = self._portal, None
-        if portal is None or portal.pid != os.getpid():
-            return
-        session = self._sessions.pop(portal.loop, None)
-        if session is not None:
-            portal.run(session.close())
-        portal.close()
+        return self._sessions.run_sync(coroutine)
 
     # -- processing
 
     @property
     def processing(self) -> list[str]:
         """The names of the events that are processed here now."""
-        session = self._open_session()
+        session = self._sessions.current
         return [] if session is None else session.worker.events
 
     async def start(self) -> None:
@@ -331,14 +262,13 @@ class Oxherd(DeclaresHandlers):
     def health(self) -> Health:
         """Return the worker's health: live, ready, and why not. No I/O; from any thread, even while the loop is
         blocked."""
-        own = self._pid == os.getpid()
-        running = [session for loop, session in list(self._sessions.items()) if own and loop.is_running()]
-        return judge(total([session.worker.facts for session in running], self._outages.nodes()))
+        facts = [session.worker.facts for session in self._sessions.running]
+        return judge(total(facts, self._outages.nodes()))
 
     @property
     def running(self) -> int:
         """How many events run, or have been fetched and are about to, in this event loop."""
-        session = self._open_session()
+        session = self._sessions.current
         return 0 if session is None else session.worker.running
 
     def nodes(self) -> dict[str, bool]:
@@ -350,7 +280,7 @@ class Oxherd(DeclaresHandlers):
 
         Redis, for each queue: script getCounts, commands LINDEX and HMGET.
         """
-        session = self._open_session()
+        session = self._sessions.current
         return [] if session is None else await session.worker.backlogs()
 
     def run(self) -> None:
@@ -387,7 +317,7 @@ class Oxherd(DeclaresHandlers):
             raise DeclarationError(f"No handler is imported here for {', '.join(without_handler)}; import its module.")
         if not events:
             raise DeclarationError("No event has a handler; decorate a function with @herd.event(...).")
-        session = await self._session()
+        session = await self._sessions.open()
         backend, worker = session.backend, session.worker
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
@@ -416,7 +346,7 @@ class Oxherd(DeclaresHandlers):
         if context is None or (only and context.event not in only):
             return
         # Without a session, this is a handler's own process, which has nothing to stop.
-        sessions = list(self._sessions.values())
+        sessions = self._sessions.all
         if not sessions or any(session.worker.runs(context) for session in sessions):
             raise UsageError(
                 f"{call} inside the handler of {context.event} would wait for that handler; tell the code that started "
@@ -427,22 +357,12 @@ class Oxherd(DeclaresHandlers):
         return time_limit(self.stop_timeout if timeout is None else seconds(timeout, "timeout"))
 
     async def _stop(self, names: list[str] | None, time_over: asyncio.Event) -> StopReport:
-        session = self._open_session()
+        session = self._sessions.current
         try:
             return (session and await session.stop(names, time_over)) or StopReport()
         finally:
             if session is None or not (session.worker.events or session.entered):
                 await self.close()
-
-
-def close_herds() -> None:
-    """Close what every herd of the process has open, so that the next use looks for its server again; for tests."""
-    for herd in list(_herds):
-        herd.close_sync()
-        herd.forget_backends()
-
-
-_herds: weakref.WeakSet[Oxherd] = weakref.WeakSet()
 
 
 def _report_broken_subscriber(error: BaseException) -> None:

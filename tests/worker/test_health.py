@@ -157,8 +157,8 @@ async def test_a_worker_whose_fetching_does_not_come_back_is_stuck_until_it_does
         await local_herd.start()
         await until(lambda: local_herd.health().ready)
         # As if a fault of ours had lost all slots for good.
-        worker = local_herd._sessions[asyncio.get_running_loop()].worker  # pyright: ignore[reportPrivateUsage]
-        group = worker._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
+        session = await local_herd._sessions.open()  # pyright: ignore[reportPrivateUsage]
+        group = session.worker._groups["{order.placed}"]  # pyright: ignore[reportPrivateUsage]
         lost = group._slots.queue_slots()  # pyright: ignore[reportPrivateUsage]
         lost.acquire_over_limit(2)
         await order_placed.emit_many([1, 2])  # the wait that is going on brings the first

@@ -6,10 +6,10 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from oxherd.app import close_herds
 from oxherd.producer.server_locator import TEST_URL
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
+from oxherd.sessions import reopen_all
 
 
 def new_server() -> StandaloneServer:
@@ -45,7 +45,7 @@ def own_cluster() -> Generator[str]:
 @contextmanager
 def redirecting(server: StandaloneServer | LocalCluster) -> Generator[str]:
     """Empty a running server, redirect every herd of the process to it, and yield its URL."""
-    close_herds()
+    reopen_all()
     for node in [server] if isinstance(server, StandaloneServer) else server.primaries():
         node.command("FLUSHALL")
     before = os.environ.get(TEST_URL)
@@ -57,4 +57,4 @@ def redirecting(server: StandaloneServer | LocalCluster) -> Generator[str]:
             del os.environ[TEST_URL]
         else:
             os.environ[TEST_URL] = before
-        close_herds()
+        reopen_all()

@@ -31,7 +31,8 @@ def named(name: str) -> asyncio.Task[Any]:
 
 
 def only_worker(herd: Oxherd, queue: str) -> QueueWorker:
-    group = herd._sessions[asyncio.get_running_loop()].worker._groups[queue]  # pyright: ignore[reportPrivateUsage]
+    (session,) = herd._sessions.all  # pyright: ignore[reportPrivateUsage]
+    group = session.worker._groups[queue]  # pyright: ignore[reportPrivateUsage]
     return group._workers[queue]  # pyright: ignore[reportPrivateUsage]
 
 
