@@ -39,7 +39,8 @@ def seconds(value: Seconds, what: str, *, least: float = 0.0) -> float:
 def whole_number(value: int, what: str, *, least: int, most: int = _MOST) -> int:
     """Check a whole number; raises a DeclarationError that names `what` if it is out of bounds."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DeclarationError(f"{what} must be a whole number from {least:,} to {most:,}.")
+        bounds = f"of at least {least:,}, and at most" if most == _MOST else f"from {least:,} to"
+        raise DeclarationError(f"{what} must be a whole number {bounds} {most:,}.")
     return value
 
 

@@ -24,6 +24,7 @@ import pytest
 from oxherd.bullmq import scripts
 from oxherd.bullmq.job import Job, NewJob, decode
 from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.promotion import promote
 from oxherd.bullmq.queue import BullQueue, finish_options
 from oxherd.bullmq.replies import Refusal
 from oxherd.bullmq.schedulers import Repeat, Schedulers
@@ -402,8 +403,9 @@ def _split(arguments: list[Any], ends: tuple[Any, ...]) -> tuple[list[Any], tupl
 
 
 def test_every_script_that_bullmq_can_call_is_compared() -> None:
-    # BullMQ's Python never calls moveJobFromActiveToWait; a test below reads its header instead.
-    assert {what.partition(",")[0] for what in CALLS} == set(scripts.BULLMQ) - {"moveJobFromActiveToWait"}
+    # BullMQ's Python never calls the first, and the second with too many keys; tests below read their headers instead.
+    others = {"moveJobFromActiveToWait", "promote"}
+    assert {what.partition(",")[0] for what in CALLS} == set(scripts.BULLMQ) - others
 
 
 @pytest.mark.parametrize("name", ["addStandardJob", "addDelayedJob", "addPrioritizedJob"])
@@ -433,6 +435,16 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
     assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
     assert sent.arguments == [known[words[f"ARGV[{number}]"]] for number in range(1, 4)]
     assert len(words) == len(known)
+
+
+async def test_promote_is_called_as_its_header_says() -> None:
+    header = scripts.script("promote").text.decode().partition("]]\nlocal")[0]
+    names = re.findall(r"KEYS\[\d+\] '?([\w ]+?)'?(?: priority counter)?\n", header)
+    sent = await record_ours(lambda queue, _: promote(queue, JOB_ID.encode()))
+    keys = {"event stream": "events"}
+    assert sent.keys == [BASE + keys.get(name, name) for name in names]
+    assert sent.arguments == [BASE, JOB_ID]
+    assert len(names) == scripts.BULLMQ["promote"]
 
 
 @pytest.mark.parametrize(

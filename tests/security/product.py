@@ -125,6 +125,22 @@ async def outcomes(run: ProductRun) -> None:
             await run.ended(name, 29)
 
 
+async def metrics_of_node(run: ProductRun) -> None:
+    """Counted where a worker of Node's has begun to."""
+    herd = run.herd()
+
+    @herd.event("order.counted")
+    async def counted(order: Order) -> None: ...
+
+    async with herd:
+        queue = (await herd.backend()).queue(counted.declaration)
+        begun = ("count", 1, "prevTS", 1, "prevCount", 0)
+        await queue.client.call(queue.keys.slot, "HSET", f"{queue.keys.base}metrics:completed", *begun)
+        await counted.emit(Order())
+        await herd.start()
+        await run.ended("order.counted", 1)
+
+
 async def schedules(run: ProductRun) -> None:
     """Set, changed, asked for again, run and removed."""
     herd = run.herd()
@@ -311,7 +327,7 @@ async def durable(run: ProductRun) -> None:
 
 
 Feature = Callable[[ProductRun], Awaitable[None]]
-FEATURES: tuple[Feature, ...] = (emitting, outcomes, schedules, shards, stopping, commands, metrics)
+FEATURES: tuple[Feature, ...] = (emitting, outcomes, metrics_of_node, schedules, shards, stopping, commands, metrics)
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
 

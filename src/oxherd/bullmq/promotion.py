@@ -24,13 +24,19 @@ async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> 
     for job_id, score in zip(flat[::2], flat[1::2], strict=True):
         if float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
             continue
-        keys = (k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.active, k.pc, k.events, k.marker)
-        promoted += int(await client.script(k.slot, script("promote"), (*keys, k.base, job_id))) == 0
+        promoted += await promote(queue, job_id) == 0
     held_ms = int(await client.call(k.slot, "PTTL", k.held))
     if 0 < held_ms <= until_ms - now_ms():
         await client.call(k.slot, "DEL", k.held)
         await queue.wake()
     return promoted
+
+
+async def promote(queue: BullQueue, job_id: bytes) -> int:
+    """Make a delayed job due; returns 0, or less if it is not delayed. Script: promote."""
+    k = queue.keys
+    keys = (k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.active, k.pc, k.events, k.marker)
+    return int(await queue.client.script(k.slot, script("promote"), (*keys, k.base, job_id)))
 
 
 async def unfinished(queue: BullQueue) -> dict[str, int]:
