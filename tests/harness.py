@@ -102,8 +102,10 @@ def until_sync(condition: Callable[[], Any], deadline: float = DEADLINE, every: 
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment, without what would point a child at another server."""
-    kept = {key: value for key, value in os.environ.items() if key != "OXHERD_URL"}
-    return kept | extra
+    kept = {key: value for key, value in os.environ.items() if key != "OXHERD_URL"} | extra
+    if not kept.get("OXHERD_URL", "-"):  # an app that names its server itself
+        del kept["OXHERD_URL"]
+    return kept
 
 
 def following(primary: StandaloneServer) -> Settings:

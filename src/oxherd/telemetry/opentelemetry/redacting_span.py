@@ -16,7 +16,11 @@ class RedactingSpan(Span):
 
     def __init__(self, span: Span, context: EventContext) -> None:
         self._span = span
-        self._context = context
+        self._context: EventContext | None = context
+
+    def forget_event(self) -> None:
+        """Break the cycle with its event's context, so that freeing it needs no garbage collection."""
+        self._context = None
 
     def record_exception(
         self,
@@ -55,5 +59,5 @@ class RedactingSpan(Span):
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         if isinstance(status, Status):
             status, description = status.status_code, status.description
-        redactor = self._context.redactor
-        self._span.set_status(status, redactor.redact(description) if redactor and description else description)
+        redactor = None if self._context is None else self._context.redactor
+        self._span.set_status(status, redactor.redact(description) if redactor and description else None)

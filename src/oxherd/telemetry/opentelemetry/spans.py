@@ -77,9 +77,10 @@ class Traces:
         span, started_ns = trace.INVALID_SPAN, time.time_ns()
         with self._guard:
             span = self._start_consumer(context.event, context.lineage.trace, started_ns)
-        current_context = trace.set_span_in_context(RedactingSpan(span, context), Context())
+        seen = RedactingSpan(span, context)
+        current_context = trace.set_span_in_context(seen, Context())
         otel.attach(current_context)
-        return _ProcessSpan(self._guard, self._metrics, span, current_context, started_ns)
+        return _ProcessSpan(self._guard, self._metrics, span, seen, current_context, started_ns)
 
     def attach(self, parent: TraceContext | None) -> None:
         """Make the worker's span current, in a process of the handler's own."""
@@ -152,10 +153,13 @@ class _SendSpan:
 
 
 class _ProcessSpan:
-    def __init__(self, guard: _Guard, metrics: Metrics | None, span: Span, context: Context, started_ns: int) -> None:
+    def __init__(
+        self, guard: _Guard, metrics: Metrics | None, span: Span, seen: RedactingSpan, context: Context, started_ns: int
+    ) -> None:
         self._guard = guard
         self._metrics = metrics
         self._span = span
+        self._seen = seen
         self._context = context
         self._started_ns = started_ns
 
@@ -164,6 +168,7 @@ class _ProcessSpan:
         return _trace_of(self._span)
 
     def end(self, ended: EventEnded) -> None:
+        self._seen.forget_event()
         with self._guard:
             if self._metrics is not None:
                 self._metrics.processed(ended, self._context)
