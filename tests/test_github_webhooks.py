@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,8 @@ def post(
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "github_webhooks.py", tmp_path / "examples")
     return tmp_path
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -129,6 +130,13 @@ async def test_an_ordered_event_runs_strictly_in_order_whatever_fails(
         assert begun[shard] == wanted
 
 
+def counting(runs: Counter[int]) -> Callable[[Order], Coroutine[Any, Any, None]]:
+    async def order_placed(order: Order) -> None:
+        runs[order.number] += 1
+
+    return order_placed
+
+
 async def test_events_that_wait_on_other_numbers_of_shards_are_found(
     url: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
@@ -139,11 +147,7 @@ async def test_events_that_wait_on_other_numbers_of_shards_are_found(
         async with make_herd(url) as herd:
             await herd.declare("order.placed", Order, shards=shards).emit(Order(number=shards))
             runs: Counter[int] = Counter()
-
-            async def order_placed(order: Order, runs: Counter[int] = runs) -> None:
-                runs[order.number] += 1
-
-            herd["order.placed"].process(order_placed)
+            herd["order.placed"].process(counting(runs))
             await herd.start()
             wanted = {1: 10, 3: 10, 8: 10, 5: 1} if shards == 5 else {1: 1, 7: 4}
             if shards == 1:

@@ -294,3 +294,9 @@ def test_a_message_with_lone_surrogates_can_be_encoded() -> None:
     _, message = redact_exception(OSError("no file caf\udce9, nor se\ud800cret"), made)
     assert message == "no file caf\\udce9, nor ***"
     message.encode()
+
+
+def test_what_the_log_shows_in_a_longer_text_is_not_withheld_where_it_is_written_otherwise() -> None:
+    payload = b'{"body": {"repositories_added": []}, "summary": "repositories added"}'
+    redactor = Redactor(payload, b'{"summary": "repositories added"}', frozenset({"body", "summary"}))
+    assert redactor.redact("processed: repositories added") == "processed: repositories added"

@@ -22,7 +22,9 @@ DOCUMENTED: dict[str, set[str]] = {
     "redis.recovered": {"node", "outage_ms"},
     "worker.blocked": _EVENT | {"blocked_ms", "stack", "lock_held"},
     "worker.unblocked": _EVENT | {"blocked_ms"},
-    "worker.start": {"events", "server"},
+    "redis.embedded": {"project", "url"},
+    "result.dropped": _EVENT | {"error"},
+    "worker.start": {"events", "server", "without_handler"},
     "worker.stop": {
         "events",
         *("drained", "requeued", "cancelled", "stranded", "stuck", "unresolved"),

@@ -110,7 +110,8 @@ class _Withheld:
         value = parse(raw, budget)
         parts = value if selects is None else list(parts_at(value, selects))
         seen = texts_in(parse(shown or b"null", budget), frozenset(), budget)
-        self._shown_text = "\0".join(text for text in seen if not isinstance(text, Number))
+        shown_texts = [text for text in seen if not isinstance(text, Number)]
+        self._shown_text = "\0".join([*shown_texts, *map(words, shown_texts)])
         self._by_words = _Index()
         self._as_it_is = _Index()
         for text in filter(is_long, texts_in(parts, names, budget) - seen):
@@ -141,7 +142,10 @@ class _Withheld:
 
     def _is_hidden(self, values: list[str], budget: Budget) -> bool:
         budget.spend(len(values) + len(self._shown_text) // 100)
-        return any(isinstance(value, Number) or value not in self._shown_text for value in values)
+        return any(isinstance(value, Number) or not self._is_shown(value) for value in values)
+
+    def _is_shown(self, value: str) -> bool:
+        return value in self._shown_text or (len(words(value)) >= _PREFIX and words(value) in self._shown_text)
 
 
 class _Index:
