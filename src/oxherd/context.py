@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from oxherd.errors import OxherdError, UsageError
 from oxherd.lineage import NO_LINEAGE, Lineage, TraceContext
-from oxherd.privacy.log_redaction import redact_record
+from oxherd.privacy.log_redaction import REPORTING_LOGGERS, redact_record
 from oxherd.privacy.redaction import Privacy, Redactor
 
 
@@ -274,7 +274,7 @@ class ContextFilter(logging.Filter):
         if strict is not None:
             redact_record(record, context.own_redactor, strict)
         fields = record.__dict__
-        for name in OWN_FIELDS.intersection(fields):
+        for name in OWN_FIELDS.intersection(fields) if record.name not in REPORTING_LOGGERS else ():
             fields[extra_name(name, fields)] = fields.pop(name)
         fields.update(bound_fields(context))
         _bound.add(record)

@@ -513,7 +513,7 @@ def test_redis_down_at_start_is_one_error_and_work_begins_when_it_is_up(
     began = time.monotonic()
     refuse_connections(port, 6)
     assert worker.count("redis.recovered") == 0
-    with StandaloneServer(port=port) as server:
+    with StandaloneServer(port=port, password="") as server:
         (event_id,) = emit(server.url, prefix, "sanitized")
         worker.wait("event.end", event_id=event_id, outcome="completed")
         outage = (time.monotonic() - began) * 1000

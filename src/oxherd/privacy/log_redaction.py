@@ -22,6 +22,9 @@ _NAMES: Final = ("threadName", "processName", "taskName")
 _DEEPEST, _MOST_PARTS = 20, 1_000
 # Python's own: what they log quotes tasks, callbacks and errors, which nobody wrote for a log.
 QUOTING_LOGGERS: Final = frozenset({"asyncio", "concurrent.futures", "py.warnings"})
+# Those of errors beside the handlers; their fields are ours.
+UNHANDLED: Final = "oxherd.unhandled"
+REPORTING_LOGGERS: Final = QUOTING_LOGGERS | {UNHANDLED}
 
 
 def redact_record(record: logging.LogRecord, own: Redactor | None, strict: Redactor) -> None:

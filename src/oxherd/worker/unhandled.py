@@ -12,15 +12,16 @@ import sys
 import threading
 from typing import Any, Final
 
-from oxherd.privacy.log_redaction import QUOTING_LOGGERS
+from oxherd.privacy.log_redaction import QUOTING_LOGGERS, UNHANDLED
 from oxherd.privacy.redaction import WITHHELD
 from oxherd.privacy.stack import exception_stack
 
-_log = logging.getLogger("oxherd.unhandled")
+_log = logging.getLogger(UNHANDLED)
 # asyncio's own texts, up to where they quote a task or a callback.
 _KNOWN: Final = re.compile(
     r"(Task|Future) exception was never retrieved|Task was destroyed but it is pending!|Exception in callback"
     r"|Unhandled exception in [a-z_]+|unhandled exception during asyncio\.run\(\) shutdown|Fatal [a-zA-Z ]+"
+    r"|a task or callback raised \w+"
 )
 _WARNING: Final = re.compile(r"[^/\\\n]+:\d+: \w+")
 
