@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge, is_interrupt
 from oxherd.payload.comparison import Comparison, Difference, may_differ
@@ -64,9 +64,14 @@ class PayloadType(Generic[T]):
             ) from error
         except Exception as error:
             name = getattr(tp, "__name__", None) or repr(tp)
+            remedy = (
+                "annotate the payload with a pydantic model, a dataclass, a TypedDict or another type that pydantic "
+                "can validate."
+            )
+            if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
+                remedy = "before Python 3.12, import TypedDict from typing_extensions."
             raise DeclarationError(
-                f"{event}: {name} cannot be a payload's type ({type(error).__name__}): annotate the payload with a "
-                "pydantic model, a dataclass, a TypedDict or another type that pydantic can validate."
+                f"{event}: {name} cannot be a payload's type ({type(error).__name__}): {remedy}"
             ) from error
         if any(node["type"] == "generator" for node in walk(self.schema)):
             raise DeclarationError(
