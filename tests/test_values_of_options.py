@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -34,6 +35,14 @@ NO_DURATIONS: list[Any] = [
 NO_COUNTS: list[Any] = [*NO_NUMBERS, -1, 1.0, 1.5, math.inf, 2**70, 10**400, 1_000_000_001, timedelta(1)]
 
 
+class AsyncCall:
+    async def __call__(self, payload: Any) -> str:
+        return str(payload)
+
+
+NO_FUNCTIONS: list[Any] = [lambda: "a", isinstance, AsyncCall(), AsyncCall().__call__]
+
+
 def declared(**options: Any) -> Any:
     return declare("order.placed", int, options, "bull")  # pyright: ignore[reportArgumentType]
 
@@ -41,6 +50,13 @@ def declared(**options: Any) -> Any:
 def emitted(**options: Any) -> Any:
     event_id = options.pop("id", UUID(int=1))
     return new_jobs(declared(), [(event_id, 5)], options)  # pyright: ignore[reportArgumentType]
+
+
+def sanitized(function: Any) -> Any:
+    @Oxherd().event("order.placed", sanitize=function)
+    async def order_placed(order: int) -> None: ...
+
+    return order_placed
 
 
 # What takes a value, the values that it takes beside the usual, and those that it refuses beside the usual.
@@ -76,10 +92,11 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
     "durable": (lambda value: declared(durable=value), [True, False], ["yes", 1, 0, None]),
     "emit's durable": (lambda value: emitted(durable=value), [True, None], ["yes", 1, 0]),
     "batched": (lambda value: Oxherd(batched=value), [True, False], ["yes", 1, 0, None]),
-    "prefix": (lambda value: Oxherd(prefix=value), ["a"], [5, None, "", b"a", "a" * 257]),
+    "prefix": (lambda value: Oxherd(prefix=value), ["a", "ü"], [5, None, "", b"a", "a" * 257, "a\ud800"]),
     "url": (lambda value: Oxherd(value), ["redis://127.0.0.1", None], [5, b"redis://127.0.0.1", True]),
-    "queue": (lambda value: declared(queue=value), ["{a}", None], [5, "", "a:b", b"a", True]),
-    "key": (lambda value: declared(key=value), [str, None], [5, "id", True]),
+    "queue": (lambda value: declared(queue=value), ["{a}", None], [5, "", "a:b", b"a", True, "a\ud800"]),
+    "key": (lambda value: declared(key=value), [str, attrgetter("real"), None], [5, "id", True, *NO_FUNCTIONS]),
+    "sanitize": (sanitized, [str, attrgetter("real"), None], [5, "id", True, *NO_FUNCTIONS]),
     "seal": (lambda value: declared(seal=value), [None], [5, "key", b"k" * 32, True]),
     "id": (lambda value: emitted(id=value), [UUID(int=5)], ["order-7", str(UUID(int=5)), 7, b"7", True]),
     "Every": (

@@ -17,7 +17,7 @@ from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, Usag
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.loop_session import LoopSession
-from oxherd.policy import Seconds, boolean, seconds
+from oxherd.policy import Seconds, boolean, seconds, text
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
@@ -67,7 +67,7 @@ class Oxherd(DeclaresHandlers):
     ) -> None:
         if not isinstance(prefix, str) or not prefix or len(prefix) > 256:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("prefix must be a word such as 'bull'.")
-        self.prefix = prefix
+        self.prefix = text(prefix, "prefix")
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
         self.stop_timeout = seconds(stop_timeout, "stop_timeout")
         self._batched = boolean(batched, "batched")

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from oxherd.errors import DeclarationError, UsageError, is_interrupt
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
-from oxherd.policy import Keep, Retry, Seconds, boolean, seconds, whole_number
+from oxherd.policy import Keep, Retry, Seconds, boolean, seconds, takes_one_argument, text, whole_number
 from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
@@ -170,8 +170,12 @@ def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> Non
 
 def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any], object] | None, ordered: bool) -> None:
     boolean(ordered, f"{name}: ordered")
-    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
-        raise DeclarationError(f"{name}: key must be a plain function of the payload, not an async def.")
+    if key is not None:
+        # An object whose __call__ is async is no coroutine function itself.
+        if not callable(key) or any(map(inspect.iscoroutinefunction, (key, type(key).__call__))):
+            raise DeclarationError(f"{name}: key must be a plain function of the payload, not an async def.")
+        if not takes_one_argument(key):
+            raise DeclarationError(f"{name}: key must be a function of one argument, the payload.")
     if queue is not None and (shards > 1 or ordered):
         raise DeclarationError(f"{name}: shards and ordered are for an event with a queue of its own; leave queue out.")
     if ordered and shards > 1 and key is None:
@@ -235,4 +239,4 @@ def check_priority(priority: int) -> int:
 def _queue_name(event: str, queue: str) -> str:
     if not isinstance(queue, str) or not queue or ":" in queue or len(queue) > 512:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"{event}: queue must be the name of a BullMQ queue, without ':'.")
-    return queue
+    return text(queue, f"{event}: queue")

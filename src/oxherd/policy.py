@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -41,6 +43,28 @@ def whole_number(value: int, what: str, *, least: int, most: int = _MOST) -> int
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:  # pyright: ignore[reportUnnecessaryIsInstance]
         bounds = f"of at least {least:,}, and at most" if most == _MOST else f"from {least:,} to"
         raise DeclarationError(f"{what} must be a whole number {bounds} {most:,}.")
+    return value
+
+
+def takes_one_argument(function: Callable[..., object]) -> bool:
+    """Whether a function can be called with one argument, as far as its signature tells."""
+    try:
+        parameters = inspect.signature(function)
+    except ValueError:  # of a builtin
+        return True
+    try:
+        parameters.bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def text(value: str, what: str) -> str:
+    """Check that UTF-8 can hold a text; raises a DeclarationError that names `what`."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DeclarationError(f"{what} must be a text without lone surrogates.") from None
     return value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -473,6 +475,16 @@ class TestRefusal:
             typed(Thing)
         with pytest.raises(DeclarationError, match="NoSuchName is not defined"):
             typed(list["NoSuchName"])  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+    @pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic reads typing.TypedDict")
+    def test_the_typed_dict_of_an_older_python_says_which_one_to_import(self) -> None:
+        class Order(typing.TypedDict):
+            number: int
+
+        with pytest.raises(
+            DeclarationError, match=r"Order cannot be .*: before Python 3\.12, import TypedDict from typ"
+        ):
+            typed(Order)
 
 
 def _raising(error: Exception) -> Any:

@@ -262,3 +262,13 @@ def test_the_json_of_other_producers_is_read_as_before() -> None:
     read = typed(Reads).decode(json.dumps(sent))
     assert read == Reads.model_validate_json(json.dumps(sent))
     assert (read.deep, read.euros, read.data) == (3, 500, b"aGVsbG8=")
+
+
+def test_a_refusal_of_what_was_read_back_says_so() -> None:
+    class Order(BaseModel):
+        card: str = Field(validation_alias=AliasPath("old", "card"))
+
+    with pytest.raises(InvalidPayload, match=r"old\.card: Field required, when its JSON is read back: change the type"):
+        typed(Order).encode({"old": {"card": "x"}})
+    with pytest.raises(InvalidPayload, match=r"card: Field required$"):
+        typed(Order).encode({})

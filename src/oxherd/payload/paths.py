@@ -10,12 +10,12 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 
 from oxherd.errors import DeclarationError
-from oxherd.payload.schema import INFERRED, Node, children, input_keys
+from oxherd.payload.schema import INFERRED, Node, children, input_keys, walk
 
 JSONPath = tuple[str | int, ...]
 
 _WITH_FIELDS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
-_BEFORE: Final = frozenset({"function-before", "function-wrap"})
+_BEFORE: Final = frozenset({"function-before", "function-wrap", "function-plain"})
 _NAMED_TUPLE: Final = "named-tuple"  # JSON has its values as a list, without their names
 
 # Field names, nested; an empty mapping selects the whole field.
@@ -133,7 +133,8 @@ class _Resolver:
             self._collect(schema, found, False, set(), {})
         if found.rewritten and self._unambiguous:
             why = (
-                "has a validator that may fill its sealed fields from elsewhere: leave it out, or make it mode='after'."
+                "has a validator, an __init__ or an InitVar that may fill its sealed fields from elsewhere: "
+                "leave it out, or make it a validator of mode='after'."
             )
             raise self._refusal(path, why)
         if found.values and found.fields:
@@ -152,7 +153,11 @@ class _Resolver:
         inputs = {key for name in names for key in found.inputs.get(name, ())}
         tree.others = frozenset(inputs.difference(tree.fields))
         for keys in found.objects:
-            tree.complete.append(set(names) if keys is None else {keys[name] for name in names if name in keys})
+            if keys is None:
+                tree.complete.append(set(names))
+            else:  # a name that no type declares is an extra key's
+                declared = (name for name in names if name in keys or name not in found.fields)
+                tree.complete.append({keys.get(name, name) for name in declared})
         if self._unambiguous:
             self._check_inputs(found, names, tree, path)
         return tree
@@ -162,8 +167,9 @@ class _Resolver:
             if name in found.unreadable:
                 raise self._refusal((*path, name), "is read from a path only, and cannot be sealed: give it an alias.")
             for other in found.fields.keys() - names.keys():
-                shared = found.inputs[name] & (found.inputs[other] | {key for key, _ in found.fields[other]})
-                if name in found.inputs and shared - tree.fields.keys():
+                theirs = found.inputs[other] | {key for key, _ in found.fields[other]}
+                shared = found.inputs.get(name, set()) & theirs
+                if shared - tree.fields.keys():
                     raise self._refusal(
                         (*path, name),
                         f"is read from {min(shared)!r} too, which the field {other!r} has: seal that as well.",
@@ -175,6 +181,7 @@ class _Resolver:
         """Note a schema's fields: its own, or those of what it wraps or lists."""
         kind = node["type"]
         config = node.get("config") or config
+        found.rewritten |= _is_rewritten(node)
         if kind in _WITH_FIELDS:
             found.any_key |= any_key
             self._collect_fields(node, found, config)
@@ -193,7 +200,6 @@ class _Resolver:
                 seen.add(node["schema_ref"])
                 self._collect(self._definitions[node["schema_ref"]], found, any_key, seen, config)
         elif kind != _NAMED_TUPLE:
-            found.rewritten |= kind in _BEFORE
             for part in _wrapped(node):
                 self._collect(part, found, any_key or _takes_any_key(node), seen, config)
 
@@ -245,6 +251,15 @@ def _untyped(names: _Names) -> PathTree | None:
     if not names:
         return None
     return PathTree({name: _untyped(below) for name, below in names.items()}, complete=[set(names)])
+
+
+def _is_rewritten(node: Node) -> bool:
+    """Whether code of the user's may see the value before its fields are read: a validator, or a type's own init."""
+    if node["type"] == "chain":
+        return any(part["type"].startswith("function-") for step in node["steps"][:-1] for part in walk(step))
+    if node["type"] == "dataclass-args":  # an InitVar is for `__post_init__`
+        return any(part.get("init_only") for part in node["fields"])
+    return node["type"] in _BEFORE or bool(node.get("custom_init"))
 
 
 def _values(node: Node) -> Node:

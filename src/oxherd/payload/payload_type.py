@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from oxherd.errors import DeclarationError, InvalidPayload, PayloadTooLarge, is_interrupt
 from oxherd.payload.comparison import Comparison, Difference, may_differ
@@ -25,7 +25,6 @@ from oxherd.payload.validation_errors import LISTED_ERRORS, describe, field_path
 
 T = TypeVar("T")
 
-_NOT_READABLE: Final = "its JSON cannot be read again by its own type"
 _REMEDY: Final = "change the type so that what is written is what is read, or send another value"
 
 
@@ -65,9 +64,14 @@ class PayloadType(Generic[T]):
             ) from error
         except Exception as error:
             name = getattr(tp, "__name__", None) or repr(tp)
+            remedy = (
+                "annotate the payload with a pydantic model, a dataclass, a TypedDict or another type that pydantic "
+                "can validate."
+            )
+            if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
+                remedy = "before Python 3.12, import TypedDict from typing_extensions."
             raise DeclarationError(
-                f"{event}: {name} cannot be a payload's type ({type(error).__name__}): annotate the payload with a "
-                "pydantic model, a dataclass, a TypedDict or another type that pydantic can validate."
+                f"{event}: {name} cannot be a payload's type ({type(error).__name__}): {remedy}"
             ) from error
         if any(node["type"] == "generator" for node in walk(self.schema)):
             raise DeclarationError(
@@ -135,16 +139,14 @@ class PayloadType(Generic[T]):
             self._refuse_masked_secrets(valid, raw)
         try:
             read = self._read(raw)
-        except ValidationError as error:
-            why = self._why(error)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
-            why = f"{_NOT_READABLE}: {self._why(error)}"
+            why = self._why(error)
         else:
             if self._is_compared:
                 self._refuse_another(valid, read, raw)
                 self._is_compared = self._compares_each
             return raw
-        raise self._invalid(why)
+        raise self._invalid(f"{why}, when its JSON is read back: {_REMEDY}")
 
     def _refuse_another(self, valid: T, read: T, raw: bytes) -> None:
         """Refuse a payload in whose place the handler would be given another."""

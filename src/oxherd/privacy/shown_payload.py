@@ -16,6 +16,7 @@ from oxherd.errors import DeclarationError, is_interrupt
 from oxherd.payload.paths import PathTree, parse_paths
 from oxherd.payload.payload_type import PayloadType
 from oxherd.payload.schema import SECRET_TYPES, core_schema_of
+from oxherd.policy import takes_one_argument
 from oxherd.privacy.allow import Allow, select
 from oxherd.privacy.masked_serializer import has_masks, masked_serializer
 from oxherd.privacy.masks import HIDDEN
@@ -53,7 +54,8 @@ class Sanitizer(Generic[T]):
     else of them is private.
 
     Raises:
-        DeclarationError: the function is `async def` or none, or an Allow names a field that the type lacks.
+        DeclarationError: the function is `async def`, none, or not one of a payload alone, or an Allow names a field
+            that the type lacks.
     """
 
     def __init__(self, payload_type: PayloadType[T], function: Callable[[T], Any] | Allow | None = None) -> None:
@@ -63,6 +65,8 @@ class Sanitizer(Generic[T]):
             raise DeclarationError(f"{event}: the sanitiser is async: write it as a plain def or lambda.")
         if function is not None and not callable(function) and not isinstance(function, Allow):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all type-checked
             raise DeclarationError(f"{event}: sanitize must be a function of the payload, or an Allow(...).")
+        if function is not None and not isinstance(function, Allow) and not takes_one_argument(function):
+            raise DeclarationError(f"{event}: sanitize must be a function of one argument, the payload.")
         self._function = None if isinstance(function, Allow) else function
         self._allowed: PathTree | None = None
         if isinstance(function, Allow):
