@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -161,6 +162,15 @@ async def test_a_handler_that_is_called_has_its_emits_kept() -> None:
 
     with captured(own) as emits:
         await first(Order(order_id=1))
-        third.call(Order(order_id=2))
+        await asyncio.to_thread(third.call, Order(order_id=2))
         await third(Order(order_id=3))
     assert [order.order_id for order in emits.of(second)] == [1, 2, 3]
+
+
+async def test_a_synchronous_emit_in_an_event_loop_is_refused_as_without_a_test_kit() -> None:
+    with captured(herd) as emits:
+        with pytest.raises(UsageError, match=r"await emit\(...\) instead"):
+            order_placed.emit_sync(Order(order_id=7))
+        with pytest.raises(UsageError, match=r"await emit_many\(...\) instead"):
+            order_placed.emit_many_sync([Order(order_id=7)])
+    emits.assert_not_emitted()

@@ -112,6 +112,10 @@ class Captured(Delivery):
 
     # -- Delivery
 
+    @property
+    def in_def_handler(self) -> bool:
+        return False
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self._keep(declaration, jobs)
 

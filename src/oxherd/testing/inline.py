@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from inspect import isawaitable
 from typing import Any
 
@@ -17,6 +17,8 @@ from oxherd.context import Context, current
 from oxherd.declaration import Declaration
 from oxherd.lineage import parse_lineage
 from oxherd.testing.captured import Captured, captured_emit, delivering
+
+_in_def_handler: ContextVar[bool] = ContextVar("in_def_handler", default=False)
 
 
 @contextmanager
@@ -39,6 +41,10 @@ class _Inline(Captured):
         super().__init__()
         self._herd = herd
 
+    @property
+    def in_def_handler(self) -> bool:
+        return _in_def_handler.get()
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         await super().deliver(declaration, jobs)
         for job in jobs:
@@ -57,11 +63,12 @@ class _Inline(Captured):
     def _called(self, declaration: Declaration, job: NewJob) -> Generator[Any]:
         handler = self._herd[declaration.name].handler_here()
         context = Context(event_id=job.id, event=job.name, emitted_ms=now_ms(), lineage=parse_lineage(job.metadata))
-        token = current.set(context)
+        is_current, is_def = current.set(context), _in_def_handler.set(handler.run_in != "loop")
         try:
             yield handler.call(captured_emit(declaration, job).payload, context)
         finally:
-            current.reset(token)
+            _in_def_handler.reset(is_def)
+            current.reset(is_current)
 
 
 async def _result(value: Any) -> None:
