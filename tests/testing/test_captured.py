@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Context, Every, InvalidPayload, Oxherd, UsageError
-from oxherd.testing import CapturedSchedule, captured, inline
+from oxherd.testing import CapturedSchedule, captured, inline, run_until_empty
 
 
 class Order(BaseModel):
@@ -174,3 +174,37 @@ async def test_a_synchronous_emit_in_an_event_loop_is_refused_as_without_a_test_
         with pytest.raises(UsageError, match=r"await emit_many\(...\) instead"):
             order_placed.emit_many_sync([Order(order_id=7)])
     emits.assert_not_emitted()
+
+
+async def test_an_application_that_starts_its_herd_processes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+
+    @own.event("first")
+    async def first(order: Order) -> None: ...
+
+    for keep in (captured, inline):
+        with keep(own) as emits:
+            async with own:
+                await own.start()
+                await first.emit(Order(order_id=1))
+                assert not own.processing
+                await own.stop()
+        emits.assert_emitted(first, order_id=1)
+    assert not caplog.records
+
+
+async def test_what_handlers_emit_on_a_real_server_is_kept(oxherd_server: str) -> None:
+    own = Oxherd()
+    second = own.declare("second", Order)
+
+    @own.event("first")
+    async def first(order: Order) -> None:
+        await second.emit(order)
+
+    await first.emit(Order(order_id=1))
+    await own.close()
+    with captured(own) as emits:
+        async with own:
+            (ended,) = await run_until_empty(own)
+    assert ended.outcome == "completed"
+    emits.assert_emitted(second, order_id=1)
