@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from oxherd import Context, Every, InvalidPayload, Oxherd, UsageError
 from oxherd.testing import CapturedSchedule, captured, inline, run_until_empty
@@ -208,3 +208,39 @@ async def test_what_handlers_emit_on_a_real_server_is_kept(oxherd_server: str) -
             (ended,) = await run_until_empty(own)
     assert ended.outcome == "completed"
     emits.assert_emitted(second, order_id=1)
+
+
+def test_values_that_differ_late_or_read_the_same_are_told_apart() -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+    text, secret = own.declare("text", dict[str, str]), own.declare("secret", dict[str, SecretStr])
+    with captured(own) as emits:
+        text.emit_sync({"body": "x" * 100 + "a" + "y" * 100})
+        secret.emit_sync({"key": SecretStr("one")})
+    assert failure(lambda: emits.assert_emitted(text, body="x" * 100 + "b" + "y" * 100)).splitlines()[-1] == (
+        f"     body  ...{'x' * 20}a{'y' * 36}..., not ...{'x' * 20}b{'y' * 36}..."
+    )
+    assert failure(lambda: emits.assert_emitted(secret, key=SecretStr("two"))).splitlines()[-1] == (
+        "     key  another SecretStr('**********') than wanted"
+    )
+
+
+def test_a_mapping_with_more_keys_is_another_payload() -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+    counts = own.declare("counts", dict[str, int])
+    with captured(own) as emits:
+        counts.emit_sync({"a": 1, "b": 2})
+    assert failure(lambda: emits.assert_emitted(counts, {"a": 1, "c": 3})).splitlines()[1:] == [
+        "  1. differs in 2 fields:",
+        "     b  2, not <absent>",
+        "     c  <absent>, not 3",
+    ]
+    emits.assert_emitted(counts, a=1)
+
+
+def test_what_is_no_event_or_herd_is_refused() -> None:
+    with captured(herd) as emits:
+        for call in (emits.assert_emitted, emits.assert_not_emitted):
+            with pytest.raises(UsageError, match="take an event"):
+                call("order.placed")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="take a herd"), captured(order_placed):  # pyright: ignore[reportArgumentType]
+        pass

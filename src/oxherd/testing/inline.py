@@ -13,7 +13,7 @@ from typing import Any
 from oxherd.app import Oxherd
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob
-from oxherd.context import Context, current
+from oxherd.context import Context, current, running_loop
 from oxherd.declaration import Declaration
 from oxherd.lineage import parse_lineage
 from oxherd.testing.captured import Captured, captured_emit, delivering
@@ -78,9 +78,7 @@ async def _result(value: Any) -> None:
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run to the end in this thread or, where an event loop runs here, in another one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if running_loop() is None:
         asyncio.run(coroutine)
         return
     with ThreadPoolExecutor(1) as executor:
