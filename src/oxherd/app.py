@@ -7,6 +7,7 @@ import difflib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from types import UnionType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
@@ -111,7 +112,19 @@ class Oxherd(DeclaresHandlers):
         self, name: str, payload: type[P], *, result: type[R], **options: Unpack[DeclareOptions[P]]
     ) -> Event[P, R]: ...
     @overload
+    def declare(
+        self, name: str, payload: type[P], *, result: None, **options: Unpack[DeclareOptions[P]]
+    ) -> Event[P, None]: ...
+    @overload
+    def declare(
+        self, name: str, payload: type[P], *, result: UnionType, **options: Unpack[DeclareOptions[P]]
+    ) -> Event[P, Any]: ...
+    @overload
     def declare(self, name: str, payload: type[P], **options: Unpack[DeclareOptions[P]]) -> Event[P, Any]: ...
+    @overload
+    def declare(
+        self, name: str, payload: Any, *, result: type[R], **options: Unpack[DeclareOptions[Any]]
+    ) -> Event[Any, R]: ...
     @overload
     def declare(self, name: str, payload: Any, **options: Unpack[DeclareOptions[Any]]) -> Event[Any, Any]: ...
     def declare(
