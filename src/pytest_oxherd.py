@@ -5,28 +5,46 @@ It imports oxherd only when a fixture or `--oxherd-leaks` is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+_WARNINGS = pytest.StashKey[deque[str]]()
+
 
 @pytest.fixture
-def oxherd_server(_oxherd_session_server: Any) -> Iterator[str]:
+def oxherd_server(request: pytest.FixtureRequest, _oxherd_session_server: Any) -> Iterator[str]:
     """The URL of an empty server of the session's own, to which every herd of the process is redirected."""
-    from oxherd.testing.servers import redirecting
-
-    with redirecting(_oxherd_session_server) as url:
+    with _redirecting(request, _oxherd_session_server) as url:
         yield url
 
 
 @pytest.fixture
-def oxherd_cluster(_oxherd_session_cluster: Any) -> Iterator[str]:
+def oxherd_cluster(request: pytest.FixtureRequest, _oxherd_session_cluster: Any) -> Iterator[str]:
     """As `oxherd_server`, with a cluster of three primaries and three replicas."""
-    from oxherd.testing.servers import redirecting
-
-    with redirecting(_oxherd_session_cluster) as url:
+    with _redirecting(request, _oxherd_session_cluster) as url:
         yield url
+
+
+@contextmanager
+def _redirecting(request: pytest.FixtureRequest, server: Any) -> Generator[str]:
+    from oxherd.testing.servers import redirecting
+    from oxherd.testing.warnings_kept import warnings_kept
+
+    with redirecting(server) as url, warnings_kept() as entries:
+        request.node.stash[_WARNINGS] = entries
+        yield url
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Say in the report of a test that fails which events failed, and why."""
+    entries = item.stash.get(_WARNINGS, None)
+    if entries and call.when == "call" and call.excinfo is not None:
+        item.add_report_section("call", "oxherd", "\n".join(entries))
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
+from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -207,8 +208,14 @@ class Event(DeclaresHandlers, Generic[P, R]):
         return new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
 
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
-        """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile."""
+        """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.
+
+        Raises:
+            UsageError: an event loop runs in this thread.
+        """
         if (delivery := self._herd.delivery) is not None:
+            if not delivery.in_def_handler:
+                refuse_in_event_loop("emit")
             event_id, job = self._new_job(payload, options)
             delivery.deliver_sync(self.declaration, [job])
             return Emitted(event_id, self.name)
@@ -217,6 +224,8 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
         if (delivery := self._herd.delivery) is not None:
+            if not delivery.in_def_handler:
+                refuse_in_event_loop("emit_many")
             jobs = self._new_jobs(payloads, options)
             delivery.deliver_sync(self.declaration, jobs)
             return [Emitted(UUID(job.id), self.name) for job in jobs]

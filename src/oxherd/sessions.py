@@ -9,11 +9,10 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from oxherd.context import running_loop
 from oxherd.errors import UsageError
 from oxherd.loop_session import LoopSession, finish
 from oxherd.producer.server_locator import ServerLocator
-from oxherd.producer.sync_portal import SyncPortal
+from oxherd.producer.sync_portal import SyncPortal, refuse_in_event_loop
 from oxherd.redis.url import RedisURL
 
 T = TypeVar("T")
@@ -99,12 +98,11 @@ class Sessions:
         Raises:
             UsageError: an event loop runs in this thread.
         """
-        if running_loop() is not None:
+        try:
+            refuse_in_event_loop(coroutine.__name__)
+        except UsageError:
             coroutine.close()
-            raise UsageError(
-                f"{coroutine.__name__}_sync would block the event loop that runs in this thread; await "
-                f"{coroutine.__name__}(...) instead."
-            )
+            raise
         if self._portal is None or self._portal.pid != os.getpid():
             self._portal = SyncPortal()
         return self._portal.run(coroutine)

@@ -34,6 +34,12 @@ def test_it_answers_on_a_private_unix_socket() -> None:
     assert not server.directory.exists()
 
 
+@pytest.mark.redis7
+def test_debians_redis_answers_on_a_unix_socket(redis7_binary: Path) -> None:
+    with StandaloneServer(unix=True, binary=redis7_binary) as server:
+        assert server.command("PING") == "PONG"
+
+
 def test_it_requires_its_password_which_is_on_no_command_line(tmp_path: Path) -> None:
     password = 'a "quoted" \\ pass#word ü'
     with StandaloneServer(directory=tmp_path, password=password) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from oxherd import Context, Every, InvalidPayload, Oxherd, UsageError
-from oxherd.testing import CapturedSchedule, captured, inline
+from oxherd.testing import CapturedSchedule, captured, inline, run_until_empty
 
 
 class Order(BaseModel):
@@ -161,6 +162,85 @@ async def test_a_handler_that_is_called_has_its_emits_kept() -> None:
 
     with captured(own) as emits:
         await first(Order(order_id=1))
-        third.call(Order(order_id=2))
+        await asyncio.to_thread(third.call, Order(order_id=2))
         await third(Order(order_id=3))
     assert [order.order_id for order in emits.of(second)] == [1, 2, 3]
+
+
+async def test_a_synchronous_emit_in_an_event_loop_is_refused_as_without_a_test_kit() -> None:
+    with captured(herd) as emits:
+        with pytest.raises(UsageError, match=r"await emit\(...\) instead"):
+            order_placed.emit_sync(Order(order_id=7))
+        with pytest.raises(UsageError, match=r"await emit_many\(...\) instead"):
+            order_placed.emit_many_sync([Order(order_id=7)])
+    emits.assert_not_emitted()
+
+
+async def test_an_application_that_starts_its_herd_processes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+
+    @own.event("first")
+    async def first(order: Order) -> None: ...
+
+    for keep in (captured, inline):
+        with keep(own) as emits:
+            async with own:
+                await own.start()
+                await first.emit(Order(order_id=1))
+                assert not own.processing
+                await own.stop()
+        emits.assert_emitted(first, order_id=1)
+    assert not caplog.records
+
+
+async def test_what_handlers_emit_on_a_real_server_is_kept(oxherd_server: str) -> None:
+    own = Oxherd()
+    second = own.declare("second", Order)
+
+    @own.event("first")
+    async def first(order: Order) -> None:
+        await second.emit(order)
+
+    await first.emit(Order(order_id=1))
+    await own.close()
+    with captured(own) as emits:
+        async with own:
+            (ended,) = await run_until_empty(own)
+    assert ended.outcome == "completed"
+    emits.assert_emitted(second, order_id=1)
+
+
+def test_values_that_differ_late_or_read_the_same_are_told_apart() -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+    text, secret = own.declare("text", dict[str, str]), own.declare("secret", dict[str, SecretStr])
+    with captured(own) as emits:
+        text.emit_sync({"body": "x" * 100 + "a" + "y" * 100})
+        secret.emit_sync({"key": SecretStr("one")})
+    assert failure(lambda: emits.assert_emitted(text, body="x" * 100 + "b" + "y" * 100)).splitlines()[-1] == (
+        f"     body  ...{'x' * 20}a{'y' * 36}..., not ...{'x' * 20}b{'y' * 36}..."
+    )
+    assert failure(lambda: emits.assert_emitted(secret, key=SecretStr("two"))).splitlines()[-1] == (
+        "     key  another SecretStr('**********') than wanted"
+    )
+
+
+def test_a_mapping_with_more_keys_is_another_payload() -> None:
+    own = Oxherd("redis://127.0.0.1:1", emit_timeout=0.1)
+    counts = own.declare("counts", dict[str, int])
+    with captured(own) as emits:
+        counts.emit_sync({"a": 1, "b": 2})
+    assert failure(lambda: emits.assert_emitted(counts, {"a": 1, "c": 3})).splitlines()[1:] == [
+        "  1. differs in 2 fields:",
+        "     b  2, not <absent>",
+        "     c  <absent>, not 3",
+    ]
+    emits.assert_emitted(counts, a=1)
+
+
+def test_what_is_no_event_or_herd_is_refused() -> None:
+    with captured(herd) as emits:
+        for call in (emits.assert_emitted, emits.assert_not_emitted):
+            with pytest.raises(UsageError, match="take an event"):
+                call("order.placed")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="take a herd"), captured(order_placed):  # pyright: ignore[reportArgumentType]
+        pass

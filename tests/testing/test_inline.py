@@ -48,6 +48,16 @@ def chain_sync(order: Order, ctx: Context) -> None:
     in_loop.emit_sync(order)
 
 
+@herd.event("blocks")
+async def blocks(order: Order) -> None:
+    in_loop.emit_sync(order)
+
+
+@herd.event("blocks.from.thread")
+def blocks_from_thread(order: Order) -> None:
+    blocks.emit_sync(order)
+
+
 @herd.event("discards")
 def discards(order: Order) -> None:
     raise Discard("no such order")
@@ -104,6 +114,17 @@ async def test_a_def_handler_may_emit_synchronously_wherever_it_was_emitted() ->
         await chain_sync.emit(Order(order_id=7))
         await asyncio.to_thread(chain_sync.emit_sync, Order(order_id=8))
     assert len(ran) == 4
+
+
+async def test_a_synchronous_emit_in_an_event_loop_is_refused_as_without_a_test_kit() -> None:
+    with inline(herd):
+        for call in (lambda: in_loop.emit_sync(Order(order_id=7)), lambda: in_loop.emit_many_sync([Order(order_id=7)])):
+            with pytest.raises(UsageError, match="would block the event loop"):
+                call()
+        for event in (blocks, blocks_from_thread):
+            with pytest.raises(UsageError, match="would block the event loop"):
+                await event.emit(Order(order_id=7))
+    assert ran == []
 
 
 async def test_an_event_without_a_handler_here_is_refused() -> None:

@@ -42,6 +42,25 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_test_that_fails_on_a_server_says_which_events_failed_and_why(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "test_own.py").write_text(
+        "import asyncio\nimport app\nfrom oxherd.testing import run_until_empty\n\n"
+        "def test_own(oxherd_server):\n"
+        "    app.placed.emit_sync({'order_id': 1, 'email': 'alice@example.com'})\n"
+        "    ended = asyncio.run(run_until_empty(app.herd))\n"
+        "    assert not ended\n\n"
+        "def test_next(oxherd_server):\n"
+        "    assert False\n"
+    )
+    done = run(tmp_path, "--tb", "short")
+    assert done.stdout.count("Captured oxherd call") == 1
+    section = done.stdout.split("Captured oxherd call")[1].split("test_next")[0]
+    assert "at app.py:" in section
+    assert section.count("ValueError") == 3
+    assert "alice@" not in section
+
+
 def test_each_event_of_the_herd_is_a_test_and_fails_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "test_own.py").write_text("def test_own() -> None: ...\n")
@@ -67,7 +86,7 @@ def test_handlers_can_be_skipped_and_tests_selected_also_with_xdist(tmp_path: Pa
 def test_a_missing_herd_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     done = run(tmp_path, "--oxherd-leaks", "app:heard")
-    assert re.search(r"app \(.*app\.py\) has no herd named 'heard'; did you mean 'herd'\?", done.stdout)
+    assert "has no herd named 'heard'; did you mean 'herd'?" in done.stdout
     assert "Traceback" not in done.stdout
     assert done.returncode == 2
 

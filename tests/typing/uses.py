@@ -153,6 +153,10 @@ class Receipt(BaseModel):
 
 with_result = herd.declare("m", Order, result=Receipt, concurrency=3)
 assert_type(with_result, Event[Order, Receipt])
+assert_type(herd.declare("n", Order, result=None), Event[Order, None])
+assert_type(herd.declare("o", Order, result=list[Receipt]), Event[Order, list[Receipt]])
+optional_result = herd.declare("p", Order, result=Receipt | None)  # no checker can name its type
+assert_type(herd.declare("q", list[Order] | None, result=Receipt), Event[Any, Receipt])
 
 
 # -- emitting, results, scheduling, stopping

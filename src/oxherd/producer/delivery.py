@@ -12,6 +12,11 @@ from oxherd.schedule import Schedule
 class Delivery(Protocol):
     """Takes validated jobs and schedules; may be called from any thread."""
 
+    @property
+    def in_def_handler(self) -> bool:
+        """Whether the caller is a `def` handler, which would run in a thread without an event loop."""
+        ...
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         """Take jobs of one event, in order."""
 

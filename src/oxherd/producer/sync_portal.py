@@ -9,7 +9,22 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
+from oxherd.context import running_loop
+from oxherd.errors import UsageError
+
 T = TypeVar("T")
+
+
+def refuse_in_event_loop(method: str) -> None:
+    """Raise if an event loop runs in this thread, which the synchronous form of `method` would block.
+
+    Raises:
+        UsageError: one does.
+    """
+    if running_loop() is not None:
+        raise UsageError(
+            f"{method}_sync would block the event loop that runs in this thread; await {method}(...) instead."
+        )
 
 
 class SyncPortal:

@@ -25,7 +25,8 @@ class ServerProcess:
     It dies with this process (on Linux also when this process is killed). Times are in seconds.
     """
 
-    _ready_mark: ClassVar[str] = "Ready to accept connections"
+    # Before Redis 7.2 "The server is now ready to accept connections at" on a Unix socket, else "Ready to ...".
+    _ready_mark: ClassVar[str] = "eady to accept connections"
     _arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(

@@ -21,7 +21,13 @@ from oxherd.schedule import Schedule
 
 P = TypeVar("P")
 
-_ABSENT = object()
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "<absent>"
+
+
+_ABSENT = _Absent()
 _LISTED = 20  # emits that a failed assertion shows
 _LONGEST = 60  # characters of a value there
 
@@ -69,6 +75,7 @@ class Captured(Delivery):
             AssertionError: there is none; it shows what was emitted instead, and the fields that differ.
             UsageError: the payload's type has no such field.
         """
+        __tracebackhide__ = True  # by pytest
         _check_fields(event, fields)
         for emit in self.emits:
             if emit.event == event.name and not _differences(emit.payload, payload, fields):
@@ -84,6 +91,7 @@ class Captured(Delivery):
             AssertionError: something was; it shows what.
             UsageError: the payload's type has no such field.
         """
+        __tracebackhide__ = True
         if event is not None:
             _check_fields(event, fields)
         found = [
@@ -104,13 +112,14 @@ class Captured(Delivery):
             different = _differences(emit.payload, payload, fields)
             width = max(len(name) for name in different)
             rows.append(f"  {number}. differs in {_count(len(different), 'field')}:")
-            rows += [
-                f"     {name:<{width}}  {_short(found)}, not {_short(wanted)}"
-                for name, (found, wanted) in different.items()
-            ]
+            rows += [f"     {name:<{width}}  {_not(found, wanted)}" for name, (found, wanted) in different.items()]
         return "\n".join([*rows, *_more(len(same))])
 
     # -- Delivery
+
+    @property
+    def in_def_handler(self) -> bool:
+        return False
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self._keep(declaration, jobs)
@@ -136,7 +145,8 @@ class Captured(Delivery):
 def captured(herd: Oxherd) -> Generator[Captured]:
     """Keep what `herd` emits instead of sending it: from any thread, `emit_sync` and handlers included.
 
-    Payloads are validated as by an emit, and their handlers do not run. Nothing connects to a server.
+    Payloads are validated as by an emit, and their handlers do not run. Nothing connects to a server: neither
+    does the herd's start, so that an application's start-up processes nothing.
 
     Raises:
         UsageError: the herd's emits are captured or run inline already.
@@ -149,6 +159,8 @@ def captured(herd: Oxherd) -> Generator[Captured]:
 @contextmanager
 def delivering(herd: Oxherd, delivery: Delivery) -> Generator[None]:
     """Take a herd's emits by `delivery` meanwhile."""
+    if not isinstance(herd, Oxherd):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError("captured and inline take a herd; pass the Oxherd that declares the events.")
     if herd.delivery is not None:
         raise UsageError("This herd's emits are captured or run inline already; end that first.")
     herd.delivery = delivery
@@ -176,6 +188,8 @@ def _fields(payload: object) -> dict[str, Any]:
 
 
 def _check_fields(event: Event[Any, Any], fields: Mapping[str, object]) -> None:
+    if not isinstance(event, Event):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError("assert_emitted and assert_not_emitted take an event, such as herd['order.placed'], first.")
     known = event.declaration.payload.field_names
     for name in fields:
         if known and name not in known:
@@ -193,8 +207,10 @@ def _differences(payload: object, wanted: object, fields: Mapping[str, object]) 
         if not found or not as_fields:
             return {"payload": (payload, wanted)}
         expected = as_fields | expected
+        if isinstance(payload, Mapping) and isinstance(wanted, Mapping):
+            expected = dict.fromkeys(found, _ABSENT) | expected
     return {
-        name: (found.get(name, "<absent>"), value)
+        name: (found.get(name, _ABSENT), value)
         for name, value in expected.items()
         if name not in found or found[name] != value
     }
@@ -222,6 +238,21 @@ def _more(number: int) -> list[str]:
 def _short(value: object, longest: int = _LONGEST) -> str:
     text = repr(value)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def _not(found: object, wanted: object) -> str:
+    """Both values, long ones from shortly before where their texts differ."""
+    texts = repr(found), repr(wanted)
+    if texts[0] == texts[1]:
+        return f"another {_short(found)} than wanted"
+    same = next((at for at, (one, other) in enumerate(zip(*texts, strict=False)) if one != other), min(map(len, texts)))
+    start = max(0, same - _LONGEST // 3) if max(map(len, texts)) > _LONGEST else 0
+    return ", not ".join(_cut(text, start) for text in texts)
+
+
+def _cut(text: str, start: int) -> str:
+    end = start + _LONGEST - 3
+    return f"{'...' if start else ''}{text[start:end]}{'...' if len(text) > end else ''}"
 
 
 def _times(number: int) -> str:

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from inspect import isawaitable
 from typing import Any
 
 from oxherd.app import Oxherd
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob
-from oxherd.context import Context, current
+from oxherd.context import Context, current, running_loop
 from oxherd.declaration import Declaration
 from oxherd.lineage import parse_lineage
 from oxherd.testing.captured import Captured, captured_emit, delivering
+
+_in_def_handler: ContextVar[bool] = ContextVar("in_def_handler", default=False)
 
 
 @contextmanager
@@ -39,6 +41,10 @@ class _Inline(Captured):
         super().__init__()
         self._herd = herd
 
+    @property
+    def in_def_handler(self) -> bool:
+        return _in_def_handler.get()
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         await super().deliver(declaration, jobs)
         for job in jobs:
@@ -57,11 +63,12 @@ class _Inline(Captured):
     def _called(self, declaration: Declaration, job: NewJob) -> Generator[Any]:
         handler = self._herd[declaration.name].handler_here()
         context = Context(event_id=job.id, event=job.name, emitted_ms=now_ms(), lineage=parse_lineage(job.metadata))
-        token = current.set(context)
+        is_current, is_def = current.set(context), _in_def_handler.set(handler.run_in != "loop")
         try:
             yield handler.call(captured_emit(declaration, job).payload, context)
         finally:
-            current.reset(token)
+            _in_def_handler.reset(is_def)
+            current.reset(is_current)
 
 
 async def _result(value: Any) -> None:
@@ -71,9 +78,7 @@ async def _result(value: Any) -> None:
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run to the end in this thread or, where an event loop runs here, in another one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if running_loop() is None:
         asyncio.run(coroutine)
         return
     with ThreadPoolExecutor(1) as executor:

@@ -56,6 +56,7 @@ async def run_until_empty(herd: Oxherd, timeout: Seconds = 10) -> list[Ended]:
     starts = not herd.processing
     try:
         if starts:
+            await herd.backend()  # also where emits are captured, in which case a start alone connects to nothing
             await herd.start()
         async with asyncio.timeout(limit):
             while await _left(herd):  # noqa: ASYNC110 - other workers' outcomes come without an event
