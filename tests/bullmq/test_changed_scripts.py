@@ -69,3 +69,11 @@ def test_the_user_may_run_other_scripts_all_the_same(
     monkeypatch.setenv("OXHERD_BULLMQ_SCRIPTS", "unchecked")
     done = cli(installed, "check", "app:herd", url=standalone)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_of_the_project_that_hides_the_package_is_named(tmp_path: Path, prefix: str, standalone: str) -> None:
+    (tmp_path / "app.py").write_text(APP.replace("PREFIX", repr(prefix)))
+    (tmp_path / "bullmq.py").touch()
+    done = cli(tmp_path, "emit", "app:herd", "order.placed", "{}", url=standalone)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"oxherd: The package bullmq is hidden by {tmp_path / 'bullmq.py'}; rename that file.\n"

@@ -196,6 +196,27 @@ class TestRedact:
                 result = redacted(f"refused {text}.", {"a": value}, names=frozenset({"a"}))
                 assert not any(map(str.isdigit, result)), (value, text, result)
 
+    @pytest.mark.parametrize(
+        ("before", "value"),
+        [
+            ("CORP\\", "nathan.canary"),
+            ("C:\\Users\\", "robert.canary"),
+            ("LIKE '%", "4012888888881881"),
+            ("%5C", "tomcanary"),
+        ],
+    )
+    def test_a_value_behind_what_might_be_an_escape_is_replaced(self, before: str, value: str) -> None:
+        for escaped in (str, json.dumps, repr):
+            text = escaped(f"{before}{value}%' failed")
+            assert redacted(text, [value]) == text.replace(value, "***")
+
+    @pytest.mark.parametrize("width", range(2, 30))
+    def test_a_line_broken_within_an_escape_hides_nothing(self, width: int) -> None:
+        value = "12 Canary Street\nFlat 4\n\tParisville"
+        for text in (json.dumps(value), quote(value)):
+            wrapped = "\n".join(text[at : at + width] for at in range(0, len(text), width))
+            assert not any(map(str.isalnum, redacted(wrapped, [value])))
+
     def test_space_around_a_text_does_not_hide_it(self) -> None:
         assert redacted(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"
 
@@ -223,6 +244,21 @@ class TestRedact:
                 assert "xxxx" not in result
                 assert "kanarie" not in result
                 assert len(result.replace("word ", "")) < 20
+
+    @pytest.mark.parametrize(
+        ("payload", "text"),
+        [
+            (["Anna" + " " * 1_000_000], "Anna " * 1_600),
+            (["A-nna" + " " * 1_000_000], "A nna A-nna " * 700),
+            (["\N{PARTY POPPER}" * 200_000], json.dumps("\N{PARTY POPPER}") * 700),
+            ([chr(0x4E00 + n % 999) * 64 + str(n) for n in range(5_000)], "x"),
+            (["é" * 150 + chr(0x4E00 + n) for n in range(200)], "é" * 150 + " " + "é" * 8_000),
+        ],
+    )
+    def test_values_that_are_costly_to_compare_take_bounded_time(self, payload: list[str], text: str) -> None:
+        began = time.thread_time()
+        redacted(text, payload)
+        assert time.thread_time() - began < 0.4
 
     @pytest.mark.parametrize(
         "payload",

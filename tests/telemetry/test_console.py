@@ -57,6 +57,11 @@ def test_what_a_handler_gives_as_extra_is_shown_and_its_level_where_it_is_not_in
     assert ConsoleFormatter(colour=False).format(made).endswith(r"  shop: careful  amount=5 note=a\nb")
 
 
+def test_the_embedded_server_that_is_used_is_said() -> None:
+    said = line("redis.embedded", project="/srv/shop", url="unix:///srv/shop/.oxherd/valkey.sock")
+    assert "project=/srv/shop url=unix:///srv/shop/.oxherd/valkey.sock" in said
+
+
 def test_colour_is_on_a_terminal_only_and_changes_no_word() -> None:
     fields: dict[str, Any] = {"outcome": "failed", "duration_ms": 2.0, "error": {"type": "ValueError", "message": "no"}}
     ended = record("event.end", **fields)

@@ -84,8 +84,10 @@ def script(name: str) -> Script:
 def folder() -> Path:
     """Where the installed `bullmq` package keeps its scripts; the package itself is not imported."""
     spec = importlib.util.find_spec("bullmq")
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None:
         raise ConfigError("The package bullmq is not installed; install bullmq 3.4.4.")
+    if not spec.submodule_search_locations:
+        raise ConfigError(f"The package bullmq is hidden by {spec.origin}; rename that file.")
     return Path(next(iter(spec.submodule_search_locations))) / "commands"
 
 

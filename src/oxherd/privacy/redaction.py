@@ -18,12 +18,13 @@ from oxherd.privacy.masks import HIDDEN
 from oxherd.privacy.written_forms import (
     SHORTEST_NUMBER,
     Number,
+    cost,
     forms,
     is_long,
     parse,
     parts_at,
+    readings,
     texts_in,
-    word_offsets,
     words,
 )
 
@@ -116,29 +117,32 @@ class _Withheld:
         self._as_it_is = _Index()
         for text in filter(is_long, texts_in(parts, names, budget) - seen):
             beginning = text[: 2 * _BEGINNING]
+            budget.spend(cost(beginning))
             for form in forms(beginning):
-                budget.spend(3)
                 if not self._by_words.add(words(form), text):
                     self._as_it_is.add(form.strip() if len(form.strip()) >= _PREFIX else form, text)
 
     def find(self, text: str, budget: Budget) -> Iterator[tuple[int, int]]:
         """Where in the text values are; spans may overlap."""
+        for offsets in readings(text):
+            yield from self._find_words(text, offsets, budget)
+        for first, after, values in self._as_it_is.find(text, budget):
+            if self._is_hidden(values, budget):
+                yield first, after
+
+    def _find_words(self, text: str, offsets: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
         budget.spend(len(text))
-        offsets: Sequence[int] = word_offsets(text)
         only_words = "".join([text[offset] for offset in offsets])
         covered = 0
         for first, after, values in self._by_words.find(only_words, budget):
             written = text[offsets[first] : offsets[after - 1] + 1]
             if (
                 after > covered
-                and _is_same(written, only_words[first:after], values)
+                and _is_same(written, only_words[first:after], values, budget)
                 and self._is_hidden(values, budget)
             ):
                 covered = _end(only_words, first, after, values, budget)
                 yield offsets[first], offsets[covered - 1] + 1
-        for first, after, values in self._as_it_is.find(text, budget):
-            if self._is_hidden(values, budget):
-                yield first, after
 
     def _is_hidden(self, values: list[str], budget: Budget) -> bool:
         budget.spend(len(values) + len(self._shown_text) // 100)
@@ -180,15 +184,18 @@ class _Index:
                     yield first, first + size, values
 
 
-def _is_same(written: str, key: str, values: list[str]) -> bool:
+def _is_same(written: str, key: str, values: list[str], budget: Budget) -> bool:
     """Whether what has a value's letters and digits is that value: as it is, wrapped, or in other groups."""
     if len(key) >= _DISTINCTIVE or (len(key) >= SHORTEST_NUMBER and key.isdigit()) or len(values) > _MOST_ALIKE:
         return True
     if any(line_break in written for line_break in ("\n", "\r", "\\n", "\\r")):
         return True
+    if written == key:
+        return True
+    budget.spend(sum(map(cost, values)))
     texts = [text.replace("\\", "") for text in (written, unquote(written), unquote_plus(written))]
     plain = [form.replace("\\", "") for value in values for form in forms(value)]
-    return written == key or any(text in form for text in texts for form in plain)
+    return any(text in form for text in texts for form in plain)
 
 
 def _end(text: str, first: int, after: int, values: list[str], budget: Budget) -> int:
@@ -197,9 +204,10 @@ def _end(text: str, first: int, after: int, values: list[str], budget: Budget) -
         return after
     if len(values) > _MOST_ALIKE:
         return len(text)
-    budget.spend(len(values) * len(text))
     rest = text[first:]
-    whole = [words(form) for value in values for form in forms(value[: 4 * len(rest)])]
+    beginnings = [value[: 4 * len(rest)] for value in values]
+    budget.spend(len(values) * len(text) + sum(map(cost, beginnings)))
+    whole = [words(form) for value in beginnings for form in forms(value)]
     return first + max(len(commonprefix((form[: len(rest)], rest))) for form in whole)
 
 

@@ -16,10 +16,12 @@ SHORTEST_STRING: Final = 4
 SHORTEST_NUMBER: Final = 6
 
 # Letters and digits are compared, all else is not: neither the escape of a line break, nor the `b` of bytes, nor a
-# percent sign's code for what is no letter or digit.
+# percent sign's code for what is no letter or digit. A line may have been broken within these.
 _WORDS: Final = re.compile(
-    r"(?:\\|%5[cC])[nrt]|(?<=\s)b(?=['\"])|%(?:[01][\da-fA-F]|2[\da-fA-F]|3[a-fA-F]|[46]0|[57][b-fB-F])|([^\W_]+)"
+    r"(?:\\|%5[cC])\s*[nrt]|(?<=\s)b(?=['\"])"
+    r"|%\s*(?:[01]\s*[\da-fA-F]|2\s*[\da-fA-F]|3\s*[a-fA-F]|[46]\s*0|[57]\s*[b-fB-F])|([^\W_]+)"
 )
+_ANY_WORDS: Final = re.compile(r"([^\W_]+)")
 # JSON writes dates and times otherwise than Python's `str` and `repr` do.
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)?(?:(?:^|[T ])(\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _LONGEST_TIME: Final = 40
@@ -81,15 +83,21 @@ def words(text: str) -> str:
     return text if text.isalnum() else "".join(_WORDS.findall(text))
 
 
-def word_offsets(text: str) -> list[int]:
-    """Where in a text its letters and digits are."""
-    return [at for match in _WORDS.finditer(text) if match[1] for at in range(*match.span())]
+def readings(text: str) -> Iterator[list[int]]:
+    """Where in a text its letters and digits are, without escapes, and again with what may be none: `CORP\\nathan`."""
+    for found in (_WORDS, _ANY_WORDS) if "\\" in text or "%" in text else (_WORDS,):
+        yield [at for match in found.finditer(text) if match[1] for at in range(*match.span())]
+
+
+def cost(value: str) -> int:
+    """The steps of a budget that the forms of a value take."""
+    return 30 + len(ascii(value)) if _is_escaped(value) else 12 + len(value) // 25
 
 
 def forms(value: str) -> Iterator[str]:
     """How a value may be written, as far as letters and digits tell: itself, escaped, in base64, as a date."""
     written = {value}
-    if not (value.isascii() and value.isprintable()) or '"' in value or "\\" in value:
+    if _is_escaped(value):
         written |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         yield from (repr(value)[1:-1], ascii(value)[1:-1], repr(value.encode(errors="replace"))[2:-1])
         yield quote(value, errors="replace")
@@ -104,6 +112,10 @@ def forms(value: str) -> Iterator[str]:
         day, clock = found.groups(default="")
         yield from (f"{day} {clock}".strip(), f"{day}T{clock}".strip("T"))
         yield ", ".join(str(int(number)) for number in re.findall(r"\d+", f"{day} {clock}"))
+
+
+def _is_escaped(value: str) -> bool:
+    return not (value.isascii() and value.isprintable()) or '"' in value or "\\" in value
 
 
 def _base64(data: bytes) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from oxherd.privacy.written_forms import forms, word_offsets, words
+from oxherd.privacy.written_forms import forms, readings, words
 from oxherd.testing.canaries import Canary
 
 _AROUND: Final = 60
@@ -19,13 +19,16 @@ class Search:
 
     def find(self, text: str) -> Iterator[tuple[Canary, str]]:
         """Each canary found in the text, with the surrounding text."""
-        offsets = word_offsets(text)
-        only_words = "".join([text[offset] for offset in offsets])
+        read = [(offsets, "".join([text[offset] for offset in offsets])) for offsets in readings(text)]
         for canary, needles in self._needles:
-            found = next(((at, needle) for needle in needles if (at := only_words.find(needle)) >= 0), None)
-            if found is not None:
-                at, needle = found
-                yield canary, _around(text, offsets[at], offsets[at + len(needle) - 1] + 1)
+            found = (
+                (offsets[at], offsets[at + len(needle) - 1] + 1)
+                for offsets, only_words in read
+                for needle in needles
+                if (at := only_words.find(needle)) >= 0
+            )
+            if (span := next(found, None)) is not None:
+                yield canary, _around(text, *span)
 
 
 def _around(text: str, first: int, after: int) -> str:

@@ -24,7 +24,7 @@ _SHORT_ID = 12
 # In this order after the message.
 _DETAILS = (
     "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
-    "without_handler",
+    "project", "url", "without_handler",
     "drained", "requeued", "cancelled", "stranded", "stuck", "unresolved", "requeued_ids", "stranded_ids", "stuck_ids",
     "root",
 )  # fmt: skip
