@@ -66,7 +66,7 @@ def test_handlers_can_be_skipped_and_tests_selected_also_with_xdist(tmp_path: Pa
 def test_a_missing_herd_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     done = run(tmp_path, "--oxherd-leaks", "app:heard")
-    assert "app has no herd named 'heard'; it must be an Oxherd()." in done.stdout
+    assert "has no herd named 'heard'; did you mean 'herd'?" in done.stdout
     assert "Traceback" not in done.stdout
     assert done.returncode == 2
 
