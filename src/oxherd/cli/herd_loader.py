@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -24,8 +24,10 @@ _TARGET = re.compile(r"\w[\w.-]*:\w[\w.]*")
 _NOT_THE_USERS = ("<frozen importlib", importlib.__file__, f"{Path(oxherd.__file__).parent}{os.sep}")
 
 
-def load_herd(target: str) -> Oxherd:
+def load_herd(target: str, told: Collection[int] = ()) -> Oxherd:
     """The herd of `MODULE:HERD`. What its module raises is printed with its traceback from the module's frame on.
+
+    Once there are signals in `told`, they have caused what the module raises: it is raised as it is.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such herd.
@@ -45,9 +47,9 @@ def load_herd(target: str) -> Oxherd:
         if where is not None:
             error.add_note(f"({where})")
         raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a user's module may raise anything
+    except BaseException as error:
+        if told or isinstance(error, KeyboardInterrupt):
+            raise
         raise _import_error(module_name, error) from None
     if not isinstance(found, Oxherd):
         raise ConfigError(_no_herd(module, path, found))
