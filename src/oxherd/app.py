@@ -200,12 +200,9 @@ class Oxherd(DeclaresHandlers):
         if session is None:
             return  # closed, or ended with its loop
         session.entered = max(0, session.entered - 1)  # a test kit's emits were kept when it was entered, perhaps
-        try:
-            if session.worker.events:
-                await self.stop()
-        finally:
-            if not session.entered:
-                await self.close()
+        # Other blocks go on, or what was started apart from any: this one may stand in a request or a handler.
+        if not session.entered and not (session.started_apart and session.worker.events):
+            await self.close()
 
     async def backend(self) -> Backend:
         """Return the running loop's backend, made on first use."""
@@ -218,13 +215,24 @@ class Oxherd(DeclaresHandlers):
         return LoopSession(backend, worker, self.signals, on_end)
 
     async def close(self) -> None:
-        """Close the connections and leave the embedded server; the next use opens them again."""
+        """Stop what is processed in this event loop, close the connections and leave the embedded server.
+
+        The next use opens them again.
+
+        Raises:
+            UsageError: called by a handler, which it would wait for.
+        """
+        session = self._sessions.current
+        if session is not None and session.worker.events:
+            self._refuse_in_handler("herd.close()")
+            await self.stop()
         await self._sessions.close()
 
     def close_sync(self) -> None:
-        """`close` from code without an event loop."""
+        """`close` from code without an event loop; event loops of other threads go on."""
         self._sessions.close_sync()
-        self.server.leave()
+        if not self._sessions.running:
+            self.server.leave()
 
     def run_sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of this herd from code without an event loop, in a background thread.
@@ -337,6 +345,8 @@ class Oxherd(DeclaresHandlers):
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
         new = [event for event in events if event.name not in worker]
+        if not worker.events:
+            session.started_apart = not session.entered
         worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
         if new:
             started = [event.name for event in new]

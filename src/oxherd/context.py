@@ -172,11 +172,17 @@ class Context:
         handler, outside a worker, stores nothing.
 
         Raises:
+            UsageError: called in an event loop of the handler's own.
             OxherdError: `value` has no JSON, the server cannot be reached, or the event was put back or given to
                 another worker.
         """
         self._refuse_late_progress()
         if self._report is not None:
+            if self._loop is not running_loop():
+                raise UsageError(
+                    "ctx.progress belongs to the worker's event loop; in a loop of the handler's own, call "
+                    "ctx.progress_sync(...) instead."
+                )
             await self._report(value)
 
     def progress_sync(self, value: Any) -> None:

@@ -21,6 +21,7 @@ class LoopSession:
 
     Attributes:
         entered: how many `async with` blocks keep the connections open.
+        started_apart: whether processing began outside any such block, whose end then does not stop it.
         ends: whether the loop ends; the session then closes itself.
     """
 
@@ -30,6 +31,7 @@ class LoopSession:
         self.backend = backend
         self.worker = worker
         self.entered = 0
+        self.started_apart = False
         self._signals = signals
         self._on_end = on_end
         self.ends = False

@@ -31,6 +31,7 @@ class Sessions:
         self._open_session = open_session
         self._sessions: dict[asyncio.AbstractEventLoop, LoopSession] = {}
         self._stale: dict[asyncio.AbstractEventLoop, LoopSession] = {}
+        self._closing: list[tuple[asyncio.AbstractEventLoop, LoopSession]] = []
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
         self._pid = os.getpid()
@@ -111,14 +112,20 @@ class Sessions:
         loop = asyncio.get_running_loop()
         for sessions in (self._sessions, self._stale):
             if (session := sessions.pop(loop, None)) is not None:
-                await session.close()
+                self._closing.append((loop, session))
+        # Also what another call closes: a stop that it waits for needs the server.
+        for closing in [closing for closing in self._closing if closing[0] is loop]:
+            await closing[1].close()
+            if closing in self._closing:
+                self._closing.remove(closing)
         await asyncio.to_thread(self.close_sync)
-        if not self._sessions:
+        if not self._sessions and not self._closing:
             await asyncio.to_thread(self._server.leave)
 
     def _forget_gone(self) -> None:
         """Forget what was opened in loops that are closed, and in a forked child that of its parent."""
         forked, self._pid = self._pid != os.getpid(), os.getpid()
+        self._closing = [(loop, session) for loop, session in self._closing if not (forked or loop.is_closed())]
         closed: list[LoopSession] = []
         for sessions in (self._sessions, self._stale):
             if forked:

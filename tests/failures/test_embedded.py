@@ -182,3 +182,17 @@ def test_its_use_is_kept_by_threads_that_restart_it_together(project: Path) -> N
         thread.join()
     assert ping(socket(project)) == "up"
     server.stop()
+
+
+async def test_stops_at_the_same_time_leave_the_server_when_all_are_done(project: Path, records: Records) -> None:
+    herd = Oxherd()
+
+    @herd.event("order.placed")
+    async def order_placed(_: int) -> None:
+        await asyncio.sleep(0.5)
+
+    await order_placed.emit(1)
+    await herd.start()
+    await records.wait("event.begin", deadline=10)
+    await asyncio.gather(*(herd.stop(timeout=10) for _ in range(3)), order_placed.stop(timeout=10))
+    assert [record.__dict__["outcome"] for record in records.all if record.msg == "event.end"] == ["completed"]

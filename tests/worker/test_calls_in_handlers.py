@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import re
 from collections.abc import Callable
@@ -26,6 +27,9 @@ class Caller:
 
     async def stop_event(self, _: Context) -> None:
         await self.event.stop()
+
+    async def close(self, _: Context) -> None:
+        await self.herd.close()
 
     async def in_a_task(self, _: Context) -> None:
         async with asyncio.TaskGroup() as group:
@@ -55,6 +59,9 @@ class Caller:
     async def emit_many_sync(self, _: Context) -> None:
         self.event.emit_many_sync([2])
 
+    def progress_in_another_loop(self, ctx: Context) -> None:
+        asyncio.run(ctx.progress(1))
+
     def stop_of_a_thread(self, _: Context) -> None:
         asyncio.run(self.herd.stop())
 
@@ -65,6 +72,7 @@ class Caller:
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (Caller.stop, "herd.stop() inside the handler of order.placed would wait for that handler"),
     (Caller.stop_event, "event.stop() inside the handler of order.placed would wait for that handler"),
+    (Caller.close, "herd.close() inside the handler of order.placed would wait for that handler"),
     (Caller.in_a_task, "herd.stop() inside the handler of order.placed"),
     (Caller.in_a_thread, "herd.stop() inside the handler of order.placed"),
     (Caller.stop_of_a_thread, "herd.stop() inside the handler of order.placed"),
@@ -73,6 +81,7 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (Caller.run_in_a_thread, "herd.run() inside the handler of order.placed"),
     (Caller.progress_sync, "progress_sync would block the event loop for ever; await ctx.progress(...)"),
     (Caller.progress_sync_in_a_task, "progress_sync would block the event loop for ever; await ctx.progress(...)"),
+    (Caller.progress_in_another_loop, "ctx.progress belongs to the worker's event loop"),
     (Caller.emit_sync, "emit_sync would block the event loop that runs in this thread; await emit(...)"),
     (Caller.emit_many_sync, "emit_many_sync would block the event loop that runs in this thread; await emit_many(...)"),
 ]
@@ -146,3 +155,42 @@ async def test_sync_calls_and_run_are_refused_in_an_event_loop(local_herd: Oxher
             call()
     with pytest.raises(UsageError, match="main thread"):
         await asyncio.to_thread(local_herd.run)
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["in a block", "outside any block"])
+async def test_a_block_within_another_or_in_a_handler_stops_nothing(
+    outside: bool, local_herd: Oxherd, records: Records
+) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(number: int) -> None:
+        async with local_herd:
+            if number < 3:
+                await order_placed.emit(number + 1)
+
+    async def request() -> None:
+        async with local_herd:
+            await order_placed.emit(1)
+
+    async with contextlib.AsyncExitStack() as stack:
+        if outside:
+            stack.push_async_callback(local_herd.stop)
+        else:
+            await stack.enter_async_context(local_herd)
+        await local_herd.start()
+        await request()
+        await records.wait("event.end", 3, outcome="completed", deadline=5)
+        assert local_herd.health().events == ["order.placed"]
+    assert local_herd.processing == []
+
+
+async def test_a_close_stops_what_is_processed(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(_: int) -> None:
+        await asyncio.sleep(0.2)
+
+    await order_placed.emit(1)
+    await local_herd.start()
+    await records.wait("event.begin", deadline=5)
+    await local_herd.close()
+    assert [record.__dict__["outcome"] for record in records.all if record.msg == "event.end"] == ["completed"]
+    assert local_herd.processing == []

@@ -355,7 +355,7 @@ async def test_a_result_that_is_work_yet_to_be_done_fails_its_event(
 ) -> None:
     end = await run_one(local_herd, records, handler)
     assert (end.outcome, end.error["type"]) == ("failed", "UsageError")
-    assert "whose work is not done" in end.error["message"]
+    assert "returned work that is not done yet" in end.error["message"]
 
 
 async def test_what_a_handler_returns_is_awaited_until_it_is_a_result(local_herd: Oxherd, records: Records) -> None:

@@ -117,7 +117,7 @@ def test_a_loop_that_ended_is_forgotten_and_leaves_no_connection(local_herd: Oxh
 
     for _ in range(3):
         asyncio.run(emit())
-    assert not local_herd._sessions  # pyright: ignore[reportPrivateUsage]
+    assert not local_herd._sessions.all  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_forked_child_starts_on_its_own_account(local_herd: Oxherd) -> None:

@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -24,10 +24,10 @@ _TARGET = re.compile(r"\w[\w.-]*:\w[\w.]*")
 _NOT_THE_USERS = ("<frozen importlib", importlib.__file__, f"{Path(oxherd.__file__).parent}{os.sep}")
 
 
-def load_herd(target: str, was_interrupted: Callable[[], bool] = lambda: False) -> Oxherd:
+def load_herd(target: str, told: Collection[int] = ()) -> Oxherd:
     """The herd of `MODULE:HERD`. What its module raises is printed with its traceback from the module's frame on.
 
-    Once `was_interrupted`, whatever is raised is not the module's fault, and passes as it is.
+    Once there are signals in `told`, they have caused what the module raises: it is raised as it is.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such herd.
@@ -47,10 +47,8 @@ def load_herd(target: str, was_interrupted: Callable[[], bool] = lambda: False) 
         if where is not None:
             error.add_note(f"({where})")
         raise
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
-        if was_interrupted():
+        if told or isinstance(error, KeyboardInterrupt):
             raise
         raise _import_error(module_name, error) from None
     if not isinstance(found, Oxherd):

@@ -70,7 +70,7 @@ def _run(
     supervised = processes > 1 or reload
     channel = None if supervised else follow_supervisor()
     # Before any worker process starts, so that wrong usage is reported once.
-    herd = load_herd(target, lambda: bool(told))
+    herd = load_herd(target, told)
     if told:
         raise _Terminated  # which the module has swallowed
     if herd.server.folder is not None:

@@ -146,7 +146,8 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
         except (KeyboardInterrupt, SystemExit) as error:
             if task.done() or is_interrupt(error):
                 raise
-            loop.call_exception_handler({"message": f"a task or callback raised {type(error).__name__}"})
+            message = f"a task or callback raised {type(error).__name__}"
+            loop.call_exception_handler({"message": message, "exception": error})
 
 
 async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> StopReport:

@@ -17,11 +17,11 @@ from oxherd.privacy.redaction import WITHHELD
 from oxherd.privacy.stack import exception_stack
 
 _log = logging.getLogger(UNHANDLED)
-# asyncio's own texts, up to where they quote a task or a callback.
+# Of asyncio's own texts, and ours, what stands before a quoted task or callback.
 _KNOWN: Final = re.compile(
     r"(Task|Future) exception was never retrieved|Task was destroyed but it is pending!|Exception in callback"
     r"|Unhandled exception in [a-z_]+|unhandled exception during asyncio\.run\(\) shutdown|Fatal [a-zA-Z ]+"
-    r"|a task or callback raised \w+"
+    r"|a task or callback raised (KeyboardInterrupt|SystemExit)"
 )
 _WARNING: Final = re.compile(r"[^/\\\n]+:\d+: \w+")
 

@@ -37,9 +37,7 @@ def encode_result(value: Any) -> JSONResult:
     """
     kind = cast("type[Any]", type(value))
     if kind not in _PLAIN and issubclass(kind, _NOT_DONE):
-        raise UsageError(
-            f"The handler returned a {kind.__name__}, whose work is not done yet; return what comes of it."
-        )
+        raise UsageError(f"The handler returned work that is not done yet ({kind.__name__}); return what comes of it.")
     try:
         return JSONResult(to_json(value, inf_nan_mode="null"))
     except BaseException as error:
