@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pprint
 import time
 import traceback
 from collections.abc import Callable
@@ -216,6 +217,8 @@ class TestRedact:
         for text in (json.dumps(value), quote(value)):
             wrapped = "\n".join(text[at : at + width] for at in range(0, len(text), width))
             assert not any(map(str.isalnum, redacted(wrapped, [value])))
+        printed = redacted(pprint.pformat(json.dumps(value).encode(), width=width), [value])
+        assert not any(map(str.isalnum, printed.replace("b'", "")))
 
     def test_space_around_a_text_does_not_hide_it(self) -> None:
         assert redacted(f"bad {CANARY}", {"a": f"  {CANARY} "}) == "bad ***"

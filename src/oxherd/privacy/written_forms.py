@@ -16,10 +16,11 @@ SHORTEST_STRING: Final = 4
 SHORTEST_NUMBER: Final = 6
 
 # Letters and digits are compared, all else is not: neither the escape of a line break, nor the `b` of bytes, nor a
-# percent sign's code for what is no letter or digit. A line may have been broken within these.
+# percent sign's code for what is no letter or digit. A line may have been broken within these, by `pprint` with quotes.
+_BREAK: Final = r"(?:[^\w\\\n]{0,4}\n[^\w\\]{0,12}(?:b['\"])?)?"
 _WORDS: Final = re.compile(
-    r"(?:\\|%5[cC])\s*[nrt]|(?<=\s)b(?=['\"])"
-    r"|%\s*(?:[01]\s*[\da-fA-F]|2\s*[\da-fA-F]|3\s*[a-fA-F]|[46]\s*0|[57]\s*[b-fB-F])|([^\W_]+)"
+    r"(?:\\|%~5~[cC])~[nrt]|(?<=\s)b(?=['\"])"
+    r"|%~(?:[01]~[\da-fA-F]|2~[\da-fA-F]|3~[a-fA-F]|[46]~0|[57]~[b-fB-F])|([^\W_]+)".replace("~", _BREAK)
 )
 _ANY_WORDS: Final = re.compile(r"([^\W_]+)")
 # JSON writes dates and times otherwise than Python's `str` and `repr` do.
