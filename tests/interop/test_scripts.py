@@ -442,7 +442,7 @@ async def test_promote_is_called_as_its_header_says() -> None:
     names = re.findall(r"KEYS\[\d+\] '?([\w ]+?)'?(?: priority counter)?\n", header)
     sent = await record_ours(lambda queue, _: promote(queue, JOB_ID.encode()))
     keys = {"event stream": "events"}
-    assert sent.keys == [BASE + keys.get(name, name) for name in names]
+    assert sent.keys == [BASE + str(keys.get(name, name)) for name in names]
     assert sent.arguments == [BASE, JOB_ID]
     assert len(names) == scripts.BULLMQ["promote"]
 
