@@ -339,3 +339,28 @@ def test_what_the_log_shows_in_a_longer_text_is_not_withheld_where_it_is_written
     payload = b'{"body": {"repositories_added": []}, "summary": "repositories added"}'
     redactor = Redactor(payload, b'{"summary": "repositories added"}', frozenset({"body", "summary"}))
     assert redactor.redact("processed: repositories added") == "processed: repositories added"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 64 + "canary 7f3a91c2",
+        "[ " * 100 + "a" + "[" * 70 + "canary 7f3a91c2",
+        "abcd" + "-" * 60 + "canary 7f3a91c2",
+        "." * 5000 + "canary 7f3a91c2",
+        "\\" * 70 + "canary 7f3a91c2",
+    ],
+    ids=["brackets", "one letter", "one word", "a long row", "backslashes"],
+)
+def test_a_value_that_begins_with_few_letters_is_withheld_to_its_end(value: str) -> None:
+    redactor = Redactor(json.dumps(value).encode(), None, frozenset())
+    for text in (value, repr(value), json.dumps(value), f"x {value} y"):
+        assert "canary" not in redactor.redact(text)
+
+
+@pytest.mark.parametrize("value", ["." * 7000, "." * 7000 + "canary", "Anna" + " " * 1_000_000])
+def test_a_value_of_hardly_any_letter_takes_bounded_time(value: str) -> None:
+    redactor = Redactor(json.dumps(value).encode(), None, frozenset())
+    began = time.thread_time()
+    redactor.redact(value[:8000] + " Anna" * 1600)
+    assert time.thread_time() - began < 0.4

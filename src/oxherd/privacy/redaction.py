@@ -43,6 +43,8 @@ _BEGINNING: Final = 32
 # From so many letters and digits on, a value is not found by chance in a text that is written otherwise.
 _DISTINCTIVE: Final = 12
 _MOST_ALIKE: Final = 8
+# A longer value counts as shown only where the log shows it as it is.
+_LONGEST_SHOWN: Final = 256
 
 # pydantic quotes a value with its middle cut out. The value may hold any text: it ends at the last `input_type` before
 # the next error's value, or where the text was cut.
@@ -116,7 +118,7 @@ class _Withheld:
         self._by_words = _Index()
         self._as_it_is = _Index()
         for text in filter(is_long, texts_in(parts, names, budget) - seen):
-            beginning = text[: 2 * _BEGINNING]
+            beginning = _beginning(text)
             budget.spend(cost(beginning))
             for form in forms(beginning):
                 if not self._by_words.add(words(form), text):
@@ -126,9 +128,13 @@ class _Withheld:
         """Where in the text values are; spans may overlap."""
         for offsets in readings(text):
             yield from self._find_words(text, offsets, budget)
+        covered = 0
         for first, after, values in self._as_it_is.find(text, budget):
-            if self._is_hidden(values, budget):
-                yield first, after
+            if after > covered and self._is_hidden(values, budget):
+                alike = [commonprefix((value.strip(), text[first:])) for value in values[:_MOST_ALIKE]]
+                budget.spend(sum(map(len, alike)))
+                covered = max(after, first + max(map(len, alike)))
+                yield first, covered
 
     def _find_words(self, text: str, offsets: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
         budget.spend(len(text))
@@ -149,7 +155,10 @@ class _Withheld:
         return any(isinstance(value, Number) or not self._is_shown(value) for value in values)
 
     def _is_shown(self, value: str) -> bool:
-        return value in self._shown_text or (len(words(value)) >= _PREFIX and words(value) in self._shown_text)
+        if value in self._shown_text:
+            return True
+        written = words(value) if len(value) <= _LONGEST_SHOWN else ""
+        return len(written) >= _PREFIX and written in self._shown_text
 
 
 class _Index:
@@ -184,6 +193,17 @@ class _Index:
                     yield first, first + size, values
 
 
+def _beginning(text: str) -> str:
+    """As much of a value as has enough letters and digits to find it by."""
+    beginning = text[: 2 * _BEGINNING]
+    if len(beginning) < len(text) and len(words(beginning)) < _BEGINNING:
+        beginning = text[:LONGEST_TEXT]
+        offsets = next(readings(beginning))
+        if len(offsets) > _BEGINNING:
+            beginning = beginning[: offsets[_BEGINNING] + 1]
+    return beginning
+
+
 def _is_same(written: str, key: str, values: list[str], budget: Budget) -> bool:
     """Whether what has a value's letters and digits is that value: as it is, wrapped, or in other groups."""
     if len(key) >= _DISTINCTIVE or (len(key) >= SHORTEST_NUMBER and key.isdigit()) or len(values) > _MOST_ALIKE:
@@ -193,9 +213,15 @@ def _is_same(written: str, key: str, values: list[str], budget: Budget) -> bool:
     if written == key:
         return True
     budget.spend(sum(map(cost, values)))
-    texts = [text.replace("\\", "") for text in (written, unquote(written), unquote_plus(written))]
+    texts = [
+        text.replace("\\", "") for text in (written, unquote(written), unquote_plus(written), _standard_base64(written))
+    ]
     plain = [form.replace("\\", "") for value in values for form in forms(value)]
     return any(text in form for text in texts for form in plain)
+
+
+def _standard_base64(text: str) -> str:
+    return text.replace("-", "+").replace("_", "/")
 
 
 def _end(text: str, first: int, after: int, values: list[str], budget: Budget) -> int:
