@@ -171,6 +171,10 @@ class PipelinedConnection:
         except (RedisError, OSError, IndexError) as broken:
             await self._connection.disconnect(nowait=True)
             self._fail(broken)
+        finally:
+            # Lost while it waited: nobody else closes it.
+            if not self.alive:
+                await self._connection.disconnect(nowait=True)
 
     def _check(self) -> None:
         if not self.alive:
