@@ -98,6 +98,7 @@ def shop(write_app: WriteApp, standalone: str, prefix: str) -> Shop:
 StartWorker = Callable[..., WorkerProcess]
 
 
+@pytest.mark.slow
 def test_workers_with_old_and_new_keys_process_all_sealed_events(shop: Shop, start_worker: StartWorker) -> None:
     emitted: list[str] = []
     for names in ("a", "ab", "ba"):

@@ -159,6 +159,7 @@ async def test_connections_to_the_nodes_of_a_cluster_that_are_cut_are_no_outage(
     assert not records.named("redis.error")
 
 
+@pytest.mark.slow
 async def test_a_fail_over_by_sentinels_is_at_most_one_outage(
     make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

@@ -366,6 +366,7 @@ async def test_a_primary_of_a_cluster_that_is_killed_costs_no_durable_event_and_
     assert set(added.values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_primary_behind_sentinel_that_is_killed_costs_no_durable_event_and_adds_none_twice(
     make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

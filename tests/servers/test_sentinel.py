@@ -24,6 +24,7 @@ def test_the_sentinels_name_the_primary_and_are_in_the_url(sentinel: LocalSentin
     assert (sentinel.primary().role(), sentinel.replica().role()) == ("primary", "replica")
 
 
+@pytest.mark.slow
 def test_the_replica_takes_over_when_told(sentinel: LocalSentinel) -> None:
     primary, replica = sentinel.primary(), sentinel.replica()
     sentinel.failover()
@@ -33,6 +34,7 @@ def test_the_replica_takes_over_when_told(sentinel: LocalSentinel) -> None:
     assert primary.role() == "replica"
 
 
+@pytest.mark.slow
 def test_the_replica_takes_over_from_a_killed_primary_which_comes_back(sentinel: LocalSentinel) -> None:
     primary, replica = sentinel.primary(), sentinel.replica()
     primary.kill()

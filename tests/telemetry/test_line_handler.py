@@ -72,6 +72,7 @@ def test_an_exit_waits_for_a_reader_that_is_behind() -> None:
     assert [record["msg"] for record in read_records(found[0])] == messages
 
 
+@pytest.mark.slow
 def test_lines_over_the_backlog_are_lost_and_counted() -> None:
     with pipe_without_waiting() as (reading, writing):
         handler = handler_on(writing)

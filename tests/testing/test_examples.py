@@ -39,6 +39,7 @@ def test_the_examples_pass_and_leave_nothing_in_the_project(project: Path) -> No
     assert not (project / ".oxherd").exists()
 
 
+@pytest.mark.slow
 def test_two_sessions_beside_a_worker_of_the_project_get_nothing_of_each_other(project: Path) -> None:
     log = project / "worker.jsonl"
     with log.open("wb") as output:

@@ -139,6 +139,7 @@ def test_each_test_gets_an_empty_server_and_the_projects_own_is_not_touched(proj
     assert not (project / ".oxherd").exists()
 
 
+@pytest.mark.slow
 def test_processes_of_xdist_have_a_server_each(project: Path) -> None:
     done = run(project, "-n", "3", "-k", "not cluster")
     assert "9 passed" in done.stdout, done.stdout
