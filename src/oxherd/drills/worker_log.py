@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from oxherd.telemetry.logs.reader import read_records
 
 _ALWAYS = {"ts", "level", "logger", "msg"}
 _EVENT = {"event", "event_id", "attempt"}
+
+_DRAINING = re.compile(r"draining \d+ events?; again puts them back")
 
 # The records of docs/reference.md with the keys that each may have.
 DOCUMENTED: dict[str, set[str]] = {
@@ -45,7 +48,8 @@ def read_log(path: Path) -> WorkerLog:
     """Read a worker's standard error, without a last line that its death cut off."""
     log = WorkerLog()
     for fields in read_records(path, lambda line: log.undocumented.append(_shown(line))):
-        allowed = DOCUMENTED.get(str(fields.get("msg")))
+        message = str(fields.get("msg"))
+        allowed = set[str]() if _DRAINING.fullmatch(message) else DOCUMENTED.get(message)
         if allowed is None or set(fields) - _ALWAYS - allowed:
             log.undocumented.append(_shown(json.dumps(fields).encode()))
         log.records.append(fields)
