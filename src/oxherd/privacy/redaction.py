@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from posixpath import commonprefix
 from typing import Final, NamedTuple
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from oxherd.payload.paths import JSONPath
 from oxherd.privacy.budget import Budget, TooCostly
@@ -122,7 +122,9 @@ class _Withheld:
             budget.spend(cost(beginning))
             for form in forms(beginning):
                 if not self._by_words.add(words(form), text):
-                    self._as_it_is.add(form.strip() if len(form.strip()) >= _PREFIX else form, text)
+                    plain = form.strip() if len(form.strip()) >= _PREFIX else form
+                    for written in {plain, quote(plain, errors="replace"), quote_plus(plain, errors="replace")}:
+                        self._as_it_is.add(written, text)
 
     def find(self, text: str, budget: Budget) -> Iterator[tuple[int, int]]:
         """Where in the text values are; spans may overlap."""
