@@ -25,6 +25,8 @@ class UnresolvedCalls:
         self._jobs = jobs
         self._tokens: set[str] = set()
         self._reclaimed = 0
+        # The fetcher and the lock renewer may both come: each would report what the other has put back.
+        self._resolving = asyncio.Lock()
 
     def __contains__(self, token: str) -> bool:
         return token in self._tokens
@@ -45,6 +47,10 @@ class UnresolvedCalls:
         Raises:
             RedisUnavailable, ScriptError: the calls stay unresolved.
         """
+        async with self._resolving:
+            return await self._resolve()
+
+    async def _resolve(self) -> int:
         jobs = list(self._jobs())
         tokens = self._tokens - {job.token for job in jobs}
         if not tokens:
