@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -304,6 +305,31 @@ def test_a_killed_server_is_launched_by_the_next_start(project: Path) -> None:
     eventually(lambda: not alive(keeper), "the first keeper ends")
     first.stop()
     second.stop()
+
+
+@pytest.mark.slow
+def test_a_keeper_that_was_held_up_while_the_server_began_to_listen_notices_that_its_socket_is_gone(
+    project: Path,
+) -> None:
+    held: list[int] = []
+
+    def hold_up() -> None:
+        while not held:
+            for pid in running_in(project):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    if b"launch.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        held.append(parent_of(pid))
+                        os.kill(held[0], signal.SIGSTOP)
+                        return
+
+    holding = threading.Thread(target=hold_up)
+    holding.start()
+    server = started(project)
+    holding.join()
+    server.socket.unlink()
+    os.kill(held[0], signal.SIGCONT)
+    eventually(lambda: not running_in(project), "server and keeper end")
+    server.stop()
 
 
 def test_the_keeper_ends_when_the_server_dies_by_itself(project: Path) -> None:

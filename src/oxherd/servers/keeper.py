@@ -18,6 +18,7 @@ from pathlib import Path
 
 _LOOK_SECONDS = 1.0  # between two looks for its files
 _START_SECONDS = 0.02  # the same, until it listens
+_LISTENS_SECONDS = 10.0  # by then it has listened, even if no look came in time to see it
 _STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, for a server stuck in a script
 
 
@@ -70,13 +71,15 @@ def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:
 
 
 def _stop_when_removed(data: Path, pid: int, lock: os.stat_result) -> None:
-    listening = False
+    listens_by = time.monotonic() + _LISTENS_SECONDS
+    listened = False
     while True:
-        time.sleep(_LOOK_SECONDS if listening else _START_SECONDS)
+        time.sleep(_LOOK_SECONDS if listened else _START_SECONDS)
         listens = (data / "valkey.sock").exists()
-        if (listening and not listens) or not _is_at(data / "keeper", lock):
+        listened = listened or time.monotonic() > listens_by
+        if (listened and not listens) or not _is_at(data / "keeper", lock):
             _stop(pid)
-        listening = listens
+        listened = listened or listens
 
 
 def _is_at(path: Path, file: os.stat_result) -> bool:
