@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,12 +38,12 @@ class DeclaredHandler:
     close: Callable[[], None]
 
 
-class DeclaresHandlers:
+class DeclaresHandlers(ABC):
     """Base of Oxherd and Event: a handler's process finds it among a module's globals."""
 
+    @abstractmethod
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """The handlers that it declares."""
-        raise NotImplementedError
 
 
 def inspect_handler(

@@ -132,19 +132,21 @@ def test_processes_that_start_it_again_at_the_same_time_share_it(project: Path) 
 
 
 async def test_what_keeps_it_from_starting_is_said_without_a_hint_at_a_url_that_is_not_set(
-    project: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+    project: Path, records: Records
 ) -> None:
     herd = Oxherd(emit_timeout=1)
     event = herd.declare("order.placed", int)
     async with herd:
         await event.emit(1)
-        monkeypatch.setattr("oxherd.servers.embedded.server_binary", lambda: project / "gone")
+        (manifest,) = (project / ".oxherd" / "appendonlydir").glob("*.manifest")
+        written = manifest.read_bytes()
+        manifest.write_text("no manifest\n")
         kill(project)
         [error] = await records.wait("redis.error")
         assert "did not start" in vars(error)["error"]["message"]
         with pytest.raises(EmitError, match=r"embedded server in .* did not start"):
             await event.emit(2)
-        monkeypatch.undo()
+        manifest.write_bytes(written)
         await records.wait("redis.recovered")
         await event.emit(3)
     assert len(records.named("redis.error")) == 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from oxherd.worker.executors.interpreter import module_command
-from tests.harness import environment
+from oxherd.worker.executors.interpreter import interpreter_options
+from tests.harness import run
 
 SHADOWS = (
     "asyncio", "contextlib", "email", "enum", "hiredis", "json", "linecache", "logging", "pydantic", "queue", "redis",
@@ -46,19 +45,8 @@ def test_workers_and_handlers_processes_keep_the_options_of_python_and_load_no_f
     oxherd = [str(Path(sys.executable).with_name("oxherd"))]
     python = [sys.executable, "-O", "-Xutf8=1", "-W", "ignore::ResourceWarning", *oxherd]
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*python, *arguments],
-            cwd=tmp_path,
-            env=environment(OXHERD_URL=standalone),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    run("emit", "app:herd", "asked", "1").check_returncode()
-    done = run("worker", "app:herd", *options)
+    run(tmp_path, *python, "emit", "app:herd", "asked", "1", OXHERD_URL=standalone).check_returncode()
+    done = run(tmp_path, *python, "worker", "app:herd", *options, OXHERD_URL=standalone)
     assert done.stdout == "True 1 1 ['ignore::ResourceWarning']\n", done.stderr
     assert done.returncode == 0
 
@@ -86,7 +74,6 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", OPTIONS)
-def test_the_options_of_python_are_told_from_the_programs(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_of_python_are_told_from_the_programs(what: str) -> None:
     given, kept = OPTIONS[what]
-    monkeypatch.setattr(sys, "orig_argv", ["python", *given])
-    assert module_command("oxherd", "worker") == [sys.executable, *kept, "-P", "-m", "oxherd", "worker"]
+    assert interpreter_options(given) == kept

@@ -364,7 +364,7 @@ async def test_a_handler_in_a_process_is_killed_at_a_stop_and_the_host_goes_on(
 ) -> None:
     (tmp_path / "host_app.py").write_text(APP.replace("PREFIX", repr(prefix)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.syspath_prepend(tmp_path)  # pyright: ignore[reportUnknownMemberType] - untyped in pytest
     monkeypatch.setenv("OXHERD_URL", standalone)
     herd: Oxherd = importlib.import_module("host_app").herd
     event = herd["process"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 
-class BackgroundLoop:
+class BackgroundLoop(ABC):
     """A loop that runs as a task between `start` and `stop`; subclasses implement `run`."""
 
     _task: asyncio.Task[None]
@@ -13,9 +14,9 @@ class BackgroundLoop:
     def __init__(self, name: str) -> None:
         self._name = name
 
+    @abstractmethod
     async def run(self) -> None:
         """Loop until cancelled."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Run in a new task of the running event loop; again after a crash."""

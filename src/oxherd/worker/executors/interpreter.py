@@ -15,10 +15,10 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
     -P: the current folder is not put before the standard library, which a project's `queue.py` would then replace.
     """
-    return [sys.executable, *_options(sys.orig_argv[1:]), "-P", "-m", module, *arguments]
+    return [sys.executable, *interpreter_options(sys.orig_argv[1:]), "-P", "-m", module, *arguments]
 
 
-def _options(arguments: list[str]) -> list[str]:
+def interpreter_options(arguments: list[str]) -> list[str]:
     """The interpreter's own options at the begin of a command line."""
     options: list[str] = []
     rest = iter(arguments)
