@@ -171,19 +171,29 @@ class WorkerProcess:
         self._output.close()
 
 
+PYTEST = (sys.executable, "-m", "pytest", "-p", "pytest_oxherd", "-p", "no:cacheprovider")
+
+
+def run(
+    folder: Path, *command: str, timeout: float = 60, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a folder, with these variables in its environment."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(**variables),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 def cli(
     folder: Path, *arguments: str, url: str | None = None, drill: str | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of ours to its end, with a server for it, or for its drills."""
     given = {"OXHERD_URL": url, "OXHERD_DRILL_URL": drill}
-    extra = {name: value for name, value in given.items() if value is not None}
-    return subprocess.run(
-        [sys.executable, "-m", "oxherd", *arguments],
-        cwd=folder,
-        env=environment(**extra),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    extra: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return run(folder, sys.executable, "-m", "oxherd", *arguments, stdin=stdin, **extra)

@@ -10,21 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import environment
+from tests.harness import run
 
 ROOT = Path(__file__).parent.parent
 
 
 def _run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *options],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run(ROOT, sys.executable, "-m", module, *options, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import WriteApp
-from tests.harness import environment
+from tests.harness import run
 
 APP = """
 import os, signal, sys
@@ -28,15 +28,7 @@ EMIT = "emit app:herd order.placed 7"
 
 def shell(folder: Path, line: str, url: str) -> subprocess.CompletedProcess[str]:
     """Run `oxherd` with redirections, by a shell."""
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m oxherd {line}"],
-        cwd=folder,
-        env=environment(OXHERD_URL=url),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run(folder, "bash", "-o", "pipefail", "-c", f"{sys.executable} -m oxherd {line}", OXHERD_URL=url)
 
 
 @pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-", "2>/dev/full"])

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.harness import DEADLINE, environment, until
 
@@ -87,3 +87,9 @@ class NodeScript:
 
     def _told(self) -> str:
         return f"Node said {self.said[-20:]}\n{''.join(self._errors[-20:])}"
+
+
+class OnNode(Protocol):
+    """Starts a script on a queue; it ends with the test."""
+
+    def __call__(self, script: str, queue: str = ...) -> NodeScript: ...

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,15 +17,12 @@ from oxherd import Context, Cron, Every, Keep, Keyring, Oxherd, Retry
 from oxherd.bullmq.inspection import stored_keys
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until
-from tests.interop.node_script import NodeScript
-from tests.node import node_packages, require_node
+from tests.interop.node_script import OnNode
 
 pytestmark = pytest.mark.node
 
 QUEUE = "{order.placed}"
 OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc", "repeat"}
-
-OnNode = Callable[[str], NodeScript]
 
 
 class Order(BaseModel):
@@ -37,22 +34,6 @@ def url(request: pytest.FixtureRequest) -> str:
     """Node shares both kinds of servers with us."""
     server: str | LocalCluster = request.getfixturevalue(request.param)
     return server if isinstance(server, str) else server.url
-
-
-@pytest.fixture
-def on_node(url: str, prefix: str) -> Iterator[OnNode]:
-    """Starts Node scripts on the queue of `order.placed`, and ends them."""
-    require_node()
-    modules = node_packages()
-    started: list[NodeScript] = []
-
-    def start(script: str) -> NodeScript:
-        started.append(NodeScript("node", modules, url, prefix, QUEUE, script))
-        return started[-1]
-
-    yield start
-    for script in started:
-        script.close()
 
 
 def derived(job_id: str) -> str:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from oxherd import Oxherd
 from oxherd.bullmq.queue import BullQueue
 from tests.harness import Records, until
-from tests.interop.node_script import NodeScript
-from tests.node import node_packages, require_node
+from tests.interop.node_script import OnNode
 
 pytestmark = pytest.mark.node
 
-OnNode = Callable[[str], NodeScript]
-
 
 @pytest.fixture
-def on_node(standalone: str, prefix: str) -> Iterator[OnNode]:
-    """Starts Node scripts on the queue of `order.placed`, and ends them."""
-    require_node()
-    modules = node_packages()
-    started: list[NodeScript] = []
-
-    def start(script: str) -> NodeScript:
-        started.append(NodeScript("node", modules, standalone, prefix, "{order.placed}", script))
-        return started[-1]
-
-    yield start
-    for script in started:
-        script.close()
+def url(standalone: str) -> str:
+    return standalone
 
 
 async def scheduled(on_node: OnNode, repeat: str, template: str = "{ data: 7 }") -> None:

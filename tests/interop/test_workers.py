@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -11,37 +11,18 @@ from oxherd import Oxherd
 from oxherd.bullmq.shards import shard_queues
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until
-from tests.interop.node_script import NodeScript
-from tests.node import node_packages, require_node
+from tests.interop.node_script import NodeScript, OnNode
 
 pytestmark = pytest.mark.node
 
 SERVERS = ["standalone", "redis7", "cluster"]
 COUNT = "while (true) { say(await queue.getWorkersCount()); await new Promise((next) => setTimeout(next, 200)); }"
 
-OnNode = Callable[[str, str], NodeScript]
-
 
 @pytest.fixture(params=SERVERS)
 def url(request: pytest.FixtureRequest) -> str:
     server: str | LocalCluster = request.getfixturevalue(request.param)
     return server if isinstance(server, str) else server.url
-
-
-@pytest.fixture
-def on_node(url: str, prefix: str) -> Iterator[OnNode]:
-    """Starts Node scripts on a queue, and ends them."""
-    require_node()
-    modules = node_packages()
-    started: list[NodeScript] = []
-
-    def start(queue: str, script: str) -> NodeScript:
-        started.append(NodeScript("node", modules, url, prefix, queue, script))
-        return started[-1]
-
-    yield start
-    for script in started:
-        script.close()
 
 
 async def counted(script: NodeScript, expected: int) -> None:
@@ -58,7 +39,7 @@ async def test_each_queue_of_a_worker_has_it_in_the_list(herd: Oxherd, on_node: 
     async def mail(order: int) -> None: ...
 
     queues = [*shard_queues("order.placed", 2), "{shared} ütf-8"]
-    scripts = [on_node(queue, COUNT) for queue in queues]
+    scripts = [on_node(COUNT, queue) for queue in queues]
     for script in scripts:
         await counted(script, 0)
     async with herd:
@@ -83,7 +64,7 @@ async def test_a_worker_is_listed_while_it_is_busy_and_after_its_connections_wer
             await order_placed.emit(order)
         await herd.start()
         await records.wait("event.begin")
-        script = on_node("{order.placed}", COUNT)
+        script = on_node(COUNT)
         await counted(script, 1)
         backend = await herd.backend()
         queue = backend.queue(order_placed.declaration)

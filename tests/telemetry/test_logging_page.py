@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.harness import environment
+from tests.harness import run
 from tests.telemetry.support import ROOT
 
 PAGE = (ROOT / "docs" / "logging.md").read_text()
@@ -30,7 +29,7 @@ asyncio.run(main())
 """
 
 
-def run(
+def logged_by(
     section: str, folder: Path, url: str, prefix: str, change: tuple[str, str] = ("", "")
 ) -> tuple[str, list[str], list[str]]:
     """The event's id, what its program has logged of the event, and what the page says that it does."""
@@ -40,27 +39,19 @@ def run(
     assert change[0] in program
     program = program.replace(*change) if change[0] else program
     (folder / "program.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=folder,
-        env=environment(OXHERD_URL=url),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(folder, sys.executable, "program.py", OXHERD_URL=url)
     assert done.returncode == 0, done.stderr
     event_id = done.stdout.strip()
     return event_id, [line for line in done.stderr.splitlines() if event_id in line], shown.splitlines()
 
 
 def test_standard_logging_carries_the_id_also_from_a_thread(standalone: str, tmp_path: Path, prefix: str) -> None:
-    event_id, logged, shown = run("Standard logging", tmp_path, standalone, prefix)
+    event_id, logged, shown = logged_by("Standard logging", tmp_path, standalone, prefix)
     assert logged == [UUID.sub(event_id, line) for line in shown]
 
 
 def test_structlog_renders_its_own_lines_and_ours_alike(standalone: str, tmp_path: Path, prefix: str) -> None:
-    event_id, logged, shown = run("structlog", tmp_path, standalone, prefix)
+    event_id, logged, shown = logged_by("structlog", tmp_path, standalone, prefix)
     found: list[dict[str, Any]] = [json.loads(line) for line in logged]
     assert [line["event"] for line in found] == ["event.begin", "charging", "event.end"]
     for wanted, line in zip(shown, found, strict=False):
@@ -80,7 +71,7 @@ def test_structlog_renders_the_errors_that_handlers_log(standalone: str, tmp_pat
         log.exception("by structlog")
 """
     change = ('    log.info("charging", order_id=order_id)', failing)
-    _, logged, _ = run("structlog", tmp_path, standalone, prefix, change)
+    _, logged, _ = logged_by("structlog", tmp_path, standalone, prefix, change)
     found = {line["event"]: line for line in map(json.loads, logged)}
     for how in ("by standard logging", "by structlog"):
         assert found[how]["exception"].endswith("KeyError: 'no such order'")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness import environment
+from tests.harness import run
 
 APP = """
 import asyncio, io, logging, logging.config, os, signal, sys
@@ -51,19 +50,12 @@ SETUPS = {
 }
 
 
-def run(folder: Path, url: str, prefix: str, how: str, setup: str, number: int = 1) -> str:
+def said_by(folder: Path, url: str, prefix: str, how: str, setup: str, number: int = 1) -> str:
     before = "" if number == 2 else setup
     source = APP.replace("SETUP", setup if number == 2 else NOTHING).replace("NUMBER", str(number))
     (folder / "app.py").write_text(f"{source}\n{before}\n{how}\n")
-    done = subprocess.run(
-        [sys.executable, "app.py", prefix],
-        cwd=folder,
-        env=environment(OXHERD_URL=url),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
+    done = run(folder, sys.executable, "app.py", prefix, OXHERD_URL=url)
+    assert done.returncode == 0, done.stderr
     return done.stderr
 
 
@@ -72,13 +64,13 @@ def run(folder: Path, url: str, prefix: str, how: str, setup: str, number: int =
 def test_a_worker_in_an_application_is_never_silent_about_errors(
     setup: str, number: int, tmp_path: Path, standalone: str, prefix: str
 ) -> None:
-    said = run(tmp_path, standalone, prefix, "asyncio.run(in_process())", setup, number)
+    said = said_by(tmp_path, standalone, prefix, "asyncio.run(in_process())", setup, number)
     assert "event.end" in said or "RuntimeError: no such order" in said
     assert "about to fail" in said
 
 
 def test_without_any_setup_an_error_names_its_event_and_reason(tmp_path: Path, standalone: str, prefix: str) -> None:
-    said = run(tmp_path, standalone, prefix, "asyncio.run(in_process())", NOTHING)
+    said = said_by(tmp_path, standalone, prefix, "asyncio.run(in_process())", NOTHING)
     assert said.startswith("about to fail\n")
     assert "order.placed" in said
     assert "RuntimeError: no such order" in said
@@ -86,20 +78,20 @@ def test_without_any_setup_an_error_names_its_event_and_reason(tmp_path: Path, s
 
 
 def test_an_application_that_wants_no_last_resort_gets_none(tmp_path: Path, standalone: str, prefix: str) -> None:
-    said = run(tmp_path, standalone, prefix, "asyncio.run(in_process())", "logging.lastResort = None")
+    said = said_by(tmp_path, standalone, prefix, "asyncio.run(in_process())", "logging.lastResort = None")
     assert "no such order" not in said
 
 
 def test_herd_run_logs_as_the_command_does_where_nothing_is_set_up(
     tmp_path: Path, standalone: str, prefix: str
 ) -> None:
-    said = run(tmp_path, standalone, prefix, "owned()", NOTHING)
+    said = said_by(tmp_path, standalone, prefix, "owned()", NOTHING)
     for part in ("worker.start", "  begin", "RuntimeError: no such order", "worker.stop"):
         assert part in said
 
 
 def test_herd_run_leaves_logging_that_is_set_up_alone(tmp_path: Path, standalone: str, prefix: str) -> None:
-    said = run(
+    said = said_by(
         tmp_path, standalone, prefix, "owned()", "logging.basicConfig(level=logging.ERROR, format='own %(msg)s')"
     )
     assert said == "own event.end\n"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.harness import environment
+from tests.harness import PYTEST, run
 
 DOCS = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 
@@ -51,22 +50,13 @@ def send_mail(order: Order) -> None: ...
 CONFIGURATION = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 def test_every_program_of_the_page_passes(tmp_path: Path) -> None:
     programs = re.findall(r"^```python\n(.*?)^```$", DOCS, re.DOTALL | re.MULTILINE)
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "pytest.ini").write_text(CONFIGURATION)
     for number, program in enumerate(programs):
         (tmp_path / f"test_{number}.py").write_text(program)
-    command = [sys.executable, "-m", "pytest", "-p", "pytest_oxherd", "-p", "no:cacheprovider", "-W", "error", "-v"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run(tmp_path, *PYTEST, "-W", "error", "-v", timeout=120)
     assert done.returncode == 0, done.stdout
     assert {int(number) for number in re.findall(r"^test_(\d+)\.py\S* PASSED", done.stdout, re.MULTILINE)} == set(
         range(len(programs))
@@ -81,7 +71,5 @@ def test_a_failed_assertion_reads_as_the_page_prints_it(tmp_path: Path) -> None:
         "with captured(herd) as emits:\n    place_order(8)\n    place_order(9)\n"
         "try:\n    emits.assert_emitted(order_placed, order_id=7)\nexcept AssertionError as error:\n    print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
-    )
+    done = run(tmp_path, sys.executable, "-c", code)
     assert f"```\n{done.stdout}```" in DOCS

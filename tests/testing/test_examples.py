@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import environment, until_sync
+from tests.harness import PYTEST, environment, until_sync
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "testing"
 
@@ -22,9 +22,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def session(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "pytest_oxherd", "-p", "no:cacheprovider", "-W", "error"]
     return subprocess.Popen(
-        [*command, *arguments],
+        [*PYTEST, "-W", "error", *arguments],
         cwd=project,
         env=environment(),
         stdout=subprocess.PIPE,

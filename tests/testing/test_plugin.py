@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.harness import environment
+from tests.harness import PYTEST, run
 
 APP = """
 from typing import Annotated
@@ -29,16 +29,8 @@ async def billed(order: Order) -> None:
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "pytest_oxherd", "-p", "no:cacheprovider", *arguments],
-        cwd=folder,
-        env=environment(PYTHONWARNINGS="ignore"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, *PYTEST, *arguments, PYTHONWARNINGS="ignore")
 
 
 def test_a_test_that_fails_on_a_server_says_which_events_failed_and_why(tmp_path: Path) -> None:
@@ -52,7 +44,7 @@ def test_a_test_that_fails_on_a_server_says_which_events_failed_and_why(tmp_path
         "def test_next(oxherd_server):\n"
         "    assert False\n"
     )
-    done = run(tmp_path, "--tb", "short")
+    done = pytest_in(tmp_path, "--tb", "short")
     assert done.stdout.count("Captured oxherd call") == 1
     section = done.stdout.split("Captured oxherd call")[1].split("test_next")[0]
     assert "at app.py:" in section
@@ -63,7 +55,7 @@ def test_a_test_that_fails_on_a_server_says_which_events_failed_and_why(tmp_path
 def test_each_event_of_the_herd_is_a_test_and_fails_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "test_own.py").write_text("def test_own() -> None: ...\n")
-    done = run(tmp_path, "--oxherd-leaks", "app:herd", "-v")
+    done = pytest_in(tmp_path, "--oxherd-leaks", "app:herd", "-v")
     assert "app:herd::leaks[order.placed] PASSED" in done.stdout
     assert "app:herd::leaks[order.billed] FAILED" in done.stdout
     assert "test_own.py::test_own PASSED" in done.stdout
@@ -77,20 +69,20 @@ def test_each_event_of_the_herd_is_a_test_and_fails_without_a_traceback(tmp_path
 def test_handlers_can_be_skipped_and_tests_selected_also_with_xdist(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     arguments = ("--oxherd-leaks", "app:herd", "--oxherd-leaks-skip-handlers", "-k", "billed", "-n", "1")
-    done = run(tmp_path, *arguments)
+    done = pytest_in(tmp_path, *arguments)
     assert "1 passed" in done.stdout
     assert done.returncode == 0
 
 
 def test_a_missing_herd_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    done = run(tmp_path, "--oxherd-leaks", "app:heard")
+    done = pytest_in(tmp_path, "--oxherd-leaks", "app:heard")
     assert "has no herd named 'heard'; did you mean 'herd'?" in done.stdout
     assert "Traceback" not in done.stdout
     assert done.returncode == 2
 
 
 def test_the_option_is_in_the_help_and_oxherd_is_imported_only_when_it_is_used(tmp_path: Path) -> None:
-    assert "--oxherd-leaks=MODULE:HERD" in run(tmp_path, "--help").stdout
+    assert "--oxherd-leaks=MODULE:HERD" in pytest_in(tmp_path, "--help").stdout
     code = "import sys, pytest_oxherd; sys.exit('oxherd' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from oxherd import Oxherd
 from oxherd.testing import own_server, run_until_empty
-from tests.harness import environment
+from tests.harness import PYTEST, run
 
 PROJECT = """
 [project]
@@ -121,27 +119,15 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "pytest_oxherd", "-p", "no:cacheprovider", "-W", "error", *arguments],
-        cwd=project,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_each_test_gets_an_empty_server_and_the_projects_own_is_not_touched(project: Path) -> None:
-    done = run(project)
+    done = run(project, *PYTEST, "-W", "error", timeout=120)
     assert "10 passed" in done.stdout, done.stdout
     assert not (project / ".oxherd").exists()
 
 
 @pytest.mark.slow
 def test_processes_of_xdist_have_a_server_each(project: Path) -> None:
-    done = run(project, "-n", "3", "-k", "not cluster")
+    done = run(project, *PYTEST, "-W", "error", "-n", "3", "-k", "not cluster", timeout=120)
     assert "9 passed" in done.stdout, done.stdout
     assert not (project / ".oxherd").exists()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oxherd import Event, Oxherd
-from tests.harness import environment, until
+from tests.harness import PYTEST, environment, run, until
 
 FORGETFUL = """
 import asyncio, gc
@@ -42,11 +42,8 @@ async def test_it_is_processed(started, number):
 
 def test_a_fixture_that_forgets_the_stop_spoils_no_later_test(standalone: str, prefix: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(FORGETFUL.replace("PREFIX", repr(prefix)))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_it.py"]
-    command += ["-o", "asyncio_default_fixture_loop_scope=function"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(OXHERD_URL=standalone), capture_output=True, text=True, check=False
-    )
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+    done = run(tmp_path, *PYTEST, "-q", "-W", "error", *scope, "test_it.py", OXHERD_URL=standalone)
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
