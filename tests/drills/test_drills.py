@@ -31,6 +31,7 @@ def test_a_drill_ends_as_promised(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_user_drill_breaks_the_users_server_and_leaves_nothing_on_it(tmp_path: Path) -> None:
     with StandaloneServer(settings={"appendonly": "yes"}) as server:
         kill = [

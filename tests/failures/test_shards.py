@@ -60,6 +60,7 @@ async def test_each_of_three_primaries_does_a_third_of_the_work(
         assert count == pytest.approx(sum(done) / 3, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 4, 24])
 async def test_a_stopped_primary_holds_up_its_own_shards_only(
     own_cluster: LocalCluster, make_herd: Callable[..., Oxherd], records: Records, concurrency: int

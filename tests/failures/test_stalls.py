@@ -74,6 +74,7 @@ def test_what_a_killed_worker_ran_begins_again_before_what_waits_and_within_twic
         herd.close_sync()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "innocent"), [(0.0, 0.02), (0.0, 30.0), (0.3, 0.02)])
 def test_an_event_that_kills_takes_no_other_to_failed_and_is_failed_itself(
     seconds: float, innocent: float, app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]

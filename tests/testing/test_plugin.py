@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.harness import PYTEST, run
 
 APP = """
@@ -66,6 +68,7 @@ def test_each_event_of_the_herd_is_a_test_and_fails_without_a_traceback(tmp_path
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_handlers_can_be_skipped_and_tests_selected_also_with_xdist(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     arguments = ("--oxherd-leaks", "app:herd", "--oxherd-leaks-skip-handlers", "-k", "billed", "-n", "1")

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from oxherd import Oxherd
 from oxherd.redis.connection import SILENCE_SECONDS
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
@@ -171,6 +173,7 @@ def test_a_process_that_was_suspended_was_not_blocked(
     event.herd.close_sync()
 
 
+@pytest.mark.slow
 async def test_answers_that_came_while_the_loop_was_blocked_are_read_and_no_outage(
     local_herd: Oxherd, records: Records
 ) -> None:

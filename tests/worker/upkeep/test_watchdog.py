@@ -270,6 +270,7 @@ class Relay:
             writer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_connection_whose_bytes_vanish_is_replaced(
     waits: bool, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
@@ -295,6 +296,7 @@ async def test_a_connection_whose_bytes_vanish_is_replaced(
         assert {vars(record)["error"]["type"] for record in records.named("queue.error")} <= {"Reclaimed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["paused", "full"])
 async def test_an_outage_is_no_fault_of_the_fetching(
     how: str, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
