@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -14,7 +13,7 @@ from oxherd.bullmq.inspection import Backlog
 from oxherd.bullmq.keys import has_hash_tag
 from oxherd.context import current, enabled_logger, running_loop
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, check_result, declare, is_name
-from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, UsageError
+from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, UsageError, did_you_mean
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.loop_session import LoopSession
@@ -168,8 +167,8 @@ class Oxherd(DeclaresHandlers):
         event = self._events.get(name)
         if event is not None:
             return event
-        near = difflib.get_close_matches(name, self._events, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(sorted(self._events)) or 'none'}."
+        declared = f"declared are: {', '.join(sorted(self._events)) or 'none'}."
+        hint = did_you_mean(name, self._events, declared, cutoff=0.4)
         # The argument may be a payload by mistake: quote it only if it looks like a name.
         named = f"is named {name!r}" if is_name(name) and not name.isdecimal() else "has that name"
         raise UnknownEvent(f"No event {named}; {hint}")

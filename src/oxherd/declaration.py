@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -13,7 +12,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from oxherd.errors import DeclarationError, UsageError, is_interrupt
+from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.policy import Keep, Retry, Seconds, boolean, seconds, takes_one_argument, text, whole_number
@@ -163,8 +162,7 @@ def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> Non
     """Refuse unknown options: a DeclarationError names the nearest known one."""
     for option in given:
         if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
+            hint = did_you_mean(option, known, f"the options are {', '.join(sorted(known))}.")
             raise DeclarationError(f"{name}: there is no option {option!r}; {hint}")
 
 

@@ -20,9 +20,10 @@ A message is one sentence that says what to do. None holds a payload, a password
 
 from __future__ import annotations
 
+import difflib
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 
@@ -133,3 +134,9 @@ def is_interrupt(error: BaseException) -> bool:
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         and threading.current_thread() is threading.main_thread()
     )
+
+
+def did_you_mean(wanted: str, known: Iterable[str], otherwise: str, *, cutoff: float = 0.6) -> str:
+    """The end of a message about an unknown name: the nearest known one, else `otherwise`."""
+    near = difflib.get_close_matches(wanted, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise

@@ -25,7 +25,6 @@ from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
-from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -214,20 +213,16 @@ class Event(DeclaresHandlers, Generic[P, R]):
             UsageError: an event loop runs in this thread.
         """
         if (delivery := self._herd.delivery) is not None:
-            if not delivery.in_def_handler:
-                refuse_in_event_loop("emit")
             event_id, job = self._new_job(payload, options)
-            delivery.deliver_sync(self.declaration, [job])
+            delivery.deliver_sync(self.declaration, [job], "emit")
             return Emitted(event_id, self.name)
         return self._herd.run_sync(self.emit(payload, **options))
 
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
         if (delivery := self._herd.delivery) is not None:
-            if not delivery.in_def_handler:
-                refuse_in_event_loop("emit_many")
             jobs = self._new_jobs(payloads, options)
-            delivery.deliver_sync(self.declaration, jobs)
+            delivery.deliver_sync(self.declaration, jobs, "emit_many")
             return [Emitted(UUID(job.id), self.name) for job in jobs]
         return self._herd.run_sync(self.emit_many(payloads, **options))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import pkgutil
@@ -10,14 +9,14 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType, TracebackType
 
 import oxherd
 from oxherd.app import Oxherd
 from oxherd.cli.output import write_error
-from oxherd.errors import ConfigError, OxherdError
+from oxherd.errors import ConfigError, OxherdError, did_you_mean
 
 _TARGET = re.compile(r"\w[\w.-]*:\w[\w.]*")
 # The frames between a command and the user's module.
@@ -77,7 +76,7 @@ def _import_error(module_name: str, error: BaseException) -> ConfigError:
     summary = f"{module_name} cannot be imported: {type(error).__name__}."
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if begin is None:
-            hint = _nearest(error.name, _importable_modules(error.name.rpartition(".")[0]), "check MODULE:HERD.")
+            hint = did_you_mean(error.name, _importable_modules(error.name.rpartition(".")[0]), "check MODULE:HERD.")
             return ConfigError(f"No module named {error.name!r} in this folder or on the path; {hint}")
         summary = f"{module_name} imports {error.name!r}, which cannot be found; install it, or correct the import."
     write_error("".join(traceback.format_exception(type(error), error, begin)).rstrip())
@@ -110,13 +109,8 @@ def _no_herd(module: ModuleType, path: str, found: object) -> str:
     if len(herds) == 1:
         hint = f"did you mean {herds[0]!r}?"
     elif herds:
-        hint = _nearest(path, herds, f"it has {', '.join(herds)}.")
+        hint = did_you_mean(path, herds, f"it has {', '.join(herds)}.")
     else:
         hint = "it must be an Oxherd() at the top level of the module."
     kind = "" if found is None else f" (that is of type {type(found).__name__})"
     return f"{module.__name__} ({getattr(module, '__file__', None)}) has no herd named {path!r}{kind}; {hint}"
-
-
-def _nearest(wanted: str, names: Iterable[str], otherwise: str) -> str:
-    near = difflib.get_close_matches(wanted, list(names), n=1)
-    return f"did you mean {near[0]!r}?" if near else otherwise

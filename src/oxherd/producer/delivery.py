@@ -12,16 +12,15 @@ from oxherd.schedule import Schedule
 class Delivery(Protocol):
     """Takes validated jobs and schedules; may be called from any thread."""
 
-    @property
-    def in_def_handler(self) -> bool:
-        """Whether the caller is a `def` handler, which would run in a thread without an event loop."""
-        ...
-
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         """Take jobs of one event, in order."""
 
-    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        """`deliver` for a caller without an event loop, in its own thread."""
+    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob], call: str) -> None:
+        """`deliver` for a caller of `{call}_sync`, in its own thread.
+
+        Raises:
+            UsageError: an event loop runs there, as `Oxherd.run_sync`.
+        """
 
     def schedule(self, declaration: Declaration, name: str, schedule: Schedule | None, data: bytes) -> bool:
         """Take a schedule, or with None its end; returns whether there was one before."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,9 +13,10 @@ from uuid import UUID
 from oxherd.app import Oxherd
 from oxherd.bullmq.job import NewJob
 from oxherd.declaration import Declaration
-from oxherd.errors import UsageError
+from oxherd.errors import UsageError, did_you_mean
 from oxherd.event import Event
 from oxherd.producer.delivery import Delivery
+from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.schedule import Schedule
 
 P = TypeVar("P")
@@ -117,15 +117,12 @@ class Captured(Delivery):
 
     # -- Delivery
 
-    @property
-    def in_def_handler(self) -> bool:
-        return False
-
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        self._keep(declaration, jobs)
+        self.keep(declaration, jobs)
 
-    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        self._keep(declaration, jobs)
+    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob], call: str) -> None:
+        refuse_in_event_loop(call)
+        self.keep(declaration, jobs)
 
     def schedule(self, declaration: Declaration, name: str, schedule: Schedule | None, data: bytes) -> bool:
         with self._lock:
@@ -135,7 +132,8 @@ class Captured(Delivery):
                 self.schedules[declaration.name, name] = CapturedSchedule(schedule, payload)
         return before is not None
 
-    def _keep(self, declaration: Declaration, jobs: list[NewJob]) -> None:
+    def keep(self, declaration: Declaration, jobs: list[NewJob]) -> None:
+        """Keep jobs of one event."""
         emits = [captured_emit(declaration, job) for job in jobs]
         with self._lock:
             self.emits += emits
@@ -193,8 +191,7 @@ def _check_fields(event: Event[Any, Any], fields: Mapping[str, object]) -> None:
     known = event.declaration.payload.field_names
     for name in fields:
         if known and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(sorted(known))}."
+            hint = did_you_mean(name, known, f"its fields are {', '.join(sorted(known))}.")
             raise UsageError(f"{event.name}: its payload has no field {name!r}; {hint}")
 
 

@@ -16,6 +16,7 @@ from oxherd.bullmq.job import NewJob
 from oxherd.context import Context, current, running_loop
 from oxherd.declaration import Declaration
 from oxherd.lineage import parse_lineage
+from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.testing.captured import Captured, captured_emit, delivering
 
 _in_def_handler: ContextVar[bool] = ContextVar("in_def_handler", default=False)
@@ -41,18 +42,16 @@ class _Inline(Captured):
         super().__init__()
         self._herd = herd
 
-    @property
-    def in_def_handler(self) -> bool:
-        return _in_def_handler.get()
-
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        await super().deliver(declaration, jobs)
+        self.keep(declaration, jobs)
         for job in jobs:
             with self._called(declaration, job) as value:
                 await _result(value)
 
-    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob]) -> None:
-        super().deliver_sync(declaration, jobs)
+    def deliver_sync(self, declaration: Declaration, jobs: list[NewJob], call: str) -> None:
+        if not _in_def_handler.get():  # which a worker runs in a thread without an event loop
+            refuse_in_event_loop(call)
+        self.keep(declaration, jobs)
         for job in jobs:
             with self._called(declaration, job) as value:
                 # A `def` handler needs no event loop, which Django refuses to be called from.
