@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Emitted, Event
+    from oxherd.payload.failure import Failure, FailureError
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
@@ -53,6 +54,8 @@ __all__ = [
     "Event",
     "EventOptions",
     "Every",
+    "Failure",
+    "FailureError",
     "Health",
     "InvalidPayload",
     "Keep",
@@ -93,6 +96,8 @@ _HOMES = {
     "Event": "event",
     "EventOptions": "declaration",
     "Every": "schedule.every",
+    "Failure": "payload.failure",
+    "FailureError": "payload.failure",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "Keep": "policy",

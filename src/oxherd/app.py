@@ -146,6 +146,7 @@ class Oxherd(DeclaresHandlers):
         self._check_shards(event.declaration)
         if event.name in self._events:
             raise DeclarationError(f"The event {event.name!r} is declared twice; give one of them another name.")
+        event.tell_failures()
         self._events[event.name] = event
 
     def _check_shards(self, declaration: Declaration) -> None:
@@ -332,7 +333,7 @@ class Oxherd(DeclaresHandlers):
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
-            event.declaration.payload.sealer.load_keys()
+            event.declaration.payload.load_keys()
         if not events and without_handler:
             raise DeclarationError(f"No handler is imported here for {', '.join(without_handler)}; import its module.")
         if not events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
@@ -19,8 +19,10 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
+from oxherd.payload.failure import FailedJob, FailureSource, FailureType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
+from oxherd.privacy.shown_failure import sanitizer_of
 from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
@@ -36,6 +38,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _CHUNK = 500
+_RELAYED_ONCE_MS = 24 * 3600 * 1000
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
@@ -118,13 +121,29 @@ class Event(DeclaresHandlers, Generic[P, R]):
         """
         if self._sanitize is not None:
             raise DeclarationError(f"{self.name}: it has a sanitiser already; remove one of them.")
-        Sanitizer(self.declaration.payload, function)
+        sanitizer_of(self.declaration.payload, function)
         self._sanitize = function
         return function
 
     def sanitizer(self) -> Sanitizer[P]:
         """Return what turns payloads into what the log shows."""
-        return Sanitizer(self.declaration.payload, self._sanitize)
+        return sanitizer_of(self.declaration.payload, self._sanitize)
+
+    def tell_failures(self) -> None:
+        """Have its `on_failed` read its failures; raises DeclarationError if that is another herd's."""
+        target = self.declaration.on_failed
+        if target is None:
+            return
+        payload = target.declaration.payload
+        if target not in list(self._herd) or not isinstance(payload, FailureType):
+            raise DeclarationError(f"{self.name}: on_failed is another herd's event; declare {target.name} here.")
+        send_back = self._send_back
+        payload.add_source(
+            self.name,
+            FailureSource(
+                self.declaration.payload, self.sanitizer, send_back, lambda job: self._herd.run_sync(send_back(job))
+            ),
+        )
 
     def copy(
         self,
@@ -135,7 +154,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
         sanitize: Callable[[Any], Any] | None = None,
     ) -> Event[P, Any]:
         """Declare the event on another herd, with the given parts replaced; for tests."""
-        copied: Event[P, Any] = Event(herd, declaration or self.declaration)
+        declared = declaration or self.declaration
+        if declared.on_failed is not None and declared.on_failed not in list(herd):
+            declared = replace(declared, on_failed=None)  # the relay sends to events of the same herd
+        copied: Event[P, Any] = Event(herd, declared)
         copied._handler = handler or self._handler
         copied._sanitize = sanitize or self._sanitize
         herd.add(copied)
@@ -205,6 +227,30 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def _new_jobs(self, payloads: Iterable[P], options: EmitManyOptions) -> list[NewJob]:
         check_options(self.name, options, EmitManyOptions.__optional_keys__)
         return new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
+
+    async def relay(self, event_id: str, data: bytes, metadata: str) -> None:
+        """Add an event of a queue's outbox, for the relay; within a day, one id makes no second event.
+
+        `data` is its payload's JSON as it is to be stored.
+
+        Raises:
+            RedisUnavailable, ScriptError, Unconfirmed, TimeoutError, OxherdError: it may not be stored, or not durably.
+        """
+        declaration = self.declaration
+        once_ms = max(declaration.once_ms, _RELAYED_ONCE_MS)
+        job = NewJob(
+            event_id,
+            self.name,
+            data,
+            declaration.options,
+            once_ms=once_ms,
+            durable=declaration.durable,
+            metadata=metadata,
+        )
+        await self._emitter.relay(await self._herd.backend(), job)
+
+    async def _send_back(self, failed: FailedJob) -> bool:
+        return await self._emitter.send_back(await self._herd.backend(), failed)
 
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.

@@ -33,6 +33,7 @@ class QueueKeys:
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
+        self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""

@@ -37,6 +37,7 @@ BULLMQ = {
     "getJobScheduler": 1,
     "getCounts": 1,
     "promote": 9,
+    "reprocessJob": 9,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -57,6 +58,7 @@ OURS: dict[str, int | str] = {
     "requeue": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
     "advance": "updateJobScheduler",
+    "reprocess": "reprocessJob",
     "quarantine": "moveToFinished",
     "unclaimed": 1,
 }

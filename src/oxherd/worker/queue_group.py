@@ -77,6 +77,8 @@ class QueueGroup:
         """Serve one more event."""
         self._events.add(event)
         self._slots.resize(self._events.concurrency)
+        for worker in self._workers.values():
+            worker.relay.start_if_needed()
 
     def start(self) -> None:
         """Begin to take events."""

@@ -20,6 +20,7 @@ from oxherd.worker.stop_report import StopReport, report_on
 from oxherd.worker.stop_requeue import CLEAN_UP_SECONDS, StopRequeue
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
 from oxherd.worker.upkeep.presence import Presence
+from oxherd.worker.upkeep.relay import Relay
 
 
 class QueueWorker:
@@ -32,6 +33,7 @@ class QueueWorker:
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
         self._presence = Presence(served.queue.keys.queue, self.fetcher)
+        self.relay = Relay(served)
         self._stop_requeue = StopRequeue(served.queue, executions)
 
     def start(self) -> None:
@@ -39,6 +41,7 @@ class QueueWorker:
         self.fetcher.start()
         self.renewer.start()
         self._presence.start()
+        self.relay.start_if_needed()
 
     def drain(self) -> None:
         """Begin nothing more; may be called again."""
@@ -57,6 +60,7 @@ class QueueWorker:
         await self._stop_requeue.requeue(left)
         await self._stop_requeue.put_back_cut_off(self.executions.held_at_drain)
         await self._stop_requeue.give_up(left)
+        await self.relay.finish(CLEAN_UP_SECONDS)
         await self._presence.stop()
         await self.fetcher.stop()
         await self.renewer.stop()

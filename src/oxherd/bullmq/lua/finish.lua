@@ -1,8 +1,9 @@
--- BullMQ's moveToFinished, which loses no job to a damaged key or to a parent that cannot be notified. The last two ARGV
--- are "1" on a cluster, and "1" to end the job without its parent.
+-- BullMQ's moveToFinished, which loses no job to a damaged key or to a parent that cannot be notified. The last three
+-- ARGV are "1" on a cluster, "1" to end the job without its parent, and a message for the outbox, "" for none.
 --- @include "includes/guard"
 --- @include "includes/parents"
 --- @include "includes/room"
+--- @include "includes/outbox"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
@@ -14,8 +15,10 @@ do
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-local reply = finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
+local reply = endWithMessage(ARGV[7], ARGV[12], function()
+  return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
+  end)
 end)
 if reply == 0 then wakeIfRoom(ARGV[7]) end
 return reply

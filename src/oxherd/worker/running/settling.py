@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
+from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.queue import finish_options
 from oxherd.bullmq.replies import NOTHING, Fetched, Refusal
 from oxherd.declaration import Declaration
@@ -16,6 +17,7 @@ from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
+from oxherd.worker.failures import Told, failure_message
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
@@ -105,19 +107,29 @@ class Settler:
         *,
         result: bytes = b"null",
         error: ErrorInfo | None = None,
+        told: Told | None = None,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
-        """Write what became of a job; returns the job that the same script began, if any."""
+        """Write what became of a job; returns the job that the same script began, if any.
+
+        `told`: what its event's `on_failed` is told where it fails.
+        """
+        message: Message | None = None
         if write is Write.COMPLETE:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
-            step = self._fail(job, declaration, error)
+            if told is not None:
+                known = declaration or self._served.declaration_of(job)
+                message = failure_message(self._queue.keys.queue, job, known, told)
+            step = self._fail(job, declaration, error, message)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
             step = self._retry(job, declaration, error) if write is Write.RETRY else self._requeue(job)
             return await self.retry_until_confirmed(job, step, leaves_running=True)
         settled = await self.retry_until_confirmed(job, step, fetch_next=fetch_next)
+        if message is not None and not isinstance(settled, Unsettled):
+            self._served.outgoing.written(message)
         if self._ordered and not fetch_next and not isinstance(settled, Unsettled):
             await self._wake()
         return settled
@@ -156,9 +168,12 @@ class Settler:
 
         return complete
 
-    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
+    def _fail(
+        self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, message: Message | None
+    ) -> Step:
         fields = [] if error is None else failure_fields(job, error)
         reason = b"" if error is None else error.message.encode()
+        left = b"" if message is None else message.packed
 
         async def fail(fetch: bool) -> Reply:
             options, more = self._finish_options(job, declaration, "failed"), fields
@@ -166,7 +181,7 @@ class Settler:
                 # So that an operator's retry counts stalls anew; what fails the job goes last.
                 await self._queue.forget_stalled(job)
                 more = [*fields, "stc", 0, "ox:uncounted", 0, "ox:beside", 0, "ox:begun", ""]
-            return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more)
+            return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more, message=left)
 
         return fail
 
