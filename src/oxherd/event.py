@@ -19,7 +19,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
-from oxherd.payload.failure import FailedJob, FailureSource, FailureType
+from oxherd.payload.failure import FailureSource, FailureType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_failure import sanitizer_of
@@ -27,6 +27,7 @@ from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
+from oxherd.producer.sent_back import SentBack
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -38,7 +39,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _CHUNK = 500
-_RELAYED_ONCE_MS = 24 * 3600 * 1000
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
@@ -137,13 +137,8 @@ class Event(DeclaresHandlers, Generic[P, R]):
         payload = target.declaration.payload
         if target not in list(self._herd) or not isinstance(payload, FailureType):
             raise DeclarationError(f"{self.name}: on_failed is another herd's event; declare {target.name} here.")
-        send_back = self._send_back
-        payload.add_source(
-            self.name,
-            FailureSource(
-                self.declaration.payload, self.sanitizer, send_back, lambda job: self._herd.run_sync(send_back(job))
-            ),
-        )
+        sent_back = SentBack(self._emitter, self._herd)
+        payload.add_source(self.name, FailureSource(self.declaration.payload, self.sanitizer, sent_back))
 
     def copy(
         self,
@@ -236,21 +231,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
         Raises:
             RedisUnavailable, ScriptError, Unconfirmed, TimeoutError, OxherdError: it may not be stored, or not durably.
         """
-        declaration = self.declaration
-        once_ms = max(declaration.once_ms, _RELAYED_ONCE_MS)
-        job = NewJob(
-            event_id,
-            self.name,
-            data,
-            declaration.options,
-            once_ms=once_ms,
-            durable=declaration.durable,
-            metadata=metadata,
-        )
-        await self._emitter.relay(await self._herd.backend(), job)
-
-    async def _send_back(self, failed: FailedJob) -> bool:
-        return await self._emitter.send_back(await self._herd.backend(), failed)
+        await self._emitter.relay(await self._herd.backend(), event_id, data, metadata)
 
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.

@@ -5,10 +5,10 @@ A Failure carries the failed event's payload as that was stored: what was sealed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
@@ -87,7 +87,7 @@ class Failure(Generic[P]):
         Redis: script reprocessJob; if the job is gone, as `Event.emit`.
         """
         source, job = self._bound("send_back")
-        return await source.send_back(job)
+        return await source.sent_back.send_back(job)
 
     def send_back_sync(self) -> bool:
         """`send_back` for a `def` handler, or other code without an event loop.
@@ -96,7 +96,7 @@ class Failure(Generic[P]):
             UsageError: an event loop runs in this thread, or as `send_back`.
         """
         source, job = self._bound("send_back_sync")
-        return source.send_back_sync(job)
+        return source.sent_back.send_back_sync(job)
 
     def _bound(self, call: str) -> tuple[FailureSource, FailedJob]:
         if self._job is None:
@@ -108,13 +108,24 @@ class Failure(Generic[P]):
         return self._source, self._job
 
 
+class SendsBack(Protocol):
+    """Puts an event's failed jobs back on their queues."""
+
+    async def send_back(self, failed: FailedJob) -> bool:
+        """Whether there was something to do."""
+        ...
+
+    def send_back_sync(self, failed: FailedJob) -> bool:
+        """`send_back` for code without an event loop."""
+        ...
+
+
 class FailureSource(NamedTuple):
     """An event whose failures are told: its payload's type, what shows its payloads, and how one is sent back."""
 
     payload: PayloadType[Any]
     sanitizer: Callable[[], Any]
-    send_back: Callable[[FailedJob], Coroutine[Any, Any, bool]]
-    send_back_sync: Callable[[FailedJob], bool]
+    sent_back: SendsBack
 
 
 class FailureType(PayloadType[Any]):

@@ -25,6 +25,9 @@ from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
 
+# A relay that dies between the add and its note of it leaves the message to others, who add it again.
+_RELAYED_ONCE_MS = 24 * 3600 * 1000
+
 
 class Emitter:
     """One event's way to Redis; each call has `timeout` seconds.
@@ -67,13 +70,24 @@ class Emitter:
         await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id))
         self._signals.emitted(self._declaration.name)
 
-    async def relay(self, backend: Backend, job: NewJob) -> None:
-        """Add one job of an outbox, with its own metadata; the relay retries, and reports what fails.
+    async def relay(self, backend: Backend, event_id: str, data: bytes, metadata: str) -> None:
+        """Add an event of an outbox, with its own metadata; the relay retries, and reports what fails.
 
         Raises:
             RedisUnavailable, ScriptError, Unconfirmed, TimeoutError: it is not known to be stored, or to be confirmed.
             UsageError: as `queue`.
         """
+        declared = self._declaration
+        once_ms = max(declared.once_ms, _RELAYED_ONCE_MS)
+        job = NewJob(
+            event_id,
+            declared.name,
+            data,
+            declared.options,
+            once_ms=once_ms,
+            durable=declared.durable,
+            metadata=metadata,
+        )
         async with asyncio.timeout(self._timeout):
             await self._send(backend, job, True, time.monotonic() + self._timeout, CallState())
         self._signals.emitted(self._declaration.name)
