@@ -40,9 +40,8 @@ class _Sender:
 
     def offer(self, message_id: str) -> None:
         """Send a message soon; one too many is left to a sweep."""
-        if message_id in self._pending or len(self._pending) >= _MOST_PENDING:
-            return
-        self._pending[message_id] = None
+        if len(self._pending) < _MOST_PENDING:
+            self._pending[message_id] = None
         if self._task is None or self._task.done():
             self._rested.clear()
             self._task = asyncio.get_running_loop().create_task(self._send(), name=f"oxherd-send-{self._target.name}")
