@@ -17,7 +17,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Discard, Every, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -139,6 +139,26 @@ async def metrics_of_node(run: ProductRun) -> None:
         await counted.emit(Order())
         await herd.start()
         await run.ended("order.counted", 1)
+
+
+async def failures(run: ProductRun) -> None:
+    """Told to another event, and sent back once."""
+    herd = run.herd()
+
+    @herd.event("order.told")
+    async def told(failure: Failure[Order], ctx: Context) -> None:
+        if failure.payload.number == 0:
+            await failure.send_back()
+
+    @herd.event("order.refused", on_failed=told, retry=Retry(attempts=1))
+    async def refused(order: Order, ctx: Context) -> None:
+        if ctx.fence == 1:
+            raise ValueError
+
+    async with herd:
+        await herd.start()
+        await refused.emit(Order())
+        await run.ended("order.refused", 2)
 
 
 async def schedules(run: ProductRun) -> None:
@@ -327,7 +347,17 @@ async def durable(run: ProductRun) -> None:
 
 
 Feature = Callable[[ProductRun], Awaitable[None]]
-FEATURES: tuple[Feature, ...] = (emitting, outcomes, metrics_of_node, schedules, shards, stopping, commands, metrics)
+FEATURES: tuple[Feature, ...] = (
+    emitting,
+    outcomes,
+    failures,
+    metrics_of_node,
+    schedules,
+    shards,
+    stopping,
+    commands,
+    metrics,
+)
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
 

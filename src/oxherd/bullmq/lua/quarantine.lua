@@ -15,7 +15,7 @@ local holder = redis.pcall("GET", lock)
 if type(holder) == "string" and holder ~= opts["token"] then return 0 end
 if found == "" then found = damageOf(jobKey) end
 -- Fails on a damaged outbox before the job is taken off its list.
-if message ~= "" then redis.call("HLEN", base .. "outbox") end
+if message ~= "" then redis.call("HEXISTS", base .. "outbox", "") end
 if not found or redis.call("LREM", KEYS[2], 0, id) == 0 then return 0 end
 if fails("HGET", jobKey, "atm") or redis.call("EXISTS", jobKey) == 0 then
   endWithMessage(base, message, function()
