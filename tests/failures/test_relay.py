@@ -18,6 +18,7 @@ from oxherd.redis.client import Argument
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess, until
+from tests.lossy import LossyWay
 
 # A sweep takes what is older than ten seconds, and comes every ten seconds at most.
 SWEPT = 40.0
@@ -134,14 +135,17 @@ class Told:
 
     def __init__(self, herd: Oxherd, **options: Any) -> None:
         self.herd = herd
+        self.gate: asyncio.Event | None = None
         self.failures: list[Failure[int]] = []
 
-        @herd.event("invoice.failed")
+        @herd.event("invoice.failed", **options)
         async def invoice_failed(failure: Failure[int]) -> None:
             self.failures.append(failure)
 
-        @herd.event("invoice.send", on_failed=invoice_failed, retry=Retry(attempts=1), **options)
+        @herd.event("invoice.send", on_failed=invoice_failed, retry=Retry(attempts=1))
         async def send_invoice(number: int) -> None:
+            if self.gate is not None:
+                await self.gate.wait()
             raise ValueError
 
         self.source: Event[int, None] = send_invoice
@@ -285,6 +289,66 @@ async def test_an_outage_between_the_outcome_and_the_handler_is_waited_for(
     assert {failure.id for failure in told.failures} == {each.id for each in emits}
     # A handler's run may be repeated, as any event's; its Failure is one event.
     assert len({record.event_id for record in records.named("event.begin", event="invoice.failed")}) == 200
+
+
+@pytest.mark.parametrize("lost", ["of the outcome", "of the add"])
+async def test_a_lost_answer_makes_no_second_failure(
+    lost: str, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    with StandaloneServer() as server:
+        async with LossyWay(server.url) as way:
+
+            def lose(failure: Failure[int]) -> None:  # asked just before the add
+                if lost == "of the add" and failure.payload == 2:
+                    way.lose_answers()
+
+            herd, other = make_herd(way.url), make_herd(server.url)
+            told, there = Told(herd, shards=2, key=lose), Told(other, shards=2)
+            async with herd, other:
+                await told.source.start()
+                await there.target.start()
+                await told.source.emit(1)  # now the server knows the scripts
+                await there.wait()
+                queue = await there.queue()
+                await until(lambda: held(queue, 0))
+                told.gate = asyncio.Event()
+                await told.source.emit(2)
+                await records.wait("event.begin", count=2, event="invoice.send")
+                if lost == "of the outcome":
+                    way.lose_answers()
+                told.gate.set()
+                await until(lambda: failed(queue, 2))
+                if lost == "of the add":
+                    await there.wait(2)
+                    assert await held(queue, 1)
+                way.cut()
+                await there.wait(2)
+                await until(lambda: held(queue, 0))
+                await records.wait("event.end", event="invoice.send", count=2, outcome="failed")
+    assert [failure.payload for failure in there.failures] == [1, 2]
+
+
+async def failed(queue: BullQueue, count: int) -> bool:
+    return (await queue.counts())["failed"] == count
+
+
+async def test_a_durable_target_keeps_the_message_until_its_event_is_confirmed(
+    make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    with StandaloneServer(settings={"appendonly": "no"}) as server:
+        herd = make_herd(server.url)
+        told = Told(herd, durable=True)
+        async with herd:
+            await herd.start()
+            await told.source.emit(1)
+            (error,) = await records.wait("queue.error", source="emit")
+            queue = await told.queue()
+            assert await held(queue, 1)
+            assert "append-only file is off" in error.error["message"]
+            assert not told.failures
+            await queue.client.call(queue.keys.slot, "CONFIG", "SET", "appendonly", "yes")
+            await until(lambda: held(queue, 0), deadline=40)
+            assert len(told.failures) == 1
 
 
 async def test_the_handler_of_failures_may_have_an_on_failed_of_its_own(local_herd: Oxherd) -> None:
