@@ -167,6 +167,12 @@ async def test_shards_on_both_sides(herd: Oxherd) -> None:
         failures = await told.wait(40)
         for queue in shard_queues("invoice.send", 2):
             await until(lambda queue=queue: empty(herd, queue))
+        await send_invoice.stop()
+        assert all([await failure.send_back() for failure in failures[:40]])
+        backend = await herd.backend()
+        waiting = [(await backend.queue_named(queue).counts())["wait"] for queue in shard_queues("invoice.send", 2)]
+        assert sum(waiting) == 40
+        assert min(waiting) > 0
     assert {failure.payload.number for failure in failures} == set(range(40))
     assert len(failures) == 40
 

@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from oxherd import Context, Event, Failure, Oxherd, Retry
+from oxherd import Context, Event, Failure, FailureError, Oxherd, Retry
+from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.queue import BullQueue
+from oxherd.payload.failure import failure_json
 from oxherd.redis.client import Argument
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
@@ -291,6 +293,51 @@ async def test_an_outage_between_the_outcome_and_the_handler_is_waited_for(
     assert len({record.event_id for record in records.named("event.begin", event="invoice.failed")}) == 200
 
 
+async def test_what_the_dead_have_left_is_sent_in_bounded_pages_though_one_target_takes_nothing(
+    local_herd: Oxherd, records: Records
+) -> None:
+    seen: list[int] = []
+
+    @local_herd.event("refused", queue="{billing}")
+    async def refused(failure: Failure[int]) -> None: ...
+
+    @local_herd.event("taken", concurrency=100)
+    async def taken(failure: Failure[int]) -> None:
+        seen.append(failure.payload)
+
+    @local_herd.event("one", queue="{sources}", on_failed=refused)
+    async def one(number: int) -> None: ...
+
+    @local_herd.event("two", queue="{sources}", on_failed=taken)
+    async def two(number: int) -> None: ...
+
+    async with local_herd:
+        backend = await local_herd.backend()
+        source, target = backend.queue_named("{sources}"), backend.queue_named("{billing}")
+        await target.client.call(target.keys.slot, "SET", target.keys.wait, "no list")
+        for number in range(3000):
+            event, told = ("two", "taken") if number % 2 else ("one", "refused")
+            await leave(source, event, told, number)
+        await two.start()
+        await taken.start()
+        await until(lambda: len(seen) >= 1500)
+        await until(lambda: held(source, 1500))
+        assert len(records.named("queue.error", source="emit")) == 1
+    assert sorted(seen) == list(range(1, 3000, 2))
+
+
+async def leave(queue: BullQueue, event: str, told: str, payload: int) -> None:
+    """Leave a message as a worker that has died long ago."""
+    event_id = str(uuid4())
+    data = failure_json(
+        event=event, event_id=event_id, data=b"%d" % payload, error=FailureError("ValueError", "no"), attempts=1,
+        caused_by=None, root=event_id, failed_ms=17, shard=0, job_id=event_id,
+    )  # fmt: skip
+    message = Message(str(uuid4()), told, data, "")
+    value = b"17 " + message.packed.removeprefix(message.id.encode())
+    await queue.client.call(queue.keys.slot, "HSET", queue.keys.outbox, message.id, value)
+
+
 @pytest.mark.parametrize("lost", ["of the outcome", "of the add"])
 async def test_a_lost_answer_makes_no_second_failure(
     lost: str, make_herd: Callable[..., Oxherd], records: Records
@@ -347,7 +394,7 @@ async def test_a_durable_target_keeps_the_message_until_its_event_is_confirmed(
             assert "append-only file is off" in error.error["message"]
             assert not told.failures
             await queue.client.call(queue.keys.slot, "CONFIG", "SET", "appendonly", "yes")
-            await until(lambda: held(queue, 0), deadline=40)
+            await until(lambda: held(queue, 0))
             assert len(told.failures) == 1
 
 

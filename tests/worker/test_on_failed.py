@@ -245,6 +245,8 @@ def test_an_event_with_on_failed_is_tested_for_leaks_as_any(local_herd: Oxherd) 
         raise ValueError(f"no mail for {invoice.email}")
 
     assert_no_leak(send_invoice, Invoice())
+    with pytest.raises(UsageError, match=r"^invoice.failed: a Failure has no payload of its own;"):
+        assert_no_leak(told)
 
 
 # -- other handlers
