@@ -61,6 +61,8 @@ OURS: dict[str, int | str] = {
     "reprocess": "reprocessJob",
     "quarantine": "moveToFinished",
     "unclaimed": 1,
+    "ask": 1,
+    "status": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

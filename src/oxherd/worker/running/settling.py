@@ -23,7 +23,7 @@ from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
-from oxherd.worker.running.outcome import RunEnd, Write
+from oxherd.worker.running.outcome import Outcome, RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
 _CACHED_OPTIONS = 4096
@@ -107,10 +107,11 @@ class Settler:
         *,
         result: bytes = b"null",
         error: ErrorInfo | None = None,
+        outcome: Outcome = Outcome.FAILED,
         told: Told | None = None,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
-        """Write what became of a job; returns the job that the same script began, if any.
+        """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
 
         `told`: what its event's `on_failed` is told where it fails.
         """
@@ -121,7 +122,7 @@ class Settler:
             if told is not None:
                 known = declaration or self._served.declaration_of(job)
                 message = failure_message(self._queue.keys.queue, job, known, told)
-            step = self._fail(job, declaration, error, message)
+            step = self._fail(job, declaration, error, outcome, message)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
@@ -169,9 +170,14 @@ class Settler:
         return complete
 
     def _fail(
-        self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, message: Message | None
+        self,
+        job: Job,
+        declaration: Declaration | None,
+        error: ErrorInfo | None,
+        outcome: Outcome,
+        message: Message | None,
     ) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+        fields = [] if error is None else failure_fields(job, error, outcome)
         reason = b"" if error is None else error.message.encode()
         left = b"" if message is None else message.packed
 
@@ -186,7 +192,7 @@ class Settler:
         return fail
 
     def _retry(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+        fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
         delay = retry_delay_ms(job, declaration)
         if self._ordered:
             return lambda _: self._queue.retry_in_order(job, fields, delay)
