@@ -158,8 +158,12 @@ async def test_what_is_sealed_is_opened_for_the_handler_and_readable_nowhere(her
     assert CANARY not in "".join(str(vars(record)) for record in records.all)
 
 
+def customer(failure: Failure[Invoice]) -> str:
+    return failure.payload.customer
+
+
 async def test_shards_on_both_sides(herd: Oxherd) -> None:
-    told = Told(herd, shards=3, key=lambda failure: failure.payload.customer)
+    told = Told(herd, shards=3, key=customer)
     send_invoice = failing(herd, told, shards=2)
     async with herd:
         await herd.start()
