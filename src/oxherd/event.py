@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from inspect import isawaitable
@@ -43,6 +44,8 @@ P = TypeVar("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
+# A tick's begins with `repeat:`; BullMQ refuses a colon in other ids.
+_JOB_ID = re.compile(r"(?:repeat:.{1,512})|[^:]{1,512}", re.DOTALL)
 _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
@@ -189,7 +192,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
         return self._emitted(job)
 
     def _emitted(self, job: NewJob) -> Emitted[R]:
-        return Emitted(UUID(job.id), self.name, self, job.id)
+        return Emitted(self, self.name, job.id, UUID(job.id))
 
     def _new_job(self, payload: P, options: EmitOptions) -> NewJob:
         check_options(self.name, options, EmitOptions.__optional_keys__)
@@ -267,10 +270,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
             UsageError: it is neither.
         """
         if isinstance(event_id, UUID):
-            return Emitted(event_id, self.name, self, str(event_id))
-        if not isinstance(event_id, str) or not event_id or ":" in event_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+            return Emitted(self, self.name, str(event_id), event_id)
+        if not isinstance(event_id, str) or not _JOB_ID.fullmatch(event_id):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
-        return Emitted(UUID(event_id_text(self.declaration.queue, event_id)), self.name, self, event_id)
+        return Emitted(self, self.name, event_id, UUID(event_id_text(self.declaration.queue, event_id)))
 
     @property
     def result_type(self) -> ResultType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -319,3 +320,45 @@ async def test_a_damaged_key_is_told_and_holds_up_nobody_else(local_herd: Oxherd
             await emitted.result(timeout=5)
         with pytest.raises(OxherdError, match="cannot be asked for"):
             await emitted.status()
+
+
+async def test_an_emitted_event_may_be_a_result_and_is_not_pickled(local_herd: Oxherd) -> None:
+    event = local_herd.declare("order.charged", Order)
+
+    @local_herd.event("order.placed")
+    async def order_placed(order: Order) -> Any:
+        return await event.emit(order)
+
+    async with local_herd:
+        await local_herd.start()
+        emitted = await order_placed.emit(Order())
+        assert {"id", "event"} == set(await emitted.result(timeout=20))
+        assert emitted == order_placed.emitted(emitted.id)
+        assert hash(emitted) == hash(order_placed.emitted(emitted.id))
+        assert repr(emitted) == f"Emitted(id={emitted.id!r}, event='order.placed')"
+        with pytest.raises(TypeError, match="keep its id"):
+            pickle.dumps(emitted)
+
+
+async def test_other_hashes_of_a_queue_do_not_pass_for_jobs(local_herd: Oxherd) -> None:
+    event = local_herd.declare("order.placed", Order)
+    async with local_herd:
+        await event.emit(Order())
+        for name in ("meta", "wait", "events", "repeat:nightly", "x" * 512):
+            assert await event.emitted(name).status() is None
+            with pytest.raises(ResultGone):
+                await event.emitted(name).result(timeout=5)
+        queue = (await local_herd.backend()).queue(event.declaration)
+        assert await queue.client.call(queue.keys.slot, "HEXISTS", queue.keys.meta, "ox:asked") == 0
+
+
+async def test_a_result_that_has_no_json_is_none(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(order: Order) -> Receipt:
+        return object()  # pyright: ignore[reportReturnType]
+
+    async with local_herd:
+        await local_herd.start()
+        emitted = await order_placed.emit(Order())
+        assert await emitted.result(timeout=20) is None
+        assert records.named("result.dropped", event_id=emitted.id)
