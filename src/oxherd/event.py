@@ -21,7 +21,6 @@ from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
-from oxherd.payload.failure import FailureSource, FailureType
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
@@ -33,7 +32,7 @@ from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
 from oxherd.producer.event_answers import EventAnswers
-from oxherd.producer.sent_back import SentBack
+from oxherd.producer.sent_back import tell_failures
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -134,14 +133,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
 
     def tell_failures(self) -> None:
         """Have its `on_failed` read its failures; raises DeclarationError if that is another herd's."""
-        target = self.declaration.on_failed
-        if target is None:
-            return
-        payload = target.declaration.payload
-        if target not in list(self._herd) or not isinstance(payload, FailureType):
-            raise DeclarationError(f"{self.name}: on_failed is another herd's event; declare {target.name} here.")
-        sent_back = SentBack(self._emitter, self._herd)
-        payload.add_source(self.name, FailureSource(self.declaration.payload, self.sanitizer, sent_back))
+        tell_failures(self.declaration, self.sanitizer, self._emitter, self._herd)
 
     def copy(
         self,
