@@ -10,9 +10,9 @@ from oxherd.bullmq.queue import BullQueue
 
 # A queue's own keys, which do not grow with its events.
 _QUEUE_KEYS = frozenset(
-    {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat"}
+    {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat", "workers"}
 )
-_KEPT_PREFIXES = ("de:", "repeat:")  # deduplication keys, which expire, and schedules
+_KEPT_PREFIXES = ("de:", "worker:", "repeat:")  # deduplication keys and workers, which expire, and schedules
 _UNFINISHED = frozenset({"wait", "active", "delayed", "prioritized"})
 
 
