@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given, strategies
 
 from oxherd import Oxherd
 from oxherd.bullmq.queue import BullQueue
@@ -126,6 +127,22 @@ def test_what_is_no_record_is_no_worker(text: bytes) -> None:
 @pytest.mark.parametrize("seen", [b"inf", b"-inf", b"nan", b"-1", b"1e300", b"soon"])
 def test_a_heartbeat_that_is_no_time_is_no_worker(seen: bytes) -> None:
     assert parse(b"w:1", seen, record("w:1").to_json()) is None
+
+
+JSON = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(),
+    lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text(), inner),
+    max_leaves=8,
+)
+FIELDS = ("host", "pid", "version", "events", "since", "running", "running_count")
+
+
+@given(strategies.dictionaries(strategies.sampled_from(FIELDS), JSON), strategies.binary(max_size=30))
+def test_whatever_is_written_is_read_without_an_error(fields: dict[str, Any], seen: bytes) -> None:
+    written = json.dumps(json.loads(record("w:1").to_json()) | fields).encode()
+    for at in (seen, b"%d" % NOW_MS):
+        read = parse(b"w:1", at, written)
+        assert read is None or (type(read.pid) is int and read.host.isprintable() and len(read.running) <= 100)
 
 
 def test_a_damaged_part_of_a_list_is_left_out() -> None:

@@ -34,7 +34,7 @@ class Order(BaseModel):
     card: SecretStr = SecretStr("4111-1111-1111-1111")
 
 
-OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc", "workers"}
+OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc"}
 
 
 async def left(herd: Oxherd, event: str) -> set[str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, DeclarationError, Keep, Oxherd, Running, WorkerInfo
+from oxherd import Context, DeclarationError, Event, Keep, Oxherd, Running, WorkerInfo
 from oxherd.bullmq.inspection import stored_keys
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.shards import shard_queues
@@ -161,6 +161,29 @@ async def test_workers_of_a_shared_queue_are_those_of_the_events_they_process(
         for name in ("order.placed", "mail.send"):
             (worker,) = await herds[0][name].workers()
             assert worker.events == (name,)
+
+
+async def test_an_event_that_starts_or_stops_beside_others_of_its_queue_is_listed_or_not_at_once(herd: Oxherd) -> None:
+    @herd.event("order.placed", queue="{shared}")
+    async def order_placed(order: Order) -> None: ...
+
+    @herd.event("mail.send", queue="{shared}")
+    async def mail_send(order: Order) -> None: ...
+
+    async with herd:
+        await order_placed.start()
+        await until(order_placed.workers)
+        for _ in range(2):
+            await mail_send.start()
+            (worker,) = await until(mail_send.workers, deadline=2)
+            assert worker.events == ("mail.send", "order.placed")
+            await mail_send.stop()
+            await until(lambda: none_of(mail_send), deadline=2)
+        assert (await alone(herd)).events == ("order.placed",)
+
+
+async def none_of(event: Event[Order, None]) -> bool:
+    return not await event.workers()
 
 
 async def both(herd: Oxherd) -> list[WorkerInfo]:

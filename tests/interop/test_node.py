@@ -22,7 +22,7 @@ from tests.interop.node_script import OnNode
 pytestmark = pytest.mark.node
 
 QUEUE = "{order.placed}"
-OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc", "repeat", "workers"}
+OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc", "repeat"}
 
 
 class Order(BaseModel):

@@ -32,7 +32,8 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
-        self.workers = self.base + "workers"  # ours: the workers that are alive, by their last heartbeat
+        # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
+        self.workers = self.worker("seen")
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
 
     def job(self, job_id: str) -> str:

@@ -10,7 +10,7 @@ from oxherd.bullmq.queue import BullQueue
 
 # A queue's own keys, which do not grow with its events.
 _QUEUE_KEYS = frozenset(
-    {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat", "workers"}
+    {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat"}
 )
 _KEPT_PREFIXES = ("de:", "worker:", "repeat:")  # deduplication keys and workers, which expire, and schedules
 _UNFINISHED = frozenset({"wait", "active", "delayed", "prioritized"})

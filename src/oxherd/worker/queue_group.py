@@ -90,6 +90,7 @@ class QueueGroup:
         """Serve one more event."""
         self._events.add(event)
         self._slots.resize(self._events.concurrency)
+        self._heartbeat.beat_now()
 
     def start(self) -> None:
         """Begin to take events."""
@@ -120,6 +121,7 @@ class QueueGroup:
         self._slots.resize(self._events.concurrency)
         reports = [await worker.stop_event(event, time_over) for worker in self._workers.values()]
         await event.executor.close()
+        self._heartbeat.beat_now()
         return total(reports)
 
     @property

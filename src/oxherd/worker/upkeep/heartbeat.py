@@ -47,17 +47,25 @@ class Heartbeat(BackgroundLoop):
         self._executions = executions
         self._faults = faults
         self._since_ms = now_ms()
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Beat until cancelled, through outages."""
         while True:
+            self._changed.clear()
             try:
                 await retry(lambda: beat(self._queue, self._record()))
             except ScriptError as error:
                 self._faults.lasting("registry", error)
             else:
                 self._faults.mended("registry")
-            await asyncio.sleep(_BEAT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._changed.wait()
+
+    def beat_now(self) -> None:
+        """Say at once that other events are processed than before."""
+        self._changed.set()
 
     async def leave(self) -> None:
         """Stop, and take the worker out of the registry; where Redis does not answer, its record expires."""
