@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import given, settings, strategies
 
 from oxherd import Oxherd
 from oxherd.bullmq.queue import BullQueue
@@ -137,6 +137,7 @@ JSON = strategies.recursive(
 FIELDS = ("host", "pid", "version", "events", "since", "running", "running_count")
 
 
+@settings(deadline=None)
 @given(strategies.dictionaries(strategies.sampled_from(FIELDS), JSON), strategies.binary(max_size=30))
 def test_whatever_is_written_is_read_without_an_error(fields: dict[str, Any], seen: bytes) -> None:
     written = json.dumps(json.loads(record("w:1").to_json()) | fields).encode()

@@ -99,7 +99,7 @@ async def test_each_process_is_a_worker_and_those_of_its_handlers_are_none(
     worker = start_worker("--processes", "2", url=server.url)
     async with make_herd(server.url) as herd:
         event = herd.declare("order.placed", dict[str, int])
-        emitted = await event.emit_many([{}] * 4)
+        emitted = await event.emit_many([{"number": 1}] * 4)
         workers = await until(lambda: listed(herd, 2, running=4))
         assert len({each.pid for each in workers}) == 2
         assert worker.process.pid not in {each.pid for each in workers}, "that one only supervises"
