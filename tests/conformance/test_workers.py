@@ -16,6 +16,7 @@ from oxherd.bullmq.inspection import stored_keys
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.shards import shard_queues
 from oxherd.bullmq.worker_records import worker_info
+from oxherd.testing import captured
 from tests.harness import Records, until
 
 
@@ -218,6 +219,14 @@ async def test_a_worker_that_drains_is_listed_until_its_last_event_has_ended(her
         await order_placed.stop()
         await order_placed.start()
         assert (await alone(herd)).id == first.id
+
+
+async def test_nobody_is_asked_while_a_test_keeps_the_emits() -> None:
+    herd = Oxherd("redis://127.0.0.1:1")
+    order_placed = herd.declare("order.placed", Order)
+    with captured(herd):
+        assert await herd.workers() == []
+        assert await order_placed.workers() == []
 
 
 @pytest.mark.parametrize("version", ["", "v" * 65, "1\n2", "\ud800", 3, b"1", 1.4, True])
