@@ -100,7 +100,7 @@ async def test_each_process_is_a_worker_and_those_of_its_handlers_are_none(
     async with make_herd(server.url) as herd:
         event = herd.declare("order.placed", dict[str, int])
         emitted = await event.emit_many([{"number": 1}] * 4)
-        workers = await until(lambda: listed(herd, 2, running=4))
+        workers = await until(lambda: listed(herd, 2, running=4), deadline=40)
         assert len({each.pid for each in workers}) == 2
         assert worker.process.pid not in {each.pid for each in workers}, "that one only supervises"
         assert {each.version for each in workers} == {"2.0"}
