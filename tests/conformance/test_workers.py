@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, DeclarationError, Event, Keep, Oxherd, Running, WorkerInfo
+from oxherd import Context, DeclarationError, Emitted, Event, Keep, Oxherd, Running, WorkerInfo
 from oxherd.bullmq.inspection import stored_keys
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.shards import shard_queues
@@ -81,6 +81,7 @@ async def test_a_job_names_the_worker_that_runs_it_and_no_lock_token_is_given_tw
 ) -> None:
     hold = asyncio.Event()
     names = ["order.placed", "mail.send"]
+    emitted: list[Emitted[None]] = []
     for name in names:
 
         @herd.event(name, keep=Keep(completed=10), shards=3)
@@ -90,10 +91,13 @@ async def test_a_job_names_the_worker_that_runs_it_and_no_lock_token_is_given_tw
     async with herd:
         backend = await herd.backend()
         for name in names:
-            await herd[name].emit_many([Order()] * 5)
+            emitted = await herd[name].emit_many([Order()] * 5)
         await herd.start()
         await records.wait("event.begin", count=10)
         worker = await alone(herd)
+        status = await emitted[0].status()
+        assert status is not None
+        assert status.worker == worker.id
         tokens: list[str] = []
         for queue in [*shard_queues(names[0], 3), *shard_queues(names[1], 3)]:
             k = backend.queue_named(queue).keys
