@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oxherd.answers.status import EventError, Status, Update
     from oxherd.app import Oxherd
+    from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
     from oxherd.declaration import DeclareOptions, EventOptions
     from oxherd.emitted import Emitted
@@ -85,6 +86,7 @@ __all__ = [
     "ResultGone",
     "ResultTimeout",
     "Retry",
+    "Running",
     "ScheduleError",
     "SealError",
     "ServerError",
@@ -95,6 +97,7 @@ __all__ = [
     "UnknownEvent",
     "Update",
     "UsageError",
+    "WorkerInfo",
 ]
 
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
@@ -137,6 +140,7 @@ _HOMES = {
     "ResultGone": "errors",
     "ResultTimeout": "errors",
     "Retry": "policy",
+    "Running": "bullmq.worker_info",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
@@ -147,6 +151,7 @@ _HOMES = {
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",
+    "WorkerInfo": "bullmq.worker_info",
 }
 
 
