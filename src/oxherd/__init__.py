@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
+    from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.every import Every
     from oxherd.worker.health import Health
@@ -65,9 +66,11 @@ __all__ = [
     "PayloadTooLarge",
     "RedisUnavailable",
     "Retry",
+    "RetryIn",
     "ScheduleError",
     "SealError",
     "ServerError",
+    "Snooze",
     "StopReport",
     "Stopping",
     "TimedOut",
@@ -105,9 +108,11 @@ _HOMES = {
     "PayloadTooLarge": "errors",
     "RedisUnavailable": "errors",
     "Retry": "policy",
+    "RetryIn": "retries",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
+    "Snooze": "retries",
     "StopReport": "worker.stop_report",
     "Stopping": "context",
     "TimedOut": "context",

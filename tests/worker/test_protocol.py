@@ -14,7 +14,8 @@ from oxherd.worker.running.failure import Raised
 from oxherd.worker.running.result import JSONResult
 
 RAISED: dict[str, Any] = {
-    "kind": "raised", "type": "ValueError", "message": "no", "stack": [], "discard": False, "cancelled": False,
+    "kind": "raised", "type": "ValueError", "message": "no", "stack": [], "cancelled": False,
+    "decision": "as declared", "delay_ms": None, "fault": None,
 }  # fmt: skip
 FRAMES: list[dict[str, Any]] = [
     {"kind": "ready"},

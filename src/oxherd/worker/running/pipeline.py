@@ -27,9 +27,9 @@ from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
-from oxherd.worker.job_options import attempts_of
+from oxherd.worker.job_options import attempts_of, retry_delay_ms
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
-from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
+from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -277,20 +277,32 @@ class Pipeline:
         error = run.error
         if run.dropped is not None:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
+        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else 0
         settled = await self._settler.settle(
-            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._slots.may_continue()
-        )
+            job, declaration, write_of(run.end, outcome), result=run.result, error=error, delay_ms=delay_ms,
+            fetch_next=self._slots.may_continue(),
+        )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
-            write, may_continue = WRITES[outcome], self._slots.may_continue()
-            settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=may_continue)
+            delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else 0
+            settled = await self._settler.settle(
+                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms,
+                fetch_next=self._slots.may_continue(),
+            )  # fmt: skip
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome = Outcome.LOST
         self.announce_end(execution, run, outcome, error)
         return settled
+
+    def _delay_ms(self, run: HandlerRun, declaration: Declaration) -> int:
+        """Milliseconds before the event is tried again."""
+        job, verdict = run.execution.job, run.verdict
+        if verdict.fault is not None:
+            self._faults.once("finish", ErrorInfo("BackoffError", verdict.fault), job)
+        return retry_delay_ms(job, declaration) if verdict.delay_ms is None else verdict.delay_ms
 
     def _begin(self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any) -> HandlerRun:
         job, declaration = execution.job, processed.declaration
