@@ -277,24 +277,24 @@ class Pipeline:
         error = run.error
         if run.dropped is not None:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
-        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else 0
+        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
         settled = await self._settler.settle(
-            job, declaration, write_of(run.end, outcome), result=run.result, error=error, delay_ms=delay_ms,
+            job, declaration, write_of(run.end, outcome), result=run.result, error=error, delay_ms=delay_ms or 0,
             fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
-            delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else 0
+            delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             settled = await self._settler.settle(
-                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms,
+                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
                 fetch_next=self._slots.may_continue(),
             )  # fmt: skip
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
-            outcome = Outcome.LOST
-        self.announce_end(execution, run, outcome, error)
+            outcome, delay_ms = Outcome.LOST, None
+        self.announce_end(execution, run, outcome, error, delay_ms)
         return settled
 
     def _delay_ms(self, run: HandlerRun, declaration: Declaration) -> int:
@@ -341,7 +341,14 @@ class Pipeline:
             execution.cancel(LockLost())
             raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
 
-    def announce_end(self, execution: Execution, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> None:
+    def announce_end(
+        self,
+        execution: Execution,
+        run: HandlerRun,
+        outcome: Outcome,
+        error: ErrorInfo | None,
+        retry_in_ms: int | None = None,
+    ) -> None:
         """Signal what became of an event that began."""
         execution.outcome = outcome
         context = run.context
@@ -349,6 +356,7 @@ class Pipeline:
         ended = EventEnded(
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
             (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
+            retry_in_ms,
         )  # fmt: skip
         self._signals.emit(ended)
         if run.span is not None:
