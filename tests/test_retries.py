@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 import pickle
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -194,6 +195,18 @@ def test_a_function_that_raises_is_a_fault_that_shows_no_message(kind: type[Base
     assert fault is not None
     assert fault.startswith(f"the function for Retry.backoff raised {kind.__name__}; let it return seconds")
     assert "4111" not in fault
+
+
+def test_an_interrupt_of_pythons_own_that_comes_through_a_function_is_nobodys_fault() -> None:
+    def backoff(attempt: int, error: BaseException) -> float:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            judge(ValueError(), Retry(backoff=backoff), 1, ask=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_function_that_raises_the_error_again_leaves_its_traceback_as_it_was() -> None:
