@@ -269,9 +269,9 @@ class HandlerRun:
 
     def _note_raised(self, raised: Raised) -> None:
         reason, verdict = self.context.cancelled, raised.verdict
-        if isinstance(reason, TimedOut) and not verdict.asked_for:
-            verdict = self._judge(TimeoutError(str(reason)))
         if isinstance(reason, TimedOut):
+            if not verdict.asked_for:
+                verdict = self._judge(TimeoutError(str(reason)))
             self.end = _TIMED_OUT[verdict.decision]
         elif reason is None or (verdict.decision is Decision.DISCARD and not isinstance(reason, LockLost)):
             self.end = _BY_DECISION[verdict.decision]
