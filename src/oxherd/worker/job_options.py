@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.job import Job
 from oxherd.declaration import Declaration
 from oxherd.policy import backoff_ms, keep_jobs
@@ -44,9 +45,9 @@ def asks_backoff(job: Job, declaration: Declaration) -> bool:
 
 def _own_backoff(job: Job) -> Any:
     """A job's `backoff` option; None if it has none that we know."""
-    own = job.options.get("backoff")
+    own: Any = job.options.get("backoff")
     is_foreign = isinstance(own, dict) and cast("dict[str, Any]", own).get("type") not in _BACKOFFS
-    return None if is_foreign else own  # a strategy of another program counts as missing
+    return None if is_foreign else cast("Any", own)  # a strategy of another program counts as missing
 
 
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
@@ -58,8 +59,8 @@ def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
     return backoff_ms(own, job.attempts_made + 1, None)
 
 
-def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
-    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them: the newest trace last."""
+def failure_fields(job: Job, error: ErrorInfo, outcome: str) -> list[Any]:
+    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the newest trace last; and our `ox:end`."""
     try:
         traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
     except (ValueError, RecursionError):
@@ -69,4 +70,5 @@ def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
     limit = job.options.get("stackTraceLimit")
     most = limit if isinstance(limit, int) and limit >= 0 else _MAX_TRACES
     kept_traces = [*older, trace][-most:] if most else []
-    return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces)]
+    end = end_field(outcome, error.type, error.message)
+    return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces), *end]

@@ -277,10 +277,12 @@ class Pipeline:
         error = run.error
         if run.dropped is not None:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
+        if declaration.result.is_sealed:
+            run.result = declaration.result.seal(run.result, job.id)
         delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
         settled = await self._settler.settle(
-            job, declaration, write_of(run.end, outcome), result=run.result, error=error, delay_ms=delay_ms or 0,
-            fetch_next=self._slots.may_continue(),
+            job, declaration, write_of(run.end, outcome), result=run.result, error=error, outcome=outcome,
+            delay_ms=delay_ms or 0, fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.

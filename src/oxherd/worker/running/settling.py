@@ -21,7 +21,7 @@ from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
-from oxherd.worker.running.outcome import RunEnd, Write
+from oxherd.worker.running.outcome import Outcome, RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
 _CACHED_OPTIONS = 4096
@@ -105,17 +105,18 @@ class Settler:
         *,
         result: bytes = b"null",
         error: ErrorInfo | None = None,
+        outcome: Outcome = Outcome.FAILED,
         delay_ms: int = 0,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
-        """Write what became of a job; returns the job that the same script began, if any.
+        """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
 
         `delay_ms`: before it is tried again.
         """
         if write is Write.COMPLETE:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
-            step = self._fail(job, declaration, error)
+            step = self._fail(job, declaration, error, outcome)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
@@ -162,8 +163,8 @@ class Settler:
 
         return complete
 
-    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, outcome: Outcome) -> Step:
+        fields = [] if error is None else failure_fields(job, error, outcome)
         reason = b"" if error is None else error.message.encode()
 
         async def fail(fetch: bool) -> Reply:
@@ -177,7 +178,7 @@ class Settler:
         return fail
 
     def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+        fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
         if self._ordered:
             return lambda _: self._queue.retry_in_order(job, fields, delay_ms)
         return lambda _: self._queue.delay(job, delay_ms, fields) if delay_ms else self._queue.retry_now(job, fields)
