@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oxherd.answers.status import EventError, Status, Update
     from oxherd.app import Oxherd
+    from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
     from oxherd.declaration import DeclareOptions, EventOptions
     from oxherd.emitted import Emitted
@@ -84,6 +85,7 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryIn",
+    "Running",
     "ScheduleError",
     "SealError",
     "ServerError",
@@ -95,6 +97,7 @@ __all__ = [
     "UnknownEvent",
     "Update",
     "UsageError",
+    "WorkerInfo",
 ]
 
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
@@ -136,6 +139,7 @@ _HOMES = {
     "ResultTimeout": "errors",
     "Retry": "policy",
     "RetryIn": "retries",
+    "Running": "bullmq.worker_info",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
@@ -147,6 +151,7 @@ _HOMES = {
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",
+    "WorkerInfo": "bullmq.worker_info",
 }
 
 
