@@ -41,6 +41,16 @@ class AsyncCall:
 
 
 NO_FUNCTIONS: list[Any] = [lambda: "a", isinstance, AsyncCall(), AsyncCall().__call__]
+NO_ERROR_CLASSES: list[Any] = [
+    *NO_NUMBERS,
+    "OSError",
+    OSError(),
+    int,
+    (),
+    (OSError, "a"),
+    BaseException,
+    ExceptionGroup,
+]
 
 
 def declared(**options: Any) -> Any:
@@ -85,7 +95,13 @@ COUNTS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
 }
 OTHERS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
     "Retry.jitter": (lambda value: Retry(jitter=value), [0, 1, 0.5], [*NO_NUMBERS, -0.1, 1.1, math.inf]),
-    "Retry.backoff": (lambda value: Retry(backoff=value), ["fixed"], [*NO_NUMBERS, None, "linear"]),
+    "Retry.backoff": (
+        lambda value: Retry(backoff=value),
+        ["fixed", pow],
+        [*NO_NUMBERS, None, "linear", NO_FUNCTIONS[0], timedelta],
+    ),
+    "Retry.on": (lambda value: Retry(on=value), [OSError, (OSError, ValueError), None], NO_ERROR_CLASSES),
+    "Retry.never": (lambda value: Retry(never=value), [OSError, (OSError,), None], NO_ERROR_CLASSES),
     "retry": (lambda value: declared(retry=value), [Retry()], [*NO_NUMBERS, None, 5, Retry, Keep()]),
     "keep": (lambda value: declared(keep=value), [Keep()], [*NO_NUMBERS, None, 5, Keep, Retry()]),
     "ordered": (lambda value: declared(ordered=value), [True, False], ["yes", 1, 0, None, math.nan]),

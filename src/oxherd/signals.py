@@ -44,7 +44,10 @@ class EventBegan(EventAttempt):
 
 @dataclass(slots=True)
 class EventEnded(EventAttempt):
-    """A run has ended, and its outcome is stored in Redis or known to be lost."""
+    """A run has ended, and its outcome is stored in Redis or known to be lost.
+
+    `retry_in_ms`: where the outcome is `retrying`, how long the event waits at least.
+    """
 
     fence: int
     outcome: str
@@ -52,6 +55,7 @@ class EventEnded(EventAttempt):
     error: ErrorInfo | None = None
     caused_by: str | None = None
     root: str | None = None
+    retry_in_ms: int | None = None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oxherd import Context, Cron, Oxherd, Retry, UsageError
+from oxherd import Context, Cron, Oxherd, Retry, Snooze, UsageError
 from oxherd.testing import NotEmpty, run_until_empty, travel
 
 
@@ -49,6 +49,8 @@ async def test_shards_ordered_events_and_keys_are_run_until_empty(herd: Oxherd) 
 
     @herd.event("ordered", ordered=True, retry=Retry(attempts=2, delay=3600))
     async def ordered(number: int, ctx: Context) -> None:
+        if ctx.fence == 1:
+            raise Snooze(3600)
         if ctx.attempt == 1:
             raise ConnectionError
         ran.append(number)

@@ -90,7 +90,9 @@ async def told(failure: Failure[Order]) -> bool:
 @herd.event(
     "g",
     concurrency=20,
-    retry=Retry(attempts=5, delay=0.5),
+    retry=Retry(
+        attempts=5, delay=0.5, on=(OSError, KeyError), never=ValueError, backoff=lambda attempt, error: attempt
+    ),
     timeout=timedelta(seconds=30),
     lock=30,
     max_stalls=2,

@@ -56,6 +56,7 @@ OURS: dict[str, int | str] = {
     "retry": "retryJob",
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
+    "requeue_in_order": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
     "advance": "updateJobScheduler",
     "reprocess": "reprocessJob",

@@ -121,6 +121,8 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
         "outcome": signal.outcome,
         "duration_ms": round(signal.duration_ms, 3),
     }
+    if signal.retry_in_ms is not None:
+        fields["retry_in_ms"] = signal.retry_in_ms
     if signal.root is not None:
         fields["caused_by"], fields["root"] = signal.caused_by, signal.root
     if signal.error is not None:

@@ -28,9 +28,9 @@ from oxherd.worker.failures import Told
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
-from oxherd.worker.job_options import attempts_of
+from oxherd.worker.job_options import attempts_of, retry_delay_ms
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
-from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
+from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -281,25 +281,32 @@ class Pipeline:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
         if declaration.result.is_sealed:
             run.result = declaration.result.seal(run.result, job.id)
+        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
         settled = await self._settler.settle(
-            job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
-            told=_told(job, outcome, error),
-            fetch_next=self._slots.may_continue(),
+            job, declaration, write_of(run.end, outcome), result=run.result, error=error, outcome=outcome,
+            delay_ms=delay_ms or 0, told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
-            write, may_continue = WRITES[outcome], self._slots.may_continue()
-            told = _told(job, outcome, error)
+            delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             settled = await self._settler.settle(
-                job, declaration, write, error=error, told=told, fetch_next=may_continue
-            )
+                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
+                told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
+            )  # fmt: skip
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
-            outcome = Outcome.LOST
-        self.announce_end(execution, run, outcome, error)
+            outcome, delay_ms = Outcome.LOST, None
+        self.announce_end(execution, run, outcome, error, delay_ms)
         return settled
+
+    def _delay_ms(self, run: HandlerRun, declaration: Declaration) -> int:
+        """Milliseconds before the event is tried again."""
+        job, verdict = run.execution.job, run.verdict
+        if verdict.fault is not None:
+            self._faults.once("finish", ErrorInfo("BackoffError", verdict.fault), job)
+        return retry_delay_ms(job, declaration) if verdict.delay_ms is None else verdict.delay_ms
 
     def _begin(self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any) -> HandlerRun:
         job, declaration = execution.job, processed.declaration
@@ -338,7 +345,14 @@ class Pipeline:
             execution.cancel(LockLost())
             raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
 
-    def announce_end(self, execution: Execution, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> None:
+    def announce_end(
+        self,
+        execution: Execution,
+        run: HandlerRun,
+        outcome: Outcome,
+        error: ErrorInfo | None,
+        retry_in_ms: int | None = None,
+    ) -> None:
         """Signal what became of an event that began."""
         execution.outcome = outcome
         context = run.context
@@ -346,6 +360,7 @@ class Pipeline:
         ended = EventEnded(
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
             (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
+            retry_in_ms,
         )  # fmt: skip
         self._signals.emit(ended)
         if run.span is not None:
