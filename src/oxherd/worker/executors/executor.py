@@ -51,7 +51,7 @@ class ThreadExecutor:
     async def call(self, run: HandlerRun, payload: Any, /) -> Any:
         """Run the handler in a thread, and wait for it even if cancelled; its end, as of `_run`."""
         context_run = cast("Callable[..., Any]", contextvars.copy_context().run)
-        call = partial(context_run, _run, self._call, payload, run.context)
+        call = partial(context_run, _run, self._call, payload, run.context, run.max_result)
         # The call carries the event's contextvars; the pool's own threads must not inherit them.
         submit = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
         future: asyncio.Future[Any] = contextvars.Context().run(submit)
@@ -72,13 +72,13 @@ class ThreadExecutor:
             future.cancel()
 
 
-def _run(call: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
+def _run(call: Callable[[Any, Context], Any], payload: Any, context: Context, max_result: int) -> Any:
     """Run a handler here; returns what it raised described, and its result encoded, unless that is to be awaited.
 
     Both in this thread: a type's own code may block. An error that left it would refer to its frames, and they to it.
     """
     try:
         value = call(payload, context)
-        return value if value is None or is_awaitable(value) else encode_result(value)
+        return value if value is None or is_awaitable(value) else encode_result(value, max_result)
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         return describe_raised(error, context)

@@ -39,6 +39,7 @@ class Write(Enum):
     FAIL = auto()
     RETRY = auto()
     REQUEUE = auto()
+    DROP = auto()  # it has expired: failed, and not kept
     NOTHING = auto()
 
 

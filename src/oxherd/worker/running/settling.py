@@ -112,6 +112,8 @@ class Settler:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
             step = self._fail(job, declaration, error)
+        elif write is Write.DROP:
+            step = self._drop(job, declaration)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
@@ -169,6 +171,11 @@ class Settler:
             return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more)
 
         return fail
+
+    def _drop(self, job: Job, declaration: Declaration | None) -> Step:
+        attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
+        options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
+        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch)
 
     def _retry(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
         fields = [] if error is None else failure_fields(job, error)
