@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from oxherd import Cron, DeclarationError, Every, Keep, Oxherd, Retry, ScheduleError, UsageError
+from oxherd import Cron, Every, Keep, Oxherd, Retry, ScheduleError, UsageError
 from oxherd.declaration import declare
 from oxherd.producer.emit_options import new_jobs
 
