@@ -23,8 +23,8 @@ _NEXT_LINE = f"\n{'':14}"
 _SHORT_ID = 12
 # In this order after the message.
 _DETAILS = (
-    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
-    "project", "url", "without_handler",
+    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "late_ms", "lock_held", "events",
+    "server", "project", "url", "without_handler",
     "drained", "requeued", "cancelled", "stranded", "stuck", "unresolved", "requeued_ids", "stranded_ids", "stuck_ids",
     "root",
 )  # fmt: skip
@@ -94,6 +94,8 @@ class ConsoleFormatter(logging.Formatter):
             return f"after {_duration(value)}"
         if name.endswith("_ids"):
             return f"{_NEXT_LINE}{name.removesuffix('_ids')}: {printable(', '.join(value))}"
+        if name == "late_ms":
+            return f"late by {_duration(value)}"
         if name == "blocked_ms":
             return f"for {_duration(value)}"
         if name == "lock_held":
