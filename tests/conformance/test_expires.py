@@ -14,6 +14,9 @@ import pytest
 from pydantic import BaseModel
 
 from oxherd import Every, Oxherd, Retry
+from oxherd.bullmq.expiry import options_of_forwarded
+from oxherd.bullmq.job import Job
+from oxherd.bullmq.options import parse_options
 from oxherd.bullmq.shards import shard_queues
 from tests.harness import Records, until
 
@@ -153,7 +156,7 @@ async def test_an_event_that_is_tried_again_never_expires(herd: Oxherd, records:
 async def test_an_event_that_a_stop_put_back_never_expires(
     kind: str, url: str, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:
-    released = asyncio.Event()
+    released, event_id = asyncio.Event(), uuid4()
 
     async def process(order: Order) -> None:
         await released.wait()
@@ -163,12 +166,12 @@ async def test_an_event_that_a_stop_put_back_never_expires(
         event = herd.event("order.placed", expires=0.5, **KINDS[kind])(process)
         async with herd:
             if not again:
-                emitted = await event.emit(Order())
+                await event.emit(Order(), id=event_id)
             await herd.start()
-            await records.wait("event.begin", event_id=emitted.id, count=2 if again else 1)
+            await records.wait("event.begin", event_id=event_id, count=2 if again else 1)
             if again:
                 released.set()
-                await records.wait("event.end", event_id=emitted.id, outcome="completed")
+                await records.wait("event.end", event_id=event_id, outcome="completed")
             else:
                 await herd.stop(0)
                 await asyncio.sleep(0.6)
@@ -194,3 +197,15 @@ async def test_a_schedules_tick_expires_so_long_after_it_was_due(kind: str, herd
         await records.wait("event.end", count=1, outcome="completed")
         await order_placed.unschedule("often")
     assert all(moment % 2 < 0.6 for moment in began)
+
+
+def test_a_tick_that_moves_to_another_shard_expires_when_it_would_have() -> None:
+    now = int(time.time() * 1000)
+    options = parse_options(b'{"ox:expires":5000,"delay":2000}')
+    tick = Job("repeat:often:1", "t", "order.placed", b"1", options, now - 3000, 0, 1, 0, None, "often")
+    assert tick.expires_at_ms == now + 4000
+    forwarded = options_of_forwarded(tick, {"attempts": 3, "ox:expires": 5000})
+    assert forwarded["attempts"] == 3
+    assert 3_000 < forwarded["ox:expires"] <= 4_000
+    never = Job("repeat:often:1", "t", "order.placed", b"1", parse_options(b"{}"), now, 0, 1, 0, None, "often")
+    assert options_of_forwarded(never, {"attempts": 3}) == {"attempts": 3}

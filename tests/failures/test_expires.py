@@ -193,6 +193,42 @@ async def test_an_event_begins_once_its_server_has_confirmed_that_it_does(
         await records.wait("event.end", event_id=emitted.id, outcome="completed", fence=1)
 
 
+async def test_a_stop_does_not_wait_for_a_server_that_says_nothing_of_a_begin(
+    server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    async with make_herd(server.url) as producer:
+        worker, again = make_herd(server.url), make_herd(server.url)
+        frozen = asyncio.Event()
+
+        def freeze(order: int) -> int:
+            if order == 2:
+                frozen.set()
+                server.pause()
+            return order
+
+        @worker.event("order.placed", lock=LOCK)
+        async def order_placed(order: Annotated[int, AfterValidator(freeze)]) -> None: ...
+
+        event = producer.declare("order.placed", int, expires=60)
+        await worker.start()
+        await records.wait("event.end", event_id=(await event.emit(1)).id)
+        emitted = await event.emit(2)
+        await frozen.wait()
+        started = time.monotonic()
+        await worker.stop(0.2)
+        assert time.monotonic() - started < 5
+        await worker.close()
+        server.resume()
+        assert not records.named("event.begin", event_id=emitted.id)
+
+        @again.event("order.placed", lock=LOCK)
+        async def placed_again(order: int) -> None: ...
+
+        async with again:
+            await again.start()
+            await records.wait("event.end", event_id=emitted.id, outcome="completed")
+
+
 @pytest.mark.parametrize("kind", [{}, {"ordered": True}, {"shards": 3}, {"queue": "{orders}"}], ids=str)
 async def test_thousands_that_expired_are_dropped_at_once_and_keep_nothing_waiting(
     kind: dict[str, Any], local_herd: Oxherd, records: Records
