@@ -55,15 +55,17 @@ class Expiry:
 
     async def _marked(self, execution: Execution) -> bool:
         marking = asyncio.ensure_future(mark_ran(self._queue, execution.job))
-        if not await execution.admission.wait(marking):
-            return False
         try:
+            if not await execution.admission.wait(marking):
+                return False
             return marking.result() and not execution.admission.refused
         except RedisUnavailable:  # reported as an outage
             return False
         except ScriptError as error:
             self._faults.lasting("fetch", error, execution.job)
             return True
+        finally:
+            marking.cancel()
 
     async def _put_back(self, execution: Execution) -> Fetched | Unsettled:
         """Put back an event that has not begun, although the note may have been stored."""
