@@ -131,10 +131,10 @@ class Oxherd(DeclaresHandlers):
     ) -> Event[Any, Any]:
         """Declare an event apart from its handler, for producers that must not import it. As `event`.
 
-        `result` is the type that the handler returns, for type checkers: the emits are then `Emitted[result]`.
+        `result` is the type that the handler returns: the emits are `Emitted[result]`, and `Emitted.result` validates.
         """
         check_result(name, result)
-        event: Event[Any, Any] = Event(self, declare(name, payload, options, self.prefix))
+        event: Event[Any, Any] = Event(self, declare(name, payload, options, self.prefix, result))
         sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)

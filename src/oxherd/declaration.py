@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
+from oxherd.payload.result_type import ResultType
 from oxherd.policy import (
     Keep,
     Retry,
@@ -58,7 +59,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
         shards: the number of queues, 1 (the default) to 1,024, each in a slot of its own, that the event is spread
             over. It may change while events wait; drain an ordered event first.
         key: a function of the payload that returns a str, int, UUID or bytes; events of one key stay on one shard.
-            Without it, or if it returns None, emits go to the shards in turn.
+            Without it, or if it returns None, an event's id decides.
         ordered: run the events of each shard one at a time, in the order of the emits: the next begins once the one
             before is completed or has failed for good.
         once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
@@ -103,6 +104,7 @@ class Declaration:
     name: str
     queue: str
     payload: PayloadType[Any]
+    result: ResultType
     concurrency: int
     retry: Retry
     timeout: float | None
@@ -141,7 +143,7 @@ class Declaration:
         return options
 
 
-def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str) -> Declaration:
+def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, result: Any = Any) -> Declaration:
     """Validate the options but for `sanitize`, which is the caller's; raises DeclarationError.
 
     What is sealed is bound to `prefix`, the herd's.
@@ -162,6 +164,7 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str) 
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
         payload=PayloadType(payload, name, max_payload, given("seal"), prefix),
+        result=ResultType(result, name, given("seal"), prefix),
         concurrency=whole_number(given("concurrency", 10), f"{name}: concurrency", least=1),
         retry=retry,
         timeout=None if timeout is None else seconds(timeout, f"{name}: timeout", least=0.001),

@@ -11,6 +11,13 @@
     │   └── ConfigError       an unusable URL, module or option
     ├── EmitError             the queue did not acknowledge an event
     │   └── NotDurable        replicas or disk did not confirm a durable event
+    ├── NoResult              an event has no result, or none that can be read
+    │   ├── EventFailed       it failed, timed out or was discarded
+    │   │   └── EventExpired  it was not begun in time, and dropped
+    │   ├── EventCancelled    it was cancelled
+    │   ├── ResultTimeout     it has not ended yet
+    │   ├── ResultGone        nothing is stored of it any more
+    │   └── InvalidResult     its result does not fit the type that is asked for
     ├── RedisUnavailable      the server could not be reached, or refused to serve
     ├── ServerError           the embedded server or local cluster could not be started
     └── Discard               raised by a handler to fail its event without a retry
@@ -101,6 +108,50 @@ class NotDurable(EmitError):
         super().__init__(message, emitted=emitted, maybe_stored=maybe_stored)
         self.missing: Literal["replicas", "disk"] = missing
         self.replicas = replicas
+
+
+class NoResult(OxherdError):
+    """The base of what `Emitted.result` raises."""
+
+
+class EventFailed(NoResult):
+    """The event has failed for good.
+
+    Attributes:
+        error_type: the type of what its handler raised, as text; "" where another program ended it.
+        reason: its message, redacted of what the log withholds.
+        outcome: the log's word: failed, timed_out, discarded or expired.
+    """
+
+    def __init__(self, message: str, *, error_type: str, reason: str, outcome: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.reason = reason
+        self.outcome = outcome
+
+
+class EventExpired(EventFailed):
+    """The event was not begun before it expired, and dropped."""
+
+
+class EventCancelled(NoResult):
+    """The event was cancelled, for this `reason` ("" if none was given)."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ResultTimeout(NoResult, TimeoutError):
+    """The event has not ended within the given time; it goes on, and may be asked for again."""
+
+
+class ResultGone(NoResult, LookupError):
+    """Nothing is stored of the event any more, or there never was such an event."""
+
+
+class InvalidResult(NoResult, ValueError):
+    """The result does not fit the type that it is asked as, or does not open; the message shows no value."""
 
 
 class RedisUnavailable(OxherdError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
@@ -12,19 +12,24 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from oxherd.bullmq.clock import now_ms
-from oxherd.bullmq.job import NewJob
+from oxherd.bullmq.job import NewJob, event_id_text
 from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
+from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
+from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.producer.backend import Backend
+from oxherd.producer.delivery import Delivery
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
+from oxherd.producer.event_answers import EventAnswers
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -35,16 +40,10 @@ P = TypeVar("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
+# A tick's begins with `repeat:`; BullMQ refuses a colon in other ids.
+_JOB_ID = re.compile(r"(?:repeat:.{1,512})|[^:]{1,512}", re.DOTALL)
 _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted(Generic[R]):
-    """An event that the queue has acknowledged."""
-
-    id: UUID
-    event: str
 
 
 class Event(DeclaresHandlers, Generic[P, R]):
@@ -54,7 +53,9 @@ class Event(DeclaresHandlers, Generic[P, R]):
         self._herd = herd
         self.declaration = declaration
         self._emitter = Emitter(declaration, herd.signals, herd.emit_timeout)
+        self.answers = EventAnswers(declaration, herd.emit_timeout)
         self._handler: Handler | None = None
+        self._result_type: ResultType | None = None
         self._sanitize: Callable[[Any], Any] | Allow | None = None
 
     @property
@@ -104,6 +105,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
         if self._handler is not None:
             raise DeclarationError(f"{self.name}: it has a handler already; remove one of them.")
         self._handler = inspect_handler(self.name, function, run_in, scope)
+        self._result_type = None
 
     @overload
     def sanitize(self, function: Callable[[P], Any], /) -> Callable[[P], Any]: ...
@@ -163,20 +165,23 @@ class Event(DeclaresHandlers, Generic[P, R]):
         would; addDelayedJob with a delay, addPrioritizedJob with a priority. Until the deadline, it is retried through
         outages under the same id. `once` is BullMQ's deduplication by the event's own id: the queue's key `de:<id>`.
         """
-        event_id, job = self._new_job(payload, options)
+        job = self._new_job(payload, options)
         if (delivery := self._herd.delivery) is not None:
             await delivery.deliver(self.declaration, [job])
         else:
             backend = await self._herd.backend()
             await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
-        return Emitted(event_id, self.name)
+        return self._emitted(job)
 
-    def _new_job(self, payload: P, options: EmitOptions) -> tuple[UUID, NewJob]:
+    def _emitted(self, job: NewJob) -> Emitted[R]:
+        return Emitted(self, self.name, job.id, UUID(job.id))
+
+    def _new_job(self, payload: P, options: EmitOptions) -> NewJob:
         check_options(self.name, options, EmitOptions.__optional_keys__)
         given_id = options.get("id")
         event_id = uuid7() if given_id is None else given_id
         (job,) = new_jobs(self.declaration, [(event_id, payload)], options)
-        return event_id, job
+        return job
 
     async def emit_many(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """Put many events on their queue, in order. All are validated before the first is sent. As `emit`.
@@ -188,16 +193,16 @@ class Event(DeclaresHandlers, Generic[P, R]):
         jobs = self._new_jobs(payloads, options)
         if (delivery := self._herd.delivery) is not None:
             await delivery.deliver(self.declaration, jobs)
-            return [Emitted(UUID(job.id), self.name) for job in jobs]
+            return [self._emitted(job) for job in jobs]
         backend = await self._herd.backend()
         # Routed before the first is sent, since a key function may fail.
-        routed = [(job, self._emitter.queue(backend, job, explicit_id=False)) for job in jobs]
+        routed = [(job, self._emitter.queue(backend, job)) for job in jobs]
         emitted: list[Emitted[R]] = []
         size = _DURABLE_CHUNK if jobs and jobs[0].durable else _CHUNK
         for start in range(0, len(jobs), size):
             chunk = routed[start : start + size]
             failures = await self._emitter.add_many(backend, chunk)
-            emitted += [Emitted(UUID(job.id), self.name) for job, _ in chunk if job.id not in failures]
+            emitted += [self._emitted(job) for job, _ in chunk if job.id not in failures]
             if failures:
                 raise partly_acknowledged([*failures.values()], emitted, len(jobs))
         return emitted
@@ -213,9 +218,9 @@ class Event(DeclaresHandlers, Generic[P, R]):
             UsageError: an event loop runs in this thread.
         """
         if (delivery := self._herd.delivery) is not None:
-            event_id, job = self._new_job(payload, options)
+            job = self._new_job(payload, options)
             delivery.deliver_sync(self.declaration, [job], "emit")
-            return Emitted(event_id, self.name)
+            return self._emitted(job)
         return self._herd.run_sync(self.emit(payload, **options))
 
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
@@ -223,8 +228,47 @@ class Event(DeclaresHandlers, Generic[P, R]):
         if (delivery := self._herd.delivery) is not None:
             jobs = self._new_jobs(payloads, options)
             delivery.deliver_sync(self.declaration, jobs, "emit_many")
-            return [Emitted(UUID(job.id), self.name) for job in jobs]
+            return [self._emitted(job) for job in jobs]
         return self._herd.run_sync(self.emit_many(payloads, **options))
+
+    # -- afterwards
+
+    def emitted(self, event_id: UUID | str, /) -> Emitted[R]:
+        """An event of which only the id was kept, to ask what became of it; no I/O.
+
+        A str is a BullMQ job's id, verbatim: that of one which Node has added.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        if isinstance(event_id, UUID):
+            return Emitted(self, self.name, str(event_id), event_id)
+        if not isinstance(event_id, str) or not _JOB_ID.fullmatch(event_id):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
+        return Emitted(self, self.name, event_id, UUID(event_id_text(self.declaration.queue, event_id)))
+
+    @property
+    def result_type(self) -> ResultType:
+        """The type of its results: as declared, else as the handler's annotation says."""
+        if self._result_type is None:
+            declared, handler = self.declaration.result, self._handler
+            if handler is not None and declared.annotation is Any:
+                declared = declared.annotated(handler.result)
+            self._result_type = declared
+        return self._result_type
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """Where a test kit takes the herd's emits."""
+        return self._herd.delivery
+
+    async def backend(self) -> Backend:
+        """The running loop's backend."""
+        return await self._herd.backend()
+
+    def run_sync(self, coroutine: Coroutine[Any, Any, S]) -> S:
+        """As `Oxherd.run_sync`."""
+        return self._herd.run_sync(coroutine)
 
     # -- scheduling
 

@@ -26,6 +26,7 @@ class Handler:
     run_in: RunIn
     call: Callable[[Any, Context], Any]
     payload: Any
+    result: Any = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def inspect_handler(
         raise DeclarationError(f"{name}: it decorates an event; give each event a handler of its own.")
     if not callable(function) or inspect.isclass(function):
         raise DeclarationError(f"{name}: a handler is a function, or an object that is called like one; make it a def.")
-    payload, context = _parameters(name, function, scope)
+    payload, context, result = _signature(name, function, scope)
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(_inner(function))
     body = _inner(function, wrapped=not is_async)
     if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
@@ -71,13 +72,13 @@ def inspect_handler(
         raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
     if run_in == "process":
         _check_importable(name, function)
-    return Handler(function, "loop" if is_async else (run_in or "thread"), _caller(function, context), payload)
+    return Handler(function, "loop" if is_async else (run_in or "thread"), _caller(function, context), payload, result)
 
 
-def _parameters(
+def _signature(
     name: str, function: Callable[..., Any], scope: dict[str, Any] | None
-) -> tuple[Any, inspect.Parameter | None]:
-    """The payload's type, and the parameter that takes the Context, if there is one."""
+) -> tuple[Any, inspect.Parameter | None, Any]:
+    """The payload's type, the parameter that takes the Context, if there is one, and the result's type."""
     try:
         parameters = inspect.signature(function).parameters.values()
         hints = get_type_hints(_inner(function, wrapped=True), localns=scope, include_extras=True)
@@ -102,7 +103,7 @@ def _parameters(
                 f"{name}: the handler's parameter {other.name!r} is neither the payload nor a Context; make it a part "
                 "of the payload, or annotate it with Context."
             )
-    return hints[payload.name], others[0] if others else None
+    return hints[payload.name], others[0] if others else None, hints.get("return", Any)
 
 
 def _is_context(annotation: Any) -> bool:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Every, Oxherd, Retry
+from oxherd import EventExpired, Every, Oxherd, Retry
 from oxherd.bullmq.expiry import options_of_forwarded
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import parse_options
@@ -84,6 +84,21 @@ async def test_what_has_not_begun_in_time_is_dropped_and_the_rest_is_processed(
 
 async def left_is(number: int, herd: Oxherd, options: dict[str, Any]) -> bool:
     return await left(herd, "order.placed", options) == number
+
+
+async def test_who_waits_for_its_result_is_told_that_it_has_expired(herd: Oxherd, records: Records) -> None:
+    @herd.event("order.placed", expires=SOON)
+    async def order_placed(order: Order) -> None: ...
+
+    async with herd:
+        emitted = await order_placed.emit(Order())
+        waiting = asyncio.create_task(emitted.result(timeout=20))
+        await asyncio.sleep(2 * SOON)
+        await herd.start()
+        with pytest.raises(EventExpired) as caught:
+            await waiting
+    assert (caught.value.outcome, caught.value.error_type) == ("expired", "EventExpired")
+    assert not records.named("queue.error")
 
 
 async def test_the_synchronous_emits_take_the_same_times(herd: Oxherd, records: Records) -> None:

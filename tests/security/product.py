@@ -125,6 +125,30 @@ async def outcomes(run: ProductRun) -> None:
             await run.ended(name, 29)
 
 
+async def answers(run: ProductRun) -> None:
+    """Results awaited and asked for late, statuses, updates from the begin and from a position."""
+    for batched in (True, False):
+        herd = run.herd(batched=batched)
+
+        @herd.event(f"answers.{batched}".lower())
+        async def placed(order: Order, ctx: Context) -> int:
+            await ctx.progress(1)
+            return order.number
+
+        async with herd:
+            emitted = await placed.emit(Order(number=3))
+            status = await emitted.status()
+            assert status is not None
+            assert status.state == "waiting"
+            wait = asyncio.create_task(emitted.result(timeout=DEADLINE))
+            await herd.start()
+            assert await wait == 3
+            assert [update.kind async for update in emitted.updates(after="0-0")] == ["began", "progress", "ended"]
+            late = await placed.emit(Order(number=4))
+            await run.ended(placed.name, 2)
+            assert await late.result(timeout=DEADLINE) == 4
+
+
 async def metrics_of_node(run: ProductRun) -> None:
     """Counted where a worker of Node's has begun to."""
     herd = run.herd()
@@ -327,7 +351,9 @@ async def durable(run: ProductRun) -> None:
 
 
 Feature = Callable[[ProductRun], Awaitable[None]]
-FEATURES: tuple[Feature, ...] = (emitting, outcomes, metrics_of_node, schedules, shards, stopping, commands, metrics)
+FEATURES: tuple[Feature, ...] = (
+    emitting, outcomes, answers, metrics_of_node, schedules, shards, stopping, commands, metrics,
+)  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
 

@@ -38,6 +38,10 @@ class QueueKeys:
         """The hash of a job."""
         return self.base + job_id
 
+    def answer(self, job_id: str) -> str:
+        """Ours: what became of a job that was asked for, for a minute."""
+        return f"{self.base}answer:{job_id}"
+
     def deduplication(self, job_id: str) -> str:
         """BullMQ's deduplication key of a job's own id; it may outlive the job."""
         return f"{self.base}de:{job_id}"

@@ -60,6 +60,8 @@ OURS: dict[str, int | str] = {
     "advance": "updateJobScheduler",
     "quarantine": "moveToFinished",
     "unclaimed": 1,
+    "ask": 1,
+    "status": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

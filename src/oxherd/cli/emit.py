@@ -9,8 +9,9 @@ from typing import Any
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.output import read_input, write_line
 from oxherd.declaration import check_name
+from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, EmitError, InvalidPayload, OxherdError, PayloadTooLarge, UsageError
-from oxherd.event import Emitted, Event
+from oxherd.event import Event
 
 
 def run(target: str, name: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from oxherd.answers.job_answers import QueueAnswers
 from oxherd.bullmq.keys import QueueKeys, has_hash_tag
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
@@ -17,7 +18,7 @@ from oxherd.redis.url import RedisURL
 
 
 class Backend:
-    """A client bound to one event loop, with its queues, shard registries and shard routers, each made once."""
+    """A client bound to one event loop, with what belongs to its queues, each made once."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Backend:
         self._queues: dict[str, BullQueue] = {}
         self._registries: dict[str, ShardRegistry] = {}
         self._routers: dict[str, ShardRouter] = {}
+        self._answers: dict[BullQueue, QueueAnswers] = {}
 
     def queue(self, declaration: Declaration) -> BullQueue:
         """Return an event's queue; for a sharded event, that of its first shard.
@@ -82,8 +84,17 @@ class Backend:
             router = self._routers[declaration.name] = ShardRouter(declaration, registry, self.queue_named)
         return router
 
+    def answers(self, queue: BullQueue) -> QueueAnswers:
+        """Return what waits for the ends of a queue's jobs."""
+        answers = self._answers.get(queue)
+        if answers is None:
+            answers = self._answers[queue] = QueueAnswers(queue)
+        return answers
+
     async def close(self) -> None:
         """Close every connection."""
         for registry in self._registries.values():
             registry.close()
+        for answers in self._answers.values():
+            await answers.close()
         await self.client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.job import NewJob
 from oxherd.declaration import Declaration
 from oxherd.schedule import Schedule
@@ -11,6 +12,14 @@ from oxherd.schedule import Schedule
 
 class Delivery(Protocol):
     """Takes validated jobs and schedules; may be called from any thread."""
+
+    def end_of(self, job_id: str) -> JobEnd:
+        """How a job that was taken ended.
+
+        Raises:
+            UsageError: it was not processed.
+        """
+        ...
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         """Take jobs of one event, in order."""

@@ -35,8 +35,8 @@ class Emitter:
         self._signals = signals
         self._timeout = timeout
 
-    def queue(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> BullQueue:
-        """Return the queue that a job goes to; `explicit_id`: the caller has chosen its id.
+    def queue(self, backend: Backend, job: NewJob) -> BullQueue:
+        """Return the queue that a job goes to.
 
         Raises:
             UsageError: the event's key function failed.
@@ -44,7 +44,7 @@ class Emitter:
         declaration = self._declaration
         if declaration.shards == 1:
             return backend.queue(declaration)
-        return backend.shard_router(declaration).queue(job, explicit_id=explicit_id)
+        return backend.shard_router(declaration).queue(job)
 
     async def add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> None:
         """Add one job; `explicit_id`: the caller has chosen its id."""
@@ -62,7 +62,7 @@ class Emitter:
 
     async def _add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> None:
         async def send(deadline: float, state: CallState) -> None:
-            queue = self.queue(backend, job, explicit_id=explicit_id)
+            queue = self.queue(backend, job)
             if self._declaration.shards > 1:
                 await backend.shard_registry(self._declaration).announce()
             # The id may be stored from a time when the event had another number of shards.

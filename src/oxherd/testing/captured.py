@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from oxherd.app import Oxherd
+from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.job import NewJob
 from oxherd.declaration import Declaration
 from oxherd.errors import UsageError, did_you_mean
@@ -119,6 +120,9 @@ class Captured(Delivery):
         return "\n".join([*rows, *_more(len(same))])
 
     # -- Delivery
+
+    def end_of(self, job_id: str) -> JobEnd:  # noqa: ARG002 - inline(herd) knows some
+        raise UsageError("captured(herd) processes nothing, so there is no result; emit under inline(herd) to get one.")
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self.keep(declaration, jobs)

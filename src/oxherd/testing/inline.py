@@ -11,13 +11,16 @@ from inspect import isawaitable
 from typing import Any
 
 from oxherd.app import Oxherd
+from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob
 from oxherd.context import Context, current, running_loop
 from oxherd.declaration import Declaration
+from oxherd.errors import UsageError
 from oxherd.lineage import parse_lineage
 from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.testing.captured import Captured, captured_emit, delivering
+from oxherd.worker.running.result import encode_result
 
 _in_def_handler: ContextVar[bool] = ContextVar("in_def_handler", default=False)
 
@@ -41,12 +44,18 @@ class _Inline(Captured):
     def __init__(self, herd: Oxherd) -> None:
         super().__init__()
         self._herd = herd
+        self._ends: dict[str, JobEnd] = {}
+
+    def end_of(self, job_id: str) -> JobEnd:
+        if job_id not in self._ends:
+            raise UsageError("inline(herd) knows only what was emitted under it, and did not fail; emit it first.")
+        return self._ends[job_id]
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self.keep(declaration, jobs)
         for job in jobs:
             with self._called(declaration, job) as value:
-                await _result(value)
+                self._ends[job.id] = await _end(value)
 
     def deliver_sync(self, declaration: Declaration, jobs: list[NewJob], call: str) -> None:
         if not _in_def_handler.get():  # which a worker runs in a thread without an event loop
@@ -55,8 +64,7 @@ class _Inline(Captured):
         for job in jobs:
             with self._called(declaration, job) as value:
                 # A `def` handler needs no event loop, which Django refuses to be called from.
-                if isawaitable(value):
-                    _run(_result(value))
+                self._ends[job.id] = _run(_end(value)) if isawaitable(value) else _ended(value)
 
     @contextmanager
     def _called(self, declaration: Declaration, job: NewJob) -> Generator[Any]:
@@ -70,15 +78,19 @@ class _Inline(Captured):
             current.reset(is_current)
 
 
-async def _result(value: Any) -> None:
+async def _end(value: Any) -> JobEnd:
     while isawaitable(value):
         value = await value
+    return _ended(value)
 
 
-def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+def _ended(value: Any) -> JobEnd:
+    return JobEnd(True, encode_result(value).json)
+
+
+def _run(coroutine: Coroutine[Any, Any, JobEnd]) -> JobEnd:
     """Run to the end in this thread or, where an event loop runs here, in another one."""
     if running_loop() is None:
-        asyncio.run(coroutine)
-        return
+        return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as executor:
-        executor.submit(copy_context().run, asyncio.run, coroutine).result()
+        return executor.submit(copy_context().run, asyncio.run, coroutine).result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.job import Job
 from oxherd.declaration import Declaration
 from oxherd.policy import backoff_ms, keep_jobs
@@ -45,8 +46,8 @@ def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
     return backoff_ms(own, job.attempts_made + 1, None)
 
 
-def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
-    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them: the newest trace last."""
+def failure_fields(job: Job, error: ErrorInfo, outcome: str) -> list[Any]:
+    """`failedReason` and `stacktrace` as BullMQ's moveToFailed writes them, the newest trace last; and our `ox:end`."""
     try:
         traces: Any = json.loads(job.stacktrace) if job.stacktrace else []
     except (ValueError, RecursionError):
@@ -56,4 +57,5 @@ def failure_fields(job: Job, error: ErrorInfo) -> list[Any]:
     limit = job.options.get("stackTraceLimit")
     most = limit if isinstance(limit, int) and limit >= 0 else _MAX_TRACES
     kept_traces = [*older, trace][-most:] if most else []
-    return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces)]
+    end = end_field(outcome, error.type, error.message)
+    return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces), *end]

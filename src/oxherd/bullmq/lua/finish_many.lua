@@ -8,6 +8,7 @@
 -- Returns {code, next} for each job: code is 0, 1 or one of moveToFinished's; next is as in moveToFinished, but a job's
 -- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority, ox:ran.
 --- @include "includes/guard"
+--- @include "includes/answer"
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -23,7 +24,7 @@ end
 rcall("XTRIM", events, "MAXLEN", "~", maxEvents)
 
 local function finish(jobKey, id, token, result)
-  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid")
+  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid", "ox:asked")
   if not job[1] then
     return rcall("EXISTS", jobKey) == 1 and 1 or -1
   end
@@ -40,6 +41,7 @@ local function finish(jobKey, id, token, result)
   rcall("DEL", lockKey, jobKey, jobKey .. ":logs", jobKey .. ":dependencies", jobKey .. ":processed",
     jobKey .. ":failed", jobKey .. ":unsuccessful")
   rcall("XADD", events, "*", "event", "completed", "jobId", id, "returnvalue", result, "prev", "active")
+  if job[5] then leaveAnswer(prefix, id, "completed", result, "") end
   return 0
 end
 

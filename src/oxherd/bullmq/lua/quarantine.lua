@@ -6,6 +6,7 @@
 --- @include "includes/guard"
 --- @include "includes/damage"
 --- @include "includes/parents"
+--- @include "includes/answer"
 local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
 local jobKey = base .. id
 local lock = jobKey .. ":lock"
@@ -24,7 +25,9 @@ if not isInteger(redis.call("HGET", jobKey, "atm")) then redis.call("HSET", jobK
 local detach = not isParent(redis.call("HGET", jobKey, "parent")) or parentFault(jobKey, clustered)
 local untold = detach and redis.call("HEXISTS", jobKey, "parentKey") == 1
 ARGV[4] = "the job cannot be read: " .. found
+local asked = isAsked(jobKey)
 finish(base, id, ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
 end)
+if asked then leaveAnswer(base, id, "failed", ARGV[4], "") end
 return {found, untold and 1 or 0}

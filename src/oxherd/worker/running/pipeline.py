@@ -285,9 +285,12 @@ class Pipeline:
         error = run.error
         if run.dropped is not None:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
+        if declaration.result.is_sealed:
+            run.result = declaration.result.seal(run.result, job.id)
         settled = await self._settler.settle(
-            job, declaration, WRITES[outcome], result=run.result, error=error, fetch_next=self._slots.may_continue()
-        )
+            job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
+            fetch_next=self._slots.may_continue(),
+        )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]

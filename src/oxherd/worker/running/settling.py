@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.queue import finish_options
@@ -21,7 +22,7 @@ from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
-from oxherd.worker.running.outcome import RunEnd, Write
+from oxherd.worker.running.outcome import Outcome, RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
 _CACHED_OPTIONS = 4096
@@ -105,13 +106,14 @@ class Settler:
         *,
         result: bytes = b"null",
         error: ErrorInfo | None = None,
+        outcome: Outcome = Outcome.FAILED,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
-        """Write what became of a job; returns the job that the same script began, if any."""
+        """Write what became of a job, and if it failed, how; returns the job that the same script began, if any."""
         if write is Write.COMPLETE:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
-            step = self._fail(job, declaration, error)
+            step = self._fail(job, declaration, error, outcome)
         elif write is Write.DROP:
             step = self._drop(job, declaration)
         elif write is Write.NOTHING:
@@ -158,8 +160,8 @@ class Settler:
 
         return complete
 
-    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, outcome: Outcome) -> Step:
+        fields = [] if error is None else failure_fields(job, error, outcome)
         reason = b"" if error is None else error.message.encode()
 
         async def fail(fetch: bool) -> Reply:
@@ -175,10 +177,11 @@ class Settler:
     def _drop(self, job: Job, declaration: Declaration | None) -> Step:
         attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
         options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
-        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch)
+        fields = end_field("expired", "EventExpired", "expired")
+        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch, fields=fields)
 
     def _retry(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
-        fields = [] if error is None else failure_fields(job, error)
+        fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
         delay = retry_delay_ms(job, declaration)
         if self._ordered:
             return lambda _: self._queue.retry_in_order(job, fields, delay)

@@ -1,0 +1,144 @@
+"""Reads a queue's event stream for all in this event loop who wait for its jobs; reads nothing while nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import Context
+
+from oxherd.bullmq.answers import COMPLETED, FAILED, REMOVED, entry_fields
+from oxherd.bullmq.event_stream import EventStream
+from oxherd.bullmq.queue import BullQueue
+from oxherd.errors import RedisUnavailable
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry_delay
+from oxherd.redis.stream_reader import StreamEntry
+
+_COUNT = 500
+_BLOCK_SECONDS = 5.0
+# Others may remove a job and its stream without a word: those who have waited longest ask again, so many at a time.
+_ASK_AGAIN_SECONDS = 5.0
+_MOST_ASKED_AGAIN = 2000
+# A caller that awaits one result after another keeps its connection.
+_LINGER_SECONDS = 10.0
+_ENDS = (COMPLETED, FAILED, REMOVED)
+
+
+class Watch:
+    """One waiter's view of a job: `woken` is set when the job may have ended, or something was missed.
+
+    With `entries`, it gets the job's entries of the stream as well.
+    """
+
+    __slots__ = ("entries", "woken")
+
+    def __init__(self, *, with_entries: bool) -> None:
+        self.woken = asyncio.Event()
+        self.entries: deque[StreamEntry] | None = deque() if with_entries else None
+
+
+class EventReader:
+    """The one reader of a queue's event stream, however many wait. Command: XREAD, on a connection of its own."""
+
+    def __init__(self, queue: BullQueue) -> None:
+        self.stream = EventStream(queue)
+        self._watches: dict[bytes, list[Watch]] = {}
+        self._position = b""
+        self._wanted, self._ready = asyncio.Event(), asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._asked_again_at = 0.0
+
+    @contextmanager
+    def watch(self, job_id: str, *, with_entries: bool = False) -> Generator[Watch]:
+        """Watch a job; what happens to it after `ready` is not missed."""
+        key, watch = job_id.encode(), Watch(with_entries=with_entries)
+        self._watches.setdefault(key, []).append(watch)
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            # Not in the context of the event whose handler happens to be the first to wait.
+            self._task = asyncio.create_task(self._run(), name=f"oxherd-events-{self.stream.queue}", context=Context())
+        try:
+            yield watch
+        finally:
+            watches = self._watches[key]
+            watches.remove(watch)
+            if not watches:
+                del self._watches[key]
+            if not self._watches:
+                self._wanted.clear()
+
+    async def ready(self) -> bytes:
+        """Wait until the stream is read; returns the position from which on."""
+        await self._ready.wait()
+        return self._position
+
+    async def close(self) -> None:
+        """Read no more, and close the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self.stream.close()
+
+    async def _run(self) -> None:
+        failures = 0
+        self._asked_again_at = time.monotonic()
+        while await self._is_wanted():
+            try:
+                if not self._ready.is_set():
+                    self._position = await self.stream.position()
+                    self._ready.set()
+                    self._wake(len(self._watches))
+                await self._read()
+                failures = 0
+            except (RedisUnavailable, ScriptError):  # an outage is reported as one; who waits asks, and is told
+                failures += 1
+                self._ready.clear()
+                self._wake(len(self._watches))
+                await asyncio.sleep(retry_delay(failures))
+
+    async def _is_wanted(self) -> bool:
+        """Wait while nobody watches; False once that has lasted."""
+        if self._watches:
+            return True
+        self._ready.clear()
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._wanted.wait()
+        except TimeoutError:
+            await self.stream.disconnect()
+        return bool(self._watches)
+
+    async def _read(self) -> None:
+        after = self._position
+        entries = await self.stream.next(after, _BLOCK_SECONDS, _COUNT)
+        for entry in entries:
+            self._tell(entry)
+        if entries:
+            self._position = entries[-1][0]
+        if len(entries) >= _COUNT and await self.stream.was_trimmed(after):
+            self._wake(len(self._watches))
+        elif time.monotonic() - self._asked_again_at > _ASK_AGAIN_SECONDS:
+            self._asked_again_at = time.monotonic()
+            self._wake(_MOST_ASKED_AGAIN)
+
+    def _tell(self, entry: StreamEntry) -> None:
+        flat = entry[1]
+        # As BullMQ writes them: event, its name, jobId, the id.
+        regular = len(flat) > 3 and flat[2] == b"jobId"
+        watches = self._watches.get(flat[3] if regular else entry_fields(flat).get(b"jobId", b""))
+        for watch in watches or ():
+            if watch.entries is not None:
+                watch.entries.append(entry)
+                watch.woken.set()
+            elif flat[1] in _ENDS:
+                watch.woken.set()
+
+    def _wake(self, most: int) -> None:
+        """Have those ask who have waited longest; they are the last then."""
+        for key in list(self._watches)[:most]:
+            watches = self._watches[key] = self._watches.pop(key)
+            for watch in watches:
+                watch.woken.set()

@@ -1,0 +1,91 @@
+"""Waits for how a job ended, whichever of several queues has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from oxherd.answers.event_reader import EventReader, Watch
+from oxherd.answers.stream_search import StreamSearch
+from oxherd.bullmq.answers import JobEnd, NoAnswer, ask
+from oxherd.bullmq.queue import BullQueue
+from oxherd.redis.retry import retry
+
+
+class QueueAnswers:
+    """One queue's reader and search, shared by all who wait in an event loop."""
+
+    def __init__(self, queue: BullQueue) -> None:
+        self.queue = queue
+        self.reader = EventReader(queue)
+        self.search = StreamSearch(queue)
+
+    async def close(self) -> None:
+        """Close their connections."""
+        await self.search.close()
+        await self.reader.close()
+
+
+async def wait_for_end(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
+    """How a job ended, once it has; None if none of the queues knows it. Waits through outages.
+
+    Raises:
+        ScriptError: as `Client.script`.
+    """
+    with ExitStack() as stack:
+        watches = [stack.enter_context(place.reader.watch(job_id)) for place in places]
+        while True:
+            for watch in watches:
+                watch.woken.clear()
+            answer = await ask_all(places, job_id)
+            if isinstance(answer, JobEnd):
+                return answer
+            if answer is NoAnswer.GONE:
+                return await search(places, job_id)
+            await first_woken(watches)
+
+
+async def ask_all(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | NoAnswer:
+    """The answer of the queue that knows the job, without waiting for the others, whose servers may be away."""
+    if len(places) == 1:
+        return await _ask(places[0], job_id)
+    asks = [asyncio.ensure_future(_ask(place, job_id)) for place in places]
+    try:
+        for answered in asyncio.as_completed(asks):
+            if (answer := await answered) is not NoAnswer.GONE:
+                return answer
+        return NoAnswer.GONE
+    finally:
+        await cancelled(asks)
+
+
+async def _ask(place: QueueAnswers, job_id: str) -> JobEnd | NoAnswer:
+    await place.reader.ready()
+    return await retry(lambda: ask(place.queue, job_id))
+
+
+async def search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
+    """How a job that is gone ended, as far as the event streams still say."""
+    found = await asyncio.gather(*(retry(lambda place=place: place.search.find(job_id)) for place in places))
+    return next((end for end in found if end is not None), None)
+
+
+async def first_woken(watches: Sequence[Watch]) -> None:
+    """Wait until one of several watches is woken."""
+    if len(watches) == 1:
+        await watches[0].woken.wait()
+        return
+    waits = [asyncio.ensure_future(watch.woken.wait()) for watch in watches]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancelled(waits)
+
+
+async def cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel those of the tasks that are not done, and see to their errors."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,110 @@
+"""An event that was emitted: what became of it, asked for from any process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, Never, Protocol, TypeVar, cast
+from uuid import UUID
+
+from oxherd.answers.status import Status, Update
+from oxherd.payload.result_type import ResultType
+from oxherd.policy import Seconds, seconds
+from oxherd.producer.backend import Backend
+from oxherd.producer.delivery import Delivery
+from oxherd.producer.event_answers import EventAnswers
+
+R = TypeVar("R", covariant=True)
+
+
+class Origin(Protocol):
+    """The event that an `Emitted` is one of."""
+
+    @property
+    def answers(self) -> EventAnswers: ...
+    @property
+    def result_type(self) -> ResultType: ...
+    @property
+    def delivery(self) -> Delivery | None: ...
+    async def backend(self) -> Backend: ...
+    def run_sync(self, coroutine: Coroutine[Any, Any, Any]) -> Any: ...
+
+
+@dataclass(frozen=True, init=False)
+class Emitted(Generic[R]):
+    """An event that the queue has acknowledged, or one of which the id was kept (`Event.emitted`)."""
+
+    __slots__ = ("_job", "event", "id")
+
+    id: UUID
+    event: str
+
+    def __init__(self, origin: Origin, event: str, job_id: str, event_id: UUID) -> None:
+        for name, value in (("id", event_id), ("event", event), ("_job", (origin, job_id))):
+            object.__setattr__(self, name, value)
+
+    @property
+    def job(self) -> tuple[Origin, str]:
+        """Where to ask, and for which job; no field, since an `Emitted` that a handler returns is stored as JSON."""
+        return cast("tuple[Origin, str]", object.__getattribute__(self, "_job"))
+
+    def __reduce__(self) -> Never:
+        raise TypeError("an Emitted is not pickled: keep its id, and ask by event.emitted(id)")
+
+    async def result(self, timeout: Seconds | None = None) -> R:
+        """What its handler returned, as the declared type, once it has ended.
+
+        `timeout` is in seconds, or a timedelta; None waits without end, through outages.
+
+        Asked for while the event is stored, the answer is never missed: the wish is stored with the job, whose end
+        leaves the answer for a minute. Asked for later, it is there as long as `keep=` has the job, or the queue's
+        event stream its end (the last 10,000 entries, some 2,500 events). What Node's worker ended is read there too.
+
+        Raises:
+            EventFailed: it failed, timed out or was discarded; EventExpired: it was dropped before its first begin.
+            EventCancelled: it was cancelled.
+            ResultTimeout: it has not ended in time (also a TimeoutError); it goes on.
+            ResultGone: nothing is stored of it; raised at once.
+            InvalidResult: the result does not fit the type, or does not open here.
+            DeclarationError: `timeout` is no duration.
+
+        Redis: the job's field `ox:asked`, the key `answer:<id>` and BullMQ's event stream, of which all that wait in an
+        event loop share one reader a queue. Scripts: ask; commands: XREAD, XREVRANGE.
+        """
+        limit = None if timeout is None else seconds(timeout, f"{self.event}: timeout")
+        origin, job_id = self.job
+        if (delivery := origin.delivery) is not None:
+            return cast("R", origin.answers.value(delivery.end_of(job_id), job_id, origin.result_type))
+        return cast("R", await origin.answers.result(await origin.backend(), job_id, origin.result_type, limit))
+
+    async def status(self) -> Status | None:
+        """How it is doing; None where nothing is stored of it: it has been removed, or never was. Script: status.
+
+        Raises:
+            RedisUnavailable: the server was away for the herd's `emit_timeout`.
+        """
+        origin, job_id = self.job
+        return await origin.answers.status(await origin.backend(), job_id)
+
+    async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
+        """What happens to it from now on, or after the position of an update, until it has ended.
+
+        Of an event that runs it first tells that it began, and its last progress. Waits through outages.
+
+        Raises:
+            ResultGone: nothing is stored of it.
+            UsageError: `after` is no position.
+
+        Redis: BullMQ's event stream, by the reader that `result` uses.
+        """
+        origin, job_id = self.job
+        async for update in origin.answers.updates(await origin.backend(), job_id, after):
+            yield update
+
+    def result_sync(self, timeout: Seconds | None = None) -> R:
+        """`result` from code without an event loop. Raises UsageError where one runs in this thread."""
+        return cast("R", self.job[0].run_sync(self.result(timeout)))
+
+    def status_sync(self) -> Status | None:
+        """`status` from code without an event loop."""
+        return cast("Status | None", self.job[0].run_sync(self.status()))

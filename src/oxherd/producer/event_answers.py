@@ -1,0 +1,119 @@
+"""One event's answers: finds the queues that may have a job, and reads what became of it there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Never
+
+from oxherd.answers.job_answers import QueueAnswers, wait_for_end
+from oxherd.answers.job_updates import job_updates
+from oxherd.answers.status import EventError, Status, Update, status_of
+from oxherd.bullmq.answers import JobEnd
+from oxherd.bullmq.job_status import job_status
+from oxherd.declaration import Declaration
+from oxherd.errors import (
+    EventCancelled,
+    EventExpired,
+    EventFailed,
+    OxherdError,
+    ResultGone,
+    ResultTimeout,
+    UsageError,
+)
+from oxherd.payload.result_type import ResultType
+from oxherd.producer.backend import Backend
+from oxherd.redis.client import ScriptError
+from oxherd.redis.retry import retry
+
+_POSITION = re.compile(r"\d{1,20}-\d{1,20}")
+
+
+class EventAnswers:
+    """Asks for jobs of one event; what does not wait for the job has `timeout` seconds."""
+
+    def __init__(self, declaration: Declaration, timeout: float) -> None:
+        self._declaration = declaration
+        self._name = declaration.name
+        self._timeout = timeout
+
+    async def result(self, backend: Backend, job_id: str, result: ResultType, timeout: float | None) -> Any:
+        """The job's result, within `timeout` seconds. Raises as `Emitted.result`."""
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                end = await wait_for_end(await self._places(backend, job_id), job_id)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ResultTimeout(
+                f"{self._name}: {job_id} has not ended within {timeout:g} s; ask again, or see its status."
+            ) from None
+        except ScriptError as error:
+            raise self._damaged(job_id, error) from None
+        return self.value(end, job_id, result)
+
+    def value(self, end: JobEnd | None, job_id: str, result: ResultType) -> Any:
+        """What `result` returns, or raises, for how a job ended."""
+        if end is None:
+            self._gone(job_id)
+        if end.completed:
+            return result.read(end.value, job_id)
+        reason, outcome = end.value.decode("utf-8", "replace"), end.outcome or "failed"
+        if outcome == "cancelled":
+            why = f": {reason.rstrip('.')}" if reason else ""
+            raise EventCancelled(f"{self._name}: {job_id} was cancelled{why}.", reason=reason)
+        if outcome == "expired":
+            text = f"{self._name}: {job_id} was not begun in time, and dropped; emit it again, or let it expire later."
+            raise EventExpired(text, error_type=end.error, reason=reason, outcome=outcome)
+        cause = str(EventError(end.error, reason)).rstrip(".")
+        text = f"{self._name}: {job_id} {_VERBS.get(outcome, 'has failed')} ({cause}); see its log, and retry it."
+        raise EventFailed(text, error_type=end.error, reason=reason, outcome=outcome)
+
+    async def status(self, backend: Backend, job_id: str) -> Status | None:
+        """The job's status; None where nothing is stored. Raises as `Emitted.status`."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            places = await self._places(backend, job_id, deadline)
+            reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
+            found = await asyncio.gather(*reads)
+        except ScriptError as error:
+            raise self._damaged(job_id, error) from None
+        return next((status_of(job) for job in found if job is not None), None)
+
+    async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
+        """What happens to the job, until it has ended. Raises as `Emitted.updates`."""
+        if after is not None and not _POSITION.fullmatch(after):
+            raise UsageError(f"{self._name}: after= takes the position of an update, such as '1700000000000-0'.")
+        try:
+            places = await self._places(backend, job_id)
+            async with aclosing(job_updates(places, job_id, None if after is None else after.encode())) as updates:
+                async for update in updates:
+                    if update is None:
+                        self._gone(job_id)
+                    yield update
+        except ScriptError as error:
+            raise self._damaged(job_id, error) from None
+
+    async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
+        queue = backend.queue(self._declaration)
+        if not self._declaration.own_queue:
+            return [backend.answers(queue)]
+        router = backend.shard_router(self._declaration)
+        queues = await retry(lambda: router.places(job_id), deadline=deadline)
+        return [backend.answers(queue) for queue in queues]
+
+    def _gone(self, job_id: str) -> Never:
+        raise ResultGone(
+            f"{self._name}: nothing is stored of {job_id}; it ended a while ago or never was: ask while it is stored, "
+            "or have it kept by keep=."
+        )
+
+    def _damaged(self, job_id: str, error: ScriptError) -> OxherdError:
+        return OxherdError(f"{self._name}: {job_id} cannot be asked for ({str(error).rstrip('.')}); mend that key.")
+
+
+_VERBS = {"timed_out": "has timed out", "discarded": "was discarded"}
