@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oxherd.answers.status import EventError, Status, Update
     from oxherd.app import Oxherd
+    from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
     from oxherd.declaration import DeclareOptions, EventOptions
     from oxherd.emitted import Emitted
@@ -82,6 +83,7 @@ __all__ = [
     "ResultGone",
     "ResultTimeout",
     "Retry",
+    "Running",
     "ScheduleError",
     "SealError",
     "ServerError",
@@ -92,6 +94,7 @@ __all__ = [
     "UnknownEvent",
     "Update",
     "UsageError",
+    "WorkerInfo",
 ]
 
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
@@ -132,6 +135,7 @@ _HOMES = {
     "ResultGone": "errors",
     "ResultTimeout": "errors",
     "Retry": "policy",
+    "Running": "bullmq.worker_info",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
@@ -142,6 +146,7 @@ _HOMES = {
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",
+    "WorkerInfo": "bullmq.worker_info",
 }
 
 

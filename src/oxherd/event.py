@@ -15,6 +15,8 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob, event_id_text
 from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.bullmq.schedulers import Schedulers
+from oxherd.bullmq.worker_info import WorkerInfo
+from oxherd.bullmq.worker_records import live_workers
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.emitted import Emitted
@@ -330,6 +332,14 @@ class Event(DeclaresHandlers, Generic[P, R]):
         had begun, as `Oxherd.stop`.
         """
         return await self._herd.stop_events([self.name], timeout)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers, in any process, that process this event, as `Oxherd.workers`."""
+        if self._herd.delivery is not None:
+            return []
+        queue = (await self._herd.backend()).queue(self.declaration)
+        found = await live_workers([queue], timeout=self._herd.emit_timeout)
+        return [worker for worker in found if self.name in worker.events]
 
     async def __call__(self, payload: P, ctx: Context | None = None, /) -> R:
         """Run the handler directly, for unit tests: no queue, no log, no retry, no validation.

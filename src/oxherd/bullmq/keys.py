@@ -32,6 +32,8 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
+        # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
+        self.workers = self.worker("seen")
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
 
     def job(self, job_id: str) -> str:
@@ -41,6 +43,10 @@ class QueueKeys:
     def answer(self, job_id: str) -> str:
         """Ours: what became of a job that was asked for, for a minute."""
         return f"{self.base}answer:{job_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """The record of a worker, ours."""
+        return f"{self.base}worker:{worker_id}"
 
     def deduplication(self, job_id: str) -> str:
         """BullMQ's deduplication key of a job's own id; it may outlive the job."""

@@ -62,6 +62,8 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
+    "heartbeat": 2,
+    "workers": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

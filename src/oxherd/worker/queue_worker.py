@@ -13,6 +13,7 @@ from oxherd.worker.executions import Executions
 from oxherd.worker.fetching.fetcher import Fetcher
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import QueueSlots
+from oxherd.worker.identity import Identity
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import ServedQueue
@@ -25,9 +26,9 @@ from oxherd.worker.upkeep.presence import Presence
 class QueueWorker:
     """Owns the parts that serve one queue, and stops them in order; `slots` are the queue's own."""
 
-    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation, identity: Identity) -> None:
         self.served = served
-        executions = self.executions = Executions(served, slots, isolation)
+        executions = self.executions = Executions(served, slots, isolation, identity)
         self._unresolved = executions.unresolved
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
