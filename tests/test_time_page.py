@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "time.md").read_text()
 
 
 def test_the_program_prints_what_the_page_says(standalone: str, tmp_path: Path) -> None:
-    program, printed = re.findall(r"^```(?:python)?\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    program, printed = re.findall(r"^```(?:python|console)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     (tmp_path / "program.py").write_text(program)
     done = run(tmp_path, sys.executable, "program.py", OXHERD_URL=standalone)
     assert (done.returncode, done.stdout) == (0, printed), done.stderr
