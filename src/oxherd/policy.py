@@ -14,6 +14,9 @@ from oxherd.errors import DeclarationError
 
 Seconds = float | int | timedelta
 
+# The option of a job that expires: ours, among BullMQ's.
+EXPIRES = "ox:expires"
+
 MAX_SECONDS = 100 * 365.25 * 86_400.0  # a century: beyond, BullMQ's scores lose their last digits
 MAX_VERSION = 64
 _MOST = 1_000_000_000  # of anything that is counted; Lua writes 14 digits
@@ -28,9 +31,7 @@ def seconds(value: Seconds, what: str, *, least: float = 0.0) -> float:
         DeclarationError: it is no number or timedelta from `least` seconds to a century; the message names `what`.
     """
     if isinstance(value, datetime):
-        raise DeclarationError(
-            f"{what} is a duration, not a moment: give a number of seconds, a timedelta, or moment - datetime.now(UTC)."
-        )
+        raise DeclarationError(f"{what} is a duration, not a moment: give a number of seconds or a timedelta.")
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not number >= least:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not all type-checked
         raise DeclarationError(f"{what} must be a number of seconds or a timedelta of at least {least:g}.")
@@ -296,3 +297,9 @@ def keep_jobs(option: Any) -> dict[str, int] | None:
     if None in numbers.values():
         return None
     return {key: int(value) for key, value in numbers.items() if value is not None}
+
+
+def with_expiry(options: dict[str, Any], expires_ms: int) -> dict[str, Any]:
+    """A job's options, with the milliseconds after which it expires unless it has begun; 0: never."""
+    kept = {name: value for name, value in options.items() if name != EXPIRES}
+    return kept | {EXPIRES: expires_ms} if expires_ms else kept

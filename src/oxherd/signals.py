@@ -59,10 +59,21 @@ class EventEnded(EventAttempt):
 
 
 @dataclass(slots=True)
-class ResultDropped(EventAttempt):
-    """A handler's result, of type `type`, has no JSON and is not stored; the event is completed all the same."""
+class EventExpired:
+    """An event was dropped, since it had not begun when it expired; that was `late_ms` milliseconds before."""
 
-    type: str
+    event: str
+    event_id: str
+    late_ms: int
+    caused_by: str | None = None
+    root: str | None = None
+
+
+@dataclass(slots=True)
+class ResultDropped(EventAttempt):
+    """A handler's result is not stored, and `why`: it has no JSON, or too much; the event is completed all the same."""
+
+    why: str
 
 
 @dataclass(slots=True)
@@ -154,6 +165,7 @@ class LoopUnblocked:
 Signal = (
     EventBegan
     | EventEnded
+    | EventExpired
     | ResultDropped
     | QueueFault
     | RedisFault

@@ -60,9 +60,10 @@ class BullQueue:
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
-        options = job.options
+        options, now = job.options, now_ms()
         if job.delay_ms:
-            options = options | {"delay": job.delay_ms}
+            # To a moment, it is counted now: the job may have waited for others that were sent before it.
+            options = options | {"delay": max(1, job.due_ms - now) if job.due_ms else job.delay_ms}
         if job.priority:
             options = options | {"priority": job.priority}
         if job.metadata:
@@ -71,7 +72,7 @@ class BullQueue:
         if job.once_ms:
             options = options | {"de": {"id": job.id, "ttl": job.once_ms}}
             deduplication_key = k.deduplication(job.id)
-        packed = pack([k.base, job.id, job.name, now_ms(), None, None, None, None, deduplication_key])
+        packed = pack([k.base, job.id, job.name, now, None, None, None, None, deduplication_key])
         if job.delay_ms:
             name, keys = "add_delayed", (k.marker, k.meta, k.id, k.delayed, k.completed, k.events)
         elif job.priority:

@@ -48,6 +48,7 @@ OURS: dict[str, int | str] = {
     "fetch_next": "moveToActive",
     "fetch_in_order": "moveToActive",
     "mark_begin": 1,
+    "mark_ran": 1,
     "progress": "updateProgress",
     "retake_locks": 2,
     "finish": "moveToFinished",

@@ -146,7 +146,7 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
         value = handler.call(payload, context)
         while is_awaitable(value):
             value = asyncio.run(_await(value))
-        result = encode_result(value)
+        result = encode_result(value, declaration.max_payload)
         return {"kind": "returned", "result": result.json.decode(), "dropped": result.dropped}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.

@@ -78,6 +78,6 @@ def _run(call: Callable[[Any, Context], Any], payload: Any, run: HandlerRun) -> 
     """
     try:
         value = call(payload, run.context)
-        return value if value is None or is_awaitable(value) else encode_result(value)
+        return value if value is None or is_awaitable(value) else encode_result(value, run.max_result)
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         return run.describe(error)

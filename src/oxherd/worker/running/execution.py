@@ -171,12 +171,14 @@ class HandlerRun:
     """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`.
 
     Attributes:
-        result: its JSON; `dropped` is the type of a result that has none.
+        max_result: bytes of JSON that its result may have.
+        result: its JSON; `dropped` says why there is none, if so.
         error: what it raised, or why it was told to stop; `verdict` is what that means for another attempt.
     """
 
     execution: Execution
     context: Context
+    max_result: int
     span: ProcessSpan | None = None
     began_at: float = field(default_factory=time.perf_counter)
     ended_at: float = 0.0
@@ -258,7 +260,7 @@ class HandlerRun:
         elif isinstance(self.context.cancelled, LockLost):
             self.end, self.error = RunEnd.LOST, ErrorInfo("LockLost", str(self.context.cancelled))
         elif value is not None:
-            result = value if type(value) is JSONResult else encode_result(value)
+            result = value if type(value) is JSONResult else encode_result(value, self.max_result)
             self.result, self.dropped = result.json, result.dropped
 
     def _note_self_cancelled(self) -> None:

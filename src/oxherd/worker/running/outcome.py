@@ -43,6 +43,7 @@ class Write(Enum):
     RETRY = auto()
     SNOOZE = auto()
     REQUEUE = auto()
+    DROP = auto()  # it has expired: failed, and not kept
     NOTHING = auto()
 
 

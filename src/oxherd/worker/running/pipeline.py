@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.expiry import options_of_forwarded
 from oxherd.bullmq.job import STALLED_REASON, Job, NewJob
 from oxherd.bullmq.options import without_metadata
 from oxherd.bullmq.queue import BullQueue
@@ -30,6 +31,7 @@ from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.job_options import attempts_of, retry_delay_ms
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
+from oxherd.worker.running.expiry import Expiry
 from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
@@ -96,6 +98,7 @@ class Pipeline:
         self._events = served.events
         self._settler = settler
         self._slots = slots
+        self._expiry = Expiry(served, settler, slots)
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
@@ -119,6 +122,8 @@ class Pipeline:
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
+        if job.options.expires_ms and (dropped := await self._expiry.drop_late(execution, declaration)) is not None:
+            return dropped
         try:
             data = declaration.payload.open(job.data)
             payload = declaration.payload.decode(data)
@@ -200,7 +205,7 @@ class Pipeline:
         """Move a tick to the shard of its key, where it lines up with that key's events."""
         job = execution.job
         _, metadata = without_metadata(job.written_options)
-        options, once_ms = declaration.options, declaration.once_ms
+        options, once_ms = options_of_forwarded(job, declaration.options), declaration.once_ms
         new = NewJob(execution.event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
         async def add() -> None:
@@ -247,7 +252,10 @@ class Pipeline:
         if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
             return await self.requeue(execution)
         admission.isolation = self._isolation
-        return await self.requeue(execution) if admission.refused else None
+        if admission.refused:
+            return await self.requeue(execution)
+        expires = execution.job.options.expires_ms
+        return await self._expiry.begin(execution, processed.declaration) if expires else None
 
     async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
         """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
@@ -331,7 +339,7 @@ class Pipeline:
                 lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
-        run = execution.run = HandlerRun(execution, context)
+        run = execution.run = HandlerRun(execution, context, declaration.max_payload)
         if self._signals.tracer is not None:
             run.span = self._signals.tracer.start_process(context)
         return run

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.outbox import Message
@@ -124,6 +125,8 @@ class Settler:
                 known = declaration or self._served.declaration_of(job)
                 message = failure_message(self._queue.keys.queue, job, known, told)
             step = self._fail(job, declaration, error, outcome, message)
+        elif write is Write.DROP:
+            step = self._drop(job, declaration)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
@@ -193,6 +196,12 @@ class Settler:
             return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more, message=left)
 
         return fail
+
+    def _drop(self, job: Job, declaration: Declaration | None) -> Step:
+        attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
+        options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
+        fields = end_field("expired", "EventExpired", "expired")
+        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch, fields=fields)
 
     def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
         fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
