@@ -85,6 +85,11 @@ class EventReader:
         self._asked_again_at = 0.0
         self._closed = False
 
+    @property
+    def watched(self) -> int:
+        """How many jobs are watched."""
+        return len(self._watches)
+
     @contextmanager
     def watch(self, job_id: str, *, with_entries: bool = False) -> Generator[Watch]:
         """Watch a job; what happens to it after `ready` is not missed."""

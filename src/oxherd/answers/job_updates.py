@@ -116,7 +116,10 @@ async def _since(place: QueueAnswers, story: _Story, after: bytes | None) -> lis
             story.position = after
             return story.updates(entries)
     job = await call(place, lambda: job_status(place.queue, story.job_id))
-    return [] if job is None else story.so_far(job)
+    if job is None:  # it has ended, and only that is told
+        story.position = await call(place, place.reader.stream.position)
+        return []
+    return story.so_far(job)
 
 
 async def _news(place: QueueAnswers, watch: Watch, story: _Story, *, ended: bool) -> list[Update]:
