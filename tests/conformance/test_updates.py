@@ -195,9 +195,10 @@ async def seen(emitted: Emitted[Any], progress: Any) -> bool:
     return status is not None and status.progress == progress
 
 
-@pytest.mark.parametrize(
-    "options", [{"shards": 4}, {"shards": 4, "key": lambda number: str(number)}, {"queue": "{all}"}]
-)
+PLACES: list[dict[str, Any]] = [{"shards": 4}, {"shards": 4, "key": str}, {"queue": "{all}"}]
+
+
+@pytest.mark.parametrize("options", PLACES)
 async def test_the_shard_or_queue_of_an_event_is_found(herd: Oxherd, options: dict[str, Any]) -> None:
     work = Work(herd, **options)
     async with herd:

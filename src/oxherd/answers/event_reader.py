@@ -90,6 +90,11 @@ class EventReader:
         """How many jobs are watched."""
         return len(self._watches)
 
+    @property
+    def kept(self) -> int:
+        """How many entries are kept for those who have not taken them yet."""
+        return sum(len(watch.entries or ()) for watches in self._watches.values() for watch in watches)
+
     @contextmanager
     def watch(self, job_id: str, *, with_entries: bool = False) -> Generator[Watch]:
         """Watch a job; what happens to it after `ready` is not missed."""

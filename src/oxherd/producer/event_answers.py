@@ -13,7 +13,7 @@ from oxherd.answers.job_updates import job_updates
 from oxherd.answers.status import EventError, Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.event_stream import is_entry_id
-from oxherd.bullmq.job_status import job_status
+from oxherd.bullmq.job_status import JobStatus, job_status
 from oxherd.declaration import Declaration
 from oxherd.errors import (
     EventCancelled,
@@ -80,8 +80,7 @@ class EventAnswers:
             found = await asyncio.gather(*reads)
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        own = self._declaration.own_queue
-        return next((status_of(job) for job in found if job is not None and (own or job.name == self._name)), None)
+        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
 
     async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
         """What happens to the job, until it has ended. Raises as `Emitted.updates`."""
@@ -90,6 +89,8 @@ class EventAnswers:
             raise UsageError(f"{self._name}: after= takes the position of an update, such as '1700000000000-0'.")
         try:
             places = await self._places(backend, job_id)
+            if await self._is_anothers(places, job_id):
+                self._gone(job_id)
             async with aclosing(job_updates(places, job_id, None if after is None else after.encode())) as updates:
                 async for update in updates:
                     if update is None:
@@ -97,6 +98,16 @@ class EventAnswers:
                     yield update
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
+
+    def _is_own(self, job: JobStatus) -> bool:
+        return self._declaration.own_queue or job.name == self._name
+
+    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str) -> bool:
+        """Whether a queue that events share has it as another event's job."""
+        if self._declaration.own_queue:
+            return False
+        job = await retry(lambda: job_status(places[0].queue, job_id))
+        return job is not None and not self._is_own(job)
 
     async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
         queue = backend.queue(self._declaration)
