@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,7 +27,7 @@ from oxherd.answers.event_reader import EventReader
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.sse import updates_route
 from tests.asgi import Request
-from tests.harness import Records, until
+from tests.harness import Records, environment, until
 
 SECRETS = ("payload-secret", "result-secret", "error-secret")
 
@@ -441,3 +443,15 @@ def test_a_route_that_lacks_something_is_refused(arguments: Any, options: Any, m
 def test_a_route_is_of_an_event() -> None:
     with pytest.raises(DeclarationError, match=r"updates_route\(\) takes an event"):
         updates_route(Oxherd(), anybody)  # pyright: ignore[reportArgumentType]
+
+
+def test_without_starlette_the_error_says_what_to_install() -> None:
+    script = "import sys; sys.modules['starlette.routing'] = None; import oxherd.sse"
+    ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ConfigError: Starlette is not installed; install oxherd[sse].\n")
+
+
+def test_nothing_else_imports_starlette() -> None:
+    script = "import sys, oxherd.cli.main, oxherd.app; print('starlette' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

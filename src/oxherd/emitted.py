@@ -90,6 +90,8 @@ class Emitted(Generic[R]):
     async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
         """What happens to it from now on, or after the position of an update, until it has ended.
 
+        Where the event stream no longer has the position, or 2,000 entries have followed, it begins as without one.
+
         Of an event that runs it first tells that it began, and its last progress. Waits through outages.
 
         Raises:
