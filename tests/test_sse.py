@@ -389,6 +389,18 @@ async def test_a_long_stream_ends_so_that_its_client_is_asked_for_again(
         assert (await work.reader()).watched == 0
 
 
+async def test_a_client_that_never_reads_is_cut_off(local_herd: Oxherd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oxherd.sse, "_HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(oxherd.sse, "_LONGEST_SECONDS", 0.1)
+    work = Work(local_herd)
+    async with local_herd:
+        request = work.get(await work.event.emit("x"))
+        request.reads.clear()
+        await request.end()
+        assert request.body == b""
+        assert (await work.reader()).watched == 0
+
+
 async def test_a_head_has_no_body(local_herd: Oxherd) -> None:
     work = Work(local_herd)
     async with local_herd:

@@ -169,7 +169,9 @@ class _Stream(StreamingResponse):
         sending = asyncio.create_task(self.stream_response(send))
         listening = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
-            await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
+            # Longer only if the client does not read.
+            limit = _LONGEST_SECONDS + 2 * _HEARTBEAT_SECONDS
+            await asyncio.wait((sending, listening), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:

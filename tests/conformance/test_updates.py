@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,8 @@ from uuid import uuid4
 import pytest
 
 from oxherd import Context, Discard, Emitted, Event, Oxherd, ResultGone, Retry, Update, UsageError
+from oxherd.servers.config import Settings
+from oxherd.servers.standalone import StandaloneServer
 from tests.harness import DEADLINE, until
 
 Told = tuple[str, Any]
@@ -254,6 +256,25 @@ async def test_who_still_follows_when_the_herd_is_closed_is_told_so(local_herd: 
     for each in (following, waiting):
         with pytest.raises(UsageError, match="The herd was closed while an answer was awaited"):
             await asyncio.wait_for(each, DEADLINE)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_follows_a_restart_of_the_server_is_told(make_herd: Callable[..., Oxherd], lost: bool) -> None:
+    settings: Settings = {} if lost else {"appendonly": "yes", "appendfsync": "always"}
+    with StandaloneServer(settings=settings) as server:
+        herd = make_herd(server.url)
+        work = Work(herd)
+        async with herd:
+            following = await followed(herd, await work.event.emit(1))
+            server.kill()
+            server.start()
+            if lost:
+                with pytest.raises(ResultGone):
+                    await following
+                following = await followed(herd, await work.event.emit(2))
+            work.do("a", "end")
+            await herd.start()
+            assert shown(await following) == [("began", None), ("progress", "a"), ("ended", "completed")]
 
 
 @pytest.mark.parametrize(
