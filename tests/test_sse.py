@@ -420,7 +420,7 @@ async def test_it_serves_in_starlette_fastapi_and_by_itself(local_herd: Oxherd) 
     fast.router.routes.append(route)
     middleware = [Middleware(BaseHTTPMiddleware, dispatch=through), Middleware(GZipMiddleware)]
     apps = {
-        "/orders": route,
+        "/orders": updates_route(work.event, anybody, path="/orders/{id:uuid}/updates"),
         "/shop/orders": Starlette(routes=[Mount("/shop", routes=[route])], middleware=middleware),
         "//orders": fast,
     }

@@ -104,6 +104,7 @@ async def test_after_each_position_the_rest_follows_also_once_the_event_is_gone(
         for index, update in enumerate(updates[:-1]):
             assert await told(emitted.updates(after=update.position)) == updates[index + 1 :]
         assert shown(await told(emitted.updates(after=updates[-1].position))) == [("ended", "completed")]
+        assert await told(emitted.updates(after="0-0")) == updates
 
 
 async def test_one_that_comes_late_is_told_what_has_been(herd: Oxherd) -> None:
@@ -212,6 +213,16 @@ async def test_the_shard_or_queue_of_an_event_is_found(herd: Oxherd, options: di
         assert ends == [("ended", "completed")] * 5
         with pytest.raises(ResultGone, match="nothing is stored of"):
             await told(work.event.emitted(uuid4()).updates())
+
+
+async def test_a_delay_before_the_first_begin_is_no_retry(local_herd: Oxherd) -> None:
+    work = Work(local_herd)
+    async with local_herd:
+        emitted = await work.event.emit(1, delay=0.05)
+        work.do("end")
+        await local_herd.start()
+        assert shown(await told(emitted.updates())) == [("began", None), ("ended", "completed")]
+        assert shown(await told(emitted.updates(after="0-0"))) == [("began", None), ("ended", "completed")]
 
 
 async def test_a_discarded_event_ends_with_its_outcome_and_error(local_herd: Oxherd) -> None:

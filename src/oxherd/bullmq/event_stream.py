@@ -10,6 +10,7 @@ from oxherd.redis.stream_reader import StreamEntry, StreamReader
 
 _ENTRY_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _MOST = 2**64 - 1
+_BEGIN = b"0-0"
 
 
 class EventStream:
@@ -25,7 +26,7 @@ class EventStream:
     async def position(self) -> bytes:
         """The id of the last entry. Command: XREVRANGE."""
         last: list[Any] = await self._client.call(self._slot, "XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        return bytes(last[0][0]) if last else b"0-0"
+        return bytes(last[0][0]) if last else _BEGIN
 
     async def was_trimmed(self, after: bytes) -> bool:
         """Whether entries after an id may be gone. Command: XRANGE."""
@@ -39,13 +40,15 @@ class EventStream:
     async def since(self, after: bytes, most: int) -> list[StreamEntry] | None:
         """The entries after an id; None if some may be gone, if they are more than `most`, or if it never came to it.
 
+        After 0-0 they are those that are left.
+
         Commands: XRANGE, XREVRANGE.
         """
         reply: list[Any] = await self._client.call(
             self._slot, "XRANGE", self._key, b"(" + after, "+", "COUNT", most + 1
         )
         # Looked for afterwards: it may be trimmed meanwhile.
-        if len(reply) > most or await self.was_trimmed(after):
+        if len(reply) > most or (after != _BEGIN and await self.was_trimmed(after)):
             return None
         if not reply and entry_order(await self.position()) < entry_order(after):
             return None
