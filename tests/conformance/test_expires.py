@@ -97,6 +97,11 @@ async def test_who_waits_for_its_result_is_told_that_it_has_expired(herd: Oxherd
         await herd.start()
         with pytest.raises(EventExpired) as caught:
             await waiting
+        # Of one that nobody had asked for, the event stream says the same.
+        late = await order_placed.emit(Order(), expires=0.001)
+        await records.wait("event.expired", event_id=late.id)
+        with pytest.raises(EventExpired):
+            await late.result(timeout=5)
     assert (caught.value.outcome, caught.value.error_type) == ("expired", "EventExpired")
     assert not records.named("queue.error")
 

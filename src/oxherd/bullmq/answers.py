@@ -13,6 +13,8 @@ from oxherd.bullmq.scripts import script
 
 # In BullMQ's event stream.
 COMPLETED, FAILED, REMOVED = b"completed", b"failed", b"removed"
+# The reason of a job that was dropped, by which the stream tells it from others.
+EXPIRED = b"expired before its first begin"
 _CHUNK = 1000
 
 
@@ -103,6 +105,7 @@ def job_end(fields: dict[bytes, bytes]) -> JobEnd | None:
     if event == COMPLETED:
         return JobEnd(True, fields.get(b"returnvalue", b"null"))
     if event == FAILED:
-        return JobEnd(False, fields.get(b"failedReason", b""))
+        reason = fields.get(b"failedReason", b"")
+        return JobEnd(False, reason, *(("expired", "EventExpired") if reason == EXPIRED else ()))
     cancelled = fields.get(b"ox:cancelled")
     return JobEnd(False, cancelled, "cancelled") if event == REMOVED and cancelled is not None else None

@@ -43,7 +43,9 @@ class EventAnswers:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                end = await wait_for_end(await self._places(backend, job_id), job_id)
+                places = await self._places(backend, job_id)
+                anothers = await self._is_anothers(places, job_id)
+                end = None if anothers else await wait_for_end(places, job_id)
         except TimeoutError:
             if not limit.expired():
                 raise

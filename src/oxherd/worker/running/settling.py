@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
-from oxherd.bullmq.answers import end_field
+from oxherd.bullmq.answers import EXPIRED, end_field
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.outbox import Message
@@ -200,8 +200,8 @@ class Settler:
     def _drop(self, job: Job, declaration: Declaration | None) -> Step:
         attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
         options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
-        fields = end_field("expired", "EventExpired", "expired")
-        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch, fields=fields)
+        fields = end_field("expired", "EventExpired", EXPIRED.decode())
+        return lambda fetch: self._queue.finish(job, "failed", EXPIRED, options, fetch_next=fetch, fields=fields)
 
     def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
         fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
