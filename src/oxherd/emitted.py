@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 from uuid import UUID
 
+from oxherd.answers.job_cancel import checked_reason
 from oxherd.answers.status import Status, Update
 from oxherd.bullmq.answers import JobEnd
 from oxherd.payload.result_type import ResultType
@@ -90,6 +91,27 @@ class Emitted(Generic[R]):
         async for update in self._origin.answers.updates(await self._origin.backend(), self._job_id, after):
             yield update
 
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancel it; returns whether there was something to cancel: it had not ended.
+
+        One that waits or is delayed is removed, and `once` lets its id be emitted again. One that runs hears of it
+        within a second, in whatever process (`ctx.cancelled` is a Cancelled): it fails with the outcome `cancelled`,
+        without another attempt, unless its handler returns all the same. A run of Node's worker is not reached.
+        `reason` is stored and logged as it is: it should name nobody.
+
+        Raises:
+            UsageError: `reason` is no str of at most 500 characters, or it is a schedule's next tick (`unschedule`).
+            RedisUnavailable: the server was away for the herd's `emit_timeout`; it may be cancelled all the same.
+
+        Redis: of one that is removed the key `answer:<id>`, of another the job's field `ox:cancel` and the set
+        `cancels`. Script: removeJob.
+        """
+        origin = self._origin
+        reason = checked_reason(reason, self.event)
+        if (delivery := origin.delivery) is not None:
+            return delivery.cancel(self._job_id, reason)
+        return await origin.answers.cancel(await origin.backend(), self._job_id, reason)
+
     def result_sync(self, timeout: Seconds | None = None) -> R:
         """`result` from code without an event loop. Raises UsageError where one runs in this thread."""
         return self._origin.run_sync(self.result(timeout))
@@ -97,3 +119,7 @@ class Emitted(Generic[R]):
     def status_sync(self) -> Status | None:
         """`status` from code without an event loop."""
         return self._origin.run_sync(self.status())
+
+    def cancel_sync(self, reason: str = "") -> bool:
+        """`cancel` from code without an event loop."""
+        return self._origin.run_sync(self.cancel(reason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
@@ -40,6 +41,8 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 _CHUNK = 500
+# As BullMQ has it: an own id without a colon, or that of a schedule's tick.
+_JOB_ID = re.compile(r"[^:]+|repeat:.+:\d{1,16}", re.DOTALL)
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
@@ -240,7 +243,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
         """
         if isinstance(event_id, UUID):
             return Emitted(event_id, self.name, self, str(event_id))
-        if not isinstance(event_id, str) or not event_id or ":" in event_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(event_id, str) or not _JOB_ID.fullmatch(event_id):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
         return Emitted(UUID(event_id_text(self.declaration.queue, event_id)), self.name, self, event_id)
 

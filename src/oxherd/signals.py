@@ -55,6 +55,13 @@ class EventEnded(EventAttempt):
 
 
 @dataclass(slots=True)
+class CancelledBeforeBegin(EventAttempt):
+    """A fetched event is not run: it was cancelled when it ran elsewhere, or waited for its children."""
+
+    error: ErrorInfo
+
+
+@dataclass(slots=True)
 class ResultDropped(EventAttempt):
     """A handler's result, of type `type`, has no JSON and is not stored; the event is completed all the same."""
 
@@ -150,6 +157,7 @@ class LoopUnblocked:
 Signal = (
     EventBegan
     | EventEnded
+    | CancelledBeforeBegin
     | ResultDropped
     | QueueFault
     | RedisFault

@@ -32,7 +32,8 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
-        self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
+        self.cancels = self.base + "cancels"  # ours: ids of jobs that run and are to be cancelled
+        self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for the retry of this job
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""

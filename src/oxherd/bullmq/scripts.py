@@ -37,6 +37,7 @@ BULLMQ = {
     "getJobScheduler": 1,
     "getCounts": 1,
     "promote": 9,
+    "removeJob": 2,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -61,6 +62,8 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
+    "cancel": "removeJob",
+    "cancel_requests": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

@@ -18,6 +18,7 @@ from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, report_on
 from oxherd.worker.stop_requeue import CLEAN_UP_SECONDS, StopRequeue
+from oxherd.worker.upkeep.cancel_watcher import CancelWatcher
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
 from oxherd.worker.upkeep.presence import Presence
 
@@ -31,6 +32,7 @@ class QueueWorker:
         self._unresolved = executions.unresolved
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
+        self._cancel_watcher = CancelWatcher(served, executions.busy, executions)
         self._presence = Presence(served.queue.keys.queue, self.fetcher)
         self._stop_requeue = StopRequeue(served.queue, executions)
 
@@ -39,6 +41,7 @@ class QueueWorker:
         self.fetcher.start()
         self.renewer.start()
         self._presence.start()
+        self._cancel_watcher.start()
 
     def drain(self) -> None:
         """Begin nothing more; may be called again."""
@@ -58,6 +61,7 @@ class QueueWorker:
         await self._stop_requeue.put_back_cut_off(self.executions.held_at_drain)
         await self._stop_requeue.give_up(left)
         await self._presence.stop()
+        await self._cancel_watcher.stop()
         await self.fetcher.stop()
         await self.renewer.stop()
         return report_on(self.executions.held_at_drain, unresolved=await self._last_unresolved())

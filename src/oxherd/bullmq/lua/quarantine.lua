@@ -7,6 +7,7 @@
 --- @include "includes/damage"
 --- @include "includes/parents"
 --- @include "includes/answer"
+--- @include "includes/cancel"
 local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
 local jobKey = base .. id
 local lock = jobKey .. ":lock"
@@ -30,4 +31,5 @@ finish(base, id, ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
 end)
 if asked then leaveAnswer(base, id, "failed", ARGV[4], "") end
+forgetRequest(base, id)
 return {found, untold and 1 or 0}

@@ -15,7 +15,7 @@ from oxherd.declaration import Declaration
 from oxherd.errors import is_interrupt
 from oxherd.signals import ErrorInfo, ProcessSpan
 from oxherd.worker.fetching.isolation import Candidate, Isolation
-from oxherd.worker.running.failure import SELF_CANCELLED, Raised, describe_raised
+from oxherd.worker.running.failure import SELF_CANCELLED, Raised, cancelled_error, describe_raised
 from oxherd.worker.running.outcome import Outcome, RunEnd
 from oxherd.worker.running.result import JSONResult, encode_result, is_awaitable
 
@@ -142,6 +142,13 @@ class Execution:
         """Keep the handler from beginning, if it has not begun."""
         self.admission.refuse()
 
+    def call_off(self, reason: Cancelled) -> None:
+        """Tell a handler that runs to stop, once; a job whose handler has not begun is put back, which cancels it."""
+        if self.stage is Stage.STARTING:
+            self.admission.refuse()
+        elif self.run is not None and self.run.context.cancelled is None:
+            self.cancel(reason)
+
     def lose(self) -> None:
         """Stop, as another worker has the lock. An outcome that is being written finds out by itself."""
         if self.stage is Stage.STARTING:
@@ -239,12 +246,16 @@ class HandlerRun:
 
     def _note_raised(self, raised: Raised) -> None:
         reason = self.context.cancelled
-        if reason is None or (raised.discard and not isinstance(reason, LockLost)):
+        if reason is None or (raised.discard and not isinstance(reason, LockLost | Cancelled)):
             self.end = RunEnd.DISCARDED if raised.discard else RunEnd.RAISED
         else:
             self.end = _BY_REASON[type(reason)]
-        told = raised.cancelled and reason is not None
-        self.error = ErrorInfo(type(reason).__name__, str(reason)) if told else raised.error
+        if isinstance(reason, Cancelled) and not raised.cancelled:
+            # Who waits for it is told why it was cancelled; the stack says what its handler has made of that.
+            self.error = cancelled_error(reason.reason, raised.error.stack)
+        else:
+            told = raised.cancelled and reason is not None
+            self.error = ErrorInfo(type(reason).__name__, str(reason)) if told else raised.error
 
 
 Call = Callable[[HandlerRun, Any], Awaitable[Any]]

@@ -12,7 +12,7 @@ class RunEnd(IntEnum):
     RAISED = auto()
     DISCARDED = auto()  # it raised Discard: another run would not help
     TIMED_OUT = auto()
-    CANCELLED = auto()
+    CANCELLED = auto()  # from outside; another run would be unwanted
     STOPPED = auto()
     LOST = auto()
     CHILDREN_PENDING = auto()  # it returned before its children had ended
@@ -48,7 +48,7 @@ _OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
     RunEnd.RAISED: (Outcome.RETRYING, Outcome.FAILED),
     RunEnd.DISCARDED: (Outcome.DISCARDED, Outcome.DISCARDED),
     RunEnd.TIMED_OUT: (Outcome.RETRYING, Outcome.TIMED_OUT),
-    RunEnd.CANCELLED: (Outcome.RETRYING, Outcome.CANCELLED),
+    RunEnd.CANCELLED: (Outcome.CANCELLED, Outcome.CANCELLED),
     RunEnd.STOPPED: (Outcome.REQUEUED, Outcome.REQUEUED),
     RunEnd.LOST: (Outcome.LOST, Outcome.LOST),
     RunEnd.CHILDREN_PENDING: (Outcome.RETRYING, Outcome.FAILED),

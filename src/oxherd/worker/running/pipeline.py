@@ -23,12 +23,13 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
+from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.job_options import attempts_of
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
+from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
@@ -115,6 +116,8 @@ class Pipeline:
             return await self._settler.postpone(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         declaration = None if processed is None else processed.declaration
         problem = _problem(job, declaration)
+        if job.cancel_reason is not None and declaration is not None and job.damage is None:
+            return await self._end_cancelled(execution, declaration, cancelled_error(job.cancel_reason))
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
@@ -148,6 +151,25 @@ class Pipeline:
             return await self._settler.quarantine(job, job.damage or "")
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=fetch_next)
+
+    async def _end_cancelled(
+        self, execution: Execution, declaration: Declaration, error: ErrorInfo
+    ) -> Fetched | Unsettled:
+        """End a job without running it, which was cancelled while it ran or waited for its children."""
+        job = execution.job
+        settled = await self._settle_cancelled(job, declaration, error)
+        if isinstance(settled, Unsettled):
+            execution.unwritten = settled is Unsettled.UNWRITTEN
+        else:
+            attempt = job.attempts_made + 1
+            self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, attempt, error))
+        return settled
+
+    async def _settle_cancelled(self, job: Job, declaration: Declaration, error: ErrorInfo) -> Fetched | Unsettled:
+        may_continue = self._slots.may_continue()
+        return await self._settler.settle(
+            job, declaration, Write.FAIL, error=error, outcome=Outcome.CANCELLED, fetch_next=may_continue
+        )
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""
@@ -283,7 +305,10 @@ class Pipeline:
             job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
             fetch_next=self._slots.may_continue(),
         )  # fmt: skip
-        if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
+        if settled is Unsettled.CANCELLED:
+            outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
+            settled = await self._settle_cancelled(job, declaration, error)
+        elif isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
+from oxherd.bullmq.cancellation import cancel_reason
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.queue import finish_options
@@ -54,6 +55,7 @@ class Unsettled(Enum):
     UNWRITTEN = auto()  # the worker gave up before Redis confirmed it
     CHILDREN_PENDING = auto()  # it cannot be completed before its children have ended
     CHILDREN_FAILED = auto()  # it cannot be completed, since a child that it depends on has failed
+    CANCELLED = auto()  # it is not tried again, since it was cancelled meanwhile (`Job.cancel_reason`)
 
 
 _REFUSED = {
@@ -281,6 +283,9 @@ class Settler:
                 job.forgets_parent = True
                 self._faults.of_job("finish", _PARENT_NOT_TOLD[refusal], job)
             return None
+        if refusal is Refusal.CANCELLED:
+            job.cancel_reason = await cancel_reason(self._queue, job.id)
+            return Unsettled.CANCELLED
         if refusal is Refusal.LOCK_MISSING:
             # It expired (Redis was away, or the loop blocked). If nobody else has it, it is still ours.
             if (await self._queue.retake_locks([job], self._events.lock_ms))[0]:
