@@ -94,10 +94,10 @@ class Emitted(Generic[R]):
     async def cancel(self, reason: str = "") -> bool:
         """Cancel it; returns whether there was something to cancel: it had not ended.
 
-        One that waits or is delayed is removed, and `once` lets its id be emitted again. One that runs hears of it
-        within a second, in whatever process (`ctx.cancelled` is a Cancelled): it fails with the outcome `cancelled`,
-        without another attempt, unless its handler returns all the same. A run of Node's worker is not reached.
-        `reason` is stored and logged as it is: it should name nobody.
+        One that waits or is delayed is removed. One that runs hears of it within a second, in whatever process
+        (`ctx.cancelled` is a Cancelled): it fails with the outcome `cancelled`, without another attempt, unless its
+        handler returns all the same. A run of Node's worker is not reached. `reason` is stored and logged as it is: it
+        should name nobody.
 
         Raises:
             UsageError: `reason` is no str of at most 500 characters, or it is a schedule's next tick (`unschedule`).

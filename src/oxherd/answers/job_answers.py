@@ -40,10 +40,8 @@ async def wait_for_end(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | 
             for watch in watches:
                 watch.woken.clear()
             answer = await ask_all(places, job_id)
-            if isinstance(answer, JobEnd):
-                return answer
-            if answer is NoAnswer.GONE:
-                return await search(places, job_id)
+            if answer is not NoAnswer.STORED:
+                return await end_of(places, job_id, answer)
             await first_woken(watches)
 
 
@@ -66,7 +64,15 @@ async def _ask(place: QueueAnswers, job_id: str) -> JobEnd | NoAnswer:
     return await retry(lambda: ask(place.queue, job_id))
 
 
-async def search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
+async def end_of(places: Sequence[QueueAnswers], job_id: str, answer: JobEnd | NoAnswer) -> JobEnd | None:
+    """How a job ended that is not stored any more, or has this answer; the streams know of an id's later use."""
+    if isinstance(answer, JobEnd) and not answer.removed:
+        return answer
+    found = await _search(places, job_id)
+    return answer if found is None and isinstance(answer, JobEnd) else found
+
+
+async def _search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
     """How a job that is gone ended, as far as the event streams still say."""
     found = await asyncio.gather(*(retry(lambda place=place: place.search.find(job_id)) for place in places))
     return next((end for end in found if end is not None), None)

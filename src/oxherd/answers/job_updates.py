@@ -10,7 +10,7 @@ from itertools import chain
 from pydantic_core import from_json
 
 from oxherd.answers.event_reader import Watch
-from oxherd.answers.job_answers import QueueAnswers, ask_all, first_woken, search
+from oxherd.answers.job_answers import QueueAnswers, ask_all, end_of, first_woken
 from oxherd.answers.status import EventError, Update
 from oxherd.bullmq.answers import JobEnd, NoAnswer, entry_fields
 from oxherd.bullmq.event_stream import entry_order
@@ -53,7 +53,7 @@ async def job_updates(
         for place, position in zip(places, positions, strict=True):
             for update in await _missed(place, story, position, b"+"):
                 yield update
-        end = answer if isinstance(answer, JobEnd) else await search(places, job_id)
+        end = await end_of(places, job_id, answer)
         yield None if end is None else story.end(end)
 
 

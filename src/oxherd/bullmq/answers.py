@@ -29,6 +29,7 @@ class JobEnd:
     Attributes:
         completed: whether it did; else it failed, or was removed.
         value: its result's JSON, or the reason of its failure.
+        removed: it was cancelled and removed; its id may have been emitted again since.
         outcome: the contract's word, "" if another program ended it; `error` is the type of what failed it.
     """
 
@@ -36,6 +37,7 @@ class JobEnd:
     value: bytes
     outcome: str = ""
     error: str = ""
+    removed: bool = False
 
 
 async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
@@ -54,7 +56,7 @@ async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
     if state == b"gone":
         return NoAnswer.GONE
     outcome, error = end_words(reply[2])
-    return JobEnd(state == COMPLETED, reply[1], outcome, error)
+    return JobEnd(state == COMPLETED, reply[1], outcome, error, state == REMOVED)
 
 
 def end_field(fence: int, outcome: str, error: str) -> list[Any]:

@@ -46,6 +46,8 @@ local damaged = damagedKey(base, {"events", "marker"})
 if damaged then error("the job cannot be removed, since this key is damaged: " .. damaged, 0) end
 -- Its worker ends it without its parent, and says so.
 if parentFault(jobKey, clustered) then return request() end
+-- `once` holds on: what is emitted twice does not bring a cancelled event back.
+if job[2] == id then redis.call("HDEL", jobKey, "deid") end
 local removed = (function()
 --- @bullmq
 end)()
@@ -62,7 +64,7 @@ if last and last[2][2] == "removed" and last[2][4] == id then
   redis.call("XDEL", events, last[1])
 end
 redis.call("XADD", events, "*", "event", "removed", "jobId", id, "prev", prev, "ox:cancelled", reason)
-leaveAnswer(base, id, "failed", reason, (job[1] or "0") .. " cancelled Cancelled")
+leaveAnswer(base, id, "removed", reason, (job[1] or "0") .. " cancelled Cancelled")
 -- An ordered queue that waits for this job's retry goes on.
 if redis.pcall("GET", base .. "held") == id then
   redis.call("DEL", base .. "held")
