@@ -58,8 +58,6 @@ class EventEnded(EventAttempt):
 class CancelledBeforeBegin(EventAttempt):
     """A fetched event is not run: it was cancelled when it ran elsewhere, or waited for its children."""
 
-    error: ErrorInfo
-
 
 @dataclass(slots=True)
 class ResultDropped(EventAttempt):

@@ -310,12 +310,12 @@ async def test_one_that_was_cancelled_while_it_ran_elsewhere_is_not_run_again(he
         await queue.requeue(str(emitted.id), "other:1")
         await order_placed.start()
         await is_cancelled(emitted)
-        (record,) = await records.wait("event.cancelled", event_id=emitted.id)
+        (record,) = await records.wait("event.cancelled", event_id=emitted.id, attempt=1)
         assert await left(queue) <= {"failed", str(emitted.id), f"answer:{emitted.id}"}
     assert ran == []
     assert not records.named("event.begin")
     assert not records.named("queue.error")
-    assert record.error == {"type": "Cancelled", "message": f"the event was cancelled: {WHY}"}
+    assert record.levelname == "INFO"
 
 
 async def test_the_next_event_follows_one_that_is_not_run(herd: Oxherd, records: Records) -> None:
@@ -404,7 +404,11 @@ async def test_a_running_ordered_event_is_cancelled_and_the_next_one_begins(herd
         await is_cancelled(first)
 
 
-@pytest.mark.parametrize("key", [None, lambda order: str(order)], ids=["by id", "by key"])
+def text_of(order: int) -> str:
+    return str(order)
+
+
+@pytest.mark.parametrize("key", [None, text_of], ids=["by id", "by key"])
 async def test_a_shard_that_has_it_is_found(herd: Oxherd, records: Records, key: Any) -> None:
     @herd.event("order.placed", shards=4, key=key)
     async def order_placed(order: int) -> None:

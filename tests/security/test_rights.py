@@ -34,8 +34,7 @@ from tests.security.rights import (
 
 # What stands in BullMQ's scripts, on ways that nothing of ours takes.
 NOT_REACHED = {
-    "lpos": "for a job that replaces the next one of its deduplication id; ours do not",
-    "persist": "the same",
+    "persist": "for a job that replaces the next one of its deduplication id; ours do not",
     "lpop": "for a delayed job that the test kit makes due",
 }
 CALL = re.compile(rb"""(?:rcall|redis\.p?call|fails)\(\s*["'](\w+)["']""")

@@ -18,7 +18,7 @@ local function wasCancelled(key, field)
 end
 
 local function request()
-  redis.call("HSETNX", jobKey, "ox:cancel", reason)
+  if redis.call("HEXISTS", jobKey, "ox:cancel") == 0 then redis.call("HSET", jobKey, "ox:cancel", reason) end
   return 1
 end
 

@@ -129,11 +129,6 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
     return fields
 
 
-def _cancelled_before_begin(signal: CancelledBeforeBegin) -> dict[str, Any]:
-    error = _error(signal.error)
-    return {"event": signal.event, "event_id": signal.event_id, "attempt": signal.attempt, "error": error}
-
-
 def _result_dropped(signal: ResultDropped) -> dict[str, Any]:
     message = f"the handler's result, of type {signal.type}, cannot be written as JSON and is not stored"
     error = {"type": "ResultError", "message": message}
@@ -193,7 +188,7 @@ def _error(error: ErrorInfo) -> dict[str, Any]:
 _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]]] = {
     EventBegan: (logging.INFO, "event.begin", _began),
     EventEnded: (None, "event.end", _ended),
-    CancelledBeforeBegin: (logging.INFO, "event.cancelled", _cancelled_before_begin),
+    CancelledBeforeBegin: (logging.INFO, "event.cancelled", asdict),
     ResultDropped: (logging.WARNING, "result.dropped", _result_dropped),
     QueueFault: (logging.ERROR, "queue.error", _queue_fault),
     RedisFault: (logging.ERROR, "redis.error", _redis_fault),

@@ -117,7 +117,7 @@ class Pipeline:
         declaration = None if processed is None else processed.declaration
         problem = _problem(job, declaration)
         if job.cancel_reason is not None and declaration is not None and job.damage is None:
-            return await self._end_cancelled(execution, declaration, cancelled_error(job.cancel_reason))
+            return await self._end_cancelled(execution, declaration)
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
@@ -152,21 +152,19 @@ class Pipeline:
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=fetch_next)
 
-    async def _end_cancelled(
-        self, execution: Execution, declaration: Declaration, error: ErrorInfo
-    ) -> Fetched | Unsettled:
+    async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         """End a job without running it, which was cancelled while it ran or waited for its children."""
         job = execution.job
-        settled = await self._settle_cancelled(job, declaration, error)
+        settled = await self._settle_cancelled(job, declaration)
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
         else:
-            attempt = job.attempts_made + 1
-            self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, attempt, error))
+            # Without the reason: any program may have written that field.
+            self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, job.attempts_made + 1))
         return settled
 
-    async def _settle_cancelled(self, job: Job, declaration: Declaration, error: ErrorInfo) -> Fetched | Unsettled:
-        may_continue = self._slots.may_continue()
+    async def _settle_cancelled(self, job: Job, declaration: Declaration) -> Fetched | Unsettled:
+        error, may_continue = cancelled_error(job.cancel_reason or ""), self._slots.may_continue()
         return await self._settler.settle(
             job, declaration, Write.FAIL, error=error, outcome=Outcome.CANCELLED, fetch_next=may_continue
         )
@@ -307,7 +305,7 @@ class Pipeline:
         )  # fmt: skip
         if settled is Unsettled.CANCELLED:
             outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
-            settled = await self._settle_cancelled(job, declaration, error)
+            settled = await self._settle_cancelled(job, declaration)
         elif isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
