@@ -143,8 +143,9 @@ class Execution:
         self.admission.refuse()
 
     def call_off(self, reason: Cancelled) -> None:
-        """Tell a handler that runs to stop, once; a job whose handler has not begun is put back, which cancels it."""
+        """Tell a handler that runs to stop, once; one that has not begun does not begin."""
         if self.stage is Stage.STARTING:
+            self.job.cancel_reason = reason.reason
             self.admission.refuse()
         elif self.run is not None and self.run.context.cancelled is None:
             self.cancel(reason)

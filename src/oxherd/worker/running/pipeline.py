@@ -263,9 +263,14 @@ class Pipeline:
                 finally:
                     processed.waiting -= 1
         if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
-            return await self.requeue(execution)
+            return await self._refused(execution, processed.declaration)
         admission.isolation = self._isolation
-        return await self.requeue(execution) if admission.refused else None
+        return await self._refused(execution, processed.declaration) if admission.refused else None
+
+    async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
+        if execution.job.cancel_reason is not None:
+            return await self._end_cancelled(execution, declaration)
+        return await self.requeue(execution)
 
     async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
         """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
@@ -303,15 +308,15 @@ class Pipeline:
             job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
             fetch_next=self._slots.may_continue(),
         )  # fmt: skip
-        if settled is Unsettled.CANCELLED:
-            outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
-            settled = await self._settle_cancelled(job, declaration)
-        elif isinstance(settled, Unsettled) and settled in UNCOMPLETED:
+        if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
             write, may_continue = WRITES[outcome], self._slots.may_continue()
             settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=may_continue)
+        if settled is Unsettled.CANCELLED:
+            outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
+            settled = await self._settle_cancelled(job, declaration)
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome = Outcome.LOST
