@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oxherd.answers.status import EventError, Status, Update
     from oxherd.app import Oxherd
+    from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
     from oxherd.declaration import DeclareOptions, EventOptions
     from oxherd.emitted import Emitted
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
+    from oxherd.payload.failure import Failure, FailureError
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
@@ -66,6 +68,8 @@ __all__ = [
     "EventFailed",
     "EventOptions",
     "Every",
+    "Failure",
+    "FailureError",
     "Health",
     "InvalidPayload",
     "InvalidResult",
@@ -82,6 +86,7 @@ __all__ = [
     "ResultGone",
     "ResultTimeout",
     "Retry",
+    "Running",
     "ScheduleError",
     "SealError",
     "ServerError",
@@ -92,6 +97,7 @@ __all__ = [
     "UnknownEvent",
     "Update",
     "UsageError",
+    "WorkerInfo",
 ]
 
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
@@ -116,6 +122,8 @@ _HOMES = {
     "EventFailed": "errors",
     "EventOptions": "declaration",
     "Every": "schedule.every",
+    "Failure": "payload.failure",
+    "FailureError": "payload.failure",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "InvalidResult": "errors",
@@ -132,6 +140,7 @@ _HOMES = {
     "ResultGone": "errors",
     "ResultTimeout": "errors",
     "Retry": "policy",
+    "Running": "bullmq.worker_info",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
@@ -142,6 +151,7 @@ _HOMES = {
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",
+    "WorkerInfo": "bullmq.worker_info",
 }
 
 

@@ -11,13 +11,15 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from oxherd.bullmq.inspection import Backlog
 from oxherd.bullmq.keys import has_hash_tag
+from oxherd.bullmq.worker_info import WorkerInfo
+from oxherd.bullmq.worker_records import live_workers
 from oxherd.context import current, enabled_logger, running_loop
 from oxherd.declaration import Declaration, DeclareOptions, EventOptions, check_options, check_result, declare, is_name
 from oxherd.errors import DeclarationError, RedisUnavailable, UnknownEvent, UsageError, did_you_mean
 from oxherd.event import Decorator, Event
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.loop_session import LoopSession
-from oxherd.policy import Seconds, boolean, seconds, text
+from oxherd.policy import Seconds, boolean, seconds, text, version_text
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
@@ -50,9 +52,10 @@ class Oxherd(DeclaresHandlers):
         stop_timeout: seconds (or a timedelta) that a stop lets running events go on.
         batched: add events that are emitted at the same moment, and complete those that end at the same moment, with
             one script of ours, which leaves the same data; False: one of BullMQ's own for each.
+        version: the application's, which `workers` shows: a text of up to 64 characters.
 
     Raises:
-        DeclarationError: the prefix or a timeout is invalid.
+        DeclarationError: the prefix, a timeout or the version is invalid.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Oxherd(DeclaresHandlers):
         emit_timeout: Seconds = 10,
         stop_timeout: Seconds = 25,
         batched: bool = True,
+        version: str | None = None,
     ) -> None:
         if not isinstance(prefix, str) or not prefix or len(prefix) > 256:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("prefix must be a word such as 'bull'.")
@@ -71,6 +75,7 @@ class Oxherd(DeclaresHandlers):
         self.emit_timeout = seconds(emit_timeout, "emit_timeout", least=0.001)
         self.stop_timeout = seconds(stop_timeout, "stop_timeout")
         self._batched = boolean(batched, "batched")
+        self._version = version_text(version)
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError("url must be a URL such as 'redis://127.0.0.1:6379/0', or None.")
         self.signals = Signals(_report_broken_subscriber)
@@ -146,6 +151,7 @@ class Oxherd(DeclaresHandlers):
         self._check_shards(event.declaration)
         if event.name in self._events:
             raise DeclarationError(f"The event {event.name!r} is declared twice; give one of them another name.")
+        event.tell_failures()
         self._events[event.name] = event
 
     def _check_shards(self, declaration: Declaration) -> None:
@@ -210,7 +216,7 @@ class Oxherd(DeclaresHandlers):
 
     def _open_session(self, url: RedisURL, on_end: Callable[[], Awaitable[None]]) -> LoopSession:
         backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
-        worker = Worker(self.signals, self._declared, self._watchdog_times)
+        worker = Worker(self.signals, self._declared, self._watchdog_times, self._version)
         return LoopSession(backend, worker, self.signals, on_end)
 
     async def close(self) -> None:
@@ -303,6 +309,17 @@ class Oxherd(DeclaresHandlers):
         session = self._sessions.current
         return [] if session is None else await session.worker.backlogs()
 
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers, in any process, that process events of this herd, sorted by `since`. Script: workers.
+
+        Raises:
+            RedisUnavailable: a server cannot be reached within `emit_timeout`.
+        """
+        if self.delivery is not None:
+            return []  # a test's emits are kept: the server is not the test's
+        backend = await self.backend()
+        return await live_workers({backend.queue(event.declaration) for event in self}, timeout=self.emit_timeout)
+
     def run(self) -> None:
         """Start every event, process until SIGTERM or SIGINT, and stop. Blocks, and owns the process.
 
@@ -332,7 +349,7 @@ class Oxherd(DeclaresHandlers):
         for event in events:
             if event.handler is None:
                 raise DeclarationError(f"{event.name}: it has no handler here; import the module that processes it.")
-            event.declaration.payload.sealer.load_keys()
+            event.declaration.payload.load_keys()
         if not events and without_handler:
             raise DeclarationError(f"No handler is imported here for {', '.join(without_handler)}; import its module.")
         if not events:

@@ -7,12 +7,13 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
+from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.payload.result_type import ResultType
@@ -25,8 +26,25 @@ RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _MAX_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
-_MAX_PAYLOAD = 512 * 1024 * 1024  # Redis' proto-max-bulk-len
 MAX_SHARDS = 1024  # each is a queue with a connection of its own
+
+
+class RelayTarget(Protocol):
+    """An event that is emitted by way of another queue's outbox."""
+
+    @property
+    def name(self) -> str:
+        """The event's name."""
+        ...
+
+    @property
+    def declaration(self) -> Declaration:
+        """The event's declaration."""
+        ...
+
+    async def relay(self, event_id: str, data: bytes, metadata: str) -> None:
+        """Add the event, with its payload's JSON as it is to be stored, once a day for one id; see `Event.relay`."""
+        ...
 
 
 class DeclareOptions(TypedDict, Generic[P], total=False):
@@ -53,6 +71,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
         durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
         seal: a Keyring that encrypts payloads, or fields of them (`keyring.fields("card")`), while they are in Redis.
         sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
+        on_failed: an event of the same herd whose payload is a `Failure`: emitted when this one has failed for good.
     """
 
     concurrency: int
@@ -70,6 +89,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
     durable: bool
     seal: Keyring | Sealing | None
     sanitize: Callable[[P], Any] | Allow | None
+    on_failed: RelayTarget | None
 
 
 class EventOptions(DeclareOptions[Any], total=False):
@@ -103,6 +123,7 @@ class Declaration:
     once_ms: int
     durable: bool
     options: dict[str, Any] = field(repr=False)
+    on_failed: RelayTarget | None = None
 
     @property
     def own_queue(self) -> bool:
@@ -126,16 +147,19 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
     queue, key, retry, keep = given("queue"), given("key"), given("retry", Retry()), given("keep", Keep())
     shards, ordered = given("shards", 1), given("ordered", False)
     timeout = given("timeout")
-    max_payload = whole_number(given("max_payload", 1024 * 1024), f"{name}: max_payload", least=1, most=_MAX_PAYLOAD)
+    max_payload: int | None = None
+    if "max_payload" in options:
+        max_payload = whole_number(options["max_payload"], f"{name}: max_payload", least=1, most=MOST_PAYLOAD)
     whole_number(shards, f"{name}: shards", least=1, most=MAX_SHARDS)
     _check_order(name, queue, shards, key, ordered)
     for what, value, kind in (("retry", retry, Retry), ("keep", keep, Keep)):
         if not isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(f"{name}: {what} must be a {kind.__name__}(...).")
+    typed = payload_type(payload, name, max_payload, given("seal"), prefix)
     return Declaration(
         name=name,
         queue=f"{{{name}}}" if queue is None else _queue_name(name, queue),
-        payload=PayloadType(payload, name, max_payload, given("seal"), prefix),
+        payload=typed,
         result=ResultType(result, name, given("seal"), prefix),
         concurrency=whole_number(given("concurrency", 10), f"{name}: concurrency", least=1),
         retry=retry,
@@ -143,14 +167,33 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
         lock=seconds(given("lock", 30), f"{name}: lock", least=0.1),
         max_stalls=whole_number(given("max_stalls", 1), f"{name}: max_stalls", least=0),
         keep=keep,
-        max_payload=max_payload,
+        max_payload=typed.max_payload,
         shards=shards,
         key=key,
         ordered=ordered,
         once_ms=once_to_ms(name, given("once")),
         durable=boolean(given("durable", False), f"{name}: durable"),
         options={**retry.options, **keep.options},
+        on_failed=_takes_failures(name, given("on_failed")),
     )
+
+
+def _takes_failures(name: str, on_failed: Any) -> RelayTarget | None:
+    """Refuse what takes no failures; that it is of the same herd is the herd's to check."""
+    if on_failed is None:
+        return None
+    declaration = getattr(on_failed, "declaration", None)
+    if not isinstance(declaration, Declaration):
+        raise DeclarationError(
+            f"{name}: on_failed must be an event of the same herd whose payload is a Failure, and is of the type "
+            f"{type(on_failed).__name__}; declare that event first, and pass what @herd.event(...) made of its handler."
+        )
+    if not isinstance(declaration.payload, FailureType):
+        raise DeclarationError(
+            f"{name}: on_failed is the event {declaration.name}, whose payload is no Failure; annotate its handler's "
+            "first parameter with Failure."
+        )
+    return on_failed
 
 
 def check_result(name: str, result: Any) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Generic, Never, Protocol, TypeVar, cast
 from uuid import UUID
 
 from oxherd.answers.job_cancel import checked_reason
 from oxherd.answers.status import Status, Update
-from oxherd.bullmq.answers import JobEnd
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds, seconds
 from oxherd.producer.backend import Backend
@@ -32,14 +31,26 @@ class Origin(Protocol):
     def run_sync(self, coroutine: Coroutine[Any, Any, Any]) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class Emitted(Generic[R]):
     """An event that the queue has acknowledged, or one of which the id was kept (`Event.emitted`)."""
 
+    __slots__ = ("_job", "event", "id")
+
     id: UUID
     event: str
-    _origin: Origin = field(repr=False, compare=False)
-    _job_id: str = field(repr=False, compare=False)
+
+    def __init__(self, origin: Origin, event: str, job_id: str, event_id: UUID) -> None:
+        for name, value in (("id", event_id), ("event", event), ("_job", (origin, job_id))):
+            object.__setattr__(self, name, value)
+
+    @property
+    def job(self) -> tuple[Origin, str]:
+        """Where to ask, and for which job; no field, since an `Emitted` that a handler returns is stored as JSON."""
+        return cast("tuple[Origin, str]", object.__getattribute__(self, "_job"))
+
+    def __reduce__(self) -> Never:
+        raise TypeError("an Emitted is not pickled: keep its id, and ask by event.emitted(id)")
 
     async def result(self, timeout: Seconds | None = None) -> R:
         """What its handler returned, as the declared type, once it has ended.
@@ -62,12 +73,10 @@ class Emitted(Generic[R]):
         event loop share one reader a queue. Scripts: ask; commands: XREAD, XREVRANGE.
         """
         limit = None if timeout is None else seconds(timeout, f"{self.event}: timeout")
-        origin = self._origin
+        origin, job_id = self.job
         if (delivery := origin.delivery) is not None:
-            end: JobEnd | None = delivery.end_of(self._job_id)
-            return cast("R", origin.answers.value(end, self._job_id, origin.result_type))
-        backend = await origin.backend()
-        return cast("R", await origin.answers.result(backend, self._job_id, origin.result_type, limit))
+            return cast("R", origin.answers.value(delivery.end_of(job_id), job_id, origin.result_type))
+        return cast("R", await origin.answers.result(await origin.backend(), job_id, origin.result_type, limit))
 
     async def status(self) -> Status | None:
         """How it is doing; None where nothing is stored of it: it has been removed, or never was. Script: status.
@@ -75,7 +84,8 @@ class Emitted(Generic[R]):
         Raises:
             RedisUnavailable: the server was away for the herd's `emit_timeout`.
         """
-        return await self._origin.answers.status(await self._origin.backend(), self._job_id)
+        origin, job_id = self.job
+        return await origin.answers.status(await origin.backend(), job_id)
 
     async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
         """What happens to it from now on, or after the position of an update, until it has ended.
@@ -88,7 +98,8 @@ class Emitted(Generic[R]):
 
         Redis: BullMQ's event stream, by the reader that `result` uses.
         """
-        async for update in self._origin.answers.updates(await self._origin.backend(), self._job_id, after):
+        origin, job_id = self.job
+        async for update in origin.answers.updates(await origin.backend(), job_id, after):
             yield update
 
     async def cancel(self, reason: str = "") -> bool:
@@ -106,20 +117,20 @@ class Emitted(Generic[R]):
         Redis: of one that is removed the key `answer:<id>`, of another the job's field `ox:cancel` and the set
         `cancels`. Script: removeJob.
         """
-        origin = self._origin
+        origin, job_id = self.job
         reason = checked_reason(reason, self.event)
         if (delivery := origin.delivery) is not None:
-            return delivery.cancel(self._job_id, reason)
-        return await origin.answers.cancel(await origin.backend(), self._job_id, reason)
+            return delivery.cancel(job_id, reason)
+        return await origin.answers.cancel(await origin.backend(), job_id, reason)
 
     def result_sync(self, timeout: Seconds | None = None) -> R:
         """`result` from code without an event loop. Raises UsageError where one runs in this thread."""
-        return self._origin.run_sync(self.result(timeout))
+        return cast("R", self.job[0].run_sync(self.result(timeout)))
 
     def status_sync(self) -> Status | None:
         """`status` from code without an event loop."""
-        return self._origin.run_sync(self.status())
+        return cast("Status | None", self.job[0].run_sync(self.status()))
 
     def cancel_sync(self, reason: str = "") -> bool:
         """`cancel` from code without an event loop."""
-        return self._origin.run_sync(self.cancel(reason))
+        return cast("bool", self.job[0].run_sync(self.cancel(reason)))

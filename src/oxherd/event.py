@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
@@ -15,6 +16,8 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob, event_id_text
 from oxherd.bullmq.schedule_ticks import ensure
 from oxherd.bullmq.schedulers import Schedulers
+from oxherd.bullmq.worker_info import WorkerInfo
+from oxherd.bullmq.worker_records import live_workers
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.emitted import Emitted
@@ -23,6 +26,7 @@ from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_sc
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
+from oxherd.privacy.shown_failure import sanitizer_of
 from oxherd.privacy.shown_payload import Sanitizer
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
@@ -30,6 +34,7 @@ from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
 from oxherd.producer.event_answers import EventAnswers
+from oxherd.producer.sent_back import tell_failures
 from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
@@ -40,9 +45,9 @@ P = TypeVar("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
+# A tick's begins with `repeat:`; BullMQ refuses a colon in other ids.
+_JOB_ID = re.compile(r"(?:repeat:.{1,512})|[^:]{1,512}", re.DOTALL)
 _CHUNK = 500
-# As BullMQ has it: an own id without a colon, or that of a schedule's tick.
-_JOB_ID = re.compile(r"[^:]+|repeat:.+:\d{1,16}", re.DOTALL)
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
@@ -120,13 +125,17 @@ class Event(DeclaresHandlers, Generic[P, R]):
         """
         if self._sanitize is not None:
             raise DeclarationError(f"{self.name}: it has a sanitiser already; remove one of them.")
-        Sanitizer(self.declaration.payload, function)
+        sanitizer_of(self.declaration.payload, function)
         self._sanitize = function
         return function
 
     def sanitizer(self) -> Sanitizer[P]:
         """Return what turns payloads into what the log shows."""
-        return Sanitizer(self.declaration.payload, self._sanitize)
+        return sanitizer_of(self.declaration.payload, self._sanitize)
+
+    def tell_failures(self) -> None:
+        """Have its `on_failed` read its failures; raises DeclarationError if that is another herd's."""
+        tell_failures(self.declaration, self.sanitizer, self._emitter, self._herd)
 
     def copy(
         self,
@@ -137,7 +146,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
         sanitize: Callable[[Any], Any] | None = None,
     ) -> Event[P, Any]:
         """Declare the event on another herd, with the given parts replaced; for tests."""
-        copied: Event[P, Any] = Event(herd, declaration or self.declaration)
+        declared = declaration or self.declaration
+        if declared.on_failed is not None and declared.on_failed not in list(herd):
+            declared = replace(declared, on_failed=None)  # the relay sends to events of the same herd
+        copied: Event[P, Any] = Event(herd, declared)
         copied._handler = handler or self._handler
         copied._sanitize = sanitize or self._sanitize
         herd.add(copied)
@@ -174,7 +186,7 @@ class Event(DeclaresHandlers, Generic[P, R]):
         return self._emitted(job)
 
     def _emitted(self, job: NewJob) -> Emitted[R]:
-        return Emitted(UUID(job.id), self.name, self, job.id)
+        return Emitted(self, self.name, job.id, UUID(job.id))
 
     def _new_job(self, payload: P, options: EmitOptions) -> NewJob:
         check_options(self.name, options, EmitOptions.__optional_keys__)
@@ -211,6 +223,16 @@ class Event(DeclaresHandlers, Generic[P, R]):
         check_options(self.name, options, EmitManyOptions.__optional_keys__)
         return new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
 
+    async def relay(self, event_id: str, data: bytes, metadata: str) -> None:
+        """Add an event of a queue's outbox, for the relay; within a day, one id makes no second event.
+
+        `data` is its payload's JSON as it is to be stored.
+
+        Raises:
+            RedisUnavailable, ScriptError, Unconfirmed, TimeoutError, OxherdError: it may not be stored, or not durably.
+        """
+        await self._emitter.relay(await self._herd.backend(), event_id, data, metadata)
+
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.
 
@@ -242,10 +264,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
             UsageError: it is neither.
         """
         if isinstance(event_id, UUID):
-            return Emitted(event_id, self.name, self, str(event_id))
+            return Emitted(self, self.name, str(event_id), event_id)
         if not isinstance(event_id, str) or not _JOB_ID.fullmatch(event_id):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
-        return Emitted(UUID(event_id_text(self.declaration.queue, event_id)), self.name, self, event_id)
+        return Emitted(self, self.name, event_id, UUID(event_id_text(self.declaration.queue, event_id)))
 
     @property
     def result_type(self) -> ResultType:
@@ -330,6 +352,14 @@ class Event(DeclaresHandlers, Generic[P, R]):
         had begun, as `Oxherd.stop`.
         """
         return await self._herd.stop_events([self.name], timeout)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers, in any process, that process this event, as `Oxherd.workers`."""
+        if self._herd.delivery is not None:
+            return []
+        queue = (await self._herd.backend()).queue(self.declaration)
+        found = await live_workers([queue], timeout=self._herd.emit_timeout)
+        return [worker for worker in found if self.name in worker.events]
 
     async def __call__(self, payload: P, ctx: Context | None = None, /) -> R:
         """Run the handler directly, for unit tests: no queue, no log, no retry, no validation.

@@ -8,13 +8,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from oxherd.errors import DeclarationError
 
 Seconds = float | int | timedelta
 
 MAX_SECONDS = 100 * 365.25 * 86_400.0  # a century: beyond, BullMQ's scores lose their last digits
+MAX_VERSION = 64
 _MOST = 1_000_000_000  # of anything that is counted; Lua writes 14 digits
 _LARGEST = 2**53 - 1  # what Lua counts exactly
 _LONGEST_WAIT_MS = 100 * 366 * 86_400_000  # a century: BullMQ's scores would lose digits beyond it
@@ -65,6 +66,20 @@ def text(value: str, what: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise DeclarationError(f"{what} must be a text without lone surrogates.") from None
+    return value
+
+
+def is_short_text(value: object, most: int) -> TypeGuard[str]:
+    """Whether a value is a text of 1 to `most` characters that can be shown on one line."""
+    return isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
+
+
+def version_text(value: str | None) -> str | None:
+    """Check an application's version; raises DeclarationError."""
+    if value is not None and not is_short_text(value, MAX_VERSION):
+        raise DeclarationError(
+            f"version must be a printable text of 1 to {MAX_VERSION} characters, such as '1.4.2', or None."
+        )
     return value
 
 

@@ -77,7 +77,7 @@ class ErrorInfo:
 
 @dataclass(slots=True)
 class QueueFault:
-    """The queue's own working failed. `source` is emit, fetch, finish, lock, stalled, data, sanitize or schedule."""
+    """The queue's own working failed. `source` is as in `queue.error`: emit, fetch, stalled and the like."""
 
     source: str
     queue: str

@@ -40,7 +40,8 @@ OWN_KEYS = {"events", "id", "marker", "meta", "stalled", "stalled-check", "pc"}
 async def left(herd: Oxherd, event: str) -> set[str]:
     """The keys of an event's queue that are not the queue's own."""
     backend = await herd.backend()
-    return set(await stored_keys(backend.queue(herd[event].declaration))) - OWN_KEYS
+    keys = await stored_keys(backend.queue(herd[event].declaration))
+    return {key for key in keys if not key.startswith("worker:")} - OWN_KEYS
 
 
 async def failed_reason(herd: Oxherd, event: str, job: object) -> str:

@@ -49,7 +49,8 @@ def has_key(word: str) -> Callable[[Any], bool]:
 async def left(herd: Oxherd) -> set[str]:
     """The queue's keys that belong to jobs."""
     backend = await herd.backend()
-    return set(await stored_keys(backend.queue(herd["order.placed"].declaration))) - OWN_KEYS
+    keys = await stored_keys(backend.queue(herd["order.placed"].declaration))
+    return {key for key in keys if not key.startswith("worker:")} - OWN_KEYS
 
 
 # -- added by Node, processed here

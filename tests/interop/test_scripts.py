@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from zlib import crc32
 
 import msgpack
 import pytest
@@ -28,6 +29,7 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.promotion import promote
 from oxherd.bullmq.queue import BullQueue, finish_options
 from oxherd.bullmq.replies import Refusal
+from oxherd.bullmq.reprocess import reprocess
 from oxherd.bullmq.schedulers import Repeat, Schedulers
 from oxherd.redis.url import parse_url
 
@@ -286,7 +288,7 @@ CALLS: dict[str, Call] = {
     "moveToFinished, completed": Call(
         finish("completed", b'"receipt"'),
         lambda theirs: theirs.moveToCompleted(their_job({}), "receipt", {"count": 0}, TOKEN),
-        ours_ends=("", "1", ""),
+        ours_ends=("", "1", "", ""),
         reason=PARENTS,
     ),
     "moveToFinished, failed": Call(
@@ -294,7 +296,7 @@ CALLS: dict[str, Call] = {
         lambda theirs: theirs.moveToFinished(
             JOB_ID, *theirs.moveToFailedArgs(their_job({}), "no money", {"count": 0}, TOKEN, True, FAILURE)
         ),
-        ours_ends=("1", ""),
+        ours_ends=("1", "", ""),
         reason=PARENTS,
     ),
     "retryJob": Call(
@@ -304,6 +306,12 @@ CALLS: dict[str, Call] = {
     "retryJob, last in first out": Call(
         lambda queue, _: queue.retry_now(our_job(opts='{"lifo":true}'), FLAT),
         lambda theirs: theirs.retryJob(JOB_ID, True, TOKEN, {"fieldsToUpdate": FAILURE}),
+    ),
+    "reprocessJob": Call(
+        lambda queue, _: reprocess(queue, JOB_ID),
+        lambda theirs: theirs.reprocessJob(their_job({}), "failed", {"resetAttemptsMade": True}),
+        ours_ends=(BASE,),
+        reason="ours checks the queue's keys first",
     ),
     "moveToDelayed": Call(
         lambda queue, _: queue.delay(our_job(), 500, FLAT),
@@ -361,8 +369,8 @@ CALLS: dict[str, Call] = {
     "removeJob": Call(
         lambda queue, _: cancel_job(queue, JOB_ID, "why"),
         lambda theirs: theirs.remove(JOB_ID, False),
-        ours_ends=("why", "1"),
-        reason="our frame takes the reason, and whether the server is part of a cluster",
+        ours_ends=("why", "1", "cancelled Cancelled " + f"{crc32(b'why'):x}"),
+        reason="our frame takes the reason, whether the server is part of a cluster, and the end of its answer",
     ),
     "getCounts": Call(
         lambda queue, _: queue.counts(),

@@ -94,3 +94,28 @@ async def test_a_prefix_that_no_connection_can_be_named_after_is_served_all_the_
         await herd.start()
         await order_placed.emit(1)
         await records.wait("event.end", outcome="completed")
+
+
+async def test_node_counts_and_obliterates_a_queue_that_has_a_registry(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: int) -> None: ...
+
+    async with herd:
+        await herd.start()
+        await order_placed.emit(1)
+        await records.wait("event.end", outcome="completed")
+        (worker,) = await until(herd.workers)
+        script = on_node(
+            "await queue.pause(); await queue.add('order.placed', 7, {delay: 60000});"
+            "say([await queue.getJobCounts(), (await queue.getWorkers()).length]);"
+            "await queue.obliterate({ force: true }); say(await queue.getJobCounts()); await done();"
+        )
+        (before, workers), after = await script.end()
+        assert (before["delayed"], workers) == (1, 1)
+        assert not any(after.values())
+        # Which does not know the registry: it stays, and expires with the worker.
+        assert [each.id for each in await herd.workers()] == [worker.id]
+        await order_placed.emit(2)
+        await records.wait("event.end", count=2, outcome="completed")

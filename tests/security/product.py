@@ -17,7 +17,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Discard, Every, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -125,6 +125,30 @@ async def outcomes(run: ProductRun) -> None:
             await run.ended(name, 29)
 
 
+async def answers(run: ProductRun) -> None:
+    """Results awaited and asked for late, statuses, updates from the begin and from a position."""
+    for batched in (True, False):
+        herd = run.herd(batched=batched)
+
+        @herd.event(f"answers.{batched}".lower())
+        async def placed(order: Order, ctx: Context) -> int:
+            await ctx.progress(1)
+            return order.number
+
+        async with herd:
+            emitted = await placed.emit(Order(number=3))
+            status = await emitted.status()
+            assert status is not None
+            assert status.state == "waiting"
+            wait = asyncio.create_task(emitted.result(timeout=DEADLINE))
+            await herd.start()
+            assert await wait == 3
+            assert [update.kind async for update in emitted.updates(after="0-0")] == ["began", "progress", "ended"]
+            late = await placed.emit(Order(number=4))
+            await run.ended(placed.name, 2)
+            assert await late.result(timeout=DEADLINE) == 4
+
+
 async def metrics_of_node(run: ProductRun) -> None:
     """Counted where a worker of Node's has begun to."""
     herd = run.herd()
@@ -156,6 +180,26 @@ async def cancelling(run: ProductRun) -> None:
         await run.records.wait("event.begin", event="order.cancelled")
         assert await running.cancel()
         await run.ended("order.cancelled", 1, "cancelled")
+
+
+async def failures(run: ProductRun) -> None:
+    """Told to another event, and sent back once."""
+    herd = run.herd()
+
+    @herd.event("order.told")
+    async def told(failure: Failure[Order], ctx: Context) -> None:
+        if failure.payload.number == 0:
+            await failure.send_back()
+
+    @herd.event("order.refused", on_failed=told, retry=Retry(attempts=1))
+    async def refused(order: Order, ctx: Context) -> None:
+        if ctx.fence == 1:
+            raise ValueError
+
+    async with herd:
+        await herd.start()
+        await refused.emit(Order())
+        await run.ended("order.refused", 2)
 
 
 async def schedules(run: ProductRun) -> None:
@@ -345,7 +389,7 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
+    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)

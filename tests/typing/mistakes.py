@@ -25,6 +25,10 @@ async def order_placed(order: Order, ctx: Context) -> str:
 declared = herd.declare("b", Order)
 
 
+herd.declare("told", Order, on_failed="b")  # error
+herd.declare("told", Order, on_failed=lambda failure: None)  # error
+
+
 async def wrong_payloads() -> None:
     await order_placed.emit(1)  # error
     await order_placed.emit({"order_id": 1})  # error

@@ -18,6 +18,8 @@ from oxherd import (
     Event,
     EventOptions,
     Every,
+    Failure,
+    FailureError,
     Health,
     Keep,
     Keyring,
@@ -77,6 +79,14 @@ async def with_optional_context(order: Order, ctx: Context | None = None) -> byt
 def of_a_dict(values: dict[str, int]) -> None: ...
 
 
+@herd.event("m")
+async def told(failure: Failure[Order]) -> bool:
+    assert_type(failure.payload, Order)
+    assert_type(failure.error, FailureError)
+    assert_type(failure.caused_by, UUID | None)
+    return await failure.send_back()
+
+
 @herd.event(
     "g",
     concurrency=20,
@@ -93,6 +103,7 @@ def of_a_dict(values: dict[str, int]) -> None: ...
     durable=True,
     seal=keys.fields("card"),
     sanitize=Allow("order_id"),
+    on_failed=told,
 )
 async def with_every_option(order: Order) -> None: ...
 
@@ -109,6 +120,7 @@ def with_usual_options(order: Order) -> float:
 
 
 assert_type(with_usual_options, Event[Order, float])
+assert_type(told, Event[Failure[Order], bool])
 assert_type(alone, Event[Order, str])
 assert_type(with_context, Event[Order, int])
 assert_type(in_thread, Event[Order, list[str]])

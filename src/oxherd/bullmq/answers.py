@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
+from zlib import crc32
 
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
@@ -55,21 +56,19 @@ async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
         return NoAnswer.STORED
     if state == b"gone":
         return NoAnswer.GONE
-    outcome, error = end_words(reply[2])
+    outcome, error = end_words(reply[2], reply[1])
     return JobEnd(state == COMPLETED, reply[1], outcome, error, state == REMOVED)
 
 
-def end_field(fence: int, outcome: str, error: str) -> list[Any]:
-    """The field that a run leaves in its job, with its value: the run's fence and outcome, and its error's type."""
-    return ["ox:end", f"{fence} {outcome} {error}"]
+def end_field(outcome: str, error: str, reason: str) -> list[Any]:
+    """The field that a failed run leaves in its job, with its value: the outcome, and the type of its error."""
+    return ["ox:end", f"{outcome} {error} {crc32(reason.encode()):x}"]
 
 
-def end_words(field: bytes, fence: int | None = None) -> tuple[str, str]:
-    """The outcome and error type in such a field; both "" if it is of another run than `fence`, or damaged."""
-    words = field.decode("utf-8", "replace").split(" ", 2)
-    if len(words) != 3 or (fence is not None and words[0] != str(fence)):
-        return "", ""
-    return words[1], words[2]
+def end_words(field: bytes, reason: bytes) -> tuple[str, str]:
+    """The outcome and error type in such a field; both "" if another program has failed the job since."""
+    words = field.decode("utf-8", "replace").split(" ")
+    return (words[0], words[1]) if len(words) == 3 and words[2] == f"{crc32(reason):x}" else ("", "")
 
 
 async def find_ends(queue: BullQueue, job_ids: Collection[str]) -> dict[str, JobEnd]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
+from oxherd.context import Cancelled
 
 
 class CancelReply(IntEnum):
@@ -29,7 +31,8 @@ async def cancel_job(queue: BullQueue, job_id: str, reason: str) -> CancelReply:
     """
     k = queue.keys
     clustered = "1" if queue.client.url.topology == "cluster" else ""
-    arguments = (k.job(job_id), k.repeat, job_id, "0", k.base, reason, clustered)
+    _, end = end_field("cancelled", Cancelled.__name__, reason)
+    arguments = (k.job(job_id), k.repeat, job_id, "0", k.base, reason, clustered, end)
     return CancelReply(await queue.client.script(k.slot, script("cancel"), arguments))
 
 

@@ -154,6 +154,11 @@ def worker_of(token: str) -> str:
     return token.rpartition(":")[0]
 
 
+def is_event_id(job_id: str) -> bool:
+    """Whether a job's id is an event's UUID, as we write it."""
+    return _UUID.fullmatch(job_id) is not None
+
+
 def event_id_text(queue: str, job_id: str) -> str:
     """The UUID of a job: its id if that is one, else derived (version 5) from queue and id."""
     if _UUID.fullmatch(job_id):

@@ -50,7 +50,7 @@ async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
         return None
     fields: list[bytes] = [value or b"" for value in reply]  # pyright: ignore[reportUnknownVariableType]
     position, state, paused, due, emitted, made, fence, progress, reason, end, worker, began, ended = fields
-    outcome, error_type = end_words(end, _number(fence))
+    outcome, error_type = end_words(end, reason)
     return JobStatus(
         position=position,
         state=_STATES.get(state, state.decode()),

@@ -33,11 +33,22 @@ class QueueKeys:
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
         self.cancels = self.base + "cancels"  # ours: ids of jobs that run and are to be cancelled
+        # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
+        self.workers = self.worker("seen")
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for the retry of this job
+        self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""
         return self.base + job_id
+
+    def answer(self, job_id: str) -> str:
+        """Ours: what became of a job that was asked for, for a minute."""
+        return f"{self.base}answer:{job_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """The record of a worker, ours."""
+        return f"{self.base}worker:{worker_id}"
 
     def deduplication(self, job_id: str) -> str:
         """BullMQ's deduplication key of a job's own id; it may outlive the job."""

@@ -42,11 +42,13 @@ async def promote(queue: BullQueue, job_id: bytes) -> int:
 async def unfinished(queue: BullQueue) -> dict[str, int]:
     """The number of jobs in each state in which something is still to come, without ticks that are not due yet.
 
-    Script: getCounts; command: ZRANGE.
+    Beside the states `outbox`, the messages that are still to be sent. Script: getCounts; commands: HLEN, ZRANGE.
     """
     counts = await queue.counts()
     if counts["delayed"]:
         ids: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)
         counts["delayed"] = sum(not bytes(job_id).startswith(_TICK) for job_id in ids)
     states = ("wait", "prioritized", "paused", "active", "delayed")
-    return {state: counts[state] for state in states if counts[state]}
+    left = {state: counts[state] for state in states if counts[state]}
+    messages = int(await queue.client.call(queue.keys.slot, "HLEN", queue.keys.outbox))
+    return left | ({"outbox": messages} if messages else {})

@@ -123,15 +123,16 @@ class BullQueue:
         *,
         fetch_next: bool,
         fields: list[Any] | None = None,
+        message: bytes = b"",
     ) -> Fetched | Refusal:
         """Move a job to `completed` or `failed`, and begin the next one if asked to. Script: moveToFinished.
 
         `value` is the result's JSON or the reason of the failure; `options` are from `finish_options`. Refused if its
-        parent cannot be notified, unless `job.forgets_parent`.
+        parent cannot be notified, unless `job.forgets_parent`. `message` goes to the outbox in the same step.
         """
-        last = "1" if job.forgets_parent else ""
+        detach = "1" if job.forgets_parent else ""
         arguments = self._finish_arguments(
-            self.keys.job(job.id), job.id, target, value, options, fetch_next, fields, last
+            self.keys.job(job.id), job.id, target, value, options, fetch_next, fields, detach, message
         )
         reply = await self.client.script(self.keys.slot, script("finish"), arguments)
         if isinstance(reply, int) and reply < 0:
@@ -140,7 +141,7 @@ class BullQueue:
 
     def _finish_arguments(
         self, job_key: str | bytes, job_id: str | bytes, target: str, value: bytes, options: bytes, fetch_next: bool,
-        fields: list[Any] | None, last: str,
+        fields: list[Any] | None, detach_or_damage: str, message: bytes,
     ) -> tuple[Argument, ...]:  # fmt: skip
         k = self.keys
         completed = target == "completed"
@@ -149,7 +150,7 @@ class BullQueue:
             *self._finish_keys, k.completed if completed else k.failed, job_key,
             f"{k.base}metrics:{target}", k.marker, job_id, now_ms(), "returnvalue" if completed else "failedReason",
             value, target, "1" if fetch_next else "", k.base, options, pack(fields) if fields else "",
-            "1" if clustered else "", last,
+            "1" if clustered else "", detach_or_damage, message,
         )  # fmt: skip
 
     async def retry_now(self, job: Job, fields: list[Any]) -> int:
@@ -267,15 +268,18 @@ class BullQueue:
             values = await self.client.call(self.keys.slot, "HMGET", self.keys.base.encode() + job_id, *FIELDS)
         return job_of(job_id, values, token)
 
-    async def quarantine(self, job: Job, damage: str, keep: dict[str, Any]) -> tuple[str, bool] | None:
+    async def quarantine(
+        self, job: Job, damage: str, keep: dict[str, Any], message: bytes = b""
+    ) -> tuple[str, bool] | None:
         """Move a job that makes BullMQ's scripts fail to `failed`, or just off the queue if its key holds no hash.
 
         `damage` says what is wrong with it; if empty, the script finds out. Returns what is wrong, and whether the job
-        has a parent that cannot be notified; None if nothing is wrong, or another worker has it. Script: quarantine.
+        has a parent that cannot be notified; None if nothing is wrong, or another worker has it. `message` goes to the
+        outbox in the same step. Script: quarantine.
         """
         options = finish_options(job, keep=keep, attempts=1, lock_ms=_QUARANTINE_MS)
         job_key = self.keys.base.encode() + job.raw_id
-        arguments = self._finish_arguments(job_key, job.raw_id, "failed", b"", options, False, None, damage)
+        arguments = self._finish_arguments(job_key, job.raw_id, "failed", b"", options, False, None, damage, message)
         reply = await self.client.script(self.keys.slot, script("quarantine"), arguments)
         return None if isinstance(reply, int) else (reply[0].decode(), reply[1] == 1)
 

@@ -38,6 +38,7 @@ BULLMQ = {
     "getCounts": 1,
     "promote": 9,
     "removeJob": 2,
+    "reprocessJob": 9,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -58,12 +59,15 @@ OURS: dict[str, int | str] = {
     "requeue": "moveJobFromActiveToWait",
     "check_stalled": "moveStalledJobsToWait",
     "advance": "updateJobScheduler",
+    "reprocess": "reprocessJob",
     "quarantine": "moveToFinished",
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
     "cancel": "removeJob",
     "cancel_requests": 1,
+    "heartbeat": 2,
+    "workers": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

@@ -53,6 +53,13 @@ def shard_of(key: bytes, shards: int) -> int:
     return shards_of(key, shards)[-1]
 
 
+def shard_number(event: str, queue: str) -> int:
+    """Which shard of an event a queue is; 0 for its plain queue, and for one that it shares."""
+    start = f"{{{event}/"
+    number = queue[len(start) :].partition(".")[0] if queue.startswith(start) else ""
+    return int(number) if number.isdecimal() else 0
+
+
 def _offset(shard: int) -> int:
     """The shard's term of the van der Corput sequence, in cells: its digits in these radices, reversed."""
     offset, width = 0, _CELLS

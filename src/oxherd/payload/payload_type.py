@@ -90,6 +90,10 @@ class PayloadType(Generic[T]):
         self._to_json = wire.to_json
         self._to_python = wire.to_python
 
+    def load_keys(self) -> None:
+        """Read the keys of what is sealed now; raises ConfigError if one cannot be read."""
+        self.sealer.load_keys()
+
     def encode(self, value: Any) -> bytes:
         """Validate a payload and write it as the compact JSON that is stored: secrets in plain text, or sealed.
 

@@ -59,6 +59,8 @@ class ResultType:
         except CannotOpen as error:
             why = f"does not open here: the Keyring has no key {error.key!r}, or the text was changed or moved"
         except ValidationError:
+            if stored == b"null":
+                return None  # it had no JSON, or another program ended the event
             why = "does not fit its type: ask with the declaration that the handler returned it by"
         except BaseException as error:  # a type's own code may raise anything, with the value in it
             if is_interrupt(error):

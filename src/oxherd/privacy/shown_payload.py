@@ -89,6 +89,10 @@ class Sanitizer(Generic[T]):
             return ShownPayload(withheld=type(error).__name__)
         return ShownPayload(raw)
 
+    def privacy_for(self, _payload: T) -> Privacy:
+        """What else of one payload is private."""
+        return self.privacy
+
     def _to_json(self, payload: T) -> bytes:
         if self._allowed is not None:
             assert self._masked is not None  # noqa: S101  # built whenever something is shown

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from oxherd.bullmq.job import NewJob
@@ -14,13 +15,18 @@ from oxherd.bullmq.schedulers import Schedulers
 from oxherd.context import propagation_metadata
 from oxherd.declaration import Declaration
 from oxherd.errors import EmitError, RedisUnavailable
+from oxherd.payload.failure import FailedJob
 from oxherd.producer.backend import Backend
 from oxherd.producer.emit_errors import not_acknowledged, not_durable
+from oxherd.producer.send_back import send_back
 from oxherd.redis.call_state import CallState, Unconfirmed
 from oxherd.redis.client import ScriptError
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
+
+# A relay that dies between the add and its note of it leaves the message to others, who add it again.
+_RELAYED_ONCE_MS = 24 * 3600 * 1000
 
 
 class Emitter:
@@ -61,21 +67,54 @@ class Emitter:
         span.end([])
 
     async def _add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> None:
-        async def send(deadline: float, state: CallState) -> None:
-            queue = self.queue(backend, job)
-            if self._declaration.shards > 1:
-                await backend.shard_registry(self._declaration).announce()
-            # The id may be stored from a time when the event had another number of shards.
-            if explicit_id and self._declaration.own_queue:
-                holder = await backend.shard_router(self._declaration).holder(job)
-                if holder is not None and not job.durable:
-                    return
-                # Adding it there once more makes no second event, but waits for the confirmation.
-                queue = holder or queue
-            await queue.add(job, deadline=deadline, state=state)
-
-        await self._acknowledge(job, send)
+        await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id))
         self._signals.emitted(self._declaration.name)
+
+    async def relay(self, backend: Backend, event_id: str, data: bytes, metadata: str) -> None:
+        """Add an event of an outbox, with its own metadata; the relay retries, and reports what fails.
+
+        Raises:
+            RedisUnavailable, ScriptError, Unconfirmed, TimeoutError: it is not known to be stored, or to be confirmed.
+            UsageError: as `queue`.
+        """
+        declared = self._declaration
+        once_ms = max(declared.once_ms, _RELAYED_ONCE_MS)
+        job = NewJob(
+            event_id,
+            declared.name,
+            data,
+            declared.options,
+            once_ms=once_ms,
+            durable=declared.durable,
+            metadata=metadata,
+        )
+        async with asyncio.timeout(self._timeout):
+            await self._send(backend, job, True, time.monotonic() + self._timeout, CallState())
+        self._signals.emitted(self._declaration.name)
+
+    async def _send(self, backend: Backend, job: NewJob, explicit_id: bool, deadline: float, state: CallState) -> None:
+        queue = self.queue(backend, job)
+        if self._declaration.shards > 1:
+            await backend.shard_registry(self._declaration).announce()
+        # The id may be stored from a time when the event had another number of shards.
+        if explicit_id and self._declaration.own_queue:
+            holder = await backend.shard_router(self._declaration).holder(job)
+            if holder is not None and not job.durable:
+                return
+            # Adding it there once more makes no second event, but waits for the confirmation.
+            queue = holder or queue
+        await queue.add(job, deadline=deadline, state=state)
+
+    async def send_back(self, backend: Backend, failed: FailedJob) -> bool:
+        """Put a failed event back, or emit it again; returns whether there was something to do."""
+        back = False
+
+        async def send(deadline: float, state: CallState) -> None:
+            nonlocal back
+            back = await send_back(backend, self._declaration, failed, deadline, state)
+
+        await self._acknowledge(failed.id, send)
+        return back
 
     async def add_many(self, backend: Backend, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
         """Add jobs to their queues, in order; returns the failures by job id."""
@@ -107,7 +146,7 @@ class Emitter:
                 await queue.add_all(batch, deadline=deadline, state=state)
 
             try:
-                await self._acknowledge(batch[0], send)
+                await self._acknowledge(batch[0].id, send)
             except Exception as error:  # noqa: BLE001 - raised to the caller with what was acknowledged
                 failures.update(dict.fromkeys((job.id for job in batch), error))
 
@@ -127,7 +166,7 @@ class Emitter:
         self._signals.emitted(self._declaration.name, len(routed) - len(failures))
         return failures
 
-    async def _acknowledge(self, job: NewJob, send: Callable[[float, CallState], Awaitable[None]]) -> None:
+    async def _acknowledge(self, job_id: str, send: Callable[[float, CallState], Awaitable[None]]) -> None:
         name, timeout, state = self._declaration.name, self._timeout, CallState()
         cause: BaseException
         try:
@@ -142,7 +181,7 @@ class Emitter:
             cause = state.last or error if isinstance(error, TimeoutError) else error
         except ScriptError as error:
             cause = error
-            self._report("emit", error, job.id)
+            self._report("emit", error, job_id)
         raise not_acknowledged(name, cause, timeout, maybe_stored=state.maybe_applied)
 
     async def call_schedulers(self, backend: Backend, call: Callable[[Schedulers, float], Awaitable[S]]) -> S:

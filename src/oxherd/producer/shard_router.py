@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from oxherd.bullmq.job import NewJob
+from oxherd.bullmq.job import NewJob, is_event_id
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.shard_registry import ShardRegistry
 from oxherd.bullmq.shards import shard_of, shard_queues, shards_of
@@ -40,15 +40,17 @@ class ShardRouter:
         return self._queues[shard_of(self._key(job), self._declaration.shards)]
 
     async def places(self, job_id: str) -> list[BullQueue]:
-        """Return the queues that may hold a job, also of a time with another number of shards: all if it has a key.
+        """Return the queues that may hold a job, also of a time with another number of shards.
+
+        Those are all if the event has a key, or if another program chose the id.
 
         Raises:
             RedisUnavailable, ScriptError: as `Client.call`.
         """
         most = await self._read_most()
         names = await self._names(most)
-        keyed = self._declaration.key is not None
-        shards = range(most) if keyed else dict.fromkeys(reversed(shards_of(job_id.encode(), most)))
+        anywhere = self._declaration.key is not None or not is_event_id(job_id)
+        shards = range(most) if anywhere else dict.fromkeys(reversed(shards_of(job_id.encode(), most)))
         return [self._queue_named(names[shard]) for shard in shards]
 
     async def holder(self, job: NewJob) -> BullQueue | None:

@@ -10,6 +10,7 @@ import pytest
 from oxherd.cli.herd_loader import load_herd
 from oxherd.errors import OxherdError
 from oxherd.event import Event
+from oxherd.payload.failure import FailureType
 from oxherd.testing.leak import LeakError
 from oxherd.testing.no_leak import assert_no_leak
 
@@ -33,8 +34,10 @@ class HerdCollector(pytest.Collector):
         self._handlers = handlers
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Sorted by name, so that every xdist process collects the same order."""
+        """Sorted by name, so that every xdist process collects the same order; not those that take failures."""
         for event in sorted(load_herd(self.name), key=lambda event: event.name):
+            if isinstance(event.declaration.payload, FailureType):
+                continue
             yield _node(EventItem, self, name=f"leaks[{event.name}]", event=event, handler=self._handlers)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

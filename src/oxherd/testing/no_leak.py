@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final
 
+from oxherd.errors import UsageError
 from oxherd.event import Event
+from oxherd.payload.failure import FailureType
 from oxherd.payload.paths import parse_paths
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.testing.canaries import Canary, Planted, plant
@@ -50,8 +52,11 @@ def assert_no_leak(
         InvalidPayload, PayloadTooLarge: the payload is not valid for the event.
         ConfigError: polyfactory is missing, or cannot generate a payload.
         DeclarationError: `shows` names a field that the type does not have.
+        UsageError: the event takes failures, which have no payload of their own.
         ServerError: the server cannot be started.
     """
+    if isinstance(event.declaration.payload, FailureType):
+        raise UsageError(f"{event.name}: a Failure has no payload of its own; test the events whose on_failed it is.")
     with ThreadPoolExecutor(1, thread_name_prefix="oxherd-leaks") as thread, ExitStack() as stack:
         payload_type = event.declaration.payload
         planted = plant(payload_type, example(payload_type) if payload is _NO_PAYLOAD else payload)

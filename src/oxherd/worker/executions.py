@@ -15,6 +15,7 @@ from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.lock_tokens import LockTokens
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
+from oxherd.worker.identity import Identity
 from oxherd.worker.running.execution import Execution, ExecutionTask, Stage
 from oxherd.worker.running.pipeline import Pipeline
 from oxherd.worker.running.settling import Settler
@@ -29,7 +30,7 @@ class Executions:
         held_at_drain: what ran when draining began, and what was fetched since.
     """
 
-    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation, identity: Identity) -> None:
         self._queue = served.queue.keys.queue
         self._faults = served.faults
         self._slots = slots
@@ -41,7 +42,7 @@ class Executions:
         self.idle = asyncio.Event()
         self.idle.set()
         self.busy = asyncio.Event()
-        self.tokens = LockTokens()
+        self.tokens = LockTokens(identity)
         self.unresolved = UnresolvedCalls(served, lambda: [each.job for each in self])
         self.settler = Settler(served, self.unresolved, self._running.__len__)
         self.pipeline = Pipeline(served, self.settler, slots, isolation)

@@ -57,5 +57,5 @@ def failure_fields(job: Job, error: ErrorInfo, outcome: str) -> list[Any]:
     limit = job.options.get("stackTraceLimit")
     most = limit if isinstance(limit, int) and limit >= 0 else _MAX_TRACES
     kept_traces = [*older, trace][-most:] if most else []
-    end = end_field(job.fence, outcome, error.type)
+    end = end_field(outcome, error.type, error.message)
     return ["failedReason", error.message, "stacktrace", json.dumps(kept_traces), *end]

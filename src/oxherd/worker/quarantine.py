@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from oxherd.bullmq.job import Job
 from oxherd.signals import ErrorInfo
+from oxherd.worker.failures import Told, failure_message
+from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.job_options import keep_of
 from oxherd.worker.served_queue import ServedQueue
 
@@ -20,10 +22,14 @@ async def quarantine(served: ServedQueue, job: Job, damage: str = "") -> str | N
     Raises:
         RedisUnavailable, ScriptError: as `Client.script`.
     """
-    keep = keep_of(job, served.declaration_of(job), "failed")
-    found = await served.queue.quarantine(job, damage, keep)
+    declaration = served.declaration_of(job)
+    told = Told(damaged_job(damage or "its hash or a part of it is damaged"), job.attempts_made)
+    message = failure_message(served.queue.keys.queue, job, declaration, told)
+    keep = keep_of(job, declaration, "failed")
+    found = await served.queue.quarantine(job, damage, keep, b"" if message is None else message.packed)
     if found is None:
         return None
+    served.outgoing.written(message)
     what, untold = found
     if untold:
         served.faults.of_job("finish", _PARENT_NOT_TOLD, job)

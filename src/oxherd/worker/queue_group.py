@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Protocol
 
 from oxherd.bullmq.inspection import Backlog, backlog
@@ -20,10 +21,13 @@ from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import SlotPool
 from oxherd.worker.health import GroupFacts
+from oxherd.worker.identity import Identity
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_events import ServedEvent, ServedEvents
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
+from oxherd.worker.upkeep.heartbeat import Heartbeat
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
 from oxherd.worker.upkeep.slot_reclaimer import SlotReclaimer
 from oxherd.worker.upkeep.watchdog import Watchdog, WatchdogTimes, WatchedQueue
@@ -54,18 +58,22 @@ class QueueGroup:
         signals: Signals,
         declared: Callable[[], list[Declaration]],
         isolation: Isolation,
+        identity: Identity,
         watchdog_times: WatchdogTimes,
     ) -> None:
         self._queues = queues
-        self._first = queues.queue(declaration).keys.queue
+        home = queues.queue(declaration)
+        self._first = home.keys.queue
         self._signals = signals
         self._declared = declared
         self._declaration = declaration
         self._isolation = isolation
+        self._identity = identity
         self._events = ServedEvents()
         self._slots = SlotPool()
         self._workers: dict[str, QueueWorker] = {}
         self._watchdog = Watchdog(self._first, lambda: self._events.concurrency, watchdog_times)
+        self._heartbeat = Heartbeat(home, identity, self._events, self._executions, FaultReporter(self._first, signals))
         self._loops: list[BackgroundLoop] = []
 
     @property
@@ -73,14 +81,23 @@ class QueueGroup:
         """The names of the served events."""
         return self._events.names
 
+    @property
+    def queue(self) -> str:
+        """The name of its first queue, or of the one that its events share."""
+        return self._declaration.queue
+
     def add(self, event: ServedEvent) -> None:
         """Serve one more event."""
         self._events.add(event)
         self._slots.resize(self._events.concurrency)
+        for worker in self._workers.values():
+            worker.relay.start_if_needed()
+        self._heartbeat.beat_now()
 
     def start(self) -> None:
         """Begin to take events."""
         self._start(self._watchdog)
+        self._heartbeat.start()
         self._serve_shards(self._declaration.shards)
         if self._declaration.own_queue:
             registry, faults = self._queues.shard_registry(self._declaration), FaultReporter(self._first, self._signals)
@@ -92,7 +109,7 @@ class QueueGroup:
             worker.drain()  # before anything is awaited, so that nothing that ends now brings another event
         await asyncio.gather(*(loop.stop() for loop in self._loops))
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in self._workers.values()))
-        await asyncio.gather(*(event.executor.close() for event in self._events))
+        await asyncio.gather(self._heartbeat.leave(), *(event.executor.close() for event in self._events))
         return total(reports)
 
     def interrupt(self) -> None:
@@ -106,6 +123,7 @@ class QueueGroup:
         self._slots.resize(self._events.concurrency)
         reports = [await worker.stop_event(event, time_over) for worker in self._workers.values()]
         await event.executor.close()
+        self._heartbeat.beat_now()
         return total(reports)
 
     @property
@@ -133,6 +151,9 @@ class QueueGroup:
         """Whether a handler of the group runs with this context; from any thread."""
         return any(worker.executions.runs(context) for worker in list(self._workers.values()))
 
+    def _executions(self) -> Iterator[Execution]:
+        return chain.from_iterable(worker.executions for worker in self._workers.values())
+
     def _start(self, loop: BackgroundLoop) -> None:
         self._loops.append(loop)
         loop.start()
@@ -156,7 +177,7 @@ class QueueGroup:
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
         )
-        worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation)
+        worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
         worker.start()
         self._watchdog.watch(WatchedQueue(served, worker.fetcher, worker.renewer, worker.executions.holding))
         if len(self._workers) == 2:

@@ -13,6 +13,7 @@ from oxherd.worker.executions import Executions
 from oxherd.worker.fetching.fetcher import Fetcher
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import QueueSlots
+from oxherd.worker.identity import Identity
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import ServedQueue
@@ -21,19 +22,21 @@ from oxherd.worker.stop_requeue import CLEAN_UP_SECONDS, StopRequeue
 from oxherd.worker.upkeep.cancel_watcher import CancelWatcher
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
 from oxherd.worker.upkeep.presence import Presence
+from oxherd.worker.upkeep.relay import Relay
 
 
 class QueueWorker:
     """Owns the parts that serve one queue, and stops them in order; `slots` are the queue's own."""
 
-    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation) -> None:
+    def __init__(self, served: ServedQueue, slots: QueueSlots, isolation: Isolation, identity: Identity) -> None:
         self.served = served
-        executions = self.executions = Executions(served, slots, isolation)
+        executions = self.executions = Executions(served, slots, isolation, identity)
         self._unresolved = executions.unresolved
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
         self._cancel_watcher = CancelWatcher(served, executions.busy, executions)
         self._presence = Presence(served.queue.keys.queue, self.fetcher)
+        self.relay = Relay(served)
         self._stop_requeue = StopRequeue(served.queue, executions)
 
     def start(self) -> None:
@@ -42,6 +45,7 @@ class QueueWorker:
         self.renewer.start()
         self._presence.start()
         self._cancel_watcher.start()
+        self.relay.start_if_needed()
 
     def drain(self) -> None:
         """Begin nothing more; may be called again."""
@@ -60,6 +64,7 @@ class QueueWorker:
         await self._stop_requeue.requeue(left)
         await self._stop_requeue.put_back_cut_off(self.executions.held_at_drain)
         await self._stop_requeue.give_up(left)
+        await self.relay.finish(CLEAN_UP_SECONDS)
         await self._presence.stop()
         await self._cancel_watcher.stop()
         await self.fetcher.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from oxherd.bullmq.job import Job
@@ -12,6 +12,7 @@ from oxherd.bullmq.schedulers import Schedulers
 from oxherd.declaration import Declaration
 from oxherd.signals import Signals
 from oxherd.worker.fault_reporter import FaultReporter
+from oxherd.worker.outgoing import Outgoing
 from oxherd.worker.served_events import ServedEvents
 
 # Finds the queue of a payload's key.
@@ -28,6 +29,7 @@ class ServedQueue:
         shared: whether several events may use the queue.
         ordered: whether its jobs run one at a time, in order.
         route: finds the shard of a schedule's tick; None where ticks stay on this queue.
+        outgoing: is told what is written to the queue's outbox.
     """
 
     queue: BullQueue
@@ -39,6 +41,7 @@ class ServedQueue:
     shared: bool
     ordered: bool
     route: Route | None
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
     def declaration_of(self, job: Job) -> Declaration | None:
         """The declaration by which a job is kept: that of its name or, on an event's own queue, the event's."""

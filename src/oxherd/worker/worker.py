@@ -16,6 +16,7 @@ from oxherd.redis.client import ScriptError
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.fetching.isolation import isolation_of_loop
 from oxherd.worker.health import Facts
+from oxherd.worker.identity import Identity
 from oxherd.worker.queue_group import QueueGroup, Queues
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.stop_report import StopReport, total
@@ -28,15 +29,21 @@ _BACKLOG_SECONDS = 1.0
 class Worker:
     """Owns one queue group for each queue name, and what is one for the process: loop monitor and isolation.
 
-    `declared` returns the declarations of a queue, processed or not.
+    `declared` returns the declarations of a queue, processed or not; `version` is the application's.
     """
 
     def __init__(
-        self, signals: Signals, declared: Callable[[str], list[Declaration]], watchdog_times: WatchdogTimes
+        self,
+        signals: Signals,
+        declared: Callable[[str], list[Declaration]],
+        watchdog_times: WatchdogTimes,
+        version: str | None = None,
     ) -> None:
         self._signals = signals
         self._declared = declared
         self._watchdog_times = watchdog_times
+        self._version = version
+        self._identity = Identity(version)
         self._groups: dict[str, QueueGroup] = {}
         self._stopping: list[QueueGroup] = []
         self._loop_monitor: LoopMonitor | None = None
@@ -64,7 +71,8 @@ class Worker:
                 group.add(event)
                 continue
             declared = partial(self._declared, queue)
-            group = QueueGroup(queues, event.declaration, self._signals, declared, isolation, self._watchdog_times)
+            identity, times = self._identity_on(queue), self._watchdog_times
+            group = QueueGroup(queues, event.declaration, self._signals, declared, isolation, identity, times)
             self._groups[queue] = group
             group.add(event)
             group.start()
@@ -139,6 +147,11 @@ class Worker:
         if not self._groups and not self._stopping:
             self._stop_loop_monitor()
         return reports
+
+    def _identity_on(self, queue: str) -> Identity:
+        # Beside a group that still stops, the same name would have one of them put back what the other runs.
+        stopping = any(group.queue == queue for group in self._stopping)
+        return Identity(self._version) if stopping else self._identity
 
     def _stop_loop_monitor(self) -> None:
         monitor, self._loop_monitor = self._loop_monitor, None

@@ -6,7 +6,8 @@
 -- {"gone"} of others.
 local base, id = ARGV[1], ARGV[2]
 local job = redis.pcall("HMGET", KEYS[1], "name", "returnvalue", "failedReason", "ox:end")
-if not job.err and redis.call("EXISTS", KEYS[1]) == 1 then
+-- Other hashes of the queue must not pass for jobs.
+if not job.err and (job[1] or redis.call("HEXISTS", KEYS[1], "data") == 1) then
   if redis.call("ZSCORE", base .. "completed", id) then return {"completed", job[2] or "null", ""} end
   if redis.call("ZSCORE", base .. "failed", id) then return {"failed", job[3] or "", job[4] or ""} end
   redis.call("HSET", KEYS[1], "ox:asked", 1)

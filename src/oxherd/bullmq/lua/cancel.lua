@@ -2,7 +2,8 @@
 -- children, gets a request (`ox:cancel`), which its worker hears of, or whoever begins it next.
 --
 -- KEYS: the job, repeat
--- ARGV[1] id, [2] "0": children stay, [3] key prefix, [4] reason, [5] "1" on a cluster
+-- ARGV[1] id, [2] "0": children stay, [3] key prefix, [4] reason, [5] "1" on a cluster,
+-- [6] the end that an answer tells of
 -- Returns 1 if it is removed or requested, 2 if the job was cancelled before, -8 if it is a schedule's next tick, 0 if
 -- it has ended or is not stored.
 --- @include "includes/guard"
@@ -14,7 +15,7 @@ local jobKey = base .. id
 
 local function wasCancelled(key, field)
   local ended = redis.pcall("HGET", key, field)
-  return type(ended) == "string" and string.match(ended, "^%d+ cancelled ") and 2 or 0
+  return type(ended) == "string" and string.match(ended, "^cancelled ") and 2 or 0
 end
 
 local function request()
@@ -23,7 +24,7 @@ local function request()
 end
 
 if redis.call("EXISTS", jobKey) == 0 then return wasCancelled(base .. "answer:" .. id, "end") end
-local job = redis.call("HMGET", jobKey, "ats", "deid")
+local deduplicated = redis.call("HGET", jobKey, "deid")
 if redis.call("ZSCORE", base .. "completed", id) then return 0 end
 if redis.call("ZSCORE", base .. "failed", id) then return wasCancelled(jobKey, "ox:end") end
 if redis.call("LPOS", base .. "active", id) then
@@ -42,12 +43,12 @@ if not waits then return 0 end
 -- What removeJob writes after it has taken the job off its list.
 local damaged = damagedKey(base, {"events", "marker"})
   or (not isInteger(redis.call("HGET", base .. "meta", "opts.maxLenEvents")) and base .. "meta")
-  or (job[2] and fails("GET", base .. "de:" .. job[2]) and base .. "de:" .. job[2])
+  or (deduplicated and fails("GET", base .. "de:" .. deduplicated) and base .. "de:" .. deduplicated)
 if damaged then error("the job cannot be removed, since this key is damaged: " .. damaged, 0) end
 -- Its worker ends it without its parent, and says so.
 if parentFault(jobKey, clustered) then return request() end
 -- `once` holds on: what is emitted twice does not bring a cancelled event back.
-if job[2] == id then redis.call("HDEL", jobKey, "deid") end
+if deduplicated == id then redis.call("HDEL", jobKey, "deid") end
 local removed = (function()
 --- @bullmq
 end)()
@@ -64,7 +65,7 @@ if last and last[2][2] == "removed" and last[2][4] == id then
   redis.call("XDEL", events, last[1])
 end
 redis.call("XADD", events, "*", "event", "removed", "jobId", id, "prev", prev, "ox:cancelled", reason)
-leaveAnswer(base, id, "removed", reason, (job[1] or "0") .. " cancelled Cancelled")
+leaveAnswer(base, id, "removed", reason, ARGV[6])
 -- An ordered queue that waits for this job's retry goes on.
 if redis.pcall("GET", base .. "held") == id then
   redis.call("DEL", base .. "held")

@@ -1,8 +1,9 @@
--- BullMQ's moveToFinished, which loses no job to a damaged key or to a parent that cannot be notified. The last two ARGV
--- are "1" on a cluster, and "1" to end the job without its parent.
+-- BullMQ's moveToFinished, which loses no job to a damaged key or to a parent that cannot be notified. The last three
+-- ARGV are "1" on a cluster, "1" to end the job without its parent, and a message for the outbox, "" for none.
 --- @include "includes/guard"
 --- @include "includes/parents"
 --- @include "includes/room"
+--- @include "includes/outbox"
 --- @include "includes/answer"
 --- @include "includes/cancel"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
@@ -17,12 +18,14 @@ do
   end
 end
 local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel")
-local reply = finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
+local reply = endWithMessage(ARGV[7], ARGV[12], function()
+  return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
+  end)
 end)
 if reply == 0 then wakeIfRoom(ARGV[7]) end
 if type(reply) == "table" or reply >= 0 then
-  if noted[1] then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
+  if noted[1] == "1" then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
   -- An operator's retry of the job is not cancelled.
   if noted[2] then forgetRequest(ARGV[7], ARGV[1]) end
 end

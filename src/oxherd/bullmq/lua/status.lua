@@ -6,8 +6,9 @@
 -- fields}; 0 if it is not stored.
 local base, id = ARGV[1], ARGV[2]
 local job = redis.pcall("HMGET", KEYS[1], "timestamp", "atm", "ats", "progress", "failedReason", "ox:end", "pb", "processedOn",
-  "finishedOn")
-if job.err or redis.call("EXISTS", KEYS[1]) == 0 then return 0 end
+  "finishedOn", "name")
+-- Other hashes of the queue must not pass for jobs.
+if job.err or not (job[10] or redis.call("HEXISTS", KEYS[1], "data") == 1) then return 0 end
 local due = redis.call("ZSCORE", base .. "delayed", id)
 local state = due and "delayed" or "waiting"
 for _, each in ipairs({"completed", "failed", "waiting-children"}) do

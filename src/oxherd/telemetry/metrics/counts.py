@@ -29,7 +29,7 @@ from oxherd.signals import (
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
-SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule")
+SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule", "registry")
 # Begins are counted in batches of this size, together with the ends so far.
 _BATCH = 128
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import socket
-from uuid import uuid4
+from oxherd.worker.identity import Identity
 
 
 class LockTokens:
     """Hands out lock tokens, and reuses them: script arguments are packed once for each token."""
 
-    def __init__(self) -> None:
-        # BullMQ shows it as `processedBy`.
-        self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        self._numbers = itertools.count()
+    def __init__(self, identity: Identity) -> None:
+        self._worker = identity.id
+        self._numbers = identity.token_numbers
         self._spare: list[str] = []
 
     def acquire(self) -> str:

@@ -24,6 +24,7 @@ from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
+from oxherd.worker.failures import Told
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
@@ -150,24 +151,19 @@ class Pipeline:
         if job.unusable:
             return await self._settler.quarantine(job, job.damage or "")
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, fetch_next=fetch_next)
+        told = Told(problem.error, job.attempts_made)
+        return await self._settler.settle(job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next)
 
     async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         """End a job without running it, which was cancelled while it ran or waited for its children."""
         job = execution.job
-        settled = await self._settle_cancelled(job, declaration)
+        settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
         else:
             # Without the reason: any program may have written that field.
             self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, job.attempts_made + 1))
         return settled
-
-    async def _settle_cancelled(self, job: Job, declaration: Declaration) -> Fetched | Unsettled:
-        error, may_continue = cancelled_error(job.cancel_reason or ""), self._slots.may_continue()
-        return await self._settler.settle(
-            job, declaration, Write.FAIL, error=error, outcome=Outcome.CANCELLED, fetch_next=may_continue
-        )
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""
@@ -306,6 +302,7 @@ class Pipeline:
             run.result = declaration.result.seal(run.result, job.id)
         settled = await self._settler.settle(
             job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
+            told=_told(job, outcome, error),
             fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
@@ -313,10 +310,13 @@ class Pipeline:
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
             write, may_continue = WRITES[outcome], self._slots.may_continue()
-            settled = await self._settler.settle(job, declaration, write, error=error, fetch_next=may_continue)
+            told = _told(job, outcome, error)
+            settled = await self._settler.settle(
+                job, declaration, write, error=error, told=told, fetch_next=may_continue
+            )
         if settled is Unsettled.CANCELLED:
             outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
-            settled = await self._settle_cancelled(job, declaration)
+            settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome = Outcome.LOST
@@ -338,7 +338,7 @@ class Pipeline:
         shown = processed.sanitizer.show(payload)
         if shown.withheld is not None:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
-        context.withheld = (data, shown.json, processed.sanitizer.privacy)
+        context.withheld = (data, shown.json, processed.sanitizer.privacy_for(payload))
         lineage = context.lineage
         self._signals.emit(
             EventBegan(
@@ -390,6 +390,11 @@ def _problem(job: Job, declaration: Declaration | None) -> _Problem | None:
         sizes = f"the payload is {len(job.data)} bytes of JSON and the limit is {declaration.max_payload} bytes"
         return _Problem("data", ErrorInfo("PayloadTooLarge", f"{sizes}: send less, or raise max_payload"))
     return None
+
+
+def _told(job: Job, outcome: Outcome, error: ErrorInfo | None) -> Told | None:
+    """What an event's `on_failed` is told of a run that fails it for good; nothing where somebody cancelled it."""
+    return None if error is None or outcome is Outcome.CANCELLED else Told(error, job.attempts_made + 1)
 
 
 def _info(error: Exception) -> ErrorInfo:

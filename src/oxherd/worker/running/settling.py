@@ -10,6 +10,7 @@ from typing import TypeVar
 from oxherd.bullmq.cancellation import cancel_reason
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
+from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.queue import finish_options
 from oxherd.bullmq.replies import NOTHING, Fetched, Refusal
 from oxherd.declaration import Declaration
@@ -17,11 +18,13 @@ from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry_delay
 from oxherd.signals import ErrorInfo
+from oxherd.worker.failures import Told, failure_message
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
+from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import Outcome, RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
@@ -108,22 +111,37 @@ class Settler:
         result: bytes = b"null",
         error: ErrorInfo | None = None,
         outcome: Outcome = Outcome.FAILED,
+        told: Told | None = None,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
-        """Write what became of a job, and if it failed, how; returns the job that the same script began, if any."""
+        """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
+
+        `told`: what its event's `on_failed` is told where it fails.
+        """
+        message: Message | None = None
         if write is Write.COMPLETE:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
-            step = self._fail(job, declaration, error, outcome)
+            if told is not None:
+                known = declaration or self._served.declaration_of(job)
+                message = failure_message(self._queue.keys.queue, job, known, told)
+            step = self._fail(job, declaration, error, outcome, message)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
             step = self._retry(job, declaration, error) if write is Write.RETRY else self._requeue(job)
             return await self.retry_until_confirmed(job, step, leaves_running=True)
         settled = await self.retry_until_confirmed(job, step, fetch_next=fetch_next)
+        if message is not None and not isinstance(settled, Unsettled):
+            self._served.outgoing.written(message)
         if self._ordered and not fetch_next and not isinstance(settled, Unsettled):
             await self._wake()
         return settled
+
+    async def settle_cancelled(self, job: Job, declaration: Declaration, *, fetch_next: bool) -> Fetched | Unsettled:
+        """Send a job to failed that was cancelled before its worker could tell its handler."""
+        error, outcome = cancelled_error(job.cancel_reason or ""), Outcome.CANCELLED
+        return await self.settle(job, declaration, Write.FAIL, error=error, outcome=outcome, fetch_next=fetch_next)
 
     async def postpone(self, job: Job, delay_ms: int, *, keeps_turn: bool = True) -> Fetched | Unsettled:
         """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
@@ -159,9 +177,17 @@ class Settler:
 
         return complete
 
-    def _fail(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None, outcome: Outcome) -> Step:
+    def _fail(
+        self,
+        job: Job,
+        declaration: Declaration | None,
+        error: ErrorInfo | None,
+        outcome: Outcome,
+        message: Message | None,
+    ) -> Step:
         fields = [] if error is None else failure_fields(job, error, outcome)
         reason = b"" if error is None else error.message.encode()
+        left = b"" if message is None else message.packed
 
         async def fail(fetch: bool) -> Reply:
             options, more = self._finish_options(job, declaration, "failed"), fields
@@ -169,7 +195,7 @@ class Settler:
                 # So that an operator's retry counts stalls anew; what fails the job goes last.
                 await self._queue.forget_stalled(job)
                 more = [*fields, "stc", 0, "ox:uncounted", 0, "ox:beside", 0, "ox:begun", ""]
-            return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more)
+            return await self._queue.finish(job, "failed", reason, options, fetch_next=fetch, fields=more, message=left)
 
         return fail
 

@@ -1,0 +1,27 @@
+"""The programs of the guides run as they stand, and print what stands below them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import run
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ["results", "workers", "on-failed"]
+
+
+def first_block(page: str, language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_guides_program_prints_what_is_printed(page: str, tmp_path: Path, standalone: str) -> None:
+    (tmp_path / "program.py").write_text(first_block(page, "python"))
+    ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=standalone)
+    assert ran.stdout.splitlines() == first_block(page, "console").splitlines(), ran.stderr
