@@ -14,6 +14,7 @@ from oxherd import (
     Cron,
     Discard,
     EventCancelled,
+    Failure,
     Keep,
     Oxherd,
     Retry,
@@ -317,6 +318,47 @@ async def test_one_that_was_cancelled_while_it_ran_elsewhere_is_not_run_again(he
     assert not records.named("event.begin")
     assert not records.named("queue.error")
     assert record.levelname == "INFO"
+
+
+async def test_nobody_is_told_of_a_failure_that_was_asked_for(herd: Oxherd, records: Records) -> None:
+    told: list[int] = []
+
+    @herd.event("order.failed")
+    async def order_failed(failure: Failure[int]) -> None:
+        told.append(failure.payload)
+
+    @herd.event("order.placed", on_failed=order_failed, retry=Retry(attempts=1))
+    async def order_placed(order: int) -> None:
+        if order == 3:
+            raise ValueError("no")
+        await asyncio.sleep(60)
+
+    async with herd:
+        queue = await queue_of(herd)
+        before = await order_placed.emit(1)
+        await call(queue, "HSET", str(before.id), "ox:cancel", WHY)
+        await herd.start()
+        await is_cancelled(before)
+        running = await order_placed.emit(2)
+        await records.wait("event.begin", event_id=running.id)
+        await running.cancel()
+        await is_cancelled(running, "")
+        await order_placed.emit(3)
+        await records.wait("event.end", event="order.failed")
+    assert told == [3]
+
+
+async def test_one_that_is_put_back_while_its_queue_is_paused_can_be_cancelled(herd: Oxherd) -> None:
+    order_placed = herd.declare("order.placed", int)
+    async with herd:
+        queue = await queue_of(herd)
+        emitted = await order_placed.emit(1)
+        await queue.fetch("other:1", 30_000)
+        assert await emitted.cancel(WHY)
+        await call(queue, "HSET", "meta", "paused", 1)
+        await queue.requeue(str(emitted.id), "other:1")
+        assert await emitted.cancel(WHY), "it waits again, and is removed"
+        await is_cancelled(emitted)
 
 
 async def test_the_next_event_follows_one_that_is_not_run(herd: Oxherd, records: Records) -> None:

@@ -337,6 +337,32 @@ async def test_a_damaged_key_loses_no_event(local_herd: Oxherd, key: str) -> Non
         assert await emitted.cancel() is (key != "wait")
 
 
+async def test_what_is_no_job_is_left_alone(local_herd: Oxherd) -> None:
+    order_placed = local_herd.declare("order.placed", int)
+    async with local_herd:
+        queue = await queue_of(local_herd)
+        await call(queue, "SET", "text", "x")
+        with pytest.raises(OxherdError, match="text cannot be cancelled"):
+            await order_placed.emitted("text").cancel()
+        await call(queue, "HSET", "repeat:1", "name", "a schedule of Node's that is named 1")
+        for name in ("meta", "repeat:1"):
+            assert await order_placed.emitted(name).cancel() is False
+            assert await call(queue, "HEXISTS", name, "ox:cancel") == 0
+        assert await call(queue, "EXISTS", "repeat:1") == 1
+
+
+async def test_a_damaged_limit_of_the_event_stream_loses_no_event(local_herd: Oxherd) -> None:
+    order_placed = local_herd.declare("order.placed", int)
+    async with local_herd:
+        emitted = await order_placed.emit(1)
+        queue = await queue_of(local_herd)
+        await call(queue, "HSET", "meta", "opts.maxLenEvents", "many")
+        with pytest.raises(OxherdError, match="this key is damaged"):
+            await emitted.cancel()
+        await call(queue, "HSET", "meta", "opts.maxLenEvents", 100)
+        assert await emitted.cancel() is True
+
+
 async def test_a_damaged_set_of_requests_is_one_error_and_stops_nothing(local_herd: Oxherd, records: Records) -> None:
     @local_herd.event("order.placed")
     async def order_placed(order: int) -> None:
