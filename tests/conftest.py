@@ -90,7 +90,8 @@ def make_herd(request: pytest.FixtureRequest, prefix: str) -> Callable[..., Oxhe
     batched = case is None or _BULLMQ not in case.id
 
     def make(url: str, **options: Any) -> Oxherd:
-        return Oxherd(url, prefix=prefix, **{"batched": batched, **options})
+        given: dict[str, Any] = {"batched": batched, **options}
+        return Oxherd(url, prefix=prefix, **given)
 
     return make
 

@@ -62,7 +62,9 @@ async def test_an_unknown_option_of_an_emit_is_refused_before_anything_is_sent()
     for emit in (declared.emit(order, **misspelt), declared.emit_many([], **misspelt)):  # pyright: ignore
         with pytest.raises(DeclarationError, match=r"^order\.declared: .* 'prority'; did you mean 'priority'\?$"):
             await emit
-    with pytest.raises(DeclarationError, match="no option 'id'; the options are delay, durable, once, priority"):
+    with pytest.raises(
+        DeclarationError, match="no option 'id'; the options are at, delay, durable, expires, once, priority"
+    ):
         await declared.emit_many([], **many)  # pyright: ignore
 
 

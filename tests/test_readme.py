@@ -55,7 +55,7 @@ def test_the_program_prints_and_logs_what_is_printed(tmp_path: Path) -> None:
     (tmp_path / "printed").write_text("\n".join(printed) + "\n")
     expected, found = list(read_records(tmp_path / "printed")), list(read_records(log))[: len(printed)]
     for wanted, record in zip(expected, found, strict=True):
-        for moving in ("ts", "duration_ms", "server"):
+        for moving in ("ts", "duration_ms", "retry_in_ms", "server"):
             assert (moving in wanted) == (moving in record)
             wanted.pop(moving, None)
             record.pop(moving, None)

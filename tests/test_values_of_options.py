@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from oxherd import Cron, DeclarationError, Every, Keep, Oxherd, Retry, ScheduleError, UsageError
+from oxherd import Cron, Every, Keep, Oxherd, Retry, ScheduleError, UsageError
 from oxherd.declaration import declare
 from oxherd.producer.emit_options import new_jobs
 
 CENTURY = 36_525 * 86_400
+NOW = datetime.now(UTC)
 NO_NUMBERS: list[Any] = ["5", b"5", [], {}, object(), math.nan, True, False, Decimal(5), datetime.now(UTC)]
 NO_DURATIONS: list[Any] = [
     *NO_NUMBERS,
@@ -41,6 +42,16 @@ class AsyncCall:
 
 
 NO_FUNCTIONS: list[Any] = [lambda: "a", isinstance, AsyncCall(), AsyncCall().__call__]
+NO_ERROR_CLASSES: list[Any] = [
+    *NO_NUMBERS,
+    "OSError",
+    OSError(),
+    int,
+    (),
+    (OSError, "a"),
+    BaseException,
+    ExceptionGroup,
+]
 
 
 def declared(**options: Any) -> Any:
@@ -64,6 +75,8 @@ DURATIONS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
     "timeout": (lambda value: declared(timeout=value), [0.001, None], [0, 0.0009]),
     "lock": (lambda value: declared(lock=value), [0.1], [0, 0.09, None]),
     "once": (lambda value: declared(once=value), [0, None], []),
+    "expires": (lambda value: declared(expires=value), [0, 0.001, None], [0.0009, timedelta(microseconds=1)]),
+    "emit's expires": (lambda value: emitted(expires=value), [0, 0.001, None], [0.0009, timedelta(microseconds=1)]),
     "Retry.delay": (lambda value: Retry(delay=value), [0], [None]),
     "Retry.max_delay": (lambda value: Retry(max_delay=value), [0], [None]),
     "Keep.completed_for": (lambda value: Keep(completed_for=value), [0, None], []),
@@ -85,7 +98,13 @@ COUNTS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
 }
 OTHERS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
     "Retry.jitter": (lambda value: Retry(jitter=value), [0, 1, 0.5], [*NO_NUMBERS, -0.1, 1.1, math.inf]),
-    "Retry.backoff": (lambda value: Retry(backoff=value), ["fixed"], [*NO_NUMBERS, None, "linear"]),
+    "Retry.backoff": (
+        lambda value: Retry(backoff=value),
+        ["fixed", pow],
+        [*NO_NUMBERS, None, "linear", NO_FUNCTIONS[0], timedelta],
+    ),
+    "Retry.on": (lambda value: Retry(on=value), [OSError, (OSError, ValueError), None], NO_ERROR_CLASSES),
+    "Retry.never": (lambda value: Retry(never=value), [OSError, (OSError,), None], NO_ERROR_CLASSES),
     "retry": (lambda value: declared(retry=value), [Retry()], [*NO_NUMBERS, None, 5, Retry, Keep()]),
     "keep": (lambda value: declared(keep=value), [Keep()], [*NO_NUMBERS, None, 5, Keep, Retry()]),
     "ordered": (lambda value: declared(ordered=value), [True, False], ["yes", 1, 0, None, math.nan]),
@@ -98,6 +117,30 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], list[Any], list[Any]]] = {
     "key": (lambda value: declared(key=value), [str, attrgetter("real"), None], [5, "id", True, *NO_FUNCTIONS]),
     "sanitize": (sanitized, [str, attrgetter("real"), None], [5, "id", True, *NO_FUNCTIONS]),
     "seal": (lambda value: declared(seal=value), [None], [5, "key", b"k" * 32, True]),
+    "at": (
+        lambda value: emitted(at=value),
+        [
+            NOW,
+            datetime(1970, 1, 1, tzinfo=UTC),
+            datetime.min.replace(tzinfo=UTC),
+            datetime.now(ZoneInfo("Asia/Tokyo")),
+            None,
+        ],
+        [
+            5,
+            0,
+            True,
+            "2030-01-01",
+            NOW.date(),
+            NOW.time(),
+            NOW.isoformat(),
+            NOW.timestamp(),
+            timedelta(1),
+            datetime(2030, 1, 1),
+            NOW + timedelta(days=36_526),
+            datetime.max.replace(tzinfo=UTC),
+        ],
+    ),
     "id": (lambda value: emitted(id=value), [UUID(int=5)], ["order-7", str(UUID(int=5)), 7, b"7", True]),
     "Every": (
         Every,
@@ -143,10 +186,10 @@ def test_what_is_declared_is_what_bullmq_is_told() -> None:
 def test_a_moment_in_place_of_a_duration_says_what_to_give() -> None:
     moment = datetime.now(UTC)
     for take, _, _ in DURATIONS.values():
-        with pytest.raises(
-            DeclarationError, match=r"is a duration, not a moment: .* or moment - datetime\.now\(UTC\)\.$"
-        ):
+        with pytest.raises(UsageError, match=r"is a duration, not a moment: give (a number|the moment as at=)"):
             take(moment)
+    with pytest.raises(UsageError, match=r"^order\.placed: delay is a duration, .* give the moment as at=\.$"):
+        emitted(delay=moment)
     emitted(delay=moment + timedelta(hours=1) - moment)
 
 

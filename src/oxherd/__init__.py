@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
+    from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.every import Every
     from oxherd.worker.health import Health
@@ -86,10 +87,12 @@ __all__ = [
     "ResultGone",
     "ResultTimeout",
     "Retry",
+    "RetryIn",
     "Running",
     "ScheduleError",
     "SealError",
     "ServerError",
+    "Snooze",
     "Status",
     "StopReport",
     "Stopping",
@@ -140,10 +143,12 @@ _HOMES = {
     "ResultGone": "errors",
     "ResultTimeout": "errors",
     "Retry": "policy",
+    "RetryIn": "retries",
     "Running": "bullmq.worker_info",
     "ScheduleError": "errors",
     "SealError": "errors",
     "ServerError": "errors",
+    "Snooze": "retries",
     "Status": "answers.status",
     "StopReport": "worker.stop_report",
     "Stopping": "context",

@@ -300,7 +300,7 @@ def extra_name(name: Any, others: Container[str]) -> str:
 # What the contract's records carry.
 OWN_FIELDS = frozenset({
     "event", "event_id", "attempt", "fence", "payload", "outcome", "duration_ms", "error", "source", "queue", "node",
-    "outage_ms", "caused_by", "root",
+    "outage_ms", "caused_by", "root", "retry_in_ms",
 })  # fmt: skip
 # A record passes the filters of several handlers.
 _bound: WeakSet[logging.LogRecord] = WeakSet()

@@ -17,7 +17,17 @@ from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
 from oxherd.payload.result_type import ResultType
-from oxherd.policy import Keep, Retry, Seconds, boolean, seconds, takes_one_argument, text, whole_number
+from oxherd.policy import (
+    Keep,
+    Retry,
+    Seconds,
+    boolean,
+    seconds,
+    takes_one_argument,
+    text,
+    whole_number,
+    with_expiry,
+)
 from oxherd.privacy.allow import Allow
 
 P = TypeVar("P")
@@ -26,6 +36,8 @@ RunIn = Literal["loop", "thread", "process"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _MAX_PRIORITY = 2_097_151  # BullMQ's PRIORITY_LIMIT
+# Times of emits whose options are kept: each emit may give another.
+_MAX_EXPIRIES = 64
 MAX_SHARDS = 1024  # each is a queue with a connection of its own
 
 
@@ -54,6 +66,8 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
         concurrency: how many run at once, in each worker process. Default: 10.
         retry: how often it is tried, and the delays in between. Default: 3 attempts, the delay doubling from 1 s.
         timeout: seconds (or a timedelta) that one run may take. Default: no limit.
+        expires: seconds (or a timedelta) from the emit, or from a schedule's tick, after which an event that has not
+            begun is dropped. Default: never.
         lock: seconds (or a timedelta), at least 0.1, that a worker may be silent before another gets its event.
             Default: 30.
         max_stalls: how often a worker may die or fall silent over an event before it goes to failed. Default: 1.
@@ -77,6 +91,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
     concurrency: int
     retry: Retry
     timeout: Seconds | None
+    expires: Seconds | None
     lock: Seconds
     max_stalls: int
     keep: Keep
@@ -122,8 +137,10 @@ class Declaration:
     ordered: bool
     once_ms: int
     durable: bool
+    expires_ms: int
     options: dict[str, Any] = field(repr=False)
     on_failed: RelayTarget | None = None
+    _expiring: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], init=False, repr=False)
 
     @property
     def own_queue(self) -> bool:
@@ -134,6 +151,17 @@ class Declaration:
     def lock_ms(self) -> int:
         """The lock in milliseconds."""
         return max(1, round(self.lock * 1000))
+
+    def options_expiring(self, expires_ms: int) -> dict[str, Any]:
+        """BullMQ's options of an emit that expires after so long (0: never); the same object each time."""
+        if expires_ms == self.expires_ms:
+            return self.options
+        options = self._expiring.get(expires_ms)
+        if options is None:
+            if len(self._expiring) >= _MAX_EXPIRIES:
+                self._expiring.clear()
+            options = self._expiring[expires_ms] = with_expiry(self.options, expires_ms)
+        return options
 
 
 def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, result: Any = Any) -> Declaration:
@@ -146,7 +174,7 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
     given = options.get
     queue, key, retry, keep = given("queue"), given("key"), given("retry", Retry()), given("keep", Keep())
     shards, ordered = given("shards", 1), given("ordered", False)
-    timeout = given("timeout")
+    timeout, expires_ms = given("timeout"), expires_to_ms(name, given("expires"))
     max_payload: int | None = None
     if "max_payload" in options:
         max_payload = whole_number(options["max_payload"], f"{name}: max_payload", least=1, most=MOST_PAYLOAD)
@@ -173,7 +201,8 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
         ordered=ordered,
         once_ms=once_to_ms(name, given("once")),
         durable=boolean(given("durable", False), f"{name}: durable"),
-        options={**retry.options, **keep.options},
+        expires_ms=expires_ms,
+        options=with_expiry({**retry.options, **keep.options}, expires_ms),
         on_failed=_takes_failures(name, given("on_failed")),
     )
 
@@ -273,6 +302,18 @@ def once_to_ms(name: str, once: Seconds | None) -> int:
         DeclarationError: it is not a number or a timedelta of at most a century.
     """
     return 0 if once is None else math.ceil(seconds(once, f"{name}: once") * 1000)
+
+
+def expires_to_ms(name: str, expires: Seconds | None) -> int:
+    """`expires` of an event or an emit, in milliseconds; 0 if it never does.
+
+    Raises:
+        DeclarationError: it is neither 0, nor a number or a timedelta from a millisecond to a century.
+    """
+    if expires is None:
+        return 0
+    given = seconds(expires, f"{name}: expires")
+    return math.ceil(seconds(expires, f"{name}: expires", least=0.001) * 1000) if given else 0
 
 
 def check_priority(priority: int) -> int:

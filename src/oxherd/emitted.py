@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Never, Protocol, TypeVar, cast
 from uuid import UUID
@@ -90,6 +91,8 @@ class Emitted(Generic[R]):
     async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
         """What happens to it from now on, or after the position of an update, until it has ended.
 
+        Where the event stream no longer has the position, or 2,000 entries have followed, it begins as without one.
+
         Of an event that runs it first tells that it began, and its last progress. Waits through outages.
 
         Raises:
@@ -99,8 +102,9 @@ class Emitted(Generic[R]):
         Redis: BullMQ's event stream, by the reader that `result` uses.
         """
         origin, job_id = self.job
-        async for update in origin.answers.updates(await origin.backend(), job_id, after):
-            yield update
+        async with aclosing(origin.answers.updates(await origin.backend(), job_id, after)) as updates:
+            async for update in updates:
+                yield update
 
     async def cancel(self, reason: str = "") -> bool:
         """Cancel it; returns whether there was something to cancel: it had not ended.

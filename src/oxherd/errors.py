@@ -20,7 +20,9 @@
     │   └── InvalidResult     its result does not fit the type that is asked for
     ├── RedisUnavailable      the server could not be reached, or refused to serve
     ├── ServerError           the embedded server or local cluster could not be started
-    └── Discard               raised by a handler to fail its event without a retry
+    ├── Discard               raised by a handler to fail its event without a retry
+    ├── RetryIn               raised by a handler to be tried again after a time of its own (retries.py)
+    └── Snooze                the same, without spending an attempt (retries.py)
 
 A message is one sentence that says what to do. None holds a payload, a password or a token.
 """

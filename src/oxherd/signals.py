@@ -44,12 +44,27 @@ class EventBegan(EventAttempt):
 
 @dataclass(slots=True)
 class EventEnded(EventAttempt):
-    """A run has ended, and its outcome is stored in Redis or known to be lost."""
+    """A run has ended, and its outcome is stored in Redis or known to be lost.
+
+    `retry_in_ms`: where the outcome is `retrying`, how long the event waits at least.
+    """
 
     fence: int
     outcome: str
     duration_ms: float
     error: ErrorInfo | None = None
+    caused_by: str | None = None
+    root: str | None = None
+    retry_in_ms: int | None = None
+
+
+@dataclass(slots=True)
+class EventExpired:
+    """An event was dropped, since it had not begun when it expired; that was `late_ms` milliseconds before."""
+
+    event: str
+    event_id: str
+    late_ms: int
     caused_by: str | None = None
     root: str | None = None
 
@@ -61,9 +76,9 @@ class CancelledBeforeBegin(EventAttempt):
 
 @dataclass(slots=True)
 class ResultDropped(EventAttempt):
-    """A handler's result, of type `type`, has no JSON and is not stored; the event is completed all the same."""
+    """A handler's result is not stored, and `why`: it has no JSON, or too much; the event is completed all the same."""
 
-    type: str
+    why: str
 
 
 @dataclass(slots=True)
@@ -156,6 +171,7 @@ Signal = (
     EventBegan
     | EventEnded
     | CancelledBeforeBegin
+    | EventExpired
     | ResultDropped
     | QueueFault
     | RedisFault

@@ -32,6 +32,7 @@ FIELDS = (
     "attemptsMade",
     "stc",
     "ox:uncounted",
+    "ox:ran",
 )
 JSON_NUMBERS = (
     b"9" * 400,
@@ -53,6 +54,7 @@ OPTIONS = (
     "stackTraceLimit",
     "sizeLimit",
     "repeat",
+    "ox:expires",
 )
 SCORES = ("inf", "-inf", "1e300", "-1e300", "-1e17", "1e18", "-5")
 

@@ -622,3 +622,91 @@ async def test_a_schedule_goes_from_here_to_node_and_back(herd: Oxherd, on_node:
         await order_placed.unschedule("nightly")
     here = [vars(record)["event_id"] for record in records.named("event.begin")]
     assert len(set(by_node + here)) == len(by_node + here)
+
+
+# -- events that expire
+
+
+async def test_a_job_of_nodes_that_has_expired_is_dropped_and_node_hears_of_it(
+    herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    script = on_node("""
+        const heard = events();
+        heard.on("failed", (told) => say({ failed: told.jobId, why: told.failedReason }));
+        heard.on("completed", (told) => say({ completed: told.jobId }));
+        await heard.waitUntilReady();
+        const add = (jobId, expires, more = {}) =>
+            queue.add("order.placed", { order_id: 1 }, { jobId, "ox:expires": expires, attempts: 3, ...more });
+        await add("late", 1);
+        await add("late-with-priority", 1, { priority: 2 });
+        await add("in-time", 600000, { removeOnComplete: true });
+        await add("odd", "soon", { removeOnComplete: true });
+        await new Promise((next) => setTimeout(next, 50));
+        say({ added: true });
+        await done();
+        say({ kept: await queue.getFailedCount(), there: (await queue.getJob("late")) === undefined });
+    """)
+    await script.wait(has_key("added"))
+    async with herd:
+        await herd.start()
+        await records.wait("event.expired", count=2)
+        await records.wait("event.end", count=2, outcome="completed")
+        told = await script.wait(has_key("failed"), count=2)
+        await script.wait(has_key("completed"), count=2)
+        assert (await script.end())[-1] == {"kept": 0, "there": True}
+        assert not await left(herd)
+    assert {each["failed"] for each in told} == {"late", "late-with-priority"}
+    assert {each["why"] for each in told} == {"expired"}
+    assert len(records.named("event.begin")) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "heard"),
+    [
+        ("failParentOnFailure", {"failed": "parent"}),
+        ("continueParentOnFailure", {"completed": "parent"}),
+        ("ignoreDependencyOnFailure", {"completed": "parent"}),
+        ("removeDependencyOnFailure", {"completed": "parent"}),
+    ],
+)
+async def test_a_parent_hears_of_a_child_that_has_expired_as_of_any_that_failed(
+    policy: str, heard: dict[str, str], herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    script = on_node(
+        """
+        const heard = events();
+        for (const name of ["failed", "completed"]) heard.on(name, (told) => say({ [name]: told.jobId }));
+        await heard.waitUntilReady();
+        const place = { name: "order.placed", queueName: "{order.placed}", data: { order_id: 1 } };
+        const child = { ...place, opts: { jobId: "child", "ox:expires": 1, POLICY: true } };
+        await flows().add({ ...place, opts: { jobId: "parent" }, children: [child] });
+        await new Promise((next) => setTimeout(next, 50));
+        say({ added: true });
+        await done();
+    """.replace("POLICY", policy)
+    )
+    await script.wait(has_key("added"))
+    async with herd:
+        await herd.start()
+        await records.wait("event.expired", event_id=derived("child"))
+        await script.wait(lambda said: said == heard)
+    await script.end()
+
+
+async def test_a_worker_of_nodes_runs_what_has_expired(herd: Oxherd, on_node: OnNode) -> None:
+    event = herd.declare("order.placed", Order, expires=0.001)
+    async with herd:
+        await event.emit(Order(order_id=7))
+        script = on_node("""
+            const run = async (job) => say({ ran: job.data.order_id, expires: job.opts["ox:expires"] });
+            await worker(run).waitUntilReady();
+            await done();
+        """)
+        assert await script.wait(has_key("ran")) == [{"ran": 7, "expires": 1}]
+        await script.end()

@@ -30,6 +30,23 @@ class Scrape:
         return (await asyncio.to_thread(generate_latest, self._registry)).decode()
 
 
+async def test_what_expires_is_counted_and_is_neither_begun_nor_ended(local_herd: Oxherd, records: Records) -> None:
+    scrape = Scrape(local_herd)
+
+    @local_herd.event("order.placed", expires=0.001)
+    async def order_placed(number: int) -> None: ...
+
+    async with local_herd:
+        await order_placed.emit_many([1, 2, 3])
+        await asyncio.sleep(0.01)
+        await local_herd.start()
+        await records.wait("event.expired", 3)
+        text = await scrape()
+    assert value(text, "oxherd_events_expired_total", event="order.placed") == 3
+    assert value(text, "oxherd_events_begun_total", event="order.placed") == 0
+    assert value(text, "oxherd_events_running", event="order.placed") == 0
+
+
 async def test_what_happens_to_events_is_counted_by_event_and_outcome(local_herd: Oxherd, records: Records) -> None:
     scrape = Scrape(local_herd)
 

@@ -38,6 +38,20 @@ def points(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, ...], floa
     return found
 
 
+async def test_metrics_count_what_expired(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("metric.event", expires=0.001)
+    async def event(number: int) -> None: ...
+
+    reader = InMemoryMetricReader()
+    Traces(local_herd, meter_provider=MeterProvider([reader]))
+    async with local_herd:
+        await event.emit_many([1, 2])
+        await asyncio.sleep(0.01)
+        await local_herd.start()
+        await records.wait("event.expired", count=2)
+    assert points(reader)["oxherd.expired.events"] == {("process", "metric.event", None): 2}
+
+
 async def test_metrics_count_what_was_sent_and_handled_and_time_it(local_herd: Oxherd, records: Records) -> None:
     @local_herd.event("metric.event", retry=Retry(attempts=1))
     async def event(number: int) -> None:

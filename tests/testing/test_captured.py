@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,19 @@ async def test_it_keeps_the_payload_as_a_handler_would_get_it_and_how_it_was_to_
     assert emits.assert_emitted(order_placed, order_id=7) is emit
     assert emits.assert_emitted(order_placed, Order(order_id=7)) is emit
     assert emits.of(order_placed) == [Order(order_id=7)]
+
+
+async def test_it_shows_the_moment_and_the_expiry_of_an_emit() -> None:
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    with captured(herd) as emits:
+        await order_placed.emit(Order(order_id=7), at=moment, expires=7200)
+        await order_placed.emit(Order(order_id=8))
+    first, second = emits.emits
+    assert first.at is not None
+    assert abs(first.at - moment) <= timedelta(milliseconds=1)
+    assert timedelta(minutes=59) < first.delay <= timedelta(hours=1, milliseconds=1)
+    assert first.expires == timedelta(hours=2)
+    assert (second.at, second.expires) == (None, None)
 
 
 async def test_it_holds_for_every_kind_of_emit_and_for_threads() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oxherd import Context, Cron, Oxherd, Retry, UsageError
+from oxherd import Context, Cron, Oxherd, Retry, Snooze, UsageError
 from oxherd.testing import NotEmpty, run_until_empty, travel
 
 
@@ -40,6 +40,23 @@ async def test_delays_retries_and_what_handlers_emit_are_run_at_once(herd: Oxher
     assert ended[0].error.startswith("ConnectionError")
 
 
+async def test_what_has_expired_is_dropped_and_what_is_delayed_is_not(herd: Oxherd) -> None:
+    ran: list[str] = []
+
+    @herd.event("later", expires=7200)
+    async def later(text: str) -> None:
+        ran.append(text)
+
+    async with herd:
+        await later.emit("late", expires=0.001)
+        await later.emit("delayed", delay=3600)
+        await later.emit("at", at=datetime.now(UTC) + timedelta(hours=1))
+        await asyncio.sleep(0.01)
+        ended = await run_until_empty(herd)
+    assert sorted(ran) == ["at", "delayed"]
+    assert [run.outcome for run in ended] == ["completed", "completed"]
+
+
 async def test_shards_ordered_events_and_keys_are_run_until_empty(herd: Oxherd) -> None:
     ran: list[int] = []
 
@@ -49,6 +66,8 @@ async def test_shards_ordered_events_and_keys_are_run_until_empty(herd: Oxherd) 
 
     @herd.event("ordered", ordered=True, retry=Retry(attempts=2, delay=3600))
     async def ordered(number: int, ctx: Context) -> None:
+        if ctx.fence == 1:
+            raise Snooze(3600)
         if ctx.attempt == 1:
             raise ConnectionError
         ran.append(number)

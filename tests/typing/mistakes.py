@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Event, Mask, Oxherd, Retry
+from oxherd import Context, Cron, Event, Mask, Oxherd, Retry, Snooze
 
 herd = Oxherd()
 
@@ -52,6 +52,10 @@ async def wrong_options(order: Order) -> None:
     order_placed.emit_sync(order, once=[])  # error
     Oxherd(prefix=1)  # error
     Retry(attempts="5")  # error
+    Retry(on="OSError")  # error
+    Retry(never=int)  # error
+    Retry(backoff=lambda attempt: 5)  # error
+    Snooze("60")  # error
     herd.declare("c", Order, retries=3)  # error
     herd.declare("d", Order, timeout="30")  # error
     herd.declare("e", Order, run_in="process")  # error

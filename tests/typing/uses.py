@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Unpack, assert_type
 from uuid import UUID
 
@@ -90,7 +90,9 @@ async def told(failure: Failure[Order]) -> bool:
 @herd.event(
     "g",
     concurrency=20,
-    retry=Retry(attempts=5, delay=0.5),
+    retry=Retry(
+        attempts=5, delay=0.5, on=(OSError, KeyError), never=ValueError, backoff=lambda attempt, error: attempt
+    ),
     timeout=timedelta(seconds=30),
     lock=30,
     max_stalls=2,
@@ -180,6 +182,7 @@ async def emits(order: Order, orders: Iterable[Order], known: UUID) -> None:
     assert_type(emitted.id, UUID)
     assert_type(emitted.event, str)
     assert_type(await with_context.emit_many(orders, delay=1.5), list[Emitted[int]])
+    assert_type(await alone.emit(order, at=datetime.now(UTC), expires=60), Emitted[str])
     assert_type(in_thread.emit_sync(order), Emitted[list[str]])
     assert_type(in_process.emit_many_sync([order]), list[Emitted[None]])
     assert_type(await declared.emit(order), Emitted[Any])

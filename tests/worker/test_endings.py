@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -260,6 +261,17 @@ async def test_one_discard_in_a_group_discards_the_event(
 # -- results
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise LookupError("on purpose")
+
+    __str__ = __hash__ = __repr__  # pyright: ignore[reportAssignmentType]
+
+    @property
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise LookupError("on purpose")
+
+
 class Refuses(BaseModel):
     @model_serializer
     def refuse(self) -> Any:
@@ -286,6 +298,9 @@ NO_JSON = {
     "cyclic": cyclic(),
     "deep": deep(),
     "own": Refuses(),
+    "unspeakable": Unspeakable(),
+    "one of many": [1, 2, Unspeakable()],
+    "key": {"a\ud800": 1},
 }
 JSON: dict[str, tuple[Any, str]] = {
     "set": ({1}, "[1]"),
@@ -294,17 +309,19 @@ JSON: dict[str, tuple[Any, str]] = {
     "integer": (10**5_000, "1" + "0" * 5_000),
     "None": (None, "null"),
     "zero": (0, "0"),
+    "emoji": ("\U0001f600", '"\U0001f600"'),
+    "decimal": ({"sum": Decimal("1.50")}, '{"sum":"1.50"}'),
 }
 
 
-async def stored_result(herd: Oxherd, records: Records, value: Any, *, in_thread: bool) -> str:
+async def stored_result(herd: Oxherd, records: Records, value: Any, *, in_thread: bool, **options: Any) -> str:
     async def returns(_: int) -> Any:
         return value
 
     def returns_in_thread(_: int) -> Any:
         return value
 
-    event = herd.event("returned", keep=Keep(completed=10))(returns_in_thread if in_thread else returns)
+    event = herd.event("returned", keep=Keep(completed=10), **options)(returns_in_thread if in_thread else returns)
     async with herd:
         emitted = await event.emit(1)
         await herd.start()
@@ -331,6 +348,19 @@ async def test_a_result_is_stored_as_json(local_herd: Oxherd, records: Records, 
     value, json = JSON[name]
     assert await stored_result(local_herd, records, value, in_thread=in_thread) == json
     assert not records.named("result.dropped")
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize(("size", "stored"), [(998, True), (999, False)])
+async def test_a_result_over_the_limit_is_not_stored_and_the_warning_says_the_sizes(
+    local_herd: Oxherd, records: Records, size: int, stored: bool, in_thread: bool
+) -> None:
+    text = "x" * size
+    found = await stored_result(local_herd, records, text, in_thread=in_thread, max_payload=1000)
+    assert found == (f'"{text}"' if stored else "null")
+    told = [record.__dict__["error"]["message"] for record in records.named("result.dropped")]
+    sizes = "the handler's result is 1001 bytes of JSON and the limit is 1000 bytes"
+    assert told == ([] if stored else [f"{sizes}: return less, or raise max_payload; it is not stored"])
 
 
 def iterator() -> Iterator[int]:

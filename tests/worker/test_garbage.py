@@ -66,6 +66,10 @@ def _of_events() -> list[object]:
     return [each for each in gc.get_objects() if isinstance(each, _OF_AN_EVENT)]
 
 
+def raises_it_again(attempt: int, error: BaseException) -> float:
+    raise error
+
+
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize(
     ("handler", "outcome"),
@@ -96,4 +100,19 @@ async def test_an_event_that_has_ended_is_gone_without_the_garbage_collector(
         await event.emit_many([{"n": n} for n in range(_EVENTS)])
         await records.wait("event.end", _EVENTS, outcome=outcome)
         records.all.clear()  # a record of an error holds its frames
+        await until(lambda: not left(), deadline=5)
+
+
+@pytest.mark.parametrize("handler", [raises, raises_in_a_thread, takes_too_long])
+async def test_a_function_that_is_given_the_error_keeps_nothing_alive(
+    local_herd: Oxherd, records: Records, left: Callable[[], list[object]], handler: Callable[..., Any]
+) -> None:
+    retry = Retry(attempts=2, delay=0.01, backoff=raises_it_again)
+    event = local_herd.event("gone", retry=retry, timeout=0.1 if handler is takes_too_long else None)(handler)
+    async with local_herd:
+        await local_herd.start()
+        await event.emit_many([{"n": n} for n in range(_EVENTS)])
+        await records.wait("event.end", _EVENTS, outcome="retrying")
+        await records.wait("event.end", _EVENTS, attempt=2)
+        records.all.clear()
         await until(lambda: not left(), deadline=5)

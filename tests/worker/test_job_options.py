@@ -104,6 +104,6 @@ def test_options_about_a_parent_that_are_no_yes_or_no_are_a_no(value: str) -> No
     ],
 )
 def test_the_older_stack_traces_are_kept_as_far_as_they_can_be_read(stored: bytes, older: list[Any]) -> None:
-    fields = failure_fields(job(stacktrace=stored), ErrorInfo("ValueError", "no", ["app.py:3 handler"]))
+    fields = failure_fields(job(stacktrace=stored), ErrorInfo("ValueError", "no", ["app.py:3 handler"]), "failed")
     assert fields[:3] == ["failedReason", "no", "stacktrace"]
     assert json.loads(fields[3]) == [*older, "ValueError: no\n    at app.py:3 handler"]

@@ -41,6 +41,13 @@ def work(order: Order, ctx: Context) -> dict[str, str | int]:
     HOW[order.how](ctx, order)
     return {"id": str(ctx.id), "pid": os.getpid()}
 
+@herd.event("order.results", run_in="process", keep=Keep(completed=100), max_payload=1000)
+def results(how: str) -> object:
+    return RESULTS[how]
+
+RESULTS = {"object": object(), "surrogate": "\\ud800", "bytes": b"\\xff", "large": "x" * 10_000_000,
+           "fits": ["x" * 900]}
+
 @herd.event("order.simple", run_in="process")
 def simple(order: Order) -> None:
     pass
@@ -196,6 +203,22 @@ def test_result_records_and_prints_come_back_from_the_process(shop: Shop) -> Non
     assert worker.stop() == 0
     assert "printed\n" in worker.output.read_text()
     assert gone(record["pid"])
+
+
+def test_a_result_that_cannot_be_stored_leaves_its_event_completed_and_the_process_where_it_is(shop: Shop) -> None:
+    worker = shop.worker()
+    hows = ("object", "surrogate", "bytes", "large", "fits")
+    lines = "".join(f"{json.dumps(how)}\n" for how in hows)
+    ids = cli(shop.folder, "emit", "app:herd", "order.results", "-", stdin=lines).stdout.split()
+    worker.wait("event.end", count=5, outcome="completed", event="order.results")
+    told = {record["event_id"]: record["error"]["message"] for record in found(worker, "result.dropped")}
+    assert set(told) == set(ids[:4])
+    assert "of type object, cannot be written" in told[ids[0]]
+    assert "10000002 bytes of JSON and the limit is 1000 bytes" in told[ids[3]]
+    socket = Address(path=str(shop.folder / ".oxherd" / "valkey.sock"))
+    kept = [str(command(socket, "HGET", f"bull:{{order.results}}:{each}", "returnvalue")) for each in ids]
+    assert [len(each) for each in kept] == [4, 4, 4, 4, 904]
+    assert worker.stop() == 0
 
 
 def test_one_process_serves_many_events_and_never_more_run_than_the_concurrency(shop: Shop) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from oxherd.retries import Decision, Verdict
 from oxherd.worker.executors.processes import HandlerDied, result_of
 from oxherd.worker.executors.protocol import ProtocolError, pack, read
 from oxherd.worker.running.failure import Raised
 from oxherd.worker.running.result import JSONResult
 
 RAISED: dict[str, Any] = {
-    "kind": "raised", "type": "ValueError", "message": "no", "stack": [], "discard": False, "cancelled": False,
+    "kind": "raised", "type": "ValueError", "message": "no", "stack": [], "cancelled": False,
+    "decision": "as declared", "delay_ms": None, "fault": None,
 }  # fmt: skip
 FRAMES: list[dict[str, Any]] = [
     {"kind": "ready"},
@@ -57,6 +59,9 @@ def framed(body: bytes) -> bytes:
         framed(b"{}"),
         pack({"kind": ["ready"]}),
         pack({"kind": "run"}),
+        pack(RAISED | {"decision": "perhaps"}),
+        pack(RAISED | {"decision": "snooze"}),
+        *(pack(RAISED | {"decision": "retry in", "delay_ms": delay_ms}) for delay_ms in (-1, 2**63, True)),
         *(pack(frame | {name: ()}) for frame in FRAMES for name in frame if name not in ("value", "stack")),
     ],
 )
@@ -70,6 +75,13 @@ def test_what_is_told_of_an_error_can_be_stored_and_logged(text: str) -> None:
     raised = result_of(RAISED | {"type": text, "message": text, "stack": [text, None]})
     assert isinstance(raised, Raised)
     assert raised.error.type.encode() == raised.error.message.encode()
+
+
+def test_what_an_error_means_for_another_attempt_is_told_with_it() -> None:
+    for decision, delay_ms in ((Decision.SNOOZE, 0), (Decision.RETRY_IN, 5), (Decision.FINAL, None)):
+        raised = result_of(RAISED | {"decision": decision.value, "delay_ms": delay_ms, "fault": "\ud800"})
+        assert isinstance(raised, Raised)
+        assert raised.verdict == Verdict(decision, delay_ms, "?")
 
 
 def test_an_answer_that_nobody_asked_for_is_no_result() -> None:

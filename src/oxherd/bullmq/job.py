@@ -26,7 +26,8 @@ class Job:
 
     `stalled` are the stalls that count, `uncounted_stalls` those beside other jobs. `damage` says what is wrong with
     it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
-    `forgets_parent`: it ends without notifying its parent. `cancel_reason`: why it is to be cancelled, if it is.
+    `forgets_parent`: it ends without notifying its parent. `ran`: one that expires has begun before (`expiry.py`).
+    `cancel_reason`: why it is to be cancelled, if it is.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Job:
     written_options: bytes = b""
     uncounted_stalls: int = 0
     forgets_parent: bool = False
+    ran: bool = False
     cancel_reason: str | None = None
 
     @property
@@ -55,13 +57,28 @@ class Job:
         """The earliest time of its begin by its producer's clock, in milliseconds since the Unix epoch; 0: unknown."""
         return self.timestamp_ms + self.options.delay_ms if self.timestamp_ms else 0
 
+    @property
+    def expires_at_ms(self) -> int:
+        """When it is too late to begin it for the first time, by its producer's clock; 0: never.
+
+        Counted from its emit; a schedule's tick is counted from when it is due.
+        """
+        since = self.timestamp_ms if self.scheduler is None else self.due_ms
+        return since + self.options.expires_ms if since and self.options.expires_ms else 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether one that expires has begun before this fetch."""
+        return self.ran or self.attempts_made > 0
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to be added: `options` are BullMQ's, shared by an event's jobs; `data` is JSON.
 
     `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
-    it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself.
+    it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
+    milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given.
     """
 
     id: str
@@ -73,12 +90,13 @@ class NewJob:
     once_ms: int = 0
     durable: bool = False
     metadata: str = ""
+    due_ms: int = 0
 
 
 # The fields of a job that a worker reads, in the order of `job_of`.
 FIELDS = (
     "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
-    "ox:cancel",
+    "ox:ran", "ox:cancel",
 )  # fmt: skip
 _FIELDS = tuple(name.encode() for name in FIELDS)
 _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
@@ -95,7 +113,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     unusable = None if values else "its key holds no hash"
     (
         name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority,
-        cancel,
+        ran, cancel,
     ) = values or _NO_VALUES  # fmt: skip
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
@@ -133,6 +151,8 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         lineage,
         options or b"",
         _count(uncounted) or 0,
+        False,
+        ran is not None,
         cancel_reason=None if cancel is None else _text(cancel),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,7 +13,7 @@ from pydantic_core import from_json
 
 from oxherd.bullmq.clock import LATEST_MS
 from oxherd.lineage import NO_LINEAGE, Lineage, parse_lineage
-from oxherd.policy import json_number
+from oxherd.policy import EXPIRES, json_number
 
 # Options up to this size are cached: most jobs of an event have the same.
 LONGEST_CACHED = 4096
@@ -26,7 +27,7 @@ _PARENT_POLICIES = ("fpof", "cpof", "idof", "rdof")
 class JobOptions:
     """A job's options, as far as workers use them; `text` is what they were read from.
 
-    `damaged`: it is not a JSON object.
+    `damaged`: it is not a JSON object. `expires_ms` is 0 for a job that does not expire.
     """
 
     text: bytes = b""
@@ -34,6 +35,7 @@ class JobOptions:
     attempts: int | None = None
     damaged: bool = False
     delay_ms: int = 0
+    expires_ms: int = 0
 
     def get(self, name: str) -> Any:
         """An option by BullMQ's name, or None."""
@@ -66,14 +68,14 @@ def _parse(raw: bytes) -> JobOptions:
     parsed = cast("dict[str, Any]", options)
     parsed.pop("tm", None)
     attempts = json_number(parsed.get("attempts"))
-    # Node stores 0 where no attempts were asked for.
-    delay = json_number(parsed.get("delay"))
+    delay, expires = json_number(parsed.get("delay")), json_number(parsed.get(EXPIRES))
     return JobOptions(
         raw,
         parsed,
         # Node stores 0 if no attempts were asked for.
         attempts=int(attempts) if attempts is not None and attempts >= 1 else None,
         delay_ms=int(delay) if delay is not None and 0 < delay < LATEST_MS else 0,
+        expires_ms=math.ceil(expires) if expires is not None and 0 < expires < LATEST_MS else 0,
     )
 
 

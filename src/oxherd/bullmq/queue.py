@@ -60,9 +60,10 @@ class BullQueue:
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
-        options = job.options
+        options, now = job.options, now_ms()
         if job.delay_ms:
-            options = options | {"delay": job.delay_ms}
+            # To a moment, it is counted now: the job may have waited for others that were sent before it.
+            options = options | {"delay": max(1, job.due_ms - now) if job.due_ms else job.delay_ms}
         if job.priority:
             options = options | {"priority": job.priority}
         if job.metadata:
@@ -71,7 +72,7 @@ class BullQueue:
         if job.once_ms:
             options = options | {"de": {"id": job.id, "ttl": job.once_ms}}
             deduplication_key = k.deduplication(job.id)
-        packed = pack([k.base, job.id, job.name, now_ms(), None, None, None, None, deduplication_key])
+        packed = pack([k.base, job.id, job.name, now, None, None, None, None, deduplication_key])
         if job.delay_ms:
             name, keys = "add_delayed", (k.marker, k.meta, k.id, k.delayed, k.completed, k.events)
         elif job.priority:
@@ -182,16 +183,23 @@ class BullQueue:
 
     async def requeue(self, job_id: str | bytes, token: str) -> int:
         """Put a job back at the head of the queue; costs no attempt. Script: moveJobFromActiveToWait."""
-        k = self.keys
-        arguments = (
-            k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
-            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id,
-        )  # fmt: skip
-        reply = int(await self.client.script(k.slot, script("requeue"), arguments))
+        reply = int(await self.client.script(self.keys.slot, script("requeue"), self._requeue_arguments(job_id, token)))
         if reply >= 0:
             # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
             await self.wake()
         return reply
+
+    async def requeue_in_order(self, job: Job, delay_ms: int) -> int:
+        """Put a job back as the queue's next, held for `delay_ms` milliseconds; costs no attempt."""
+        arguments = (*self._requeue_arguments(job.id, job.token), self.keys.held, delay_ms)
+        return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
+
+    def _requeue_arguments(self, job_id: str | bytes, token: str) -> tuple[Argument, ...]:
+        k = self.keys
+        return (
+            k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
+            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id,
+        )  # fmt: skip
 
     async def holds(self, job_id: str, *, marked: bool = False) -> bool:
         """Whether a job is stored, in any state; with `marked` also if its deduplication key is. Command: EXISTS."""

@@ -20,6 +20,7 @@ _DRAINING = re.compile(r"draining \d+ events?; again puts them back")
 DOCUMENTED: dict[str, set[str]] = {
     "event.begin": _EVENT | {"fence", "payload", "caused_by", "root"},
     "event.end": _EVENT | {"fence", "outcome", "duration_ms", "error", "caused_by", "root"},
+    "event.expired": {"event", "event_id", "late_ms", "caused_by", "root"},
     "queue.error": _EVENT | {"source", "queue", "error"},
     "redis.error": {"source", "node", "error"},
     "redis.recovered": {"node", "outage_ms"},

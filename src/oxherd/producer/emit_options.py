@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
 from oxherd.declaration import Declaration, check_priority, once_to_ms
 from oxherd.errors import UsageError
-from oxherd.policy import Seconds, boolean, seconds
+from oxherd.policy import Seconds, boolean
+from oxherd.producer.emit_times import Times, times_of
 
 
 class EmitManyOptions(TypedDict, total=False):
@@ -18,6 +20,9 @@ class EmitManyOptions(TypedDict, total=False):
 
     Attributes:
         delay: seconds (or a timedelta) before the events may run.
+        at: the moment from which the events may run, a datetime with a time zone; at once if it is past.
+        expires: seconds (or a timedelta) from the emit, after which an event that has not begun is dropped. None: as
+            declared; 0: never.
         priority: 0 (none) is served first, then 1, 2, ... to 2,097,151.
         once: seconds (or a timedelta) for which an id makes no second event, even if the first has run and been
             removed; this covers the emit's own retries after a lost answer. None: as declared; 0: off.
@@ -26,6 +31,8 @@ class EmitManyOptions(TypedDict, total=False):
     """
 
     delay: Seconds | None
+    at: datetime | None
+    expires: Seconds | None
     priority: int
     once: Seconds | None
     durable: bool | None
@@ -50,15 +57,19 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
         InvalidPayload, PayloadTooLarge: a payload cannot be sent.
     """
     name, given = declaration.name, options.get
-    delay, priority, once, durable = given("delay"), given("priority", 0), given("once"), given("durable")
-    delay_ms = 0 if delay is None else round(seconds(delay, f"{name}: delay") * 1000)
+    priority, once, durable = given("priority", 0), given("once"), given("durable")
+    delay_ms, due_ms, job_options = (
+        times_of(declaration, given("delay"), given("at"), given("expires"))
+        if options
+        else Times(0, 0, declaration.options)
+    )
     if priority or type(priority) is not int:
         check_priority(priority)
         if declaration.ordered:
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
     once_ms = declaration.once_ms if once is None else once_to_ms(name, once)
     durable = declaration.durable if durable is None else boolean(durable, f"{name}: durable")
-    encode, job_options, metadata = declaration.payload.encode, declaration.options, propagation_metadata()
+    encode, metadata = declaration.payload.encode, propagation_metadata()
     jobs: list[NewJob] = []
     for event_id, payload in events:
         if not isinstance(event_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -66,5 +77,6 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
                 f"{name}: id must be a uuid.UUID: make one of another id by uuid.uuid5(uuid.NAMESPACE_URL, other_id)."
             )
         data = encode(payload)
-        jobs.append(NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata))
+        job = NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata, due_ms)
+        jobs.append(job)
     return jobs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -15,7 +14,8 @@ from oxherd.answers.job_updates import job_updates
 from oxherd.answers.status import EventError, Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.cancellation import CancelReply
-from oxherd.bullmq.job_status import job_status
+from oxherd.bullmq.event_stream import is_entry_id
+from oxherd.bullmq.job_status import JobStatus, job_status
 from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
 from oxherd.errors import (
@@ -31,8 +31,6 @@ from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
-
-_POSITION = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 class EventAnswers:
@@ -87,7 +85,7 @@ class EventAnswers:
             found = await asyncio.gather(*reads)
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        return next((status_of(job) for job in found if job is not None), None)
+        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
 
     async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
         """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
@@ -107,10 +105,13 @@ class EventAnswers:
 
     async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
         """What happens to the job, until it has ended. Raises as `Emitted.updates`."""
-        if after is not None and not _POSITION.fullmatch(after):
+        is_text = after is None or isinstance(after, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_text or (after is not None and not is_entry_id(after)):
             raise UsageError(f"{self._name}: after= takes the position of an update, such as '1700000000000-0'.")
         try:
             places = await self._places(backend, job_id)
+            if await self._is_anothers(places, job_id):
+                self._gone(job_id)
             async with aclosing(job_updates(places, job_id, None if after is None else after.encode())) as updates:
                 async for update in updates:
                     if update is None:
@@ -118,6 +119,16 @@ class EventAnswers:
                     yield update
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
+
+    def _is_own(self, job: JobStatus) -> bool:
+        return self._declaration.own_queue or job.name == self._name
+
+    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str) -> bool:
+        """Whether a queue that events share has it as another event's job."""
+        if self._declaration.own_queue:
+            return False
+        job = await retry(lambda: job_status(places[0].queue, job_id))
+        return job is not None and not self._is_own(job)
 
     async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
         queue = backend.queue(self._declaration)

@@ -159,6 +159,12 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
     ("oxherd_events_emitted_total", ("event",), "Emits that were acknowledged.", _of_events("emitted")),
     ("oxherd_events_begun_total", ("event",), "Runs of handlers that began.", _of_events("begun")),
     ("oxherd_events_ended_total", ("event", "outcome"), "Runs of handlers that ended.", _ended),
+    (
+        "oxherd_events_expired_total",
+        ("event",),
+        "Events that expired before they began.",
+        _of_events("expired"),
+    ),
     ("oxherd_events_running", ("event",), "Events that have begun and not ended.", _running),
     ("oxherd_events_waiting", ("event",), "Events that could begin.", _of_backlogs(0)),
     ("oxherd_events_delayed", ("event",), "Events whose time has not come.", _of_backlogs(1)),

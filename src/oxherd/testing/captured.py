@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from oxherd.bullmq.job import NewJob
 from oxherd.declaration import Declaration
 from oxherd.errors import UsageError, did_you_mean
 from oxherd.event import Event
+from oxherd.policy import EXPIRES
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.schedule import Schedule
@@ -42,6 +43,8 @@ class CapturedEmit:
     payload: Any
     delay: timedelta
     priority: int
+    at: datetime | None = None
+    expires: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,12 @@ def delivering(herd: Oxherd, delivery: Delivery) -> Generator[None]:
 def captured_emit(declaration: Declaration, job: NewJob) -> CapturedEmit:
     """An emit, with its payload read back from what would have been stored."""
     payload = _stored(declaration, job.data)
-    return CapturedEmit(job.name, UUID(job.id), payload, timedelta(milliseconds=job.delay_ms), job.priority)
+    at = datetime.fromtimestamp(job.due_ms / 1000, UTC) if job.due_ms else None
+    expires_ms = job.options.get(EXPIRES)
+    expires = timedelta(milliseconds=expires_ms) if expires_ms else None
+    return CapturedEmit(
+        job.name, UUID(job.id), payload, timedelta(milliseconds=job.delay_ms), job.priority, at, expires
+    )
 
 
 def _stored(declaration: Declaration, data: bytes) -> Any:

@@ -30,8 +30,8 @@ def inline(herd: Oxherd) -> Generator[Captured]:
     """Run each event's handler at its emit, in the emitting thread, before the emit returns; yields what was emitted.
 
     The handler gets the payload as a worker would read it. What it raises, the emit raises: there is no retry, no
-    timeout and no log, and delays are not waited for. An `async def` handler runs in the caller's event loop; under
-    `emit_sync` in a loop of its own. Schedules are only kept.
+    timeout and no log, delays are not waited for, and nothing expires. An `async def` handler runs in the caller's
+    event loop; under `emit_sync` in a loop of its own. Schedules are only kept.
 
     Raises, at an emit:
         DeclarationError: the event has no handler here.
@@ -58,7 +58,7 @@ class _Inline(Captured):
         self.keep(declaration, jobs)
         for job in jobs:
             with self._called(declaration, job) as value:
-                self._ends[job.id] = await _end(value)
+                self._ends[job.id] = await _end(value, declaration)
 
     def deliver_sync(self, declaration: Declaration, jobs: list[NewJob], call: str) -> None:
         if not _in_def_handler.get():  # which a worker runs in a thread without an event loop
@@ -67,7 +67,9 @@ class _Inline(Captured):
         for job in jobs:
             with self._called(declaration, job) as value:
                 # A `def` handler needs no event loop, which Django refuses to be called from.
-                self._ends[job.id] = _run(_end(value)) if isawaitable(value) else _ended(value)
+                self._ends[job.id] = (
+                    _run(_end(value, declaration)) if isawaitable(value) else _ended(value, declaration)
+                )
 
     @contextmanager
     def _called(self, declaration: Declaration, job: NewJob) -> Generator[Any]:
@@ -81,14 +83,14 @@ class _Inline(Captured):
             current.reset(is_current)
 
 
-async def _end(value: Any) -> JobEnd:
+async def _end(value: Any, declaration: Declaration) -> JobEnd:
     while isawaitable(value):
         value = await value
-    return _ended(value)
+    return _ended(value, declaration)
 
 
-def _ended(value: Any) -> JobEnd:
-    return JobEnd(True, encode_result(value).json)
+def _ended(value: Any, declaration: Declaration) -> JobEnd:
+    return JobEnd(True, encode_result(value, declaration.max_payload).json)
 
 
 def _run(coroutine: Coroutine[Any, Any, JobEnd]) -> JobEnd:

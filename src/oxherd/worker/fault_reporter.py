@@ -22,6 +22,7 @@ class FaultReporter:
         self._queue = queue
         self._signals = signals
         self._lasting: dict[str, set[str]] = {}  # reported causes, by source
+        self._once: set[tuple[str, str]] = set()  # reported causes, by event
 
     def lasting(self, source: str, error: BaseException, job: Job | None = None) -> None:
         """Report a fault that repeats until someone mends it, such as a damaged key; only the first time."""
@@ -34,6 +35,13 @@ class FaultReporter:
                 self.of_queue(source, info)
             else:
                 self.of_job(source, info, job)
+
+    def once(self, source: str, error: ErrorInfo, job: Job) -> None:
+        """Report a fault that only another release mends; the first time for each event."""
+        cause = (job.name, error.message)
+        if cause not in self._once and len(self._once) < _MOST_CAUSES:
+            self._once.add(cause)
+            self.of_job(source, error, job)
 
     def mended(self, source: str) -> None:
         """Report the next lasting fault of this source again."""

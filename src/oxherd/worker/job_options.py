@@ -35,11 +35,24 @@ def keep_of(job: Job, declaration: Declaration | None, target: str) -> dict[str,
     return (keep_jobs(declaration.keep.options[name]) if declaration is not None else None) or {"count": -1}
 
 
+def asks_backoff(job: Job, declaration: Declaration) -> bool:
+    """Whether a function of the declaration's says when the job is tried again, should this attempt fail."""
+    retry = declaration.retry
+    if isinstance(retry.backoff, str) or job.attempts_made + 1 >= attempts_of(job, declaration):
+        return False
+    return _own_backoff(job) in (None, retry.options["backoff"])
+
+
+def _own_backoff(job: Job) -> Any:
+    """A job's `backoff` option; None if it has none that we know."""
+    own: Any = job.options.get("backoff")
+    is_foreign = isinstance(own, dict) and cast("dict[str, Any]", own).get("type") not in _BACKOFFS
+    return None if is_foreign else cast("Any", own)  # a strategy of another program counts as missing
+
+
 def retry_delay_ms(job: Job, declaration: Declaration | None) -> int:
     """Milliseconds before a job is tried again."""
-    own = job.options.get("backoff")
-    if isinstance(own, dict) and cast("dict[str, Any]", own).get("type") not in _BACKOFFS:
-        own = None  # a strategy of another program
+    own = _own_backoff(job)
     declared = declaration.retry if declaration is not None else None
     if declared is not None and own in (None, declared.options["backoff"]):
         return backoff_ms(declared.options["backoff"], job.attempts_made + 1, float(declared.max_delay))  # pyright: ignore[reportArgumentType]

@@ -18,14 +18,17 @@ from tests.fuzz.source import Source, as_bytes
 _KEYS = (
     "kind", "log", "progress", "ready", "refused", "returned", "raised", "record", "extra", "process", "name",
     "levelno", "levelname", "created", "msg", "args", "exc_info", "exc_text", "pathname", "message", "type", "stack",
-    "discard", "cancelled", "result", "dropped", "id", "fence", "value", "getMessage", "event", "thread", "__class__",
+    "decision", "delay_ms", "fault", "snooze", "retry in", "cancelled", "result", "dropped", "id", "fence", "value",
+    "getMessage", "event", "thread", "__class__",
 )  # fmt: skip
 _RECORD = '"name":"shop","levelno":40,"levelname":"ERROR","created":1.5,"msg":"done"'
+_SNOOZED = '"decision":"snooze","delay_ms":5,"fault":null}'
+_FAULTY = '"decision":"as declared","delay_ms":null,"fault":"\\ud800"}'
 _BODIES = (
     '{"kind":"ready"}',
     '{"kind":"returned","result":"null","dropped":null}',
-    '{"kind":"raised","type":"ValueError","message":"no","stack":["a:1 b"],"discard":false,"cancelled":false}',
-    '{"kind":"raised","type":"\\u0000","message":"\\ud800","stack":[1,null],"discard":true,"cancelled":false}',
+    '{"kind":"raised","type":"ValueError","message":"no","stack":["a:1 b"],"cancelled":false,' + _SNOOZED,
+    '{"kind":"raised","type":"\\u0000","message":"\\ud800","stack":[1,null],"cancelled":false,' + _FAULTY,
     '{"kind":"log","record":{' + _RECORD + '},"process":1,"extra":{}}',
 )
 _written: list[str] = []
@@ -96,5 +99,6 @@ def _use(frame: Message) -> None:
     if isinstance(result, Raised):
         for text in (result.error.type, result.error.message):
             text.encode()
+        (result.verdict.fault or "").encode()
     else:
         result.json.decode()

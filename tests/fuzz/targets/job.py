@@ -105,7 +105,7 @@ def _terms(job: Job, case: Case) -> None:
             assert all(-_MOST_INT < value < _MOST_INT for value in keep.values()), keep
             finish_options(job, keep=keep, attempts=attempts, lock_ms=30_000)
     error = describe_failure(ValueError("no \ud800 text"), Redactor(job.data, None, frozenset()))
-    fields = failure_fields(job, error)
+    fields = failure_fields(job, error, "failed")
     pack(fields)
     traces: list[Any] = json.loads(fields[3])
     assert all(isinstance(trace, str) for trace in traces)

@@ -6,7 +6,7 @@
 -- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] worker's name, then for each job: id, token, result,
 -- "1" to fetch a next one
 -- Returns {code, next} for each job: code is 0, 1 or one of moveToFinished's; next is as in moveToFinished, but a job's
--- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority,
+-- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority, ox:ran,
 -- ox:cancel.
 --- @include "includes/guard"
 --- @include "includes/answer"
@@ -91,7 +91,7 @@ local function fetch(token)
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
     local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
-      "ox:uncounted", "priority", "ox:cancel")
+      "ox:uncounted", "priority", "ox:ran", "ox:cancel")
     if fields.err then
       -- The key holds no hash: the worker quarantines the job.
       fields = {}

@@ -23,11 +23,12 @@ _NEXT_LINE = f"\n{'':14}"
 _SHORT_ID = 12
 # In this order after the message.
 _DETAILS = (
-    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "lock_held", "events", "server",
-    "project", "url", "without_handler",
+    "payload", "source", "queue", "node", "outage_ms", "blocked_ms", "retry_in_ms", "late_ms", "lock_held", "events",
+    "server", "project", "url", "without_handler",
     "drained", "requeued", "cancelled", "stranded", "stuck", "unresolved", "requeued_ids", "stranded_ids", "stuck_ids",
     "root",
 )  # fmt: skip
+_DURATIONS = {"outage_ms": "after", "blocked_ms": "for", "retry_in_ms": "again in", "late_ms": "late by"}
 # Already on the line, in a place of its own.
 _PLACED = STANDARD_ATTRIBUTES | {"event", "event_id", "attempt", "error", "stack", *_DETAILS}
 
@@ -90,12 +91,10 @@ class ConsoleFormatter(logging.Formatter):
             return printable(json.dumps(value, ensure_ascii=False))
         if name == "root":  # shortened as on the other lines, so that one search finds the whole story
             return f"root={printable(str(value)[-_SHORT_ID:])}"
-        if name == "outage_ms":
-            return f"after {_duration(value)}"
+        if name in _DURATIONS:
+            return f"{_DURATIONS[name]} {_duration(value)}"
         if name.endswith("_ids"):
             return f"{_NEXT_LINE}{name.removesuffix('_ids')}: {printable(', '.join(value))}"
-        if name == "blocked_ms":
-            return f"for {_duration(value)}"
         if name == "lock_held":
             return "(the interpreter's lock was held)"
         if name == "without_handler":

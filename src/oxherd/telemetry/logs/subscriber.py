@@ -17,6 +17,7 @@ from oxherd.signals import (
     EventAttempt,
     EventBegan,
     EventEnded,
+    EventExpired,
     LoopBlocked,
     LoopUnblocked,
     QueueFault,
@@ -122,6 +123,8 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
         "outcome": signal.outcome,
         "duration_ms": round(signal.duration_ms, 3),
     }
+    if signal.retry_in_ms is not None:
+        fields["retry_in_ms"] = signal.retry_in_ms
     if signal.root is not None:
         fields["caused_by"], fields["root"] = signal.caused_by, signal.root
     if signal.error is not None:
@@ -129,9 +132,15 @@ def _ended(signal: EventEnded) -> dict[str, Any]:
     return fields
 
 
+def _expired(signal: EventExpired) -> dict[str, Any]:
+    fields: dict[str, Any] = {"event": signal.event, "event_id": signal.event_id, "late_ms": signal.late_ms}
+    if signal.root is not None:
+        fields["caused_by"], fields["root"] = signal.caused_by, signal.root
+    return fields
+
+
 def _result_dropped(signal: ResultDropped) -> dict[str, Any]:
-    message = f"the handler's result, of type {signal.type}, cannot be written as JSON and is not stored"
-    error = {"type": "ResultError", "message": message}
+    error = {"type": "ResultError", "message": f"{signal.why}; it is not stored"}
     return {"event": signal.event, "event_id": signal.event_id, "attempt": signal.attempt, "error": error}
 
 
@@ -189,6 +198,7 @@ _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]
     EventBegan: (logging.INFO, "event.begin", _began),
     EventEnded: (None, "event.end", _ended),
     CancelledBeforeBegin: (logging.INFO, "event.cancelled", asdict),
+    EventExpired: (logging.WARNING, "event.expired", _expired),
     ResultDropped: (logging.WARNING, "result.dropped", _result_dropped),
     QueueFault: (logging.ERROR, "queue.error", _queue_fault),
     RedisFault: (logging.ERROR, "redis.error", _redis_fault),

@@ -15,6 +15,7 @@ from typing import Any
 from oxherd.signals import (
     EventBegan,
     EventEnded,
+    EventExpired,
     EventsEmitted,
     LoopBlocked,
     LoopUnblocked,
@@ -55,6 +56,7 @@ class EventTotals:
     """One event's totals. `durations` and `lags` are histograms by BOUNDS, with one more bucket above them."""
 
     emitted: int = 0
+    expired: int = 0
     begun: int = 0
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     durations: list[int] = field(default_factory=_buckets)
@@ -101,6 +103,7 @@ class Counts:
         signals.subscribe(self._ended.append, EventEnded)
         counters: dict[type[Any], Callable[[Any], None]] = {
             EventsEmitted: self._emitted,
+            EventExpired: self._expired,
             QueueFault: self._queue_fault,
             RedisFault: self._redis_fault,
             RedisRecovered: self._recovered,
@@ -156,6 +159,9 @@ class Counts:
 
     def _emitted(self, signal: EventsEmitted) -> None:
         self._events[signal.event].emitted += signal.count
+
+    def _expired(self, signal: EventExpired) -> None:
+        self._events[signal.event].expired += 1
 
     def _queue_fault(self, signal: QueueFault) -> None:
         totals = self._totals

@@ -8,7 +8,7 @@ from typing import Final
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
-from oxherd.signals import EventEnded
+from oxherd.signals import EventEnded, EventExpired
 from oxherd.telemetry.opentelemetry.conventions import SCHEMA, common_attributes, error_type
 
 # In seconds, as the conventions advise.
@@ -23,6 +23,9 @@ class Metrics:
         self._sent = meter.create_counter("messaging.client.sent.messages", "{message}", "Events that were to be sent.")
         self._processed = meter.create_counter(
             "messaging.client.consumed.messages", "{message}", "Events given to a handler."
+        )
+        self._expired = meter.create_counter(
+            "oxherd.expired.events", "{event}", "Events that expired before they began."
         )
         self._durations = meter.create_histogram(
             "messaging.process.duration", "s", "How long handlers ran.", explicit_bucket_boundaries_advisory=_BUCKETS
@@ -43,3 +46,7 @@ class Metrics:
             attributes["error.type"] = error
         self._processed.add(1, attributes, context)
         self._durations.record(ended.duration_ms / 1000, attributes, context)
+
+    def expired(self, signal: EventExpired) -> None:
+        """Count an event that was dropped."""
+        self._expired.add(1, common_attributes("process", signal.event))

@@ -19,7 +19,7 @@ from oxherd.context import Context as EventContext
 from oxherd.context import current
 from oxherd.errors import OxherdError
 from oxherd.lineage import TraceContext, parse_trace_context
-from oxherd.signals import EventEnded, Signals
+from oxherd.signals import EventEnded, EventExpired, Signals
 from oxherd.telemetry.opentelemetry.conventions import SCHEMA, common_attributes, error_type
 from oxherd.telemetry.opentelemetry.metrics import Metrics
 from oxherd.telemetry.opentelemetry.redacting_span import RedactingSpan
@@ -62,6 +62,8 @@ class Traces:
         self._one_trace = one_trace
         self._guard = _Guard(herd.signals.on_error)
         herd.signals.tracer = self
+        if self._metrics is not None:
+            herd.signals.subscribe(self._metrics.expired, EventExpired)
 
     def start_send(self, event: str, ids: Sequence[str]) -> _SendSpan:
         """Start the span of a send."""

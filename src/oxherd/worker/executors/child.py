@@ -146,13 +146,15 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
         value = handler.call(payload, context)
         while is_awaitable(value):
             value = asyncio.run(_await(value))
-        result = encode_result(value)
+        result = encode_result(value, declaration.max_payload)
         return {"kind": "returned", "result": result.json.decode(), "dropped": result.dropped}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
         # Without this function's own frame.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        raised = describe_raised(error, context)
-        return {"kind": "raised", **asdict(raised.error), "discard": raised.discard, "cancelled": raised.cancelled}
+        raised = describe_raised(error, context, declaration.retry, ask_backoff=message["ask_backoff"])
+        return {
+            "kind": "raised", **asdict(raised.error), **asdict(raised.verdict), "cancelled": raised.cancelled,
+        }  # fmt: skip
 
 
 async def _await(value: Awaitable[Any]) -> Any:

@@ -14,7 +14,6 @@ from oxherd.declaration import Declaration
 from oxherd.handler import Handler
 from oxherd.worker.executors.processes import ProcessExecutor
 from oxherd.worker.running.execution import HandlerRun
-from oxherd.worker.running.failure import describe_raised
 from oxherd.worker.running.result import encode_result, is_awaitable
 from oxherd.worker.served_events import Executor
 
@@ -51,7 +50,7 @@ class ThreadExecutor:
     async def call(self, run: HandlerRun, payload: Any, /) -> Any:
         """Run the handler in a thread, and wait for it even if cancelled; its end, as of `_run`."""
         context_run = cast("Callable[..., Any]", contextvars.copy_context().run)
-        call = partial(context_run, _run, self._call, payload, run.context)
+        call = partial(context_run, _run, self._call, payload, run)
         # The call carries the event's contextvars; the pool's own threads must not inherit them.
         submit = partial(asyncio.get_running_loop().run_in_executor, self._threads, call)
         future: asyncio.Future[Any] = contextvars.Context().run(submit)
@@ -72,13 +71,13 @@ class ThreadExecutor:
             future.cancel()
 
 
-def _run(call: Callable[[Any, Context], Any], payload: Any, context: Context) -> Any:
+def _run(call: Callable[[Any, Context], Any], payload: Any, run: HandlerRun) -> Any:
     """Run a handler here; returns what it raised described, and its result encoded, unless that is to be awaited.
 
     Both in this thread: a type's own code may block. An error that left it would refer to its frames, and they to it.
     """
     try:
-        value = call(payload, context)
-        return value if value is None or is_awaitable(value) else encode_result(value)
+        value = call(payload, run.context)
+        return value if value is None or is_awaitable(value) else encode_result(value, run.max_result)
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises becomes its event's outcome
-        return describe_raised(error, context)
+        return run.describe(error)

@@ -20,7 +20,7 @@ from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
 from oxherd.worker.executors.interpreter import module_command
-from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read
+from oxherd.worker.executors.protocol import Message, ProtocolError, pack, read, verdict_of
 from oxherd.worker.running.execution import HandlerRun
 from oxherd.worker.running.failure import Raised
 from oxherd.worker.running.result import JSONResult
@@ -65,7 +65,7 @@ class ProcessExecutor:
                 run.set_timeout(self._declaration.timeout)
                 return await self._run_in(process, run)
             except (HandlerDied, ConfigError) as error:
-                return Raised(ErrorInfo(type(error).__name__, str(error)))
+                return run.describe_death(error)
 
     async def _run_in(self, process: _HandlerProcess, run: HandlerRun) -> JSONResult | Raised:
         try:
@@ -154,9 +154,11 @@ class _HandlerProcess:
                 task.cancel()
 
     def kill(self) -> None:
-        """End it now."""
+        """End it now, with all that it has forked or started."""
         self._killed = True
-        self._process.kill()
+        if self._process.poll() is None:
+            # Not reaped yet: its group is still its own.
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def leave(self) -> None:
         """Let it leave if it is idle; kill it if it is not, or takes too long."""
@@ -200,7 +202,7 @@ class _HandlerProcess:
         finally:
             if self._process.poll() is None:
                 # The loop itself ends, or the process has broken the protocol.
-                self._process.kill()
+                self.kill()
                 self._process.wait()
             self._writer.close()
             if self._reply is not None and not self._reply.done():
@@ -212,7 +214,7 @@ class _HandlerProcess:
         while self._process.poll() is None:
             if asyncio.get_running_loop().time() > end:
                 # Its code has closed the connection and goes on.
-                self._process.kill()
+                self.kill()
             await asyncio.sleep(0.002)
 
     def _receive(self, message: Message) -> None:
@@ -256,8 +258,9 @@ def _spawn(event: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     command = module_command("oxherd.worker.executors.child", *arguments)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_WORKER)
     try:
-        # In the loop's own thread: Linux ties a child's death to the thread that started it.
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        # In the loop's own thread: Linux ties a child's death to the thread that started it. In a group of its own, so
+        # that what its handler forks can be killed with it.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0)
     except BaseException:
         ours.close()
         raise
@@ -284,6 +287,7 @@ def _run_message(run: HandlerRun) -> Message:
         "payload": data.decode(),
         "shown": None if shown is None else shown.decode(),
         "declared": privacy.declared,
+        "ask_backoff": run.asks_backoff,
     }
 
 
@@ -294,7 +298,7 @@ def result_of(reply: Message) -> JSONResult | Raised:
     if reply["kind"] != "raised":
         raise HandlerDied(_UNEXPECTED)
     error = ErrorInfo(_text(reply["type"]), _text(reply["message"]), list(map(str, reply["stack"])))
-    return Raised(error, discard=reply["discard"], cancelled=reply["cancelled"])
+    return Raised(error, verdict_of(reply), cancelled=reply["cancelled"])
 
 
 def _text(received: str) -> str:

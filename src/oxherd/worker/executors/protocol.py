@@ -15,6 +15,8 @@ import threading
 from types import NoneType
 from typing import Any, cast
 
+from oxherd.retries import LONGEST_MS, Decision, Verdict
+
 Message = dict[str, Any]
 
 _MARK = b"oxh\n"
@@ -24,7 +26,15 @@ _FROM_CHILD: dict[str, dict[str, type | tuple[type, ...]]] = {
     "ready": {},
     "refused": {"message": str},
     "returned": {"result": str, "dropped": (str, NoneType)},
-    "raised": {"type": str, "message": str, "stack": list, "discard": bool, "cancelled": bool},
+    "raised": {
+        "type": str,
+        "message": str,
+        "stack": list,
+        "cancelled": bool,
+        "decision": str,
+        "delay_ms": (int, NoneType),
+        "fault": (str, NoneType),
+    },
     "progress": {"id": str, "fence": int, "value": object},
     "log": {"record": dict, "process": int, "extra": dict},
 }
@@ -65,7 +75,21 @@ def _checked(found: Any) -> Message:
     fields = _FROM_CHILD.get(kind) if isinstance(kind, str) else None
     if fields is None or not all(isinstance(message.get(name), types) for name, types in fields.items()):
         raise ProtocolError
+    if kind == "raised":
+        verdict_of(message)
     return message
+
+
+def verdict_of(message: Message) -> Verdict:
+    """What the error in a message means for another attempt; raises ProtocolError if it says nothing that there is."""
+    decision, delay_ms, fault = message["decision"], message["delay_ms"], message["fault"]
+    needs_delay = decision in (Decision.RETRY_IN, Decision.SNOOZE)
+    if needs_delay if delay_ms is None else isinstance(delay_ms, bool) or not 0 <= delay_ms <= LONGEST_MS:
+        raise ProtocolError
+    try:
+        return Verdict(Decision(decision), delay_ms, fault and fault.encode("utf-8", "replace").decode())
+    except ValueError:
+        raise ProtocolError from None
 
 
 class Channel:

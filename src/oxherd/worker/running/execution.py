@@ -13,8 +13,10 @@ from oxherd.bullmq.job import Job
 from oxherd.context import Cancelled, Context, LockLost, Reason, Stopping, TimedOut, current
 from oxherd.declaration import Declaration
 from oxherd.errors import is_interrupt
+from oxherd.retries import AS_DECLARED, Decision, Verdict, declared_delay, judge
 from oxherd.signals import ErrorInfo, ProcessSpan
 from oxherd.worker.fetching.isolation import Candidate, Isolation
+from oxherd.worker.job_options import asks_backoff
 from oxherd.worker.running.failure import SELF_CANCELLED, Raised, cancelled_error, describe_raised
 from oxherd.worker.running.outcome import Outcome, RunEnd
 from oxherd.worker.running.result import JSONResult, encode_result, is_awaitable
@@ -177,12 +179,14 @@ class HandlerRun:
     """One run of a handler; `began_at` and `ended_at` are `time.perf_counter()`.
 
     Attributes:
-        result: its JSON; `dropped` is the type of a result that has none.
-        error: what it raised, or why it was told to stop.
+        max_result: bytes of JSON that its result may have.
+        result: its JSON; `dropped` says why there is none, if so.
+        error: what it raised, or why it was told to stop; `verdict` is what that means for another attempt.
     """
 
     execution: Execution
     context: Context
+    max_result: int
     span: ProcessSpan | None = None
     began_at: float = field(default_factory=time.perf_counter)
     ended_at: float = 0.0
@@ -190,6 +194,7 @@ class HandlerRun:
     result: bytes = b"null"
     dropped: str | None = None
     error: ErrorInfo | None = None
+    verdict: Verdict = AS_DECLARED
     _timer: asyncio.TimerHandle | None = None
 
     def set_timeout(self, timeout: float | None) -> None:
@@ -220,7 +225,7 @@ class HandlerRun:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            self._note_raised(describe_raised(error, context))
+            self._note_raised(self.describe(error))
         finally:
             if execution.stage is Stage.HANDLER:
                 execution.stage = Stage.SETTLING
@@ -231,6 +236,31 @@ class HandlerRun:
         if execution.task.cancel_requested and await execution.task.absorb_cancellation():
             self._note_self_cancelled()
 
+    def describe(self, error: BaseException) -> Raised:
+        """Describe what the handler raised, and judge it; from any thread."""
+        return describe_raised(error, self.context, self._declaration.retry, ask_backoff=self.asks_backoff)
+
+    def describe_death(self, error: BaseException) -> Raised:
+        """Describe why the handler has not ended: no error of its own, so it is tried again whatever is declared."""
+        info = ErrorInfo(type(error).__name__, str(error))
+        if not self.asks_backoff:
+            return Raised(info)
+        return Raised(info, declared_delay(error, self._declaration.retry, self.context.attempt))
+
+    @property
+    def asks_backoff(self) -> bool:
+        """Whether a function of the declaration's says when it is tried again."""
+        return asks_backoff(self.execution.job, self._declaration)
+
+    @property
+    def _declaration(self) -> Declaration:
+        declaration = self.execution.declaration
+        assert declaration is not None  # noqa: S101 - known before its handler runs
+        return declaration
+
+    def _judge(self, error: BaseException) -> Verdict:
+        return judge(error, self._declaration.retry, self.context.attempt, ask=self.asks_backoff)
+
     def _note(self, value: Any) -> None:
         if type(value) is Raised:
             self._note_raised(value)
@@ -238,19 +268,26 @@ class HandlerRun:
         elif isinstance(self.context.cancelled, LockLost):
             self.end, self.error = RunEnd.LOST, ErrorInfo("LockLost", str(self.context.cancelled))
         elif value is not None:
-            result = value if type(value) is JSONResult else encode_result(value)
+            result = value if type(value) is JSONResult else encode_result(value, self.max_result)
             self.result, self.dropped = result.json, result.dropped
 
     def _note_self_cancelled(self) -> None:
         if self.end is RunEnd.RETURNED and self.context.cancelled is None:
-            self.end, self.error, self.result, self.dropped = RunEnd.RAISED, SELF_CANCELLED, b"null", None
+            self.error, self.result, self.dropped = SELF_CANCELLED, b"null", None
+            self.verdict = self._judge(asyncio.CancelledError(SELF_CANCELLED.message))
+            self.end = _BY_DECISION[self.verdict.decision]
 
     def _note_raised(self, raised: Raised) -> None:
-        reason = self.context.cancelled
-        if reason is None or (raised.discard and not isinstance(reason, LockLost | Cancelled)):
-            self.end = RunEnd.DISCARDED if raised.discard else RunEnd.RAISED
+        reason, verdict = self.context.cancelled, raised.verdict
+        if isinstance(reason, TimedOut):
+            if not verdict.asked_for:
+                verdict = self._judge(TimeoutError(str(reason)))
+            self.end = _TIMED_OUT[verdict.decision]
+        elif reason is None or (verdict.decision is Decision.DISCARD and not isinstance(reason, LockLost | Cancelled)):
+            self.end = _BY_DECISION[verdict.decision]
         else:
             self.end = _BY_REASON[type(reason)]
+        self.verdict = verdict
         if isinstance(reason, Cancelled) and not raised.cancelled:
             # Who waits for it is told why it was cancelled; the stack says what its handler has made of that.
             self.error = cancelled_error(reason.reason, raised.error.stack)
@@ -261,8 +298,22 @@ class HandlerRun:
 
 Call = Callable[[HandlerRun, Any], Awaitable[Any]]
 
+_BY_DECISION: dict[Decision, RunEnd] = {
+    Decision.AS_DECLARED: RunEnd.RAISED,
+    Decision.RETRY_IN: RunEnd.RAISED,
+    Decision.FINAL: RunEnd.RAISED_FINAL,
+    Decision.SNOOZE: RunEnd.SNOOZED,
+    Decision.DISCARD: RunEnd.DISCARDED,
+}
+# After a timeout.
+_TIMED_OUT: dict[Decision, RunEnd] = {
+    Decision.AS_DECLARED: RunEnd.TIMED_OUT,
+    Decision.RETRY_IN: RunEnd.TIMED_OUT,
+    Decision.FINAL: RunEnd.TIMED_OUT_FINAL,
+    Decision.SNOOZE: RunEnd.SNOOZED,
+    Decision.DISCARD: RunEnd.DISCARDED,
+}
 _BY_REASON: dict[type[Reason], RunEnd] = {
-    TimedOut: RunEnd.TIMED_OUT,
     Stopping: RunEnd.STOPPED,
     LockLost: RunEnd.LOST,
     Cancelled: RunEnd.CANCELLED,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from oxherd.context import Cancelled, Context
-from oxherd.errors import Discard
+from oxherd.policy import Retry
 from oxherd.privacy.error_text import redact_exception, telling_stack
 from oxherd.privacy.redaction import Redactor
+from oxherd.retries import AS_DECLARED, Verdict, judge
 from oxherd.signals import ErrorInfo
 
 SELF_CANCELLED = ErrorInfo("CancelledError", "cancelled from inside the handler")
@@ -26,21 +26,26 @@ class Raised:
     """What a handler raised: a description, so that the error, with its frames, ends where it was caught.
 
     Attributes:
-        discard: it is a Discard, or a group with one among its members.
+        verdict: what the error means for another attempt.
         cancelled: it is asyncio's CancelledError.
     """
 
     error: ErrorInfo
-    discard: bool = False
+    verdict: Verdict = AS_DECLARED
     cancelled: bool = False
 
 
-def describe_raised(error: BaseException, context: Context) -> Raised:
-    """Describe what a handler raised, with what its event's log withholds redacted."""
+def describe_raised(error: BaseException, context: Context, retry: Retry, *, ask_backoff: bool) -> Raised:
+    """Describe what a handler raised, with what its event's log withholds redacted, and judge it by `retry`.
+
+    `ask_backoff`: a function of that says when it is tried again.
+    """
     redactor = context.redactor
     assert redactor is not None  # noqa: S101 - there is one as soon as the payload is known
     cancelled = isinstance(error, asyncio.CancelledError)
-    return Raised(describe_failure(error, redactor), _is_discard(error), cancelled)
+    # One that was told to stop is judged by the reason.
+    ask = ask_backoff and context.cancelled is None
+    return Raised(describe_failure(error, redactor), judge(error, retry, context.attempt, ask=ask), cancelled)
 
 
 def describe_failure(error: BaseException, redactor: Redactor) -> ErrorInfo:
@@ -49,10 +54,3 @@ def describe_failure(error: BaseException, redactor: Redactor) -> ErrorInfo:
     if isinstance(error, asyncio.CancelledError):
         message = message or SELF_CANCELLED.message
     return ErrorInfo(kind, message, telling_stack(error))
-
-
-def _is_discard(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        # One member suffices: another run would come to it again.
-        return any(map(_is_discard, cast("BaseExceptionGroup[Any]", error).exceptions))
-    return isinstance(error, Discard)

@@ -10,8 +10,11 @@ class RunEnd(IntEnum):
 
     RETURNED = auto()
     RAISED = auto()
+    RAISED_FINAL = auto()  # it raised what its event is not tried again after
     DISCARDED = auto()  # it raised Discard: another run would not help
+    SNOOZED = auto()  # it raised Snooze: another run, without spending an attempt
     TIMED_OUT = auto()
+    TIMED_OUT_FINAL = auto()  # and its event is not tried again after a timeout
     CANCELLED = auto()  # from outside; another run would be unwanted
     STOPPED = auto()
     LOST = auto()
@@ -38,7 +41,9 @@ class Write(Enum):
     COMPLETE = auto()
     FAIL = auto()
     RETRY = auto()
+    SNOOZE = auto()
     REQUEUE = auto()
+    DROP = auto()  # it has expired: failed, and not kept
     NOTHING = auto()
 
 
@@ -46,8 +51,11 @@ class Write(Enum):
 _OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
     RunEnd.RETURNED: (Outcome.COMPLETED, Outcome.COMPLETED),
     RunEnd.RAISED: (Outcome.RETRYING, Outcome.FAILED),
+    RunEnd.RAISED_FINAL: (Outcome.FAILED, Outcome.FAILED),
     RunEnd.DISCARDED: (Outcome.DISCARDED, Outcome.DISCARDED),
+    RunEnd.SNOOZED: (Outcome.RETRYING, Outcome.RETRYING),
     RunEnd.TIMED_OUT: (Outcome.RETRYING, Outcome.TIMED_OUT),
+    RunEnd.TIMED_OUT_FINAL: (Outcome.TIMED_OUT, Outcome.TIMED_OUT),
     RunEnd.CANCELLED: (Outcome.CANCELLED, Outcome.CANCELLED),
     RunEnd.STOPPED: (Outcome.REQUEUED, Outcome.REQUEUED),
     RunEnd.LOST: (Outcome.LOST, Outcome.LOST),
@@ -55,7 +63,7 @@ _OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
     RunEnd.CHILDREN_FAILED: (Outcome.FAILED, Outcome.FAILED),
 }
 
-WRITES: dict[Outcome, Write] = {
+_WRITES: dict[Outcome, Write] = {
     Outcome.COMPLETED: Write.COMPLETE,
     Outcome.FAILED: Write.FAIL,
     Outcome.RETRYING: Write.RETRY,
@@ -70,3 +78,8 @@ WRITES: dict[Outcome, Write] = {
 def outcome_of(end: RunEnd, *, attempts_left: bool) -> Outcome:
     """What a run makes of its event."""
     return _OUTCOMES[end][not attempts_left]
+
+
+def write_of(end: RunEnd, outcome: Outcome) -> Write:
+    """What Redis is told of a run that ended so, with that outcome."""
+    return Write.SNOOZE if end is RunEnd.SNOOZED else _WRITES[outcome]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.expiry import options_of_forwarded
 from oxherd.bullmq.job import STALLED_REASON, Job, NewJob
 from oxherd.bullmq.options import without_metadata
 from oxherd.bullmq.queue import BullQueue
@@ -28,10 +29,11 @@ from oxherd.worker.failures import Told
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
 from oxherd.worker.fetching.slots import QueueSlots
-from oxherd.worker.job_options import attempts_of
+from oxherd.worker.job_options import attempts_of, retry_delay_ms
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
+from oxherd.worker.running.expiry import Expiry
 from oxherd.worker.running.failure import cancelled_error
-from oxherd.worker.running.outcome import WRITES, Outcome, Write, outcome_of
+from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -97,6 +99,7 @@ class Pipeline:
         self._events = served.events
         self._settler = settler
         self._slots = slots
+        self._expiry = Expiry(served, settler, slots)
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
@@ -122,6 +125,8 @@ class Pipeline:
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
+        if job.options.expires_ms and (dropped := await self._expiry.drop_late(execution, declaration)) is not None:
+            return dropped
         try:
             data = declaration.payload.open(job.data)
             payload = declaration.payload.decode(data)
@@ -214,7 +219,7 @@ class Pipeline:
         """Move a tick to the shard of its key, where it lines up with that key's events."""
         job = execution.job
         _, metadata = without_metadata(job.written_options)
-        options, once_ms = declaration.options, declaration.once_ms
+        options, once_ms = options_of_forwarded(job, declaration.options), declaration.once_ms
         new = NewJob(execution.event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
         async def add() -> None:
@@ -261,7 +266,10 @@ class Pipeline:
         if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
             return await self._refused(execution, processed.declaration)
         admission.isolation = self._isolation
-        return await self._refused(execution, processed.declaration) if admission.refused else None
+        if admission.refused:
+            return await self._refused(execution, processed.declaration)
+        expires = execution.job.options.expires_ms
+        return await self._expiry.begin(execution, processed.declaration) if expires else None
 
     async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         if execution.job.cancel_reason is not None:
@@ -300,28 +308,35 @@ class Pipeline:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
         if declaration.result.is_sealed:
             run.result = declaration.result.seal(run.result, job.id)
+        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
         settled = await self._settler.settle(
-            job, declaration, WRITES[outcome], result=run.result, error=error, outcome=outcome,
-            told=_told(job, outcome, error),
-            fetch_next=self._slots.may_continue(),
+            job, declaration, write_of(run.end, outcome), result=run.result, error=error, outcome=outcome,
+            delay_ms=delay_ms or 0, told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
             end, error = UNCOMPLETED[settled]
             outcome = outcome_of(end, attempts_left=attempts_left)
-            write, may_continue = WRITES[outcome], self._slots.may_continue()
-            told = _told(job, outcome, error)
+            delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             settled = await self._settler.settle(
-                job, declaration, write, error=error, told=told, fetch_next=may_continue
-            )
+                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
+                told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
+            )  # fmt: skip
         if settled is Unsettled.CANCELLED:
-            outcome, error = Outcome.CANCELLED, cancelled_error(job.cancel_reason or "")
+            outcome, error, delay_ms = Outcome.CANCELLED, cancelled_error(job.cancel_reason or ""), None
             settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
-            outcome = Outcome.LOST
-        self.announce_end(execution, run, outcome, error)
+            outcome, delay_ms = Outcome.LOST, None
+        self.announce_end(execution, run, outcome, error, delay_ms)
         return settled
+
+    def _delay_ms(self, run: HandlerRun, declaration: Declaration) -> int:
+        """Milliseconds before the event is tried again."""
+        job, verdict = run.execution.job, run.verdict
+        if verdict.fault is not None:
+            self._faults.once("finish", ErrorInfo("BackoffError", verdict.fault), job)
+        return retry_delay_ms(job, declaration) if verdict.delay_ms is None else verdict.delay_ms
 
     def _begin(self, execution: Execution, processed: ServedEvent, data: bytes, payload: Any) -> HandlerRun:
         job, declaration = execution.job, processed.declaration
@@ -346,7 +361,7 @@ class Pipeline:
                 lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
-        run = execution.run = HandlerRun(execution, context)
+        run = execution.run = HandlerRun(execution, context, declaration.max_payload)
         if self._signals.tracer is not None:
             run.span = self._signals.tracer.start_process(context)
         return run
@@ -360,7 +375,14 @@ class Pipeline:
             execution.cancel(LockLost())
             raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
 
-    def announce_end(self, execution: Execution, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> None:
+    def announce_end(
+        self,
+        execution: Execution,
+        run: HandlerRun,
+        outcome: Outcome,
+        error: ErrorInfo | None,
+        retry_in_ms: int | None = None,
+    ) -> None:
         """Signal what became of an event that began."""
         execution.outcome = outcome
         context = run.context
@@ -368,6 +390,7 @@ class Pipeline:
         ended = EventEnded(
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
             (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
+            retry_in_ms,
         )  # fmt: skip
         self._signals.emit(ended)
         if run.span is not None:

@@ -18,7 +18,7 @@ _NOT_DONE: Final[tuple[type[Any], ...]] = (Iterator, AsyncIterator, Future)
 
 @dataclass(frozen=True, slots=True)
 class JSONResult:
-    """A result as JSON; `dropped` names the type of one that has none."""
+    """A result as JSON; `dropped` says what is wrong with one that is not stored."""
 
     json: bytes = b"null"
     dropped: str | None = None
@@ -26,11 +26,18 @@ class JSONResult:
 
 def is_awaitable(value: Any) -> bool:
     """Whether a handler's result has yet to be awaited: a decorator's often has."""
-    return type(value) not in _PLAIN and isawaitable(value)
+    if type(value) in _PLAIN:
+        return False
+    try:
+        return isawaitable(value)
+    except BaseException as error:  # of its own `__class__`
+        if is_interrupt(error):
+            raise
+        return False
 
 
-def encode_result(value: Any) -> JSONResult:
-    """Encode a handler's result. Where it has no JSON, the work was done all the same.
+def encode_result(value: Any, most: int) -> JSONResult:
+    """Encode a handler's result, in `most` bytes. Where that cannot be done, the work was done all the same.
 
     Raises:
         UsageError: the result is work that has yet to be done.
@@ -39,8 +46,12 @@ def encode_result(value: Any) -> JSONResult:
     if kind not in _PLAIN and issubclass(kind, _NOT_DONE):
         raise UsageError(f"The handler returned work that is not done yet ({kind.__name__}); return what comes of it.")
     try:
-        return JSONResult(to_json(value, inf_nan_mode="null"))
+        json = to_json(value, inf_nan_mode="null")
     except BaseException as error:
         if is_interrupt(error):
             raise
-        return JSONResult(dropped=kind.__name__)
+        return JSONResult(dropped=f"the handler's result, of type {kind.__name__}, cannot be written as JSON")
+    if len(json) > most:
+        sizes = f"the handler's result is {len(json)} bytes of JSON and the limit is {most} bytes"
+        return JSONResult(dropped=f"{sizes}: return less, or raise max_payload")
+    return JSONResult(json)

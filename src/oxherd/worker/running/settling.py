@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
+from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.cancellation import cancel_reason
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
@@ -21,7 +22,7 @@ from oxherd.signals import ErrorInfo
 from oxherd.worker.failures import Told, failure_message
 from oxherd.worker.fault_reporter import damaged_job
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
-from oxherd.worker.job_options import attempts_of, failure_fields, keep_of, retry_delay_ms
+from oxherd.worker.job_options import attempts_of, failure_fields, keep_of
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
 from oxherd.worker.running.failure import cancelled_error
@@ -111,12 +112,13 @@ class Settler:
         result: bytes = b"null",
         error: ErrorInfo | None = None,
         outcome: Outcome = Outcome.FAILED,
+        delay_ms: int = 0,
         told: Told | None = None,
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
         """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
 
-        `told`: what its event's `on_failed` is told where it fails.
+        `delay_ms`: before it is tried again. `told`: what its event's `on_failed` is told where it fails.
         """
         message: Message | None = None
         if write is Write.COMPLETE:
@@ -126,10 +128,15 @@ class Settler:
                 known = declaration or self._served.declaration_of(job)
                 message = failure_message(self._queue.keys.queue, job, known, told)
             step = self._fail(job, declaration, error, outcome, message)
+        elif write is Write.DROP:
+            step = self._drop(job, declaration)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
-            step = self._retry(job, declaration, error) if write is Write.RETRY else self._requeue(job)
+            if write is Write.RETRY:
+                step = self._retry(job, error, delay_ms)
+            else:
+                step = self._snooze(job, delay_ms) if write is Write.SNOOZE else self._requeue(job)
             return await self.retry_until_confirmed(job, step, leaves_running=True)
         settled = await self.retry_until_confirmed(job, step, fetch_next=fetch_next)
         if message is not None and not isinstance(settled, Unsettled):
@@ -147,9 +154,8 @@ class Settler:
         """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
         if self._ordered and keeps_turn:
             return await self.settle(job, None, Write.REQUEUE)
-        return await self.retry_until_confirmed(
-            job, lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True), leaves_running=True
-        )
+        step = self._delay(job, delay_ms)
+        return await self.retry_until_confirmed(job, step, leaves_running=True)
 
     async def quarantine(self, job: Job, damage: str) -> Fetched | Unsettled:
         """Send a job to failed on which BullMQ's scripts would fail."""
@@ -199,12 +205,26 @@ class Settler:
 
         return fail
 
-    def _retry(self, job: Job, declaration: Declaration | None, error: ErrorInfo | None) -> Step:
+    def _drop(self, job: Job, declaration: Declaration | None) -> Step:
+        attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
+        options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
+        fields = end_field("expired", "EventExpired", "expired")
+        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch, fields=fields)
+
+    def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
         fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
-        delay = retry_delay_ms(job, declaration)
         if self._ordered:
-            return lambda _: self._queue.retry_in_order(job, fields, delay)
-        return lambda _: self._queue.delay(job, delay, fields) if delay else self._queue.retry_now(job, fields)
+            return lambda _: self._queue.retry_in_order(job, fields, delay_ms)
+        return lambda _: self._queue.delay(job, delay_ms, fields) if delay_ms else self._queue.retry_now(job, fields)
+
+    def _snooze(self, job: Job, delay_ms: int) -> Step:
+        if self._ordered:
+            return lambda _: self._queue.requeue_in_order(job, delay_ms)
+        # Also without a delay: at the head of the queue, it would keep others from beginning.
+        return self._delay(job, delay_ms)
+
+    def _delay(self, job: Job, delay_ms: int) -> Step:
+        return lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True)
 
     def _requeue(self, job: Job) -> Step:
         return lambda _: self._queue.requeue(job.id, job.token)
