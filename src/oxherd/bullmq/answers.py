@@ -32,6 +32,7 @@ class JobEnd:
     Attributes:
         completed: whether it did; else it failed, or was removed.
         value: its result's JSON, or the reason of its failure.
+        removed: it was cancelled and removed; its id may have been emitted again since.
         outcome: the contract's word, "" if another program ended it; `error` is the type of what failed it.
     """
 
@@ -39,6 +40,7 @@ class JobEnd:
     value: bytes
     outcome: str = ""
     error: str = ""
+    removed: bool = False
 
 
 async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
@@ -57,7 +59,7 @@ async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
     if state == b"gone":
         return NoAnswer.GONE
     outcome, error = end_words(reply[2], reply[1])
-    return JobEnd(state == COMPLETED, reply[1], outcome, error)
+    return JobEnd(state == COMPLETED, reply[1], outcome, error, state == REMOVED)
 
 
 def end_field(outcome: str, error: str, reason: str) -> list[Any]:

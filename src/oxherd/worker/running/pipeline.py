@@ -24,7 +24,7 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
+from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.failures import Told
 from oxherd.worker.fault_reporter import FaultReporter, damaged_job
 from oxherd.worker.fetching.isolation import Isolation, Mark
@@ -32,6 +32,7 @@ from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.job_options import attempts_of, retry_delay_ms
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.expiry import Expiry
+from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
@@ -119,6 +120,8 @@ class Pipeline:
             return await self._settler.postpone(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         declaration = None if processed is None else processed.declaration
         problem = _problem(job, declaration)
+        if job.cancel_reason is not None and declaration is not None and job.damage is None:
+            return await self._end_cancelled(execution, declaration)
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
@@ -155,6 +158,17 @@ class Pipeline:
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         told = Told(problem.error, job.attempts_made)
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next)
+
+    async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
+        """End a job without running it, which was cancelled while it ran or waited for its children."""
+        job = execution.job
+        settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
+        if isinstance(settled, Unsettled):
+            execution.unwritten = settled is Unsettled.UNWRITTEN
+        else:
+            # Without the reason: any program may have written that field.
+            self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, job.attempts_made + 1))
+        return settled
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""
@@ -250,12 +264,17 @@ class Pipeline:
                 finally:
                     processed.waiting -= 1
         if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
-            return await self.requeue(execution)
+            return await self._refused(execution, processed.declaration)
         admission.isolation = self._isolation
         if admission.refused:
-            return await self.requeue(execution)
+            return await self._refused(execution, processed.declaration)
         expires = execution.job.options.expires_ms
         return await self._expiry.begin(execution, processed.declaration) if expires else None
+
+    async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
+        if execution.job.cancel_reason is not None:
+            return await self._end_cancelled(execution, declaration)
+        return await self.requeue(execution)
 
     async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
         """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
@@ -303,6 +322,9 @@ class Pipeline:
                 job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
                 told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
             )  # fmt: skip
+        if settled is Unsettled.CANCELLED:
+            outcome, error, delay_ms = Outcome.CANCELLED, cancelled_error(job.cancel_reason or ""), None
+            settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome, delay_ms = Outcome.LOST, None
