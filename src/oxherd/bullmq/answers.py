@@ -108,6 +108,6 @@ def job_end(fields: dict[bytes, bytes]) -> JobEnd | None:
         return JobEnd(True, fields.get(b"returnvalue", b"null"))
     if event == FAILED:
         reason = fields.get(b"failedReason", b"")
-        return JobEnd(False, reason, *(("expired", "EventExpired") if reason == EXPIRED else ()))
+        return JobEnd(False, reason, "expired", "EventExpired") if reason == EXPIRED else JobEnd(False, reason)
     cancelled = fields.get(b"ox:cancelled")
     return JobEnd(False, cancelled, "cancelled") if event == REMOVED and cancelled is not None else None
