@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
+    from oxherd.schedule.declared import Schedule
     from oxherd.schedule.every import Every
+    from oxherd.schedule.info import ScheduleInfo
     from oxherd.worker.health import Health
     from oxherd.worker.stop_report import StopReport
 
@@ -89,7 +91,9 @@ __all__ = [
     "Retry",
     "RetryIn",
     "Running",
+    "Schedule",
     "ScheduleError",
+    "ScheduleInfo",
     "SealError",
     "ServerError",
     "Snooze",
@@ -145,7 +149,9 @@ _HOMES = {
     "Retry": "policy",
     "RetryIn": "retries",
     "Running": "bullmq.worker_info",
+    "Schedule": "schedule.declared",
     "ScheduleError": "errors",
+    "ScheduleInfo": "schedule.info",
     "SealError": "errors",
     "ServerError": "errors",
     "Snooze": "retries",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from oxherd.declared_schedules import DeclaredSchedule, declared_schedules
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
 from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
@@ -29,6 +30,7 @@ from oxherd.policy import (
     with_expiry,
 )
 from oxherd.privacy.allow import Allow
+from oxherd.schedule.declared import Schedule
 
 P = TypeVar("P")
 
@@ -86,6 +88,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
         seal: a Keyring that encrypts payloads, or fields of them (`keyring.fields("card")`), while they are in Redis.
         sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
         on_failed: an event of the same herd whose payload is a `Failure`: emitted when this one has failed for good.
+        schedules: by name, what emits it at certain times; the workers that process it keep them as declared.
     """
 
     concurrency: int
@@ -105,6 +108,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
     seal: Keyring | Sealing | None
     sanitize: Callable[[P], Any] | Allow | None
     on_failed: RelayTarget | None
+    schedules: Mapping[str, Schedule[P]]
 
 
 class EventOptions(DeclareOptions[Any], total=False):
@@ -140,6 +144,7 @@ class Declaration:
     expires_ms: int
     options: dict[str, Any] = field(repr=False)
     on_failed: RelayTarget | None = None
+    schedules: dict[str, DeclaredSchedule] = field(default_factory=dict[str, DeclaredSchedule], repr=False)
     _expiring: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], init=False, repr=False)
 
     @property
@@ -204,7 +209,15 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
         expires_ms=expires_ms,
         options=with_expiry({**retry.options, **keep.options}, expires_ms),
         on_failed=_takes_failures(name, given("on_failed")),
+        schedules=_schedules(name, given("schedules"), typed),
     )
+
+
+def _schedules(event: str, given: Any, typed: PayloadType[Any]) -> dict[str, DeclaredSchedule]:
+    schedules = declared_schedules(event, given, typed)
+    for name in schedules:
+        check_name(name, "schedule")
+    return schedules
 
 
 def _takes_failures(name: str, on_failed: Any) -> RelayTarget | None:

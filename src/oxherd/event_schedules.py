@@ -13,7 +13,7 @@ from oxherd.errors import DeclarationError
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.emitter import Emitter
-from oxherd.schedule import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, When
 
 P = TypeVar("P")
 
@@ -35,7 +35,7 @@ class EventSchedules(ABC, Generic[P]):
     @abstractmethod
     async def backend(self) -> Backend: ...
 
-    async def schedule(self, name: str, schedule: Schedule, payload: P, /) -> None:
+    async def schedule(self, name: str, schedule: When, payload: P, /) -> None:
         """Emit the event at each tick of a `Cron` or an `Every`, under a name that is this event's own.
 
         Repeating the call with the same arguments (at each start, from each process) changes nothing; other arguments

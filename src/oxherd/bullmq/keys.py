@@ -36,6 +36,10 @@ class QueueKeys:
         # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
         self.workers = self.worker("seen")
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for the retry of this job
+        # Ours: what a schedule's record has no field for, the last ticks, and the versions' schedules in code.
+        self.schedules = self.base + "schedules"
+        self.ticks = self.base + "ticks"
+        self.declared = self.base + "declared"
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
 
     def job(self, job_id: str) -> str:

@@ -12,19 +12,19 @@ from oxherd.bullmq.options import LATEST_MS
 from oxherd.bullmq.patterns import read_pattern
 from oxherd.bullmq.schedulers import Repeat, Schedulers, StoredSchedule
 from oxherd.policy import json_number
-from oxherd.schedule import Every, Schedule
+from oxherd.schedule import Every, When
 
 _MAX_DIGITS = 13  # of a time in milliseconds until the year 2286; a longer one is not a tick of ours
 
 
-def repeat_of(schedule: Schedule) -> Repeat:
+def repeat_of(schedule: When) -> Repeat:
     """A schedule in BullMQ's terms."""
     if isinstance(schedule, Every):
         return Repeat(every=schedule.milliseconds)
     return Repeat(pattern=schedule.expression, tz=schedule.tz)
 
 
-def next_ms(schedule: Schedule, after_ms: int) -> int:
+def next_ms(schedule: When, after_ms: int) -> int:
     """The first tick after a time, both in milliseconds since the Unix epoch."""
     tick = schedule.next(datetime.fromtimestamp(after_ms / 1000, UTC))
     return round(tick.timestamp() * 1000)
@@ -34,7 +34,7 @@ async def ensure(
     schedulers: Schedulers,
     scheduler: str,
     event: str,
-    schedule: Schedule,
+    schedule: When,
     data: bytes,
     options: dict[str, Any],
     same_data: Callable[[Any, bytes], bool],
@@ -65,7 +65,7 @@ async def ensure(
         await schedulers.upsert(scheduler, event, repeat, data, options, upcoming, deadline=deadline)
 
 
-def _due_tick(schedule: Schedule, stored: StoredSchedule, now: int, upcoming: int) -> int:
+def _due_tick(schedule: When, stored: StoredSchedule, now: int, upcoming: int) -> int:
     """The tick to keep for one that is due while its schedule changes."""
     if isinstance(schedule, Every) and schedule.milliseconds != stored.repeat.every:
         # BullMQ continues an interval from its last tick, which therefore has to be a multiple of it.

@@ -68,8 +68,13 @@ OURS: dict[str, int | str] = {
     "status": 1,
     "cancel": "removeJob",
     "cancel_requests": 1,
-    "heartbeat": 2,
+    "heartbeat": 3,
     "workers": 1,
+    "schedule": "addJobScheduler",
+    "unschedule": "removeJobScheduler",
+    "pause_schedule": 4,
+    "schedules": 3,
+    "declare_schedules": 2,
 }
 
 _LUA = Path(__file__).parent / "lua"

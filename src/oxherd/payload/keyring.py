@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
@@ -54,13 +55,14 @@ class Keyring:
         DeclarationError: a key or a name is malformed, there is no key, or the package `cryptography` is missing.
     """
 
-    __slots__ = ("_aes", "_current", "_invalid_tag", "_loaded", "_sources", "strict")
+    __slots__ = ("_aes", "_current", "_fingerprints", "_invalid_tag", "_loaded", "_sources", "strict")
 
     def __init__(self, *keys: Key | Mapping[str, Key], current: str | None = None, strict: bool = False) -> None:
         self._aes, self._invalid_tag, missing = _cipher()
         self._sources, why = _sources(keys)
         self._current = current
         self._loaded: dict[str, AESGCM] | None = None
+        self._fingerprints: dict[str, bytes] = {}  # keys made of the keys, by their names
         self.strict = strict
         if not why and current is not None and current not in (name for name, _ in self._sources):
             why = f"current={current!r} is the name of none of its keys"
@@ -114,6 +116,11 @@ class Keyring:
         sealed = keys[name].encrypt(nonce, data, payload + context)
         return f"{_VERSION}.{name}.{_base64(payload + nonce + sealed)}"
 
+    def fingerprint(self, data: bytes) -> str:
+        """What tells `data` from other data, to those who have the current key; raises as `load`."""
+        name = self.names[0]
+        return hmac.new(self._fingerprints[name], data, hashlib.sha256).hexdigest()[:32]
+
     def open(self, text: str, context: bytes) -> bytes:
         """Decrypt what was sealed with this `context`; raises CannotOpen, and as `load`."""
         name = key_name(text)
@@ -136,7 +143,10 @@ class Keyring:
                 key, why = _call(source) if callable(source) else (source, "")
                 if key is None:
                     raise ConfigError(f"The key {name or index + 1!r} of the Keyring {why}: it must be {_KEY_FORMAT}.")
-                loaded.setdefault(name or _digest(key), self._aes(key))
+                named = name or _digest(key)
+                loaded.setdefault(named, self._aes(key))
+                made = hmac.new(key, b"oxherd:fingerprint", hashlib.sha256).digest()
+                self._fingerprints.setdefault(named, made)
             self._loaded = loaded
         return self._loaded
 

@@ -102,13 +102,21 @@ class PayloadType(Generic[T]):
             PayloadTooLarge: its JSON is over the limit.
             ConfigError: an encryption key cannot be read.
         """
+        return self.seal(self.json_of(value))
+
+    def json_of(self, value: Any) -> bytes:
+        """As `encode`, but nothing is sealed."""
         try:
             valid = self._validate(value)
         except Exception as error:  # noqa: BLE001  # a type's own code may raise anything, with the value in it
             why = self._why(error)
         else:
-            return self._checked_size(self.sealer.seal(self._serialize(valid)))
+            return self._serialize(valid)
         raise self._invalid(why)
+
+    def seal(self, raw: bytes) -> bytes:
+        """What `json_of` has made, as it is stored; raises as `encode`."""
+        return self._checked_size(self.sealer.seal(raw))
 
     def open(self, raw: bytes) -> bytes:
         """A stored payload's JSON with what is sealed opened, and lone surrogates replaced.

@@ -7,7 +7,7 @@ from typing import Protocol
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.job import NewJob
 from oxherd.declaration import Declaration
-from oxherd.schedule import Schedule
+from oxherd.schedule import When
 
 
 class Delivery(Protocol):
@@ -35,6 +35,6 @@ class Delivery(Protocol):
             UsageError: an event loop runs there, as `Oxherd.run_sync`.
         """
 
-    def schedule(self, declaration: Declaration, name: str, schedule: Schedule | None, data: bytes) -> bool:
+    def schedule(self, declaration: Declaration, name: str, schedule: When | None, data: bytes) -> bool:
         """Take a schedule, or with None its end; returns whether there was one before."""
         ...

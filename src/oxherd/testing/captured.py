@@ -19,7 +19,7 @@ from oxherd.event import Event
 from oxherd.policy import EXPIRES
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.sync_portal import refuse_in_event_loop
-from oxherd.schedule import Schedule
+from oxherd.schedule import When
 
 P = TypeVar("P")
 
@@ -51,7 +51,7 @@ class CapturedEmit:
 class CapturedSchedule:
     """A schedule, and the payload of its ticks."""
 
-    schedule: Schedule
+    schedule: When
     payload: Any
 
 
@@ -144,7 +144,7 @@ class Captured(Delivery):
         refuse_in_event_loop(call)
         self.keep(declaration, jobs)
 
-    def schedule(self, declaration: Declaration, name: str, schedule: Schedule | None, data: bytes) -> bool:
+    def schedule(self, declaration: Declaration, name: str, schedule: When | None, data: bytes) -> bool:
         with self._lock:
             before = self.schedules.pop((declaration.name, name), None)
             if schedule is not None:
