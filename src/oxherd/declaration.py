@@ -152,6 +152,10 @@ class Declaration:
         """Whether the event has a queue of its own, `{name}`."""
         return self.queue == f"{{{self.name}}}"
 
+    def scheduler_id(self, schedule: str) -> str:
+        """BullMQ's id of a schedule: events that share a queue must not share ids."""
+        return schedule if self.own_queue else f"{self.name}/{schedule}"
+
     @property
     def lock_ms(self) -> int:
         """The lock in milliseconds."""
@@ -215,6 +219,8 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
 
 def _schedules(event: str, given: Any, typed: PayloadType[Any]) -> dict[str, DeclaredSchedule]:
     schedules = declared_schedules(event, given, typed)
+    if schedules and isinstance(typed, FailureType):
+        raise DeclarationError(f"{event}: a Failure has no schedule; schedule an event of another payload.")
     for name in schedules:
         check_name(name, "schedule")
     return schedules

@@ -47,7 +47,7 @@ _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(HandlerCall[P, R], EventSchedules[P], DeclaresHandlers, Generic[P, R]):
+class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:

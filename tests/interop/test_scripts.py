@@ -30,7 +30,8 @@ from oxherd.bullmq.promotion import promote
 from oxherd.bullmq.queue import BullQueue, finish_options
 from oxherd.bullmq.replies import Refusal
 from oxherd.bullmq.reprocess import reprocess
-from oxherd.bullmq.schedulers import Repeat, Schedulers
+from oxherd.bullmq.schedule_states import Repeat, ScheduleState
+from oxherd.bullmq.schedulers import Schedulers
 from oxherd.redis.url import parse_url
 
 PREFIX, QUEUE = "bull", "{order.placed}"
@@ -123,7 +124,7 @@ class OurClient:
         replies: dict[str, Any] = {
             "getCounts": [0] * len(STATES),
             "check_stalled": [[], []],
-            "addJobScheduler": ["id", 0],
+            "schedule": ["id", 0],
         }
         return replies.get(script.name, 0)
 
@@ -193,6 +194,7 @@ def their_job(options: dict[str, Any]) -> Any:
     )
 
 
+UNKNOWN = ScheduleState("nightly", None, False, False, False, 0, (b"", b""), 0)
 Ours = Callable[[BullQueue, Schedulers], Awaitable[Any]]
 Theirs = Callable[[Any], Awaitable[Any]]
 
@@ -341,8 +343,15 @@ CALLS: dict[str, Call] = {
     ),
     "addJobScheduler": Call(
         lambda _, schedulers: schedulers.upsert(
-            "nightly", "order.placed", Repeat("0 2 * * *", "Europe/Paris"), b'{"order_id":1}', OPTIONS, TICK, deadline=0
-        ),
+            UNKNOWN,
+            "order.placed",
+            Repeat("0 2 * * *", "Europe/Paris"),
+            b'{"order_id":1}',
+            OPTIONS,
+            TICK,
+            "declared",
+            deadline=0,
+        ),  # fmt: skip
         lambda theirs: theirs.addJobScheduler(
             "nightly",
             TICK,
@@ -351,20 +360,22 @@ CALLS: dict[str, Call] = {
             {"name": "order.placed", "pattern": "0 2 * * *", "tz": "Europe/Paris"},
             tick_options(TICK, 1) | {"repeat": {"pattern": "0 2 * * *", "tz": "Europe/Paris", "count": 1}},
         ),
+        ours_ends=("", "", "declared", f"{BASE}schedules", f"{BASE}ticks"),
+        reason="our frame takes the schedule as it was read, and the keys of what we keep of it",
     ),
     "updateJobScheduler": Call(
         lambda _, schedulers: schedulers.advance(TICK_JOB, TICK),
         lambda theirs: theirs.updateJobSchedulerNextMillis(
             "nightly", TICK, '{"order_id":1}', tick_options(TICK, 5), JOB_ID
         ),
+        ours_ends=(f"{BASE}ticks",),
+        reason="our frame takes the key of the last ticks",
     ),
     "removeJobScheduler": Call(
         lambda _, schedulers: schedulers.remove("nightly", deadline=0),
         lambda theirs: theirs.removeJobScheduler("nightly"),
-    ),
-    "getJobScheduler": Call(
-        lambda _, schedulers: schedulers.get("nightly"),
-        lambda theirs: theirs.getJobScheduler("nightly"),
+        ours_ends=(f"{BASE}schedules", ""),
+        reason="our frame takes the key of what we keep of a schedule, and whether only one in code is removed",
     ),
     "removeJob": Call(
         lambda queue, _: cancel_job(queue, JOB_ID, "why"),

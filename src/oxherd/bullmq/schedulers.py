@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
-from oxherd.bullmq.clock import bounded_ms, now_ms
+from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
+from oxherd.bullmq.schedule_states import (
+    Repeat,
+    ScheduleState,
+    StoredSchedule,
+    declared_ids,
+    schedule_state,
+    schedule_states,
+)
 from oxherd.bullmq.scripts import script
 from oxherd.errors import ScheduleError
 from oxherd.policy import json_number
 from oxherd.redis.client import Argument, Client, ScriptError
 from oxherd.redis.retry import retry
+from oxherd.schedule.declared import MADE_UP, MISSED
 
-_ID_COLLISION = -10
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """When a schedule ticks, in BullMQ's terms: a cron `pattern` with `tz`, or `every` milliseconds."""
-
-    pattern: str | None = None
-    tz: str | None = None
-    every: int | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What is set."""
-        each = {"pattern": self.pattern, "tz": self.tz, "every": self.every}
-        return {key: value for key, value in each.items() if value is not None}
+Mark = Literal["declared", "undeclared", "resumed"]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSchedule:
-    """A scheduler's record; `next_ms` is when its next tick is due, in milliseconds since the epoch."""
+class Upsert(Enum):
+    """What became of a schedule that was to be stored; the values are the script's replies."""
 
-    name: str
-    repeat: Repeat
-    data: Any
-    options: Any
-    next_ms: int
-
-    def matches(self, name: str, repeat: Repeat, options: dict[str, Any]) -> bool:
-        """Whether the record has this name, repeat and options."""
-        return (self.name, self.repeat, self.options) == (name, repeat, options)
+    STORED = 0
+    CHANGED = -20  # by others, since it was read
+    TAKEN = -21  # a job of that tick is stored, and cannot be replaced
 
 
 class Schedulers:
@@ -57,20 +43,20 @@ class Schedulers:
         self._keys = keys
 
     async def get(self, scheduler: str, deadline: float | None = None) -> StoredSchedule | None:
-        """A scheduler's record, or None. Script: getJobScheduler."""
-        reply = await self._retry("getJobScheduler", (self._keys.repeat, scheduler), deadline)
-        if not reply or not reply[0]:
-            return None
-        fields = {k.decode(): v.decode() for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
-        try:
-            return _stored(fields, reply[1])
-        except (ValueError, OverflowError) as error:
-            raise ScriptError(f"the record of the schedule is damaged ({type(error).__name__})") from None
+        """A scheduler's record, or None. Script: schedules."""
+        return (await self.state(scheduler, deadline)).record
 
-    async def pending(self, scheduler: str, tick_ms: int) -> bool:
-        """Whether the job of a tick is stored, in any state. Command: EXISTS."""
-        key = self._keys.job(f"repeat:{scheduler}:{tick_ms}")
-        return bool(await self._client.call(self._keys.slot, "EXISTS", key))
+    async def state(self, scheduler: str, deadline: float | None = None) -> ScheduleState:
+        """A schedule, with what is kept beside its record. Script: schedules. Raises as `Client.call`."""
+        return await schedule_state(self._client, self._keys, scheduler, deadline)
+
+    async def states(self, deadline: float | None = None) -> list[ScheduleState]:
+        """Every schedule of the queue whose record can be read. Script: schedules."""
+        return await schedule_states(self._client, self._keys, deadline)
+
+    async def declared_ids(self) -> list[str]:
+        """The ids of those that stand in code. Command: HKEYS."""
+        return await declared_ids(self._client, self._keys)
 
     async def is_latest(self, job: Job) -> bool:
         """Whether a tick is the last that its schedule has stored, so that the next depends on it. Command: ZSCORE."""
@@ -79,36 +65,38 @@ class Schedulers:
 
     async def upsert(
         self,
-        scheduler: str,
+        read: ScheduleState,
         name: str,
         repeat: Repeat,
         data: bytes,
         options: dict[str, Any],
         next_ms: int,
+        mark: Mark,
         *,
         deadline: float,
-    ) -> bool:
-        """Store a scheduler and the job of its next tick, which may be due already. Script: addJobScheduler.
+    ) -> Upsert:
+        """Store a schedule, if it is still as it was `read`, and the job of its next tick, which may be due already.
 
-        Returns False if a job of the same tick is stored that cannot be replaced.
+        Script: schedule. A paused one stays so, unless the mark is "resumed".
         """
-        k = self._keys
+        k, scheduler = self._keys, read.id
         record: dict[str, Any] = {"name": name, **repeat.options}
         now = now_ms()
         if repeat.every is not None:
-            # The script counts a new or changed interval from its start date or from now, whichever is later: the ticks
-            # are multiples of the interval only if the start is in the future.
+            # The script counts an interval from its start date or from now, whichever is later: the ticks are multiples
+            # of the interval only if the start is in the future.
             record |= {"startDate": next_ms, "offset": 0}
             now = min(now, next_ms - 1)
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc, k.active,
             next_ms, pack(record), scheduler, data, pack(options),
             pack(_tick_options(scheduler, options, repeat.options, next_ms, 1)), now, k.base, "",
+            *read.version, mark, k.schedules, k.ticks,
         )  # fmt: skip
-        reply = await self._retry("addJobScheduler", arguments, deadline)
-        if isinstance(reply, int) and reply != _ID_COLLISION:
+        reply = await self._retry("schedule", arguments, deadline)
+        if isinstance(reply, int) and reply not in (Upsert.CHANGED.value, Upsert.TAKEN.value):
             raise ScriptError(f"addJobScheduler replied {reply}")
-        return not isinstance(reply, int)
+        return Upsert(reply) if isinstance(reply, int) else Upsert.STORED
 
     async def advance(self, job: Job, next_ms: int) -> None:
         """Add the tick after one that has begun, once, in one attempt. Script: advance.
@@ -119,31 +107,35 @@ class Schedulers:
         k = self._keys
         arguments = (
             k.repeat, k.delayed, k.wait, k.paused, k.meta, k.prioritized, k.marker, k.id, k.events, k.pc,
-            k.job(job.id), k.active, next_ms, job.scheduler or "", job.data, packed_tick(job, next_ms), now_ms(),
-            k.base, job.id,
+            k.job(job.id), k.active, next_ms, job.scheduler or "", job.data, packed_tick(job, next_ms),
+            # One that is made up for must not count as too late.
+            next_ms - 1 if is_made_up(job, next_ms) else now_ms(),
+            k.base, job.id, k.ticks,
         )  # fmt: skip
         await self._client.script(k.slot, script("advance"), arguments)
 
-    async def remove(self, scheduler: str, *, deadline: float) -> bool:
-        """Remove a scheduler and its next tick; returns whether there was one. Script: removeJobScheduler."""
+    async def remove(self, scheduler: str, *, only_declared: bool = False, deadline: float | None) -> bool:
+        """Remove a scheduler and its next tick; returns whether there was one. Script: unschedule."""
         k = self._keys
-        return (
-            await self._retry("removeJobScheduler", (k.repeat, k.delayed, k.events, scheduler, k.base), deadline) == 0
-        )
+        arguments = (k.repeat, k.delayed, k.events, scheduler, k.base, k.schedules, "1" if only_declared else "")
+        return await self._retry("unschedule", arguments, deadline) == 0
+
+    async def pause(self, scheduler: str, *, deadline: float) -> bool:
+        """Take a schedule's next tick off, and add none until it is resumed; returns whether there is such a schedule.
+
+        Script: pause_schedule.
+        """
+        k = self._keys
+        arguments = (k.repeat, k.delayed, k.events, k.schedules, scheduler, k.base)
+        return await self._retry("pause_schedule", arguments, deadline) == 1
 
     async def _retry(self, name: str, arguments: tuple[Argument, ...], deadline: float | None) -> Any:
         return await retry(lambda: self._client.script(self._keys.slot, script(name), arguments), deadline=deadline)
 
 
-def _stored(fields: dict[str, str], next_ms: bytes) -> StoredSchedule:
-    every = fields.get("every")
-    return StoredSchedule(
-        name=fields.get("name", ""),
-        repeat=Repeat(fields.get("pattern"), fields.get("tz"), int(float(every)) if every else None),
-        data=json.loads(fields.get("data", "{}")),
-        options=json.loads(fields.get("opts", "{}")),
-        next_ms=bounded_ms(float(next_ms)),
-    )
+def is_made_up(job: Job, next_ms: int) -> bool:
+    """Whether the tick after `job` was missed, and is made all the same."""
+    return job.options.get(MISSED) == "all" and next_ms <= now_ms()
 
 
 def packed_tick(job: Job, next_ms: int) -> bytes:
@@ -152,7 +144,9 @@ def packed_tick(job: Job, next_ms: int) -> bytes:
     Raises:
         ScheduleError: as `advance`.
     """
-    options = {name: value for name, value in job.options.raw.items() if name != "repeat"}
+    options = {name: value for name, value in job.options.raw.items() if name not in ("repeat", MADE_UP)}
+    if is_made_up(job, next_ms):
+        options[MADE_UP] = int(json_number(job.options.get(MADE_UP)) or 0) + 1
     count = int(json_number(job.options.repeat.get("count")) or 0) + 1
     try:
         return pack(_tick_options(job.scheduler or "", options, job.options.repeat, next_ms, count))

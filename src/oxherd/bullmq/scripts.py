@@ -34,7 +34,6 @@ BULLMQ = {
     "addJobScheduler": 11,
     "updateJobScheduler": 12,
     "removeJobScheduler": 3,
-    "getJobScheduler": 1,
     "getCounts": 1,
     "promote": 9,
     "removeJob": 2,

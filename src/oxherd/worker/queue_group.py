@@ -28,6 +28,7 @@ from oxherd.worker.served_events import ServedEvent, ServedEvents
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.heartbeat import Heartbeat
+from oxherd.worker.upkeep.schedule_keeper import ScheduleKeeper
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
 from oxherd.worker.upkeep.slot_reclaimer import SlotReclaimer
 from oxherd.worker.upkeep.watchdog import Watchdog, WatchdogTimes, WatchedQueue
@@ -73,7 +74,11 @@ class QueueGroup:
         self._slots = SlotPool()
         self._workers: dict[str, QueueWorker] = {}
         self._watchdog = Watchdog(self._first, lambda: self._events.concurrency, watchdog_times)
-        self._heartbeat = Heartbeat(home, identity, self._events, self._executions, FaultReporter(self._first, signals))
+        faults = FaultReporter(self._first, signals)
+        self._schedules = ScheduleKeeper(home, queues.schedulers(home), self._events, faults)
+        self._heartbeat = Heartbeat(
+            home, identity, self._events, self._executions, faults, self._schedules.start_for_others
+        )
         self._loops: list[BackgroundLoop] = []
 
     @property
@@ -93,6 +98,7 @@ class QueueGroup:
         for worker in self._workers.values():
             worker.relay.start_if_needed()
         self._heartbeat.beat_now()
+        self._schedules.start_if_needed()
 
     def start(self) -> None:
         """Begin to take events."""
@@ -107,7 +113,7 @@ class QueueGroup:
         """Begin nothing more, let running events end until `time_over`, then put back what still runs."""
         for worker in self._workers.values():
             worker.drain()  # before anything is awaited, so that nothing that ends now brings another event
-        await asyncio.gather(*(loop.stop() for loop in self._loops))
+        await asyncio.gather(self._schedules.stop(), *(loop.stop() for loop in self._loops))
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in self._workers.values()))
         await asyncio.gather(self._heartbeat.leave(), *(event.executor.close() for event in self._events))
         return total(reports)

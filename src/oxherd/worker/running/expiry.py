@@ -29,9 +29,12 @@ class Expiry:
 
     async def drop_late(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled | None:
         """Drop an event that has expired and never began; None if it may begin."""
-        job, late = execution.job, late_ms(execution.job)
-        if not late:
-            return None
+        late = late_ms(execution.job)
+        return await self.drop(execution, declaration, late) if late else None
+
+    async def drop(self, execution: Execution, declaration: Declaration, late: int) -> Fetched | Unsettled:
+        """Drop an event that is `late` milliseconds too late to begin."""
+        job = execution.job
         fetch_next = self._slots.may_continue()
         settled = await self._settler.settle(job, declaration, Write.DROP, fetch_next=fetch_next)
         if isinstance(settled, Unsettled):

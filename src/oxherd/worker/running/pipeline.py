@@ -31,6 +31,7 @@ from oxherd.worker.running.candidate import Candidate
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.expiry import Expiry
 from oxherd.worker.running.failure import cancelled_error
+from oxherd.worker.running.missed_ticks import MissedTicks
 from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
 from oxherd.worker.running.problem import Problem, problem_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
@@ -61,6 +62,7 @@ class Pipeline:
         self._settler = settler
         self._slots = slots
         self._expiry = Expiry(served, settler, slots)
+        self._missed = MissedTicks(served, settler.pause)
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
@@ -86,7 +88,8 @@ class Pipeline:
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
-        if job.options.expires_ms and (dropped := await self._expiry.drop_late(execution, declaration)) is not None:
+        may_be_late = job.options.expires_ms or job.scheduler is not None
+        if may_be_late and (dropped := await self._drop_late(execution, declaration)) is not None:
             return dropped
         try:
             data = declaration.payload.open(job.data)
@@ -130,6 +133,17 @@ class Pipeline:
             # Without the reason: any program may have written that field.
             self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, job.attempts_made + 1))
         return settled
+
+    async def _drop_late(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled | None:
+        """Drop an event that has expired, or a tick that is not to be made up for; None if it may begin."""
+        if execution.job.scheduler is not None:
+            try:
+                late = await self._missed.late_ms(execution)
+            except RedisUnavailable:  # reported as an outage
+                return await self.requeue(execution)
+            if late:
+                return await self._expiry.drop(execution, declaration, late)
+        return await self._expiry.drop_late(execution, declaration)
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""

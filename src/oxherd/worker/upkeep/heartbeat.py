@@ -29,7 +29,8 @@ _LEAVE_SECONDS = 0.5
 class Heartbeat(BackgroundLoop):
     """Writes who the worker is and what it runs, every five seconds, to a group's first queue.
 
-    `executions` returns those of all its queues.
+    `executions` returns those of all its queues; `on_schedules` is called where workers of the queue have schedules in
+    code.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Heartbeat(BackgroundLoop):
         events: ServedEvents,
         executions: Callable[[], Iterable[Execution]],
         faults: FaultReporter,
+        on_schedules: Callable[[], None],
     ) -> None:
         super().__init__(f"oxherd-heartbeat-{queue.keys.queue}")
         self._queue = queue
@@ -46,6 +48,7 @@ class Heartbeat(BackgroundLoop):
         self._events = events
         self._executions = executions
         self._faults = faults
+        self._on_schedules = on_schedules
         self._since_ms = now_ms()
         self._changed = asyncio.Event()
 
@@ -54,7 +57,8 @@ class Heartbeat(BackgroundLoop):
         while True:
             self._changed.clear()
             try:
-                await retry(lambda: beat(self._queue, self._record()))
+                if await retry(lambda: beat(self._queue, self._record())):
+                    self._on_schedules()
             except ScriptError as error:
                 self._faults.lasting("registry", error)
             else:
