@@ -351,7 +351,7 @@ CALLS: dict[str, Call] = {
             TICK,
             "declared",
             deadline=0,
-        ),  # fmt: skip
+        ),
         lambda theirs: theirs.addJobScheduler(
             "nightly",
             TICK,
