@@ -30,7 +30,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whose schedules hold, by digest; `missing`: some of the worker's are not stored."""
+    """Whose schedules hold, by digest; `missing`: some of the worker's may not be stored."""
 
     first_ms: int
     holds: str

@@ -4,8 +4,10 @@
 -- ARGV[1] silence in milliseconds after which a worker is gone, [2] milliseconds for which what no worker declares is
 -- remembered, [3] packed: of each event {name, digest of its schedules, when that was first seen or 0, ids of its schedules}
 -- Fields of `declared`, for each event: first and seen, by digest, and since and beat, the latest span of time in which there
--- was a worker. An event without schedules has an empty digest, and is noted only beside others of the event.
--- Returns of each {first, the digest that holds, how many of the ids are not stored}; first is 0 where nothing is noted.
+-- was a worker, and holds, the digest that held last. An event without schedules has an empty digest, and is noted only
+-- beside others of the event.
+-- Returns of each {first, the digest that holds, whether the worker has to look at what is stored}; first is 0 where nothing
+-- is noted.
 local now = redis.call("TIME")
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local silence, memory = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -15,7 +17,8 @@ local fields = redis.call("HGETALL", KEYS[1])
 for i = 1, #fields, 2 do
   local kind, digest, event = string.match(fields[i], "^(%a+):(%x*):(.+)$")
   local known, time = event and events[event], tonumber(fields[i + 1])
-  if known and time and (kind == "first" or kind == "seen") then known[kind][digest] = time
+  if known and kind == "holds" then known.held = fields[i + 1]
+  elseif known and time and (kind == "first" or kind == "seen") then known[kind][digest] = time
   elseif known and time then known[kind] = time end
 end
 local function text(time) return string.format("%.0f", time) end
@@ -46,6 +49,11 @@ for at, each in ipairs(order) do
       if alive and (time > known.first[holds] or (time == known.first[holds] and digest > holds)) then holds = digest end
     end
     local missing = 0
+    if holds == mine and known.held ~= mine then
+      -- Others have stored theirs meanwhile.
+      redis.call("HSET", KEYS[1], "holds::" .. event, mine)
+      missing = 1
+    end
     for _, id in ipairs(each[4]) do
       if not redis.call("ZSCORE", KEYS[2], id) then missing = missing + 1 end
     end
