@@ -17,7 +17,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry, Schedule
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -217,7 +217,36 @@ async def schedules(run: ProductRun) -> None:
         await herd.start()
         await run.ended("report.write", 2)
         await report_write.unschedule("changing")
+        await report_write.pause_schedule("yearly")
+        await report_write.resume_schedule("yearly")
+        assert [info.name for info in await report_write.schedules()] == ["yearly"]
         assert await report_write.unschedule("yearly")
+
+
+async def schedules_in_code(run: ProductRun) -> None:
+    """Stored, made up for after a while without workers, and removed by a version without them."""
+    herd, later = run.herd(), run.herd()
+    often = {"often": Schedule(Every(0.3), Order(), missed="none")}
+
+    @herd.event("report.kept", schedules=often)
+    async def kept(order: Order) -> None: ...
+
+    @later.event("report.kept")
+    async def kept_later(order: Order) -> None: ...
+
+    async with herd, later:
+        await herd.start()
+        await run.ended("report.kept", 1)
+        await herd.stop()
+        await asyncio.sleep(0.5)
+        await herd.start()
+        await run.ended("report.kept", 3)
+        await later.start()
+
+        async def removed() -> bool:
+            return not await kept.schedules()
+
+        await until(removed)
 
 
 async def shards(run: ProductRun) -> None:
@@ -389,7 +418,8 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
+    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, schedules_in_code,
+    shards, stopping, commands, metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)

@@ -10,7 +10,7 @@ from typing import Any
 from oxherd.bullmq.clock import bounded_ms
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.scripts import script
-from oxherd.redis.client import Client, ScriptError
+from oxherd.redis.client import Argument, Client, ScriptError
 from oxherd.redis.retry import retry
 
 _PAGE = 200
@@ -99,15 +99,19 @@ async def schedule_states(client: Client, keys: QueueKeys, deadline: float | Non
 
 
 async def declared_ids(client: Client, keys: QueueKeys) -> list[str]:
-    """The ids of a queue's schedules that stand in code. Command: HKEYS."""
-    flags: list[bytes] = await client.call(keys.slot, "HKEYS", keys.schedules)
-    return [flag.decode("utf-8", "replace")[9:] for flag in flags if flag.startswith(b"declared:")]
+    """The ids of a queue's schedules that stand in code. Script: schedules."""
+    _, *found = await client.script(keys.slot, script("schedules"), _arguments(keys, ["declared", ""]))
+    return [each[0].decode("utf-8", "replace") for each in found]
+
+
+def _arguments(keys: QueueKeys, which: Sequence[int | str]) -> tuple[Argument, ...]:
+    return (keys.repeat, keys.schedules, keys.ticks, keys.base, *which)
 
 
 async def _read(
     client: Client, keys: QueueKeys, which: Sequence[int | str], deadline: float | None
 ) -> list[ScheduleState | ScriptError]:
-    arguments = (keys.repeat, keys.schedules, keys.ticks, keys.base, *which)
+    arguments = _arguments(keys, which)
     server_ms, *found = await retry(lambda: client.script(keys.slot, script("schedules"), arguments), deadline=deadline)
     return [_state(each, int(server_ms)) for each in found]
 

@@ -55,7 +55,7 @@ class Schedulers:
         return await schedule_states(self._client, self._keys, deadline)
 
     async def declared_ids(self) -> list[str]:
-        """The ids of those that stand in code. Command: HKEYS."""
+        """The ids of those that stand in code. Script: schedules."""
         return await declared_ids(self._client, self._keys)
 
     async def is_latest(self, job: Job) -> bool:
