@@ -54,7 +54,7 @@ def test_a_schedule_of_something_else_is_refused(arguments: Any, sentence: str) 
 
 
 def test_an_event_that_takes_failures_has_no_schedule() -> None:
-    schedules: Any = {"nightly": Schedule(Every(5), {})}
+    schedules: Any = {"nightly": Schedule(Every(5), dict[str, Any]())}
     with pytest.raises(DeclarationError, match="a Failure has no schedule"):
         Oxherd().declare("report.failed", Failure, schedules=schedules)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, cast
 
+import msgpack
 import pytest
 
 from oxherd import Cron, OxherdError
@@ -15,6 +18,7 @@ from oxherd.bullmq.schedule_ticks import next_tick_ms
 from oxherd.bullmq.schedulers import packed_tick
 from oxherd.errors import ScheduleError
 
+unpack: Callable[[bytes], Any] = cast("Any", msgpack).unpackb
 MINUTE_MS = 60_000
 
 
@@ -115,3 +119,25 @@ def test_no_tick_of_a_pattern_comes_after_its_end_or_before_its_start() -> None:
 def test_a_start_beyond_the_calendar_is_refused(start: str) -> None:
     with pytest.raises(ScheduleError):
         next_tick_ms(tick(f'{{"pattern": "* * * * *", "startDate": {start}}}'))
+
+
+@pytest.mark.parametrize(
+    ("more", "late"),
+    [
+        ("", False),
+        (', "ox:missed": "none"', False),
+        (', "ox:missed": "all"', True),
+        (', "ox:missed": "all", "ox:made-up": 999', True),
+        (', "ox:missed": "all", "ox:made-up": 1000', False),
+        (', "ox:missed": "all", "ox:made-up": "x"', True),
+    ],
+)
+def test_each_tick_that_was_missed_is_made_up_for_where_a_schedule_says_so_up_to_a_thousand(
+    more: str, late: bool
+) -> None:
+    job = tick('{"every": 60000}', more)
+    upcoming = next_tick_ms(job)
+    assert upcoming is not None
+    assert (upcoming == 1_700_000_040_000) == late
+    options = unpack(packed_tick(job, upcoming))
+    assert options.get("ox:made-up", 0) == (0 if not late else 1000 if "999" in more else 1)

@@ -35,6 +35,10 @@ def report(herd: Oxherd, seen: list[str] | None = None, **options: Any) -> Event
     return report_write
 
 
+def name_of(report: Report) -> str:
+    return report.name
+
+
 async def listed(event: Event[Any, Any], *names: str) -> dict[str, ScheduleInfo]:
     """The schedules once they are just these."""
 
@@ -222,7 +226,7 @@ async def test_schedules_in_code_of_events_that_share_a_queue_do_not_meet(herd: 
 
 
 async def test_schedules_of_an_event_with_shards_are_in_its_plain_queue(herd: Oxherd, records: Records) -> None:
-    event = report(herd, shards=3, key=lambda report: report.name, schedules={"often": Schedule(Every(0.3), Report())})
+    event = report(herd, shards=3, key=name_of, schedules={"often": Schedule(Every(0.3), Report())})
     async with herd:
         await herd.start()
         await records.wait("event.end", count=3, event="report.write")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oxherd import Oxherd
+from oxherd import Every, Oxherd, Schedule
 from oxherd.bullmq.queue import BullQueue
 from tests.harness import Records, until
 from tests.interop.node_script import OnNode
@@ -121,3 +121,31 @@ async def test_a_schedule_that_cannot_be_read_is_kept_until_it_is_mended(
 
 async def _kept(queue: BullQueue, tick: bytes) -> bool:
     return await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1) == [tick]
+
+
+async def test_node_lists_the_schedules_in_code_and_begins_no_tick_of_one_that_is_paused(
+    local_herd: Oxherd, on_node: OnNode, records: Records
+) -> None:
+    @local_herd.event("order.placed", schedules={"often": Schedule(Every(0.3), 7), "paused": Schedule(Every(0.3), 8)})
+    async def order_placed(order: int) -> None: ...
+
+    async with local_herd:
+        await local_herd.start()
+        await records.wait("event.end", count=4)
+        await order_placed.pause_schedule("paused")
+        await local_herd.stop()
+        script = on_node("""
+            const listed = await queue.getJobSchedulers();
+            const begun = [];
+            worker(async (job) => { begun.push(job.data); });
+            while (begun.filter((data) => data === 7).length < 4) await new Promise((next) => setTimeout(next, 50));
+            say([listed.map((each) => [each.key, each.name, Number(each.every)]).sort(), begun]);
+        """)
+        ((listed, done),) = await script.end()
+        assert listed == [["often", "order.placed", 300], ["paused", "order.placed", 300]]
+        # One may have been due when it was paused.
+        assert done.count(8) <= 1
+        await order_placed.resume_schedule("paused")
+        await local_herd.start()
+        await records.wait("event.end", count=len(records.named("event.end")) + 4)
+        assert all(info.next is not None for info in await order_placed.schedules())

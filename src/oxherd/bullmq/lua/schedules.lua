@@ -7,7 +7,8 @@
 local ids = {}
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 if ARGV[2] == "declared" then
-  for _, flag in ipairs(redis.call("HKEYS", KEYS[2])) do ids[#ids + 1] = string.match(flag, "^declared:(.*)$") end
+  local flags = redis.call("HGETALL", KEYS[2])
+  for i = 1, #flags, 2 do ids[#ids + 1] = string.match(flags[i], "^declared:(.*)$") end
 elseif #ARGV == 3 then ids = redis.call("ZRANGE", KEYS[1], ARGV[2], ARGV[3])
 end
 local clock = redis.call("TIME")

@@ -51,6 +51,7 @@ class ScheduleKeeper(BackgroundLoop):
         self._kept: dict[str, _Kept] = {}
         self._changed = asyncio.Event()
         self._running = False
+        self._stopped = False
 
     def start_if_needed(self) -> None:
         """Start, if a served event has schedules; look at once for one that is new."""
@@ -60,12 +61,13 @@ class ScheduleKeeper(BackgroundLoop):
 
     def start_for_others(self) -> None:
         """Start: workers of this queue have schedules in code, whichever version's."""
-        if not self._running:
+        if not self._running and not self._stopped:
             self._running = True
             self.start()
 
     async def stop(self, timeout: float | None = None) -> None:
-        """Stop, if it runs."""
+        """Stop for good, if it runs."""
+        self._stopped = True
         if self._running:
             await super().stop(timeout)
 
