@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.every import Every
+    from oxherd.uniqueness import Debounce, Unique
     from oxherd.worker.health import Health
     from oxherd.worker.stop_report import StopReport
 
@@ -55,6 +56,7 @@ __all__ = [
     "Context",
     "ContextFilter",
     "Cron",
+    "Debounce",
     "DeclarationError",
     "DeclareOptions",
     "Discard",
@@ -97,6 +99,7 @@ __all__ = [
     "StopReport",
     "Stopping",
     "TimedOut",
+    "Unique",
     "UnknownEvent",
     "Update",
     "UsageError",
@@ -111,6 +114,7 @@ _HOMES = {
     "Context": "context",
     "ContextFilter": "context",
     "Cron": "schedule.cron",
+    "Debounce": "uniqueness",
     "DeclarationError": "errors",
     "DeclareOptions": "declaration",
     "Discard": "errors",
@@ -153,6 +157,7 @@ _HOMES = {
     "StopReport": "worker.stop_report",
     "Stopping": "context",
     "TimedOut": "context",
+    "Unique": "uniqueness",
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",

@@ -182,11 +182,16 @@ class Event(DeclaresHandlers, Generic[P, R]):
             await delivery.deliver(self.declaration, [job])
         else:
             backend = await self._herd.backend()
-            await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
+            first = await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
+            if first is not None:
+                return self._duplicate(first)
         return self._emitted(job)
 
     def _emitted(self, job: NewJob) -> Emitted[R]:
         return Emitted(self, self.name, job.id, UUID(job.id))
+
+    def _duplicate(self, first: str) -> Emitted[R]:
+        return Emitted(self, self.name, first, UUID(event_id_text(self.declaration.queue, first)), duplicate=True)
 
     def _new_job(self, payload: P, options: EmitOptions) -> NewJob:
         check_options(self.name, options, EmitOptions.__optional_keys__)
@@ -213,8 +218,11 @@ class Event(DeclaresHandlers, Generic[P, R]):
         size = _DURABLE_CHUNK if jobs and jobs[0].durable else _CHUNK
         for start in range(0, len(jobs), size):
             chunk = routed[start : start + size]
-            failures = await self._emitter.add_many(backend, chunk)
-            emitted += [self._emitted(job) for job, _ in chunk if job.id not in failures]
+            failures, first = await self._emitter.add_many(backend, chunk)
+            acknowledged = [job for job, _ in chunk if job.id not in failures]
+            emitted += [
+                self._duplicate(first[job.id]) if job.id in first else self._emitted(job) for job in acknowledged
+            ]
             if failures:
                 raise partly_acknowledged([*failures.values()], emitted, len(jobs))
         return emitted

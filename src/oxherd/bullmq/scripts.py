@@ -45,6 +45,7 @@ OURS: dict[str, int | str] = {
     "add_delayed": "addDelayedJob",
     "add_prioritized": "addPrioritizedJob",
     "add_many": 7,
+    "add_unique": 10,
     "fetch_next": "moveToActive",
     "fetch_in_order": "moveToActive",
     "mark_begin": 1,

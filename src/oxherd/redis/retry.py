@@ -43,6 +43,7 @@ async def retry(
         except RedisUnavailable as error:
             if state is not None:
                 state.last = error
+                state.repeated = state.repeated or error.maybe_applied
             failures += 1
             delay = retry_delay(failures)
             if (deadline is not None and time.monotonic() + delay >= deadline) or await pause(delay):

@@ -5,6 +5,7 @@
 --- @include "includes/room"
 --- @include "includes/outbox"
 --- @include "includes/answer"
+--- @include "includes/unique"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
@@ -16,7 +17,9 @@ do
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-local asked = isAsked(ARGV[7] .. ARGV[1])
+local noted = redis.pcall("HMGET", ARGV[7] .. ARGV[1], "ox:asked", "deid")
+local asked = noted[1] == "1"
+leaveToHolder(ARGV[7], ARGV[1], noted[2])
 local reply = endWithMessage(ARGV[7], ARGV[12], function()
   return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
