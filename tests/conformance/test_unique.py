@@ -51,7 +51,8 @@ def declare(herd: Oxherd, runs: Runs, unique: Unique | Debounce, **options: Any)
     async def process(sync: Sync) -> int:
         return await runs.process(sync)
 
-    return herd.event("customer.sync", unique=unique, **{"key": customer, **options})(process)
+    given: dict[str, Any] = {"key": customer, **options}
+    return herd.event("customer.sync", unique=unique, **given)(process)
 
 
 async def queue_of(herd: Oxherd) -> BullQueue:
@@ -95,9 +96,11 @@ async def test_while_an_event_has_not_ended_its_key_makes_no_second(herd: Oxherd
 async def test_a_delayed_and_a_prioritized_event_hold_their_keys_as_well(herd: Oxherd) -> None:
     sync = declare(herd, Runs(), Unique(until="done"))
     async with herd:
-        for name, how in (("late", {"delay": 60}), ("first", {"priority": 3})):
+        hows: dict[str, Any] = {"late": {"delay": 60}, "first": {"priority": 3}}
+        others: list[Any] = [{}, {"delay": 1}, {"priority": 1}]
+        for name, how in hows.items():
             first = await sync.emit(Sync(customer=name), **how)
-            again = [await sync.emit(Sync(customer=name), **each) for each in ({}, {"delay": 1}, {"priority": 1})]
+            again = [await sync.emit(Sync(customer=name), **each) for each in others]
             assert {each.id for each in again} == {first.id}
         counts = await (await queue_of(herd)).counts()
         assert (counts["wait"], counts["delayed"], counts["prioritized"]) == (0, 1, 1)
@@ -389,7 +392,7 @@ async def test_a_key_of_none_makes_an_event_each_time_and_by_wins_over_the_key(h
 
 
 async def test_keys_are_in_redis_as_hashes_only(herd: Oxherd) -> None:
-    sync = declare(herd, Runs(), Unique(until="done", keep_last=True), sanitize=lambda _: {})
+    sync = declare(herd, Runs(), Unique(until="done", keep_last=True), sanitize=lambda sync: sync.number)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
     async with herd:
         await sync.emit(Sync(customer="secret-customer"))
         queue = await queue_of(herd)
@@ -484,8 +487,9 @@ async def _async_key(sync: Sync) -> str:
 def test_a_declaration_that_contradicts_its_rule_is_refused(
     options: dict[str, Any], words: str, local_herd: Oxherd
 ) -> None:
+    given: dict[str, Any] = {"key": customer, **options}
     with pytest.raises(DeclarationError, match=words):
-        local_herd.declare("customer.sync", Sync, **{"key": customer, **options})
+        local_herd.declare("customer.sync", Sync, **given)
 
 
 async def test_an_emit_that_contradicts_the_rule_sends_nothing(local_herd: Oxherd) -> None:
