@@ -12,7 +12,19 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Debounce, DeclarationError, Discard, Emitted, Event, Every, Oxherd, Retry, Unique, UsageError
+from oxherd import (
+    Debounce,
+    DeclarationError,
+    Discard,
+    Emitted,
+    Event,
+    EventCancelled,
+    Every,
+    Oxherd,
+    Retry,
+    Unique,
+    UsageError,
+)
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.reprocess import reprocess
 from oxherd.testing import captured, inline
@@ -281,6 +293,64 @@ async def test_while_a_debounced_event_runs_the_next_emit_makes_another(herd: Ox
         runs.go_on.set()
         assert await first.result(10) == 1
     assert runs.began == [1, 3]
+
+
+# -- cancelled
+
+
+async def test_what_is_cancelled_while_it_waits_frees_its_key(herd: Oxherd) -> None:
+    sync = declare(herd, Runs(), Unique(until="done"))
+    async with herd:
+        first = await sync.emit(Sync(), delay=60)
+        assert await first.cancel()
+        assert not (await sync.emit(Sync())).duplicate
+
+
+async def test_what_is_to_follow_can_be_cancelled_and_then_does_not(herd: Oxherd, records: Records) -> None:
+    runs = Runs()
+    sync = declare(herd, runs, Unique(until="done", keep_last=True))
+    async with herd:
+        await herd.start()
+        first = await sync.emit(Sync(number=1, does="wait"))
+        await began(runs, 1)
+        follower = await sync.emit(Sync(number=2))
+        assert await follower.cancel("no more")
+        with pytest.raises(EventCancelled):
+            await follower.result(10)
+        another = await sync.emit(Sync(number=3))
+        assert not another.duplicate
+        runs.go_on.set()
+        assert await first.result(10) == 1
+        assert await another.result(10) == 3
+    assert runs.began == [1, 3]
+
+
+@pytest.mark.parametrize("how", [{}, {"delay": 0.2}, {"priority": 3}], ids=["at once", "delayed", "prioritized"])
+async def test_what_is_to_follow_begins_if_the_other_is_cancelled_before_its_retry(
+    how: dict[str, Any], herd: Oxherd, records: Records
+) -> None:
+    runs = Runs()
+    sync = declare(herd, runs, Unique(until="done", keep_last=True), retry=Retry(attempts=2, delay=60))
+    async with herd:
+        await herd.start()
+        first = await sync.emit(Sync(number=1, does="retry"))
+        await records.wait("event.end", outcome="retrying")
+        follower = await sync.emit(Sync(number=2), **how)
+        assert await first.cancel()
+        assert await follower.result(10) == 2
+        assert not (await sync.emit(Sync(number=4))).duplicate
+
+
+async def test_a_cancelled_run_is_followed_as_any_other(herd: Oxherd) -> None:
+    runs = Runs()
+    sync = declare(herd, runs, Unique(until="done", keep_last=True))
+    async with herd:
+        await herd.start()
+        first = await sync.emit(Sync(number=1, does="wait"))
+        await began(runs, 1)
+        follower = await sync.emit(Sync(number=2))
+        assert await first.cancel()
+        assert await follower.result(10) == 2
 
 
 # -- what each kind shares
