@@ -180,6 +180,23 @@ async def test_keep_last_has_one_that_runs_followed_by_one_with_the_last_payload
     assert sorted(runs.began) == [1, 3, 4, 9]
 
 
+@pytest.mark.parametrize("how", [{"delay": 0.2}, {"priority": 3}, {"once": 60}], ids=["delayed", "prioritized", "once"])
+async def test_what_follows_has_its_own_emits_options(how: dict[str, Any], herd: Oxherd) -> None:
+    runs, event_id = Runs(), uuid4()
+    sync = declare(herd, runs, Unique(until="done", keep_last=True))
+    async with herd:
+        await herd.start()
+        first = await sync.emit(Sync(number=1, does="wait"))
+        await began(runs, 1)
+        follower = await sync.emit(Sync(number=2), id=event_id, **how)
+        assert not follower.duplicate
+        assert (await sync.emit(Sync(number=3), id=event_id, **how)).duplicate
+        runs.go_on.set()
+        assert await first.result(10) == 1
+        assert await follower.result(10) == 2
+        assert (await sync.emit(Sync(number=4), id=event_id, **how)).duplicate == ("once" in how)
+
+
 async def test_keep_last_does_not_change_what_is_tried_again(herd: Oxherd, records: Records) -> None:
     runs = Runs()
     sync = declare(herd, runs, Unique(until="done", keep_last=True), retry=Retry(attempts=2, delay=0.3))

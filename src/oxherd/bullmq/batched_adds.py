@@ -163,7 +163,10 @@ async def _tracked(future: asyncio.Future[T], batch: CallState, state: CallState
 
 def _deliver(waiting: Waiting, reply: list[Any] | None) -> None:
     """Give each job of a batch the id of the one that it repeats, or None."""
-    repeated = dict(zip(reply[::2], reply[1::2], strict=True)) if reply else {}
+    if reply is None:
+        _deliver_all(waiting, None)
+        return
+    repeated = dict(zip(reply[::2], reply[1::2], strict=True))
     for index, future in enumerate(waiting):
         if not future.done():
             first = repeated.get(index)

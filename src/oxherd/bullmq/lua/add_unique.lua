@@ -108,6 +108,7 @@ local function follow(id, data, metadata, unique)
   local follower, fields = before or id, fieldsOf(data, metadata, unique, now, delay)
   rcall("HSET", nextKey, "name", name, "data", data, "opts", fields[#fields], "jid", follower)
   rcall("HSET", prefix .. follower, unpack(fields))
+  if life ~= "0" and not before then rcall("SET", prefix .. "de:" .. id, id, "PX", life) end
   return before
 end
 
