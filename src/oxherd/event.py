@@ -172,6 +172,7 @@ class Event(HandlerCall[P, R], EventSchedules[P], DeclaresHandlers, Generic[P, R
         Redis: add_many, a script of ours that adds all events emitted at the same moment as BullMQ's addStandardJob
         would; addDelayedJob with a delay, addPrioritizedJob with a priority. Until the deadline, it is retried through
         outages under the same id. `once` is BullMQ's deduplication by the event's own id: the queue's key `de:<id>`.
+        A `unique` event is added by add_unique, under BullMQ's deduplication keys as well.
         """
         job = self._new_job(payload, options)
         if (delivery := self._herd.delivery) is not None:

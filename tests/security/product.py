@@ -17,7 +17,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Debounce, Discard, Every, Failure, Keep, Oxherd, Retry, Unique
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -180,6 +180,33 @@ async def cancelling(run: ProductRun) -> None:
         await run.records.wait("event.begin", event="order.cancelled")
         assert await running.cancel()
         await run.ended("order.cancelled", 1, "cancelled")
+
+
+async def unique(run: ProductRun) -> None:
+    """Of each rule, while one waits, runs and is cancelled; with an id that is known as well."""
+    rules = (Unique(until="done"), Unique(until="done", keep_last=True), Unique(within=60), Debounce(wait=0.1))
+    herd = run.herd()
+    go_on = asyncio.Event()
+
+    async def placed(order: Order) -> None:
+        if order.number == 1:
+            await go_on.wait()
+
+    async with herd:
+        for number, rule in enumerate(rules):
+            event = herd.event(f"unique.{number}", unique=rule, key=lambda order: order.customer, once=60)(placed)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
+            own = uuid4()
+            go_on.clear()
+            await event.emit_many([Order(number=1), Order(number=1)])
+            late = [await event.emit(Order(customer="b"), priority=priority) for priority in (2, 0)]
+            await event.emit(Order(customer="c"), id=own)
+            await event.emit(Order(customer="d"), id=own)
+            await late[0].cancel()
+            await event.start()
+            await run.records.wait("event.begin", count=2, event=event.name)
+            await event.emit_many([Order(number=2), Order(number=3)])
+            go_on.set()
+            await run.ended(event.name, 3 if rule.rule.kind in ("last", "debounce") else 2)
 
 
 async def failures(run: ProductRun) -> None:
@@ -389,7 +416,8 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
+    emitting, outcomes, answers, unique, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands,
+    metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
