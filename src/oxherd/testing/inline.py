@@ -30,8 +30,8 @@ def inline(herd: Oxherd) -> Generator[Captured]:
     """Run each event's handler at its emit, in the emitting thread, before the emit returns; yields what was emitted.
 
     The handler gets the payload as a worker would read it. What it raises, the emit raises: there is no retry, no
-    timeout and no log, delays are not waited for, and nothing expires. An `async def` handler runs in the caller's
-    event loop; under `emit_sync` in a loop of its own. Schedules are only kept.
+    timeout and no log, delays are not waited for, nothing expires, and nothing is held to be unique. An `async def`
+    handler runs in the caller's event loop; under `emit_sync` in a loop of its own. Schedules are only kept.
 
     Raises, at an emit:
         DeclarationError: the event has no handler here.
