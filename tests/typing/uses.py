@@ -16,10 +16,10 @@ from oxherd import (
     EmitError,
     Emitted,
     Event,
+    EventError,
     EventOptions,
     Every,
     Failure,
-    FailureError,
     Health,
     Keep,
     Keyring,
@@ -82,7 +82,7 @@ def of_a_dict(values: dict[str, int]) -> None: ...
 @herd.event("m")
 async def told(failure: Failure[Order]) -> bool:
     assert_type(failure.payload, Order)
-    assert_type(failure.error, FailureError)
+    assert_type(failure.error, EventError)
     assert_type(failure.caused_by, UUID | None)
     return await failure.send_back()
 

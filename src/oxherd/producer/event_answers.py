@@ -11,7 +11,7 @@ from typing import Any, Never
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
 from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
-from oxherd.answers.status import EventError, Status, Update, status_of
+from oxherd.answers.status import Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.cancellation import CancelReply
 from oxherd.bullmq.event_stream import is_entry_id
@@ -27,6 +27,7 @@ from oxherd.errors import (
     ResultTimeout,
     UsageError,
 )
+from oxherd.payload.failure import EventError
 from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
