@@ -23,6 +23,7 @@ from oxherd.declaration import Declaration, RunIn, check_name, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
+from oxherd.pausing import Pausing
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
@@ -51,7 +52,7 @@ _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(DeclaresHandlers, Generic[P, R]):
+class Event(Pausing, DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:

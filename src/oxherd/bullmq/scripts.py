@@ -38,6 +38,7 @@ BULLMQ = {
     "getCounts": 1,
     "promote": 9,
     "reprocessJob": 9,
+    "pause": 7,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -65,7 +66,7 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
-    "heartbeat": 2,
+    "heartbeat": 3,
     "workers": 1,
 }
 

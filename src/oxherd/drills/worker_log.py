@@ -28,6 +28,8 @@ DOCUMENTED: dict[str, set[str]] = {
     "worker.unblocked": _EVENT | {"blocked_ms"},
     "redis.embedded": {"project", "url"},
     "result.dropped": _EVENT | {"error"},
+    "worker.paused": {"events", "queue"},
+    "worker.resumed": {"events", "queue"},
     "worker.start": {"events", "server", "without_handler"},
     "worker.stop": {
         "events",

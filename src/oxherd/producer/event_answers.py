@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Never
 
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
@@ -14,6 +15,7 @@ from oxherd.answers.status import EventError, Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.event_stream import is_entry_id
 from oxherd.bullmq.job_status import JobStatus, job_status
+from oxherd.bullmq.pausing import is_paused
 from oxherd.declaration import Declaration
 from oxherd.errors import (
     EventCancelled,
@@ -78,9 +80,14 @@ class EventAnswers:
             places = await self._places(backend, job_id, deadline)
             reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
             found = await asyncio.gather(*reads)
+            status = next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+            if status is not None and not status.paused and self._declaration.shards > 1:
+                # A shard that no worker has served yet is not paused itself.
+                home = backend.queue(self._declaration)
+                status = replace(status, paused=await retry(lambda: is_paused(home), deadline=deadline))
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+        return status
 
     async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
         """What happens to the job, until it has ended. Raises as `Emitted.updates`."""
