@@ -29,6 +29,7 @@ from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_failure import sanitizer_of
 from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.process import Process
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.emit_errors import partly_acknowledged
@@ -106,7 +107,7 @@ class Event(Pausing, DeclaresHandlers, Generic[P, R]):
         self.set_handler(function, None, caller_scope())
         return self
 
-    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any]) -> None:
+    def set_handler(self, function: Callable[..., Any], run_in: RunIn | Process | None, scope: dict[str, Any]) -> None:
         """As `process`, with where a `def` runs, and the names that its annotations may use."""
         if self._handler is not None:
             raise DeclarationError(f"{self.name}: it has a handler already; remove one of them.")
