@@ -42,10 +42,8 @@ async def wait_for_end(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | 
             for watch in watches:
                 watch.woken.clear()
             answer = await ask_all(places, job_id)
-            if isinstance(answer, JobEnd):
-                return answer
-            if answer is NoAnswer.GONE:
-                return await search(places, job_id)
+            if answer is not NoAnswer.STORED:
+                return await end_of(places, job_id, answer)
             await first_woken(watches)
 
 
@@ -79,6 +77,14 @@ async def call(place: QueueAnswers, attempt: Callable[[], Awaitable[T]]) -> T:
         return await attempt()
 
     return await retry(ready)
+
+
+async def end_of(places: Sequence[QueueAnswers], job_id: str, answer: JobEnd | NoAnswer) -> JobEnd | None:
+    """How a job ended that is not stored any more, or has this answer; the streams know of an id's later use."""
+    if isinstance(answer, JobEnd) and not answer.removed:
+        return answer
+    found = await search(places, job_id)
+    return answer if found is None and isinstance(answer, JobEnd) else found
 
 
 async def search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:

@@ -37,6 +37,7 @@ BULLMQ = {
     "getJobScheduler": 1,
     "getCounts": 1,
     "promote": 9,
+    "removeJob": 2,
     "reprocessJob": 9,
     "pause": 7,
 }
@@ -66,6 +67,8 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
+    "cancel": "removeJob",
+    "cancel_requests": 1,
     "heartbeat": 3,
     "workers": 1,
 }

@@ -10,12 +10,15 @@ from dataclasses import replace
 from typing import Any, Never
 
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
+from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
 from oxherd.answers.status import EventError, Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
+from oxherd.bullmq.cancellation import CancelReply
 from oxherd.bullmq.event_stream import is_entry_id
 from oxherd.bullmq.job_status import JobStatus, job_status
 from oxherd.bullmq.pausing import is_paused
+from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
 from oxherd.errors import (
     EventCancelled,
@@ -45,7 +48,9 @@ class EventAnswers:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                end = await wait_for_end(await self._places(backend, job_id), job_id)
+                places = await self._places(backend, job_id)
+                anothers = await self._is_anothers(places, job_id)
+                end = None if anothers else await wait_for_end(places, job_id)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -64,6 +69,8 @@ class EventAnswers:
             return result.read(end.value, job_id)
         reason, outcome = end.value.decode("utf-8", "replace"), end.outcome or "failed"
         if outcome == "cancelled":
+            # A job in failed has a sentence that a board can show.
+            reason = reason.removeprefix(str(Cancelled())).removeprefix(": ")
             why = f": {reason.rstrip('.')}" if reason else ""
             raise EventCancelled(f"{self._name}: {job_id} was cancelled{why}.", reason=reason)
         if outcome == "expired":
@@ -88,6 +95,22 @@ class EventAnswers:
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
         return status
+
+    async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
+        """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            reply = await cancel_in(await self._places(backend, job_id, deadline), job_id, reason, deadline)
+        except ScriptError as error:
+            raise OxherdError(
+                f"{self._name}: {job_id} cannot be cancelled ({str(error).rstrip('.')}); mend that key."
+            ) from None
+        if reply is CancelReply.TICK:
+            raise UsageError(
+                f"{self._name}: {job_id} is a schedule's next tick, which the schedule needs to go on; end that by "
+                "unschedule()."
+            )
+        return reply is CancelReply.DONE
 
     async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
         """What happens to the job, until it has ended. Raises as `Emitted.updates`."""

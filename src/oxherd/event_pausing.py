@@ -1,4 +1,4 @@
-"""The part of an event that pauses and resumes it."""
+"""An event's pauses: nothing of it begins meanwhile."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Herd(Protocol):
     delivery: Delivery | None
     emit_timeout: float
 
-    def __iter__(self) -> Iterator[Pausing]: ...
+    def __iter__(self) -> Iterator[EventPausing]: ...
     async def backend(self) -> Backend: ...
     def run_sync(self, coroutine: Coroutine[Any, Any, None]) -> None: ...
 
 
-class Pausing(ABC):
-    """Pauses an event for all workers, Node's too, and resumes it."""
+class EventPausing(ABC):
+    """The part of an event that pauses it and resumes it."""
 
     declaration: Declaration
 
