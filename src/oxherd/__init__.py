@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
+    from oxherd.process import Process
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
@@ -82,6 +83,7 @@ __all__ = [
     "Oxherd",
     "OxherdError",
     "PayloadTooLarge",
+    "Process",
     "RedisUnavailable",
     "ResultGone",
     "ResultTimeout",
@@ -137,6 +139,7 @@ _HOMES = {
     "Oxherd": "app",
     "OxherdError": "errors",
     "PayloadTooLarge": "errors",
+    "Process": "process",
     "RedisUnavailable": "errors",
     "ResultGone": "errors",
     "ResultTimeout": "errors",

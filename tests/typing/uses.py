@@ -25,6 +25,7 @@ from oxherd import (
     Keyring,
     Mask,
     Oxherd,
+    Process,
     Retry,
     StopReport,
 )
@@ -68,6 +69,10 @@ def in_thread(order: Order) -> list[str]:
 @herd.event("d", run_in="process")
 def in_process(order: Order, ctx: Context) -> None:
     ctx.log.info("charging %s", ctx.id)
+
+
+@herd.event("d.limited", run_in=Process(max_events=1000, max_memory="512 MiB"))
+def in_limited_process(order: Order) -> None: ...
 
 
 @herd.event("e")
