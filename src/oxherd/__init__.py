@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         EventCancelled,
         EventExpired,
         EventFailed,
+        HandlerRaised,
         InvalidPayload,
         InvalidResult,
+        LifespanError,
         NoResult,
         NotDurable,
         OxherdError,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
+    from oxherd.resources.declared import CallNext
+    from oxherd.resources.dependency import Depends
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.every import Every
@@ -50,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allow",
+    "CallNext",
     "Cancelled",
     "ConfigError",
     "Context",
@@ -57,6 +62,7 @@ __all__ = [
     "Cron",
     "DeclarationError",
     "DeclareOptions",
+    "Depends",
     "Discard",
     "EmitError",
     "EmitManyOptions",
@@ -71,11 +77,13 @@ __all__ = [
     "Every",
     "Failure",
     "FailureError",
+    "HandlerRaised",
     "Health",
     "InvalidPayload",
     "InvalidResult",
     "Keep",
     "Keyring",
+    "LifespanError",
     "LockLost",
     "Mask",
     "NoResult",
@@ -106,6 +114,7 @@ __all__ = [
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
 _HOMES = {
     "Allow": "privacy.allow",
+    "CallNext": "resources.declared",
     "Cancelled": "context",
     "ConfigError": "errors",
     "Context": "context",
@@ -113,6 +122,7 @@ _HOMES = {
     "Cron": "schedule.cron",
     "DeclarationError": "errors",
     "DeclareOptions": "declaration",
+    "Depends": "resources.dependency",
     "Discard": "errors",
     "EmitError": "errors",
     "EmitManyOptions": "producer.emit_options",
@@ -127,11 +137,13 @@ _HOMES = {
     "Every": "schedule.every",
     "Failure": "payload.failure",
     "FailureError": "payload.failure",
+    "HandlerRaised": "errors",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "InvalidResult": "errors",
     "Keep": "policy",
     "Keyring": "payload.keyring",
+    "LifespanError": "errors",
     "LockLost": "context",
     "Mask": "privacy.masks",
     "NoResult": "errors",

@@ -25,6 +25,7 @@ from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import RedisURL
+from oxherd.resources.declared import DeclaresResources, Resources
 from oxherd.sessions import Sessions
 from oxherd.signals import Signals, WorkerStarted
 from oxherd.telemetry.logs.setup import set_up_missing_logging
@@ -41,7 +42,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Oxherd(DeclaresHandlers):
+class Oxherd(DeclaresResources, DeclaresHandlers):
     """Events, and the server they live on. Connects and reads the environment on first use only.
 
     Args:
@@ -82,6 +83,7 @@ class Oxherd(DeclaresHandlers):
         self.signals.subscribe(LogSubscriber())
         self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
         self.delivery: Delivery | None = None  # where a test kit takes the emits
+        self.resources = Resources(self)  # lifespans, middleware, overridden dependencies
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
         self._watchdog_times = WatchdogTimes()
@@ -217,7 +219,7 @@ class Oxherd(DeclaresHandlers):
     def _open_session(self, url: RedisURL, on_end: Callable[[], Awaitable[None]]) -> LoopSession:
         backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
         worker = Worker(self.signals, self._declared, self._watchdog_times, self._version)
-        return LoopSession(backend, worker, self.signals, on_end)
+        return LoopSession(backend, worker, self.resources.open_lifespans(), self.signals, on_end)
 
     async def close(self) -> None:
         """Stop what is processed in this event loop, close the connections and leave the embedded server.
@@ -258,8 +260,11 @@ class Oxherd(DeclaresHandlers):
     async def start(self) -> None:
         """Start processing every event that has a handler. Returns at once, even during an outage.
 
+        Only a `worker_lifespan` is waited for.
+
         Raises:
             DeclarationError: no event has a handler.
+            LifespanError: a `worker_lifespan` failed to open.
             ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server cannot start.
         """
         without = [event.name for event in self if event.handler is None]
@@ -360,13 +365,20 @@ class Oxherd(DeclaresHandlers):
         backend, worker = session.backend, session.worker
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
+        # Handlers in processes of their own have lifespans there.
+        if self.resources.middleware or any(event.handler and event.handler.run_in != "process" for event in events):
+            await session.lifespans.open()
         new = [event for event in events if event.name not in worker]
         if not worker.events:
             session.started_apart = not session.entered
-        worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
+        worker.start(backend, [self._served(event, event.handler) for event in new if event.handler is not None])
         if new:
             started = [event.name for event in new]
             self.signals.emit(WorkerStarted(started, str(backend.client.url), list(without_handler)))
+
+    def _served(self, event: Event[Any, Any], handler: Handler) -> ServedEvent:
+        executor = executor_for(event.declaration, handler, self.resources)
+        return ServedEvent(event.declaration, event.sanitizer(), executor)
 
     def _declared(self, queue: str) -> list[Declaration]:
         return [event.declaration for event in self if event.declaration.queue == queue]
@@ -409,7 +421,3 @@ class Oxherd(DeclaresHandlers):
 def _report_broken_subscriber(error: BaseException) -> None:
     # Not its message, which could hold anything.
     enabled_logger().error("a telemetry subscriber failed: %s", type(error).__name__)
-
-
-def _served(event: Event[Any, Any], handler: Handler) -> ServedEvent:
-    return ServedEvent(event.declaration, event.sanitizer(), executor_for(event.declaration, handler))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -20,6 +18,7 @@ from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.bullmq.worker_records import live_workers
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_name, check_options
+from oxherd.direct_call import call_directly, call_in_this_thread
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
@@ -81,7 +80,8 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """Its handler, if that is known here."""
         if self._handler is not None:
-            yield DeclaredHandler(self.declaration, self._handler, self._herd.signals, self._herd.close_sync)
+            herd = self._herd
+            yield DeclaredHandler(self.declaration, self._handler, herd.signals, herd.resources, herd.close_sync)
 
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
@@ -96,6 +96,10 @@ class Event(DeclaresHandlers, Generic[P, R]):
     def process(self, function: Callable[[P, Context], S], /) -> Event[P, S]: ...
     @overload
     def process(self, function: Callable[[P], S], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, S]], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], S], /) -> Event[P, S]: ...
     def process(self, function: Callable[..., Any], /) -> Event[P, Any]:
         """Decorator: set the handler, an `async def`, or a `def`, which runs in a thread.
 
@@ -361,38 +365,27 @@ class Event(DeclaresHandlers, Generic[P, R]):
         found = await live_workers([queue], timeout=self._herd.emit_timeout)
         return [worker for worker in found if self.name in worker.events]
 
-    async def __call__(self, payload: P, ctx: Context | None = None, /) -> R:
-        """Run the handler directly, for unit tests: no queue, no log, no retry, no validation.
+    async def __call__(self, payload: P, ctx: Context | None = None, /, **dependencies: Any) -> R:
+        """Run the handler directly, for unit tests: no queue, no log, no retry, no validation, no middleware.
+
+        Dependencies that are not passed by name are made, and closed.
 
         Raises:
             DeclarationError: the event has no handler here.
+            UsageError: the handler has no dependency of that name, or a lifespan that it needs is not open.
         """
-        handler, context = self.handler_here(), ctx or self._context()
-        if handler.run_in == "loop":
-            value = handler.call(payload, context)
-        else:
-            value = await asyncio.to_thread(_without_stop_iteration, handler.call, payload, context)
-        while isawaitable(value):
-            value = await value
-        return cast("R", value)
+        context, resources = ctx or self._context(), self._herd.resources
+        return cast("R", await call_directly(self.handler_here(), resources, payload, context, dependencies))
 
-    def call(self, payload: P, ctx: Context | None = None, /) -> R:
+    def call(self, payload: P, ctx: Context | None = None, /, **dependencies: Any) -> R:
         """Run a `def` handler directly, in this very thread, for unit tests; otherwise as `await event(payload)`.
 
         Raises:
             DeclarationError: the event has no handler here.
-            UsageError: the handler is an `async def`.
+            UsageError: the handler, or a dependency that is not passed, is an `async def`.
         """
-        handler = self.handler_here()
-        if handler.run_in == "loop":
-            raise UsageError(f"{self.name}: its handler is an async def; call it by `await event(payload)`.")
-        value = handler.call(payload, ctx or self._context())
-        if isawaitable(value):
-            close = getattr(value, "close", None)  # a coroutine that is not awaited warns
-            if close is not None:
-                close()
-            raise UsageError(f"{self.name}: its handler returns an awaitable; call it by `await event(payload)`.")
-        return cast("R", value)
+        context, resources = ctx or self._context(), self._herd.resources
+        return cast("R", call_in_this_thread(self.handler_here(), resources, payload, context, dependencies))
 
     def handler_here(self) -> Handler:
         """Return the handler; raises DeclarationError if this process has none."""
@@ -409,14 +402,6 @@ class Event(DeclaresHandlers, Generic[P, R]):
         return name if self.declaration.own_queue else f"{self.name}/{name}"
 
 
-def _without_stop_iteration(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; a StopIteration, which no future can carry, becomes what a coroutine makes of it."""
-    try:
-        return call(*arguments)
-    except StopIteration as error:
-        raise RuntimeError("the handler raised StopIteration") from error
-
-
 class Decorator(Protocol):
     """What `Oxherd.event(...)` returns: turns a handler into an Event."""
 
@@ -428,3 +413,8 @@ class Decorator(Protocol):
     def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
     @overload
     def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
+    # With dependencies, which no checker can tell from other parameters.
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], R], /) -> Event[P, R]: ...

@@ -150,6 +150,13 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
             loop.call_exception_handler({"message": message, "exception": error})
 
 
+async def _start(herd: Herd, events: list[str] | None) -> None:
+    if events is None:
+        await herd.start()
+    else:
+        await herd.start_events(events)
+
+
 async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> StopReport:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -162,11 +169,16 @@ async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> S
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
-    if events is None:
-        await herd.start()
+    starting = loop.create_task(_start(herd, events))
+    waiting = loop.create_task(told.wait())
+    # A lifespan may take its time to open.
+    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        await waiting
     else:
-        await herd.start_events(events)
-    await told.wait()
+        starting.cancel()
+        await asyncio.wait([starting])
     if herd.running:
         logger.info("draining %d event%s; again puts them back", herd.running, "s" if herd.running > 1 else "")
     loop.call_later(stop_timeout, time_over.set)
