@@ -122,10 +122,10 @@ def _signature(name: str, function: Callable[..., Any], scope: dict[str, Any] | 
     needs: list[tuple[str, Dependency]] = []
     for other in others:
         hint = hints.get(other.name)
-        if context is None and is_context(hint):
-            context = other
-        elif (found := find_dependency(name, other, hint, scope)) is not None:
+        if (found := find_dependency(name, other, hint, scope)) is not None:
             needs.append((other.name, found))
+        elif context is None and is_context(hint):
+            context = other
         else:
             raise DeclarationError(
                 f"{name}: the handler's parameter {other.name!r} is neither the payload nor a Context nor a "
