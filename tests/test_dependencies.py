@@ -316,6 +316,13 @@ def test_what_cannot_be_a_dependency_is_refused_where_it_is_declared(
         herd.event("a")(handler)
 
 
+def test_a_dependency_in_the_place_of_the_payload_is_refused(herd: Oxherd) -> None:
+    async def handler(config: Config) -> None: ...
+
+    with pytest.raises(DeclarationError, match="the handler's first parameter is the payload; let dependencies follow"):
+        herd.event("a")(handler)
+
+
 def test_a_positional_only_dependency_is_refused(herd: Oxherd) -> None:
     async def handler(number: int, config: Config, /) -> None: ...
 

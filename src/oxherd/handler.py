@@ -118,6 +118,8 @@ def _signature(name: str, function: Callable[..., Any], scope: dict[str, Any] | 
         raise DeclarationError(f"{name}: annotate the handler's first parameter with the payload's type.")
     if is_context(hints[payload.name]):
         raise DeclarationError(f"{name}: the handler's first parameter is the payload; let the Context follow it.")
+    if find_dependency(name, payload, hints[payload.name], scope) is not None:
+        raise DeclarationError(f"{name}: the handler's first parameter is the payload; let dependencies follow it.")
     context: inspect.Parameter | None = None
     needs: list[tuple[str, Dependency]] = []
     for other in others:

@@ -50,6 +50,10 @@ class Resources:
             weakref.WeakKeyDictionary()
         )
 
+    def adopt(self, other: Resources) -> None:
+        """Have what another herd has, for events that are copied from there."""
+        self.lifespans, self.middleware, self.overrides = other.lifespans, other.middleware, other.overrides
+
     def values_here(self) -> dict[Callable[..., Any], Any]:
         """What the lifespans of the running loop have yielded; nothing while they are closed."""
         loop = running_loop()
