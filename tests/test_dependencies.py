@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -283,9 +283,6 @@ def needs_more(name: str) -> str:
     return name
 
 
-def circle(value: Annotated[str, Depends(lambda: circle)]) -> None: ...
-
-
 def itself(value: Any) -> None: ...
 
 
@@ -293,7 +290,7 @@ itself.__annotations__["value"] = Annotated[str, Depends(itself)]
 
 
 @contextmanager
-def no_generator() -> Iterator[int]:
+def no_generator() -> Generator[int]:
     yield 1
 
 

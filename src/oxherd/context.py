@@ -46,10 +46,12 @@ class LockLost:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The event was cancelled by somebody else than its worker."""
+    """The event was cancelled from outside (`Emitted.cancel`), for this `reason`, "" if none was given."""
+
+    reason: str = ""
 
     def __str__(self) -> str:
-        return "the event was cancelled"
+        return f"the event was cancelled: {self.reason}" if self.reason else "the event was cancelled"
 
 
 Reason = TimedOut | Stopping | LockLost | Cancelled

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, Never, Protocol, TypeVar, cast
 from uuid import UUID
 
+from oxherd.answers.job_cancel import checked_reason
 from oxherd.answers.status import Status, Update
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds, seconds
@@ -89,6 +91,8 @@ class Emitted(Generic[R]):
     async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
         """What happens to it from now on, or after the position of an update, until it has ended.
 
+        Where the event stream no longer has the position, or 2,000 entries have followed, it begins as without one.
+
         Of an event that runs it first tells that it began, and its last progress. Waits through outages.
 
         Raises:
@@ -98,8 +102,30 @@ class Emitted(Generic[R]):
         Redis: BullMQ's event stream, by the reader that `result` uses.
         """
         origin, job_id = self.job
-        async for update in origin.answers.updates(await origin.backend(), job_id, after):
-            yield update
+        async with aclosing(origin.answers.updates(await origin.backend(), job_id, after)) as updates:
+            async for update in updates:
+                yield update
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancel it; returns whether there was something to cancel: it had not ended.
+
+        One that waits or is delayed is removed. One that runs hears of it within a second, in whatever process
+        (`ctx.cancelled` is a Cancelled): it fails with the outcome `cancelled`, without another attempt, unless its
+        handler returns all the same. A run of Node's worker is not reached. `reason` is stored and logged as it is: it
+        should name nobody.
+
+        Raises:
+            UsageError: `reason` is no str of at most 500 characters, or it is a schedule's next tick (`unschedule`).
+            RedisUnavailable: the server was away for the herd's `emit_timeout`; it may be cancelled all the same.
+
+        Redis: of one that is removed the key `answer:<id>`, of another the job's field `ox:cancel` and the set
+        `cancels`. Script: removeJob.
+        """
+        origin, job_id = self.job
+        reason = checked_reason(reason, self.event)
+        if (delivery := origin.delivery) is not None:
+            return delivery.cancel(job_id, reason)
+        return await origin.answers.cancel(await origin.backend(), job_id, reason)
 
     def result_sync(self, timeout: Seconds | None = None) -> R:
         """`result` from code without an event loop. Raises UsageError where one runs in this thread."""
@@ -108,3 +134,7 @@ class Emitted(Generic[R]):
     def status_sync(self) -> Status | None:
         """`status` from code without an event loop."""
         return cast("Status | None", self.job[0].run_sync(self.status()))
+
+    def cancel_sync(self, reason: str = "") -> bool:
+        """`cancel` from code without an event loop."""
+        return cast("bool", self.job[0].run_sync(self.cancel(reason)))

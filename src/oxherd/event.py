@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob, event_id_text
-from oxherd.bullmq.schedule_ticks import ensure
-from oxherd.bullmq.schedulers import Schedulers
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.bullmq.worker_records import live_workers
 from oxherd.context import Context
-from oxherd.declaration import Declaration, RunIn, check_name, check_options
-from oxherd.direct_call import call_directly, call_in_this_thread
+from oxherd.declaration import Declaration, RunIn, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.event_schedules import EventSchedules
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
+from oxherd.handler_call import HandlerCall
 from oxherd.payload.result_type import ResultType
 from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
@@ -34,7 +32,6 @@ from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emitter
 from oxherd.producer.event_answers import EventAnswers
 from oxherd.producer.sent_back import tell_failures
-from oxherd.schedule import Cron, Every, Schedule
 from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
@@ -50,7 +47,7 @@ _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(DeclaresHandlers, Generic[P, R]):
+class Event(HandlerCall[P, R], EventSchedules[P], DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
@@ -296,49 +293,6 @@ class Event(DeclaresHandlers, Generic[P, R]):
         """As `Oxherd.run_sync`."""
         return self._herd.run_sync(coroutine)
 
-    # -- scheduling
-
-    async def schedule(self, name: str, schedule: Schedule, payload: P, /) -> None:
-        """Emit the event at each tick of a `Cron` or an `Every`, under a name that is this event's own.
-
-        Repeating the call with the same arguments (at each start, from each process) changes nothing; other arguments
-        replace the schedule. Each tick makes one event, however many workers run; ticks missed while no worker ran are
-        made up by one event.
-
-        Raises:
-            DeclarationError: the name is invalid, or the schedule is neither a Cron nor an Every.
-            InvalidPayload, PayloadTooLarge, EmitError: as `emit`.
-
-        Redis: BullMQ's job schedulers (scripts getJobScheduler, addJobScheduler), in the event's queue.
-        """
-        if not isinstance(schedule, Cron | Every):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DeclarationError(f"{self.name}: a schedule is a Cron(...) or an Every(...).")
-        scheduler, declaration = self._scheduler_id(name), self.declaration
-        data, same = declaration.payload.encode(payload), declaration.payload.sealer.is_same
-        if (delivery := self._herd.delivery) is not None:
-            delivery.schedule(declaration, name, schedule, data)
-            return
-
-        def call(schedulers: Schedulers, deadline: float) -> Coroutine[Any, Any, None]:
-            return ensure(
-                schedulers, scheduler, self.name, schedule, data, declaration.options, same, deadline=deadline
-            )
-
-        await self._emitter.call_schedulers(await self._herd.backend(), call)
-
-    async def unschedule(self, name: str, /) -> bool:
-        """End a schedule and remove its next tick; returns whether there was one. Script: removeJobScheduler.
-
-        Raises:
-            EmitError: Redis did not acknowledge it within the deadline.
-        """
-        scheduler = self._scheduler_id(name)
-        if (delivery := self._herd.delivery) is not None:
-            return delivery.schedule(self.declaration, name, None, b"")
-        return await self._emitter.call_schedulers(
-            await self._herd.backend(), lambda schedulers, deadline: schedulers.remove(scheduler, deadline=deadline)
-        )
-
     # -- processing
 
     async def start(self) -> None:
@@ -364,42 +318,6 @@ class Event(DeclaresHandlers, Generic[P, R]):
         queue = (await self._herd.backend()).queue(self.declaration)
         found = await live_workers([queue], timeout=self._herd.emit_timeout)
         return [worker for worker in found if self.name in worker.events]
-
-    async def __call__(self, payload: P, ctx: Context | None = None, /, **dependencies: Any) -> R:
-        """Run the handler directly, for unit tests: no queue, no log, no retry, no validation, no middleware.
-
-        Dependencies that are not passed by name are made, and closed.
-
-        Raises:
-            DeclarationError: the event has no handler here.
-            UsageError: the handler has no dependency of that name, or a lifespan that it needs is not open.
-        """
-        context, resources = ctx or self._context(), self._herd.resources
-        return cast("R", await call_directly(self.handler_here(), resources, payload, context, dependencies))
-
-    def call(self, payload: P, ctx: Context | None = None, /, **dependencies: Any) -> R:
-        """Run a `def` handler directly, in this very thread, for unit tests; otherwise as `await event(payload)`.
-
-        Raises:
-            DeclarationError: the event has no handler here.
-            UsageError: the handler, or a dependency that is not passed, is an `async def`.
-        """
-        context, resources = ctx or self._context(), self._herd.resources
-        return cast("R", call_in_this_thread(self.handler_here(), resources, payload, context, dependencies))
-
-    def handler_here(self) -> Handler:
-        """Return the handler; raises DeclarationError if this process has none."""
-        if self._handler is None:
-            raise DeclarationError(f"{self.name}: it has no handler here; import the module that processes it.")
-        return self._handler
-
-    def _context(self) -> Context:
-        return Context(event_id=str(uuid7()), event=self.name, emitted_ms=now_ms())
-
-    def _scheduler_id(self, name: str) -> str:
-        check_name(name, "schedule")
-        # Events that share a queue must not share scheduler ids.
-        return name if self.declaration.own_queue else f"{self.name}/{name}"
 
 
 class Decorator(Protocol):

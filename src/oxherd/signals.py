@@ -70,6 +70,11 @@ class EventExpired:
 
 
 @dataclass(slots=True)
+class CancelledBeforeBegin(EventAttempt):
+    """A fetched event is not run: it was cancelled when it ran elsewhere, or waited for its children."""
+
+
+@dataclass(slots=True)
 class ResultDropped(EventAttempt):
     """A handler's result is not stored, and `why`: it has no JSON, or too much; the event is completed all the same."""
 
@@ -165,6 +170,7 @@ class LoopUnblocked:
 Signal = (
     EventBegan
     | EventEnded
+    | CancelledBeforeBegin
     | EventExpired
     | ResultDropped
     | QueueFault

@@ -91,12 +91,16 @@ async def test_who_waits_for_its_result_is_told_that_it_has_expired(herd: Oxherd
     async def order_placed(order: Order) -> None: ...
 
     async with herd:
-        emitted = await order_placed.emit(Order())
+        emitted, late = await order_placed.emit_many([Order(), Order()])
         waiting = asyncio.create_task(emitted.result(timeout=20))
         await asyncio.sleep(2 * SOON)
         await herd.start()
         with pytest.raises(EventExpired) as caught:
             await waiting
+        # Of one that nobody had asked for, the event stream says the same.
+        await records.wait("event.expired", event_id=late.id)
+        with pytest.raises(EventExpired):
+            await late.result(timeout=5)
     assert (caught.value.outcome, caught.value.error_type) == ("expired", "EventExpired")
     assert not records.named("queue.error")
 

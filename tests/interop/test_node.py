@@ -659,7 +659,7 @@ async def test_a_job_of_nodes_that_has_expired_is_dropped_and_node_hears_of_it(
         assert (await script.end())[-1] == {"kept": 0, "there": True}
         assert not await left(herd)
     assert {each["failed"] for each in told} == {"late", "late-with-priority"}
-    assert {each["why"] for each in told} == {"expired"}
+    assert {each["why"] for each in told} == {"expired before its first begin"}
     assert len(records.named("event.begin")) == 2
 
 

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from zlib import crc32
 
 import msgpack
 import pytest
 
 from oxherd.bullmq import scripts
+from oxherd.bullmq.cancellation import cancel_job
 from oxherd.bullmq.job import Job, NewJob, decode
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.promotion import promote
@@ -78,7 +80,7 @@ def test_each_script_of_bullmq_that_we_call_has_its_hash() -> None:
 
 def test_the_codes_of_refusal_are_those_of_bullmq() -> None:
     codes: dict[str, int] = {each.name: each.value for each in bullmq("error_code").ErrorCode}
-    ours = {Refusal.PARENT_ELSEWHERE, Refusal.PARENT_DAMAGED}
+    ours = {Refusal.PARENT_ELSEWHERE, Refusal.PARENT_DAMAGED, Refusal.CANCELLED}
     assert min(codes.values()) > max(ours)
     assert {each.name: each.value for each in set(Refusal) - ours} == {
         "MISSING": codes["JobNotExist"],
@@ -363,6 +365,12 @@ CALLS: dict[str, Call] = {
     "getJobScheduler": Call(
         lambda _, schedulers: schedulers.get("nightly"),
         lambda theirs: theirs.getJobScheduler("nightly"),
+    ),
+    "removeJob": Call(
+        lambda queue, _: cancel_job(queue, JOB_ID, "why"),
+        lambda theirs: theirs.remove(JOB_ID, False),
+        ours_ends=("why", "1", "cancelled Cancelled " + f"{crc32(b'why'):x}"),
+        reason="our frame takes the reason, whether the server is part of a cluster, and the end of its answer",
     ),
     "getCounts": Call(
         lambda queue, _: queue.counts(),

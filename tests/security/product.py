@@ -165,6 +165,23 @@ async def metrics_of_node(run: ProductRun) -> None:
         await run.ended("order.counted", 1)
 
 
+async def cancelling(run: ProductRun) -> None:
+    """One that waits, one that runs."""
+    herd = run.herd()
+
+    @herd.event("order.cancelled")
+    async def placed(order: Order) -> None:
+        await asyncio.sleep(60)
+
+    async with herd:
+        waiting, running = await placed.emit(Order(), delay=60), await placed.emit(Order())
+        assert await waiting.cancel("customer called")
+        await herd.start()
+        await run.records.wait("event.begin", event="order.cancelled")
+        assert await running.cancel()
+        await run.ended("order.cancelled", 1, "cancelled")
+
+
 async def failures(run: ProductRun) -> None:
     """Told to another event, and sent back once."""
     herd = run.herd()
@@ -372,7 +389,7 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, failures, metrics_of_node, schedules, shards, stopping, commands, metrics,
+    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)

@@ -265,7 +265,8 @@ def test_what_cannot_be_one_is_refused(local_herd: Oxherd, declare: str) -> None
     async def generator() -> AsyncIterator[None]:
         yield
 
-    for wrong in (nothing, generator, lambda herd: None, 5):
+    wrongs: list[Any] = [nothing, generator, len, 5]
+    for wrong in wrongs:
         with pytest.raises(DeclarationError, match=f"^{declare} takes an async .*"):
             getattr(local_herd, declare)(wrong)
 

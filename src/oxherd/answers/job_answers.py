@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from oxherd.answers.event_reader import EventReader, Watch
 from oxherd.answers.stream_search import StreamSearch
 from oxherd.bullmq.answers import JobEnd, NoAnswer, ask
 from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.retry import retry
+
+T = TypeVar("T")
 
 
 class QueueAnswers:
@@ -40,10 +42,8 @@ async def wait_for_end(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | 
             for watch in watches:
                 watch.woken.clear()
             answer = await ask_all(places, job_id)
-            if isinstance(answer, JobEnd):
-                return answer
-            if answer is NoAnswer.GONE:
-                return await search(places, job_id)
+            if answer is not NoAnswer.STORED:
+                return await end_of(places, job_id, answer)
             await first_woken(watches)
 
 
@@ -62,13 +62,34 @@ async def ask_all(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | NoAns
 
 
 async def _ask(place: QueueAnswers, job_id: str) -> JobEnd | NoAnswer:
-    await place.reader.ready()
-    return await retry(lambda: ask(place.queue, job_id))
+    return await call(place, lambda: ask(place.queue, job_id))
+
+
+async def call(place: QueueAnswers, attempt: Callable[[], Awaitable[T]]) -> T:
+    """What a call to a place's queue returns, while it is watched there; tried again through outages.
+
+    Raises:
+        UsageError: the herd was closed meanwhile.
+    """
+
+    async def ready() -> T:
+        await place.reader.ready()
+        return await attempt()
+
+    return await retry(ready)
+
+
+async def end_of(places: Sequence[QueueAnswers], job_id: str, answer: JobEnd | NoAnswer) -> JobEnd | None:
+    """How a job ended that is not stored any more, or has this answer; the streams know of an id's later use."""
+    if isinstance(answer, JobEnd) and not answer.removed:
+        return answer
+    found = await search(places, job_id)
+    return answer if found is None and isinstance(answer, JobEnd) else found
 
 
 async def search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
-    """How a job that is gone ended, as far as the event streams still say."""
-    found = await asyncio.gather(*(retry(lambda place=place: place.search.find(job_id)) for place in places))
+    """How a job that is gone ended, as far as the event streams still say; it is watched in each place."""
+    found = await asyncio.gather(*(call(place, lambda place=place: place.search.find(job_id)) for place in places))
     return next((end for end in found if end is not None), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from oxherd.answers.event_reader import herd_closed
 from oxherd.bullmq.answers import JobEnd, find_ends
 from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.futures import mark_retrieved
@@ -40,10 +41,7 @@ class StreamSearch:
                 found = await find_ends(self._queue, wanted)
             except BaseException as error:
                 for future in wanted.values():
-                    if isinstance(error, Exception):
-                        future.set_exception(error)
-                    else:
-                        future.cancel()
+                    future.set_exception(error if isinstance(error, Exception) else herd_closed())
                 if not isinstance(error, Exception):
                     raise
             else:

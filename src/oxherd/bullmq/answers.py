@@ -13,6 +13,8 @@ from oxherd.bullmq.scripts import script
 
 # In BullMQ's event stream.
 COMPLETED, FAILED, REMOVED = b"completed", b"failed", b"removed"
+# The reason of a job that was dropped, by which the stream tells it from others.
+EXPIRED = b"expired before its first begin"
 _CHUNK = 1000
 
 
@@ -30,6 +32,7 @@ class JobEnd:
     Attributes:
         completed: whether it did; else it failed, or was removed.
         value: its result's JSON, or the reason of its failure.
+        removed: it was cancelled and removed; its id may have been emitted again since.
         outcome: the contract's word, "" if another program ended it; `error` is the type of what failed it.
     """
 
@@ -37,6 +40,7 @@ class JobEnd:
     value: bytes
     outcome: str = ""
     error: str = ""
+    removed: bool = False
 
 
 async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
@@ -55,7 +59,7 @@ async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
     if state == b"gone":
         return NoAnswer.GONE
     outcome, error = end_words(reply[2], reply[1])
-    return JobEnd(state == COMPLETED, reply[1], outcome, error)
+    return JobEnd(state == COMPLETED, reply[1], outcome, error, state == REMOVED)
 
 
 def end_field(outcome: str, error: str, reason: str) -> list[Any]:
@@ -103,6 +107,7 @@ def job_end(fields: dict[bytes, bytes]) -> JobEnd | None:
     if event == COMPLETED:
         return JobEnd(True, fields.get(b"returnvalue", b"null"))
     if event == FAILED:
-        return JobEnd(False, fields.get(b"failedReason", b""))
+        reason = fields.get(b"failedReason", b"")
+        return JobEnd(False, reason, "expired", "EventExpired") if reason == EXPIRED else JobEnd(False, reason)
     cancelled = fields.get(b"ox:cancelled")
     return JobEnd(False, cancelled, "cancelled") if event == REMOVED and cancelled is not None else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from oxherd.bullmq.queue import BullQueue
 from oxherd.redis.stream_reader import StreamEntry, StreamReader
 
-_CHUNK = 1000
+_ENTRY_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_MOST = 2**64 - 1
+_BEGIN = b"0-0"
 
 
 class EventStream:
@@ -23,7 +26,7 @@ class EventStream:
     async def position(self) -> bytes:
         """The id of the last entry. Command: XREVRANGE."""
         last: list[Any] = await self._client.call(self._slot, "XREVRANGE", self._key, "+", "-", "COUNT", 1)
-        return bytes(last[0][0]) if last else b"0-0"
+        return bytes(last[0][0]) if last else _BEGIN
 
     async def was_trimmed(self, after: bytes) -> bool:
         """Whether entries after an id may be gone. Command: XRANGE."""
@@ -34,17 +37,22 @@ class EventStream:
         """New entries, as `StreamReader.next`. Command: XREAD."""
         return await self._reader.next(after, seconds, count)
 
-    async def between(self, after: bytes, last: bytes) -> list[StreamEntry]:
-        """The entries after an id, up to another one. Command: XRANGE."""
-        found: list[StreamEntry] = []
-        while True:
-            reply: list[Any] = await self._client.call(
-                self._slot, "XRANGE", self._key, b"(" + after, last, "COUNT", _CHUNK
-            )
-            found += [(entry[0], entry[1]) for entry in reply]
-            if len(reply) < _CHUNK:
-                return found
-            after = reply[-1][0]
+    async def since(self, after: bytes, most: int) -> list[StreamEntry] | None:
+        """The entries after an id; None if some may be gone, if they are more than `most`, or if it never came to it.
+
+        After 0-0 they are those that are left.
+
+        Commands: XRANGE, XREVRANGE.
+        """
+        reply: list[Any] = await self._client.call(
+            self._slot, "XRANGE", self._key, b"(" + after, "+", "COUNT", most + 1
+        )
+        # Looked for afterwards: it may be trimmed meanwhile.
+        if len(reply) > most or (after != _BEGIN and await self.was_trimmed(after)):
+            return None
+        if not reply and entry_order(await self.position()) < entry_order(after):
+            return None
+        return [(entry[0], entry[1]) for entry in reply]
 
     async def disconnect(self) -> None:
         """Drop the connection that `next` waits on; its next use opens another."""
@@ -53,6 +61,12 @@ class EventStream:
     async def close(self) -> None:
         """Close it for good."""
         await self._reader.close()
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether a text is an entry's id, as Redis writes it; the largest, which nothing follows, is taken for none."""
+    found = _ENTRY_ID.fullmatch(text)
+    return found is not None and all(int(number) < _MOST for number in found.groups())
 
 
 def entry_order(entry_id: bytes) -> tuple[int, int]:

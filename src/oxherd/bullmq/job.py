@@ -27,6 +27,7 @@ class Job:
     `stalled` are the stalls that count, `uncounted_stalls` those beside other jobs. `damage` says what is wrong with
     it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
     `forgets_parent`: it ends without notifying its parent. `ran`: one that expires has begun before (`expiry.py`).
+    `cancel_reason`: why it is to be cancelled, if it is.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Job:
     uncounted_stalls: int = 0
     forgets_parent: bool = False
     ran: bool = False
+    cancel_reason: str | None = None
 
     @property
     def due_ms(self) -> int:
@@ -94,7 +96,7 @@ class NewJob:
 # The fields of a job that a worker reads, in the order of `job_of`.
 FIELDS = (
     "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
-    "ox:ran",
+    "ox:ran", "ox:cancel",
 )  # fmt: skip
 _FIELDS = tuple(name.encode() for name in FIELDS)
 _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
@@ -109,9 +111,10 @@ def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
 def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     """Decode a job from the values of FIELDS, empty if its key holds no hash; `damage` says what is wrong."""
     unusable = None if values else "its key holds no hash"
-    name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority, ran = (
-        values or _NO_VALUES
-    )
+    (
+        name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority,
+        ran, cancel,
+    ) = values or _NO_VALUES  # fmt: skip
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
         emitted_ms = int(timestamp or 0)
@@ -150,6 +153,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         _count(uncounted) or 0,
         False,
         ran is not None,
+        cancel_reason=None if cancel is None else _text(cancel),
     )
 
 

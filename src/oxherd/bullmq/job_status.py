@@ -10,6 +10,7 @@ from oxherd.bullmq.answers import end_words
 from oxherd.bullmq.clock import bounded_ms
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
+from oxherd.payload.surrogates import replace_lone_surrogates
 
 _STATES = {b"waiting-children": "waiting_children"}
 
@@ -36,6 +37,7 @@ class JobStatus:
     worker: str
     began_ms: int
     ended_ms: int
+    name: str
 
 
 async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
@@ -49,7 +51,7 @@ async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
     if not isinstance(reply, list):
         return None
     fields: list[bytes] = [value or b"" for value in reply]  # pyright: ignore[reportUnknownVariableType]
-    position, state, paused, due, emitted, made, fence, progress, reason, end, worker, began, ended = fields
+    position, state, paused, due, emitted, made, fence, progress, reason, end, worker, began, ended, name = fields
     outcome, error_type = end_words(end, reason)
     return JobStatus(
         position=position,
@@ -59,13 +61,14 @@ async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
         emitted_ms=bounded_ms(_number(emitted)),
         attempts_made=_number(made),
         fence=_number(fence),
-        progress=_json(progress),
+        progress=progress_value(progress),
         reason=reason.decode("utf-8", "replace"),
         outcome=outcome,
         error_type=error_type,
         worker=worker.decode("utf-8", "replace"),
         began_ms=bounded_ms(_number(began)),
         ended_ms=bounded_ms(_number(ended)),
+        name=name.decode("utf-8", "replace"),
     )
 
 
@@ -77,8 +80,9 @@ def _number(field: Any) -> int:
         return 0
 
 
-def _json(field: bytes) -> Any:
+def progress_value(field: bytes) -> Any:
+    """A job's progress, which any program may have written; None where it is no JSON."""
     try:
-        return json.loads(field) if field else None
+        return json.loads(replace_lone_surrogates(field)) if field else None
     except (ValueError, RecursionError):
         return None

@@ -32,9 +32,10 @@ class QueueKeys:
         self.events = self.base + "events"
         self.id = self.base + "id"
         self.repeat = self.base + "repeat"
+        self.cancels = self.base + "cancels"  # ours: ids of jobs that run and are to be cancelled
         # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
         self.workers = self.worker("seen")
-        self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for a retry
+        self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for the retry of this job
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
 
     def job(self, job_id: str) -> str:

@@ -10,7 +10,7 @@ from oxherd.bullmq.job import Job, decode
 
 
 class Refusal(IntEnum):
-    """Why a job cannot be moved: BullMQ's codes (`error-code.ts`), and below -100 ours (parents.lua)."""
+    """Why a job cannot be moved: BullMQ's codes (`error-code.ts`), and below -100 ours."""
 
     MISSING = -1
     LOCK_MISSING = -2
@@ -20,6 +20,7 @@ class Refusal(IntEnum):
     FAILED_CHILDREN = -9
     PARENT_ELSEWHERE = -101
     PARENT_DAMAGED = -102
+    CANCELLED = -103
 
 
 @dataclass(slots=True)

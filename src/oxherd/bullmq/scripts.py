@@ -37,6 +37,7 @@ BULLMQ = {
     "getJobScheduler": 1,
     "getCounts": 1,
     "promote": 9,
+    "removeJob": 2,
     "reprocessJob": 9,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
@@ -65,6 +66,8 @@ OURS: dict[str, int | str] = {
     "unclaimed": 1,
     "ask": 1,
     "status": 1,
+    "cancel": "removeJob",
+    "cancel_requests": 1,
     "heartbeat": 2,
     "workers": 1,
 }

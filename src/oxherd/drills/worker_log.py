@@ -27,6 +27,7 @@ DOCUMENTED: dict[str, set[str]] = {
     "worker.blocked": _EVENT | {"blocked_ms", "stack", "lock_held"},
     "worker.unblocked": _EVENT | {"blocked_ms"},
     "redis.embedded": {"project", "url"},
+    "event.cancelled": _EVENT,
     "result.dropped": _EVENT | {"error"},
     "worker.start": {"events", "server", "without_handler"},
     "worker.stop": {

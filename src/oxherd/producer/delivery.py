@@ -21,6 +21,10 @@ class Delivery(Protocol):
         """
         ...
 
+    def cancel(self, job_id: str, reason: str) -> bool:
+        """Cancel a job that was taken; returns whether there was something to cancel."""
+        ...
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         """Take jobs of one event, in order."""
 

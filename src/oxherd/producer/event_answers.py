@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Never
 
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
+from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
 from oxherd.answers.status import EventError, Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
-from oxherd.bullmq.job_status import job_status
+from oxherd.bullmq.cancellation import CancelReply
+from oxherd.bullmq.event_stream import is_entry_id
+from oxherd.bullmq.job_status import JobStatus, job_status
+from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
 from oxherd.errors import (
     EventCancelled,
@@ -29,8 +32,6 @@ from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 
-_POSITION = re.compile(r"\d{1,20}-\d{1,20}")
-
 
 class EventAnswers:
     """Asks for jobs of one event; what does not wait for the job has `timeout` seconds."""
@@ -45,7 +46,9 @@ class EventAnswers:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                end = await wait_for_end(await self._places(backend, job_id), job_id)
+                places = await self._places(backend, job_id)
+                anothers = await self._is_anothers(places, job_id)
+                end = None if anothers else await wait_for_end(places, job_id)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -64,6 +67,8 @@ class EventAnswers:
             return result.read(end.value, job_id)
         reason, outcome = end.value.decode("utf-8", "replace"), end.outcome or "failed"
         if outcome == "cancelled":
+            # A job in failed has a sentence that a board can show.
+            reason = reason.removeprefix(str(Cancelled())).removeprefix(": ")
             why = f": {reason.rstrip('.')}" if reason else ""
             raise EventCancelled(f"{self._name}: {job_id} was cancelled{why}.", reason=reason)
         if outcome == "expired":
@@ -82,14 +87,33 @@ class EventAnswers:
             found = await asyncio.gather(*reads)
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        return next((status_of(job) for job in found if job is not None), None)
+        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+
+    async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
+        """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            reply = await cancel_in(await self._places(backend, job_id, deadline), job_id, reason, deadline)
+        except ScriptError as error:
+            raise OxherdError(
+                f"{self._name}: {job_id} cannot be cancelled ({str(error).rstrip('.')}); mend that key."
+            ) from None
+        if reply is CancelReply.TICK:
+            raise UsageError(
+                f"{self._name}: {job_id} is a schedule's next tick, which the schedule needs to go on; end that by "
+                "unschedule()."
+            )
+        return reply is CancelReply.DONE
 
     async def updates(self, backend: Backend, job_id: str, after: str | None) -> AsyncGenerator[Update]:
         """What happens to the job, until it has ended. Raises as `Emitted.updates`."""
-        if after is not None and not _POSITION.fullmatch(after):
+        is_text = after is None or isinstance(after, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_text or (after is not None and not is_entry_id(after)):
             raise UsageError(f"{self._name}: after= takes the position of an update, such as '1700000000000-0'.")
         try:
             places = await self._places(backend, job_id)
+            if await self._is_anothers(places, job_id):
+                self._gone(job_id)
             async with aclosing(job_updates(places, job_id, None if after is None else after.encode())) as updates:
                 async for update in updates:
                     if update is None:
@@ -97,6 +121,16 @@ class EventAnswers:
                     yield update
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
+
+    def _is_own(self, job: JobStatus) -> bool:
+        return self._declaration.own_queue or job.name == self._name
+
+    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str) -> bool:
+        """Whether a queue that events share has it as another event's job."""
+        if self._declaration.own_queue:
+            return False
+        job = await retry(lambda: job_status(places[0].queue, job_id))
+        return job is not None and not self._is_own(job)
 
     async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
         queue = backend.queue(self._declaration)

@@ -60,11 +60,13 @@ class Captured(Delivery):
 
     Attributes:
         emits: every emit, in order.
+        cancelled: why events were cancelled, by id.
         schedules: the schedules that have not been ended, by the event's and the schedule's name.
     """
 
     def __init__(self) -> None:
         self.emits: list[CapturedEmit] = []
+        self.cancelled: dict[UUID, str] = {}
         self.schedules: dict[tuple[str, str], CapturedSchedule] = {}
         self._lock = threading.Lock()
 
@@ -121,8 +123,19 @@ class Captured(Delivery):
 
     # -- Delivery
 
-    def end_of(self, job_id: str) -> JobEnd:  # noqa: ARG002 - inline(herd) knows some
+    def end_of(self, job_id: str) -> JobEnd:
+        for event_id, reason in self.cancelled.items():
+            if str(event_id) == job_id:
+                return JobEnd(False, reason.encode(), "cancelled")
         raise UsageError("captured(herd) processes nothing, so there is no result; emit under inline(herd) to get one.")
+
+    def cancel(self, job_id: str, reason: str) -> bool:
+        with self._lock:
+            found = next((emit.id for emit in self.emits if str(emit.id) == job_id), None)
+            if found is None or found in self.cancelled:
+                return False
+            self.cancelled[found] = reason
+        return True
 
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self.keep(declaration, jobs)

@@ -53,6 +53,9 @@ class _Inline(Captured):
             raise UsageError("inline(herd) knows only what was emitted under it, and did not fail; emit it first.")
         return self._ends[job_id]
 
+    def cancel(self, job_id: str, reason: str) -> bool:  # noqa: ARG002 - it has ended, at its emit
+        return False
+
     async def deliver(self, declaration: Declaration, jobs: list[NewJob]) -> None:
         self.keep(declaration, jobs)
         for job in jobs:

@@ -26,7 +26,7 @@ class Executions:
     """Runs each fetched job in a task of its own, and releases its slot at the end.
 
     Attributes:
-        idle: set while nothing runs.
+        idle, busy: set while nothing runs, and while something does.
         held_at_drain: what ran when draining began, and what was fetched since.
     """
 
@@ -41,6 +41,7 @@ class Executions:
         self.held_at_drain: list[Execution] = []
         self.idle = asyncio.Event()
         self.idle.set()
+        self.busy = asyncio.Event()
         self.tokens = LockTokens(identity)
         self.unresolved = UnresolvedCalls(served, lambda: [each.job for each in self])
         self.settler = Settler(served, self.unresolved, self._running.__len__)
@@ -78,6 +79,7 @@ class Executions:
         )
         self._running[task] = execution
         self.idle.clear()
+        self.busy.set()
         if self._draining:
             self.held_at_drain.append(execution)
         task.add_done_callback(self._on_end, context=self._context)
@@ -149,5 +151,6 @@ class Executions:
     def _left(self, execution: Execution) -> None:
         if not self._running:
             self.idle.set()
+            self.busy.clear()
         if not execution.slot_released:
             self._slots.release()

@@ -19,6 +19,7 @@ from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, report_on
 from oxherd.worker.stop_requeue import CLEAN_UP_SECONDS, StopRequeue
+from oxherd.worker.upkeep.cancel_watcher import CancelWatcher
 from oxherd.worker.upkeep.lock_renewer import LockRenewer
 from oxherd.worker.upkeep.presence import Presence
 from oxherd.worker.upkeep.relay import Relay
@@ -33,6 +34,7 @@ class QueueWorker:
         self._unresolved = executions.unresolved
         self.fetcher = Fetcher(served, slots, executions.tokens, self._unresolved, executions.begin)
         self.renewer = LockRenewer(served, self._unresolved, executions)
+        self._cancel_watcher = CancelWatcher(served, executions.busy, executions)
         self._presence = Presence(served.queue.keys.queue, self.fetcher)
         self.relay = Relay(served)
         self._stop_requeue = StopRequeue(served.queue, executions)
@@ -42,6 +44,7 @@ class QueueWorker:
         self.fetcher.start()
         self.renewer.start()
         self._presence.start()
+        self._cancel_watcher.start()
         self.relay.start_if_needed()
 
     def drain(self) -> None:
@@ -63,6 +66,7 @@ class QueueWorker:
         await self._stop_requeue.give_up(left)
         await self.relay.finish(CLEAN_UP_SECONDS)
         await self._presence.stop()
+        await self._cancel_watcher.stop()
         await self.fetcher.stop()
         await self.renewer.stop()
         return report_on(self.executions.held_at_drain, unresolved=await self._last_unresolved())

@@ -2,7 +2,8 @@
 --
 -- KEYS: the job
 -- ARGV[1] key prefix, [2] id
--- Returns {state, value, end} of a job that has ended, "completed" or "failed"; {"stored"} or {"gone"} of others.
+-- Returns {state, value, end} of a job that has ended, "completed", "failed", or "removed" (it was cancelled); {"stored"} or
+-- {"gone"} of others.
 local base, id = ARGV[1], ARGV[2]
 local job = redis.pcall("HMGET", KEYS[1], "name", "returnvalue", "failedReason", "ox:end")
 -- Other hashes of the queue must not pass for jobs.

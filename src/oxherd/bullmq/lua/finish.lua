@@ -5,6 +5,7 @@
 --- @include "includes/room"
 --- @include "includes/outbox"
 --- @include "includes/answer"
+--- @include "includes/cancel"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
@@ -16,12 +17,16 @@ do
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-local asked = isAsked(ARGV[7] .. ARGV[1])
+local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel")
 local reply = endWithMessage(ARGV[7], ARGV[12], function()
   return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
   end)
 end)
 if reply == 0 then wakeIfRoom(ARGV[7]) end
-if asked and (type(reply) == "table" or reply >= 0) then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
+if type(reply) == "table" or reply >= 0 then
+  if noted[1] == "1" then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
+  -- An operator's retry of the job is not cancelled.
+  if noted[2] then forgetRequest(ARGV[7], ARGV[1]) end
+end
 return reply

@@ -6,7 +6,8 @@
 -- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] worker's name, then for each job: id, token, result,
 -- "1" to fetch a next one
 -- Returns {code, next} for each job: code is 0, 1 or one of moveToFinished's; next is as in moveToFinished, but a job's
--- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority, ox:ran.
+-- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority, ox:ran,
+-- ox:cancel.
 --- @include "includes/guard"
 --- @include "includes/answer"
 local rcall = redis.call
@@ -24,7 +25,7 @@ end
 rcall("XTRIM", events, "MAXLEN", "~", maxEvents)
 
 local function finish(jobKey, id, token, result)
-  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid", "ox:asked")
+  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid", "ox:asked", "ox:cancel")
   if not job[1] then
     return rcall("EXISTS", jobKey) == 1 and 1 or -1
   end
@@ -42,6 +43,7 @@ local function finish(jobKey, id, token, result)
     jobKey .. ":failed", jobKey .. ":unsuccessful")
   rcall("XADD", events, "*", "event", "completed", "jobId", id, "returnvalue", result, "prev", "active")
   if job[5] then leaveAnswer(prefix, id, "completed", result, "") end
+  if job[6] then rcall("SREM", prefix .. "cancels", id) end
   return 0
 end
 
@@ -89,7 +91,7 @@ local function fetch(token)
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
     local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
-      "ox:uncounted", "priority", "ox:ran")
+      "ox:uncounted", "priority", "ox:ran", "ox:cancel")
     if fields.err then
       -- The key holds no hash: the worker quarantines the job.
       fields = {}

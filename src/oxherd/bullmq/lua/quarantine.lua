@@ -8,6 +8,7 @@
 --- @include "includes/parents"
 --- @include "includes/outbox"
 --- @include "includes/answer"
+--- @include "includes/cancel"
 local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
 local message = ARGV[12]
 local jobKey = base .. id
@@ -38,4 +39,5 @@ endWithMessage(base, message, function()
   end)
 end)
 if asked then leaveAnswer(base, id, "failed", ARGV[4], "") end
+forgetRequest(base, id)
 return {found, untold and 1 or 0}

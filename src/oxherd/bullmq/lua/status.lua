@@ -19,4 +19,4 @@ if state == "waiting" and redis.call("LPOS", base .. "active", id) then state = 
 local paused = redis.call("HEXISTS", base .. "meta", "paused") == 1
 local last = redis.pcall("XREVRANGE", base .. "events", "+", "-", "COUNT", 1)
 local position = last[1] and last[1][1] or "0-0"
-return {position, state, paused and "1" or "", due and string.format("%.0f", math.floor(due / 0x1000)) or "0", unpack(job, 1, 9)}
+return {position, state, paused and "1" or "", due and string.format("%.0f", math.floor(due / 0x1000)) or "0", unpack(job, 1, 10)}

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from oxherd.signals import (
+    CancelledBeforeBegin,
     EmbeddedServerJoined,
     ErrorInfo,
     EventAttempt,
@@ -36,7 +37,7 @@ _OUTCOME_LEVELS = {
     "requeued": logging.INFO,
     "retrying": logging.WARNING,
     "timed_out": logging.ERROR,
-    "cancelled": logging.ERROR,
+    "cancelled": logging.INFO,
     "discarded": logging.ERROR,
     "failed": logging.ERROR,
     "lost": logging.ERROR,
@@ -196,6 +197,7 @@ def _error(error: ErrorInfo) -> dict[str, Any]:
 _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]]] = {
     EventBegan: (logging.INFO, "event.begin", _began),
     EventEnded: (None, "event.end", _ended),
+    CancelledBeforeBegin: (logging.INFO, "event.cancelled", asdict),
     EventExpired: (logging.WARNING, "event.expired", _expired),
     ResultDropped: (logging.WARNING, "result.dropped", _result_dropped),
     QueueFault: (logging.ERROR, "queue.error", _queue_fault),

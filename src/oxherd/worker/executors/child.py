@@ -37,7 +37,7 @@ from oxherd.worker.running.failure import describe_raised
 from oxherd.worker.running.result import encode_result, is_awaitable
 from oxherd.worker.unhandled import log_unhandled
 
-_REASONS = {kind.__name__: kind for kind in (Stopping, LockLost, Cancelled)}
+_REASONS: dict[str, type[Reason]] = {kind.__name__: kind for kind in (TimedOut, Stopping, LockLost, Cancelled)}
 
 
 def main(arguments: list[str]) -> None:
@@ -209,7 +209,7 @@ def _refusal(hello: Message, error: Exception) -> str:
 
 
 def _reason(message: Message) -> Reason:
-    return TimedOut(message["timeout"]) if "timeout" in message else _REASONS[message["reason"]]()
+    return _REASONS[message["reason"]](**message["fields"])
 
 
 if __name__ == "__main__":

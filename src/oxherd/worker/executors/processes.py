@@ -8,9 +8,10 @@ import os
 import signal
 import socket
 import subprocess
+from dataclasses import asdict
 from typing import Any
 
-from oxherd.context import Cancelled, Context, Reason, TimedOut
+from oxherd.context import Cancelled, Context, Reason
 from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import Handler
@@ -310,5 +311,6 @@ def _text(received: str) -> str:
 
 
 def _reason_fields(reason: Reason | None) -> Message:
-    timeout = {"timeout": reason.timeout} if isinstance(reason, TimedOut) else {}
-    return {"reason": type(reason or Cancelled()).__name__} | timeout
+    """What the process makes the reason of again."""
+    reason = reason or Cancelled()
+    return {"reason": type(reason).__name__, "fields": asdict(reason)}

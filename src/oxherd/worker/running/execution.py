@@ -17,7 +17,7 @@ from oxherd.retries import AS_DECLARED, Decision, Verdict, declared_delay, judge
 from oxherd.signals import ErrorInfo, ProcessSpan
 from oxherd.worker.fetching.isolation import Candidate, Isolation
 from oxherd.worker.job_options import asks_backoff
-from oxherd.worker.running.failure import SELF_CANCELLED, Raised, describe_raised
+from oxherd.worker.running.failure import SELF_CANCELLED, Raised, cancelled_error, describe_raised
 from oxherd.worker.running.outcome import Outcome, RunEnd
 from oxherd.worker.running.result import JSONResult, encode_result, is_awaitable
 
@@ -143,6 +143,14 @@ class Execution:
     def refuse(self) -> None:
         """Keep the handler from beginning, if it has not begun."""
         self.admission.refuse()
+
+    def call_off(self, reason: Cancelled) -> None:
+        """Tell a handler that runs to stop, once; one that has not begun does not begin."""
+        if self.stage is Stage.STARTING:
+            self.job.cancel_reason = reason.reason
+            self.admission.refuse()
+        elif self.run is not None and self.run.context.cancelled is None:
+            self.cancel(reason)
 
     def lose(self) -> None:
         """Stop, as another worker has the lock. An outcome that is being written finds out by itself."""
@@ -282,13 +290,17 @@ class HandlerRun:
             if not verdict.asked_for:
                 verdict = self._judge(TimeoutError(str(reason)))
             self.end = _TIMED_OUT[verdict.decision]
-        elif reason is None or (verdict.decision is Decision.DISCARD and not isinstance(reason, LockLost)):
+        elif reason is None or (verdict.decision is Decision.DISCARD and not isinstance(reason, LockLost | Cancelled)):
             self.end = _BY_DECISION[verdict.decision]
         else:
             self.end = _BY_REASON[type(reason)]
         self.verdict = verdict
-        told = raised.cancelled and reason is not None
-        self.error = ErrorInfo(type(reason).__name__, str(reason)) if told else raised.error
+        if isinstance(reason, Cancelled) and not raised.cancelled:
+            # Who waits for it is told why it was cancelled; the stack says what its handler has made of that.
+            self.error = cancelled_error(reason.reason, raised.error.stack)
+        else:
+            told = raised.cancelled and reason is not None
+            self.error = ErrorInfo(type(reason).__name__, str(reason)) if told else raised.error
 
 
 Call = Callable[[HandlerRun, Any], Awaitable[Any]]

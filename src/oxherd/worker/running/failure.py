@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oxherd.context import Context
+from oxherd.context import Cancelled, Context
 from oxherd.policy import Retry
 from oxherd.privacy.error_text import redact_exception, telling_stack
 from oxherd.privacy.redaction import Redactor
@@ -13,6 +14,11 @@ from oxherd.retries import AS_DECLARED, Verdict, judge
 from oxherd.signals import ErrorInfo
 
 SELF_CANCELLED = ErrorInfo("CancelledError", "cancelled from inside the handler")
+
+
+def cancelled_error(reason: str, stack: Sequence[str] = ()) -> ErrorInfo:
+    """What an event has failed of that was cancelled from outside."""
+    return ErrorInfo(Cancelled.__name__, str(Cancelled(reason)), list(stack))
 
 
 @dataclass(frozen=True, slots=True)

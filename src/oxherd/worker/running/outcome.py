@@ -15,7 +15,7 @@ class RunEnd(IntEnum):
     SNOOZED = auto()  # it raised Snooze: another run, without spending an attempt
     TIMED_OUT = auto()
     TIMED_OUT_FINAL = auto()  # and its event is not tried again after a timeout
-    CANCELLED = auto()
+    CANCELLED = auto()  # from outside; another run would be unwanted
     STOPPED = auto()
     LOST = auto()
     CHILDREN_PENDING = auto()  # it returned before its children had ended
@@ -56,7 +56,7 @@ _OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
     RunEnd.SNOOZED: (Outcome.RETRYING, Outcome.RETRYING),
     RunEnd.TIMED_OUT: (Outcome.RETRYING, Outcome.TIMED_OUT),
     RunEnd.TIMED_OUT_FINAL: (Outcome.TIMED_OUT, Outcome.TIMED_OUT),
-    RunEnd.CANCELLED: (Outcome.RETRYING, Outcome.CANCELLED),
+    RunEnd.CANCELLED: (Outcome.CANCELLED, Outcome.CANCELLED),
     RunEnd.STOPPED: (Outcome.REQUEUED, Outcome.REQUEUED),
     RunEnd.LOST: (Outcome.LOST, Outcome.LOST),
     RunEnd.CHILDREN_PENDING: (Outcome.RETRYING, Outcome.FAILED),

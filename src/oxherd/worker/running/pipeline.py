@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import to_json
 
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.expiry import options_of_forwarded
-from oxherd.bullmq.job import STALLED_REASON, Job, NewJob
+from oxherd.bullmq.job import Job, NewJob
 from oxherd.bullmq.options import without_metadata
-from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
 from oxherd.context import Context, LockLost
@@ -24,15 +22,17 @@ from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
-from oxherd.signals import ErrorInfo, EventBegan, EventEnded, ResultDropped
+from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
 from oxherd.worker.failures import Told
-from oxherd.worker.fault_reporter import FaultReporter, damaged_job
-from oxherd.worker.fetching.isolation import Isolation, Mark
+from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.job_options import attempts_of, retry_delay_ms
+from oxherd.worker.running.candidate import Candidate
 from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.expiry import Expiry
+from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
+from oxherd.worker.running.problem import Problem, problem_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -47,44 +47,6 @@ _UNREADABLE_MS = 60_000
 _LONGEST_UNREADABLE_MS = 3_600_000
 # A job that finds its event's limiter and the queue for it full is offered again after so long.
 _CROWDED_MS = 1_000
-# The reason that BullMQ itself writes; any other program's may hold anything, and stays in Redis.
-_CHILD_FAILED = re.compile(r"child \S{1,300} failed")
-
-
-class _Problem(NamedTuple):
-    """Why a job fails without a run; `stored` is the reason for Redis where the log must not show it."""
-
-    source: str
-    error: ErrorInfo
-    stored: ErrorInfo | None = None
-
-
-# An outage of one server must not keep events of others from beginning.
-_MARK_SECONDS = 0.5
-
-
-class _Candidate:
-    """An execution, as isolation sees it."""
-
-    def __init__(self, execution: Execution, queue: BullQueue, faults: FaultReporter) -> None:
-        self._admission = execution.admission
-        self._job = execution.job
-        self._queue = queue
-        self._faults = faults
-        self.uncounted = execution.job.uncounted_stalls
-        self.wait = execution.admission.wait
-
-    async def mark(self, mark: Mark | None) -> bool:
-        """Note in the job how it begins; False if it must not. An outage keeps nobody waiting for longer."""
-        try:
-            async with asyncio.timeout(_MARK_SECONDS):
-                if not await self._queue.mark_begin(self._job, None if mark is None else mark.value):
-                    self._admission.refuse()
-        except ScriptError as error:
-            self._faults.lasting("stalled", error, self._job)
-        except (RedisUnavailable, TimeoutError):  # an outage is reported as one, and a slow server holds nobody up
-            pass
-        return not self._admission.refused
 
 
 class Pipeline:
@@ -118,7 +80,9 @@ class Pipeline:
         if processed is None and job.damage is None and self._may_be_for_others(job):
             return await self._settler.postpone(job, _ELSEWHERE_MS[min(max(job.fence, 1), len(_ELSEWHERE_MS)) - 1])
         declaration = None if processed is None else processed.declaration
-        problem = _problem(job, declaration)
+        problem = problem_of(job, declaration)
+        if job.cancel_reason is not None and declaration is not None and job.damage is None:
+            return await self._end_cancelled(execution, declaration)
         if problem is not None:
             return await self._fail(job, declaration, problem)
         assert processed is not None and declaration is not None  # noqa: S101, PT018 - else there was a problem
@@ -128,7 +92,7 @@ class Pipeline:
             data = declaration.payload.open(job.data)
             payload = declaration.payload.decode(data)
         except InvalidPayload as error:
-            return await self._fail(job, declaration, _Problem("data", _info(error)))
+            return await self._fail(job, declaration, Problem("data", _info(error)))
         if job.scheduler is not None and self._served.route is not None:
             return await self._forward_tick(execution, declaration, payload, self._served.route)
         execution.declaration = declaration
@@ -147,7 +111,7 @@ class Pipeline:
         execution.unwritten = settled is Unsettled.UNWRITTEN
         return settled
 
-    async def _fail(self, job: Job, declaration: Declaration | None, problem: _Problem) -> Fetched | Unsettled:
+    async def _fail(self, job: Job, declaration: Declaration | None, problem: Problem) -> Fetched | Unsettled:
         """Send a job to failed without running it."""
         self._faults.of_job(problem.source, problem.error, job)
         if job.unusable:
@@ -155,6 +119,17 @@ class Pipeline:
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         told = Told(problem.error, job.attempts_made)
         return await self._settler.settle(job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next)
+
+    async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
+        """End a job without running it, which was cancelled while it ran or waited for its children."""
+        job = execution.job
+        settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
+        if isinstance(settled, Unsettled):
+            execution.unwritten = settled is Unsettled.UNWRITTEN
+        else:
+            # Without the reason: any program may have written that field.
+            self._signals.emit(CancelledBeforeBegin(job.name, execution.event_id, job.attempts_made + 1))
+        return settled
 
     def _may_be_for_others(self, job: Job) -> bool:
         """Whether another worker may know a job that none of the events here does."""
@@ -216,7 +191,7 @@ class Pipeline:
             with self._slot_released(execution):
                 added = await self._until_confirmed(add)
         except (OxherdError, ScriptError) as error:
-            return await self._fail(job, declaration, _Problem("schedule", _info(error)))
+            return await self._fail(job, declaration, Problem("schedule", _info(error)))
         if not added:
             return await self.requeue(execution)
         return await self._settler.settle(job, declaration, Write.COMPLETE, fetch_next=self._slots.may_continue())
@@ -250,20 +225,25 @@ class Pipeline:
                 finally:
                     processed.waiting -= 1
         if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
-            return await self.requeue(execution)
+            return await self._refused(execution, processed.declaration)
         admission.isolation = self._isolation
         if admission.refused:
-            return await self.requeue(execution)
+            return await self._refused(execution, processed.declaration)
         expires = execution.job.options.expires_ms
         return await self._expiry.begin(execution, processed.declaration) if expires else None
+
+    async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
+        if execution.job.cancel_reason is not None:
+            return await self._end_cancelled(execution, declaration)
+        return await self.requeue(execution)
 
     async def _enter_isolation(self, execution: Execution, declaration: Declaration) -> bool:
         """Count the handler as running: in a turn of its own if the event's next stall would be its last."""
         job, isolation = execution.job, self._isolation
         if job.stalled and job.stalled >= declaration.max_stalls:
-            candidate = execution.admission.suspect = _Candidate(execution, self._queue, self._faults)
+            candidate = execution.admission.suspect = Candidate(execution, self._queue, self._faults)
             return await isolation.enter_in_turn(candidate)
-        return isolation.try_enter() or await isolation.enter(_Candidate(execution, self._queue, self._faults))
+        return isolation.try_enter() or await isolation.enter(Candidate(execution, self._queue, self._faults))
 
     @contextmanager
     def _slot_released(self, execution: Execution) -> Generator[None]:
@@ -303,6 +283,9 @@ class Pipeline:
                 job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
                 told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
             )  # fmt: skip
+        if settled is Unsettled.CANCELLED:
+            outcome, error, delay_ms = Outcome.CANCELLED, cancelled_error(job.cancel_reason or ""), None
+            settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome, delay_ms = Outcome.LOST, None
@@ -373,24 +356,6 @@ class Pipeline:
         self._signals.emit(ended)
         if run.span is not None:
             run.span.end(ended)
-
-
-def _problem(job: Job, declaration: Declaration | None) -> _Problem | None:
-    """Why a job must not be run, if so."""
-    if job.damage is not None or job.options.damaged:
-        return _Problem("data", damaged_job(job.damage or "its options are damaged"))
-    if declaration is None:
-        return _Problem("data", ErrorInfo("UnknownEvent", "no event of the job's name is declared for this queue"))
-    deferred = job.deferred_failure
-    if deferred is not None and deferred != STALLED_REASON:
-        shown = deferred if _CHILD_FAILED.fullmatch(deferred) else "another program lets it fail"
-        return _Problem("finish", ErrorInfo("DeferredFailure", shown), ErrorInfo("DeferredFailure", deferred))
-    if deferred is not None or job.stalled > declaration.max_stalls:
-        return _Problem("stalled", ErrorInfo("Stalled", STALLED_REASON))
-    if len(job.data) > declaration.max_payload:  # refused at an emit; other programs add what they like
-        sizes = f"the payload is {len(job.data)} bytes of JSON and the limit is {declaration.max_payload} bytes"
-        return _Problem("data", ErrorInfo("PayloadTooLarge", f"{sizes}: send less, or raise max_payload"))
-    return None
 
 
 def _told(job: Job, outcome: Outcome, error: ErrorInfo | None) -> Told | None:

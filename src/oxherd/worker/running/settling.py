@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
 
-from oxherd.bullmq.answers import end_field
+from oxherd.bullmq.answers import EXPIRED, end_field
+from oxherd.bullmq.cancellation import cancel_reason
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.outbox import Message
@@ -24,6 +25,7 @@ from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.job_options import attempts_of, failure_fields, keep_of
 from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
+from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import Outcome, RunEnd, Write
 from oxherd.worker.served_queue import ServedQueue
 
@@ -57,6 +59,7 @@ class Unsettled(Enum):
     UNWRITTEN = auto()  # the worker gave up before Redis confirmed it
     CHILDREN_PENDING = auto()  # it cannot be completed before its children have ended
     CHILDREN_FAILED = auto()  # it cannot be completed, since a child that it depends on has failed
+    CANCELLED = auto()  # it is not tried again, since it was cancelled meanwhile (`Job.cancel_reason`)
 
 
 _REFUSED = {
@@ -142,6 +145,11 @@ class Settler:
             await self._wake()
         return settled
 
+    async def settle_cancelled(self, job: Job, declaration: Declaration, *, fetch_next: bool) -> Fetched | Unsettled:
+        """Send a job to failed that was cancelled before its worker could tell its handler."""
+        error, outcome = cancelled_error(job.cancel_reason or ""), Outcome.CANCELLED
+        return await self.settle(job, declaration, Write.FAIL, error=error, outcome=outcome, fetch_next=fetch_next)
+
     async def postpone(self, job: Job, delay_ms: int, *, keeps_turn: bool = True) -> Fetched | Unsettled:
         """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
         if self._ordered and keeps_turn:
@@ -200,8 +208,8 @@ class Settler:
     def _drop(self, job: Job, declaration: Declaration | None) -> Step:
         attempts, lock_ms = attempts_of(job, declaration), self._events.lock_ms
         options = finish_options(job, keep={"count": 0}, attempts=attempts, lock_ms=lock_ms)
-        fields = end_field("expired", "EventExpired", "expired")
-        return lambda fetch: self._queue.finish(job, "failed", b"expired", options, fetch_next=fetch, fields=fields)
+        fields = end_field("expired", "EventExpired", EXPIRED.decode())
+        return lambda fetch: self._queue.finish(job, "failed", EXPIRED, options, fetch_next=fetch, fields=fields)
 
     def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
         fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
@@ -321,6 +329,9 @@ class Settler:
                 job.forgets_parent = True
                 self._faults.of_job("finish", _PARENT_NOT_TOLD[refusal], job)
             return None
+        if refusal is Refusal.CANCELLED:
+            job.cancel_reason = await cancel_reason(self._queue, job.id)
+            return Unsettled.CANCELLED
         if refusal is Refusal.LOCK_MISSING:
             # It expired (Redis was away, or the loop blocked). If nobody else has it, it is still ours.
             if (await self._queue.retake_locks([job], self._events.lock_ms))[0]:
