@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oxherd.answers.status import EventError, Status, Update
+    from oxherd.answers.status import Status, Update
     from oxherd.app import Oxherd
     from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
-    from oxherd.payload.failure import Failure, FailureError
+    from oxherd.payload.failure import EventError, Failure
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
+    from oxherd.process import Process
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.resources.declared import CallNext
     from oxherd.resources.dependency import Depends
@@ -76,7 +77,6 @@ __all__ = [
     "EventOptions",
     "Every",
     "Failure",
-    "FailureError",
     "HandlerRaised",
     "Health",
     "InvalidPayload",
@@ -91,6 +91,7 @@ __all__ = [
     "Oxherd",
     "OxherdError",
     "PayloadTooLarge",
+    "Process",
     "RedisUnavailable",
     "ResultGone",
     "ResultTimeout",
@@ -130,13 +131,12 @@ _HOMES = {
     "Emitted": "emitted",
     "Event": "event",
     "EventCancelled": "errors",
-    "EventError": "answers.status",
+    "EventError": "payload.failure",
     "EventExpired": "errors",
     "EventFailed": "errors",
     "EventOptions": "declaration",
     "Every": "schedule.every",
     "Failure": "payload.failure",
-    "FailureError": "payload.failure",
     "HandlerRaised": "errors",
     "Health": "worker.health",
     "InvalidPayload": "errors",
@@ -151,6 +151,7 @@ _HOMES = {
     "Oxherd": "app",
     "OxherdError": "errors",
     "PayloadTooLarge": "errors",
+    "Process": "process",
     "RedisUnavailable": "errors",
     "ResultGone": "errors",
     "ResultTimeout": "errors",

@@ -6,7 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn
 from oxherd.errors import DeclarationError
+from oxherd.process import Process
 from oxherd.resources.declared import Resources
 from oxherd.resources.dependency import Dependency, Needs, find_dependency
 from oxherd.signals import Signals
@@ -26,6 +27,7 @@ class Handler:
 
     Attributes:
         call: runs it with a payload, a Context, which not every one takes, and by name what it `needs`.
+        process: limits the processes that it runs in, if it does.
     """
 
     function: Callable[..., Any]
@@ -33,6 +35,7 @@ class Handler:
     call: Callable[..., Any]
     payload: Any
     result: Any = Any
+    process: Process = field(default_factory=Process)
     needs: Needs = ()
 
 
@@ -56,7 +59,7 @@ class DeclaresHandlers(ABC):
 
 
 def inspect_handler(
-    name: str, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any] | None = None
+    name: str, function: Callable[..., Any], run_in: RunIn | Process | None, scope: dict[str, Any] | None = None
 ) -> Handler:
     """Read from a function's signature how to call it; `scope` has further names that its annotations may use.
 
@@ -77,13 +80,15 @@ def inspect_handler(
         raise DeclarationError(
             f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}."
         )
-    if not is_async and run_in not in (None, "thread", "process"):
-        raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
-    if run_in == "process":
+    process = run_in if isinstance(run_in, Process) else Process()
+    place = "process" if isinstance(run_in, Process) else run_in
+    if not is_async and place not in (None, "thread", "process"):
+        raise DeclarationError(f"{name}: run_in must be 'thread', 'process' or a Process(...) for a def handler.")
+    if place == "process":
         _check_importable(name, function)
-    place: RunIn = "loop" if is_async else (run_in or "thread")
+    where: RunIn = "loop" if is_async else (place or "thread")
     call = _caller(function, signature)
-    return Handler(function, place, call, signature.payload, signature.result, signature.needs)
+    return Handler(function, where, call, signature.payload, signature.result, process, signature.needs)
 
 
 @dataclass(frozen=True, slots=True)
