@@ -11,7 +11,9 @@ import pytest
 from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["failing", "long-lived-workers", "on-failed", "pausing", "results", "time", "uniqueness", "workers"]
+PAGES = [
+    "failing", "long-lived-workers", "on-failed", "pausing", "resources", "results", "time", "uniqueness", "workers",
+]  # fmt: skip
 
 
 def first_block(page: str, language: str) -> str:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         EventCancelled,
         EventExpired,
         EventFailed,
+        HandlerRaised,
         InvalidPayload,
         InvalidResult,
+        LifespanError,
         NoResult,
         NotDurable,
         OxherdError,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from oxherd.privacy.masks import Mask
     from oxherd.process import Process
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
+    from oxherd.resources.declared import CallNext
+    from oxherd.resources.dependency import Depends
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.every import Every
@@ -52,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allow",
+    "CallNext",
     "Cancelled",
     "ConfigError",
     "Context",
@@ -60,6 +65,7 @@ __all__ = [
     "Debounce",
     "DeclarationError",
     "DeclareOptions",
+    "Depends",
     "Discard",
     "EmitError",
     "EmitManyOptions",
@@ -73,11 +79,13 @@ __all__ = [
     "EventOptions",
     "Every",
     "Failure",
+    "HandlerRaised",
     "Health",
     "InvalidPayload",
     "InvalidResult",
     "Keep",
     "Keyring",
+    "LifespanError",
     "LockLost",
     "Mask",
     "NoResult",
@@ -110,6 +118,7 @@ __all__ = [
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
 _HOMES = {
     "Allow": "privacy.allow",
+    "CallNext": "resources.declared",
     "Cancelled": "context",
     "ConfigError": "errors",
     "Context": "context",
@@ -118,6 +127,7 @@ _HOMES = {
     "Debounce": "uniqueness",
     "DeclarationError": "errors",
     "DeclareOptions": "declaration",
+    "Depends": "resources.dependency",
     "Discard": "errors",
     "EmitError": "errors",
     "EmitManyOptions": "producer.emit_options",
@@ -131,11 +141,13 @@ _HOMES = {
     "EventOptions": "declaration",
     "Every": "schedule.every",
     "Failure": "payload.failure",
+    "HandlerRaised": "errors",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "InvalidResult": "errors",
     "Keep": "policy",
     "Keyring": "payload.keyring",
+    "LifespanError": "errors",
     "LockLost": "context",
     "Mask": "privacy.masks",
     "NoResult": "errors",

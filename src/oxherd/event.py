@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -79,7 +79,8 @@ class Event(HandlerCall[P, R], EventSchedules[P], EventPausing, DeclaresHandlers
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """Its handler, if that is known here."""
         if self._handler is not None:
-            yield DeclaredHandler(self.declaration, self._handler, self._herd.signals, self._herd.close_sync)
+            herd = self._herd
+            yield DeclaredHandler(self.declaration, self._handler, herd.signals, herd.resources, herd.close_sync)
 
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
@@ -94,6 +95,10 @@ class Event(HandlerCall[P, R], EventSchedules[P], EventPausing, DeclaresHandlers
     def process(self, function: Callable[[P, Context], S], /) -> Event[P, S]: ...
     @overload
     def process(self, function: Callable[[P], S], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, S]], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], S], /) -> Event[P, S]: ...
     def process(self, function: Callable[..., Any], /) -> Event[P, Any]:
         """Decorator: set the handler, an `async def`, or a `def`, which runs in a thread.
 
@@ -337,3 +342,8 @@ class Decorator(Protocol):
     def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
     @overload
     def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
+    # With dependencies, which no checker can tell from other parameters.
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], R], /) -> Event[P, R]: ...

@@ -157,6 +157,13 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
             loop.call_exception_handler({"message": message, "exception": error})
 
 
+async def _start(herd: Herd, events: list[str] | None) -> None:
+    if events is None:
+        await herd.start()
+    else:
+        await herd.start_events(events)
+
+
 async def _serve(
     herd: Herd, events: list[str] | None, stop_timeout: float, max_events: int | None, on_retirement: Callable[[], None]
 ) -> StopReport:
@@ -174,11 +181,16 @@ async def _serve(
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
-    if events is None:
-        await herd.start()
+    starting = loop.create_task(_start(herd, events))
+    waiting = loop.create_task(ends.wait())
+    # A lifespan may take its time to open.
+    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        await waiting
     else:
-        await herd.start_events(events)
-    await ends.wait()
+        starting.cancel()
+        await asyncio.wait([starting])
     if lifetime is not None:
         lifetime.close()
         if not told.is_set():

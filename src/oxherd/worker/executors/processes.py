@@ -17,6 +17,8 @@ from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import Handler
 from oxherd.lineage import Lineage
 from oxherd.process import Process
+from oxherd.resources.declared import Resources
+from oxherd.resources.lifespan import CLOSE_SECONDS
 from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
@@ -46,9 +48,10 @@ class HandlerDied(OxherdError):
 class ProcessExecutor:
     """Runs a `def` in processes, at most as many as the event's concurrency."""
 
-    def __init__(self, declaration: Declaration, handler: Handler) -> None:
+    def __init__(self, declaration: Declaration, handler: Handler, resources: Resources) -> None:
         self._declaration = declaration
         self._handler = handler
+        self._leave_seconds = _LEAVE_SECONDS + (CLOSE_SECONDS if resources.lifespans else 0)
         self._limiter = asyncio.Semaphore(declaration.concurrency)
         self._idle: list[_HandlerProcess] = []
         self._all: set[_HandlerProcess] = set()
@@ -60,12 +63,13 @@ class ProcessExecutor:
         A handler that is cancelled and does not end at once is killed with its process.
         """
         del payload
-        # Starting a process is not the handler's time.
+        # Starting a process is not the handler's time; middleware has had some.
+        left = run.seconds_left
         run.set_timeout(None)
         async with self._limiter:
             try:
                 process = await self._take()
-                run.set_timeout(self._declaration.timeout)
+                run.set_timeout(self._declaration.timeout, left)
                 return await self._run_in(process, run)
             except (HandlerDied, ConfigError) as error:
                 return run.describe_death(error)
@@ -86,14 +90,15 @@ class ProcessExecutor:
         enabled_logger().info("a process of %s leaves: %s", self._declaration.name, why)
         self._all.discard(process)
         # In an empty context: the event that it has run ends meanwhile.
-        leaving = asyncio.get_running_loop().create_task(process.leave(), context=contextvars.Context())
+        left = process.leave(self._leave_seconds)
+        leaving = asyncio.get_running_loop().create_task(left, context=contextvars.Context())
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End all processes: idle ones leave, others are killed."""
         processes, self._all, self._idle = self._all, set(), []
-        await asyncio.gather(*(process.leave() for process in processes), *self._leaving)
+        await asyncio.gather(*(process.leave(self._leave_seconds) for process in processes), *self._leaving)
 
     async def _take(self) -> _HandlerProcess:
         while self._idle:
@@ -186,13 +191,13 @@ class _HandlerProcess:
             # Not reaped yet: its group is still its own.
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def leave(self) -> None:
-        """Let it leave if it is idle; kill it if it is not, or takes too long."""
+    async def leave(self, seconds: float = _LEAVE_SECONDS) -> None:
+        """Let it leave if it is idle; kill it if it is not, or takes longer than that."""
         if self._killed or self._context is not None:
             self.kill()
         else:
             self._send({"kind": "leave"})
-            await asyncio.wait([self._listening], timeout=_LEAVE_SECONDS)
+            await asyncio.wait([self._listening], timeout=seconds)
             if not self._listening.done():
                 self.kill()
         await asyncio.wait([self._listening])
