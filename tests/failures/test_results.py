@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Keep, Oxherd, ResultGone
+from oxherd import EventCancelled, Keep, Oxherd, RedisUnavailable, ResultGone
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import WorkerProcess, environment, until, until_sync
@@ -164,6 +164,28 @@ async def test_results_are_awaited_through_an_outage(
             server.kill()
             server.start()
         assert await asyncio.gather(*waits) == list(range(200))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_what_asks_a_server_that_hangs_gives_up_in_time(
+    shards: int, server: StandaloneServer, make_herd: Callable[..., Oxherd]
+) -> None:
+    herd = make_herd(server.url, emit_timeout=1)
+    event = herd.declare("order.placed", Order, shards=shards, key=None if shards == 1 else lambda order: order.number)
+    async with herd:
+        emitted = await event.emit(Order())
+        server.pause()
+        try:
+            began = time.monotonic()
+            asked = (emitted.status(), emitted.cancel("too late"), event.workers(), herd.workers())
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert time.monotonic() - began < 3
+        finally:
+            server.resume()
+        assert [type(answer) for answer in answers] == [RedisUnavailable] * 4
+        await emitted.cancel("in time")
+        with pytest.raises(EventCancelled):
+            await emitted.result(timeout=20)
 
 
 async def test_a_removed_job_ends_the_wait_for_it(local_herd: Oxherd) -> None:

@@ -30,7 +30,7 @@ from oxherd.errors import (
 from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry, retry_until
 
 
 class EventAnswers:
@@ -83,7 +83,7 @@ class EventAnswers:
         deadline = time.monotonic() + self._timeout
         try:
             places = await self._places(backend, job_id, deadline)
-            reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
+            reads = (retry_until(deadline, lambda q=place.queue: job_status(q, job_id)) for place in places)
             found = await asyncio.gather(*reads)
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
@@ -137,7 +137,7 @@ class EventAnswers:
         if not self._declaration.own_queue:
             return [backend.answers(queue)]
         router = backend.shard_router(self._declaration)
-        queues = await retry(lambda: router.places(job_id), deadline=deadline)
+        queues = await retry_until(deadline, lambda: router.places(job_id))
         return [backend.answers(queue) for queue in queues]
 
     def _gone(self, job_id: str) -> Never:
