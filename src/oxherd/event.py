@@ -44,7 +44,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 # A tick's begins with `repeat:`; BullMQ refuses a colon in other ids.
-_JOB_ID = re.compile(r"(?:repeat:.{1,512})|[^:]{1,512}", re.DOTALL)
+_JOB_ID = re.compile(r"(?:repeat:[^\ud800-\udfff]{1,512})|[^:\ud800-\udfff]{1,512}")
 _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 

@@ -10,7 +10,7 @@ from typing import Any
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 from oxherd.bullmq.worker_info import WorkerInfo, WorkerRecord, merged, parse
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry_until
 
 # A worker that is silent for longer is gone: four heartbeats.
 SILENCE_MS = 20_000
@@ -60,7 +60,7 @@ async def live_workers(queues: Iterable[BullQueue], *, timeout: float) -> list[W
     deadline = time.monotonic() + timeout
 
     async def read(queue: BullQueue) -> list[WorkerInfo]:
-        return await retry(lambda: _read(queue), deadline=deadline)
+        return await retry_until(deadline, lambda: _read(queue))
 
     found = await asyncio.gather(*map(read, queues))
     return merged(info for each in found for info in each)

@@ -33,7 +33,7 @@ from oxherd.payload.failure import EventError
 from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry_until
 
 
 class EventAnswers:
@@ -86,13 +86,13 @@ class EventAnswers:
         deadline = time.monotonic() + self._timeout
         try:
             places = await self._places(backend, job_id, deadline)
-            reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
+            reads = (retry_until(deadline, lambda q=place.queue: job_status(q, job_id)) for place in places)
             found = await asyncio.gather(*reads)
             status = next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
             if status is not None and not status.paused and self._declaration.shards > 1:
                 # A shard that no worker has served yet is not paused itself.
                 home = backend.queue(self._declaration)
-                status = replace(status, paused=await retry(lambda: is_paused(home), deadline=deadline))
+                status = replace(status, paused=await retry_until(deadline, lambda: is_paused(home)))
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
         return status
@@ -101,7 +101,10 @@ class EventAnswers:
         """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
         deadline = time.monotonic() + self._timeout
         try:
-            reply = await cancel_in(await self._places(backend, job_id, deadline), job_id, reason, deadline)
+            places = await self._places(backend, job_id, deadline)
+            if await self._is_anothers(places, job_id, deadline):
+                return False
+            reply = await cancel_in(places, job_id, reason, deadline)
         except ScriptError as error:
             raise OxherdError(
                 f"{self._name}: {job_id} cannot be cancelled ({str(error).rstrip('.')}); mend that key."
@@ -133,11 +136,11 @@ class EventAnswers:
     def _is_own(self, job: JobStatus) -> bool:
         return self._declaration.own_queue or job.name == self._name
 
-    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str) -> bool:
+    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str, deadline: float | None = None) -> bool:
         """Whether a queue that events share has it as another event's job."""
         if self._declaration.own_queue:
             return False
-        job = await retry(lambda: job_status(places[0].queue, job_id))
+        job = await retry_until(deadline, lambda: job_status(places[0].queue, job_id))
         return job is not None and not self._is_own(job)
 
     async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
@@ -145,7 +148,7 @@ class EventAnswers:
         if not self._declaration.own_queue:
             return [backend.answers(queue)]
         router = backend.shard_router(self._declaration)
-        queues = await retry(lambda: router.places(job_id), deadline=deadline)
+        queues = await retry_until(deadline, lambda: router.places(job_id))
         return [backend.answers(queue) for queue in queues]
 
     def _gone(self, job_id: str) -> Never:

@@ -50,6 +50,25 @@ async def retry(
                 raise
 
 
+async def retry_until(deadline: float | None, attempt: Callable[[], Awaitable[T]]) -> T:
+    """As `retry`, but an attempt that still runs at `deadline` is cut: a server that hangs answers no sooner.
+
+    Raises:
+        RedisUnavailable: the last attempt's, or that it has not answered.
+    """
+    state = CallState()
+    limit = asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    try:
+        async with limit:
+            return await retry(attempt, deadline=deadline, state=state)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise state.last or RedisUnavailable(
+        "Redis has not answered in time; check that the server runs.", source="command", node="", maybe_applied=True
+    )
+
+
 def retry_delay(failures: int, *, first: float = 0.02, longest: float = 0.5) -> float:
     """Seconds to wait after `failures` in a row: `first`, doubled up to `longest`, less up to half at random."""
     delay = min(longest, first * 2 ** min(failures - 1, _MAX_DOUBLINGS))

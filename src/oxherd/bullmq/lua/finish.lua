@@ -27,7 +27,7 @@ local reply = endWithMessage(ARGV[7], ARGV[12], function()
 end)
 if reply == 0 then wakeIfRoom(ARGV[7]) end
 if type(reply) == "table" or reply >= 0 then
-  if noted[1] == "1" then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
+  settleAnswer(noted[1] == "1", ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9]))
   -- An operator's retry of the job is not cancelled.
   if noted[2] then forgetRequest(ARGV[7], ARGV[1]) end
 end
