@@ -11,7 +11,7 @@ import pytest
 from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["failing", "on-failed", "results", "time", "workers"]
+PAGES = ["failing", "long-lived-workers", "on-failed", "pausing", "results", "time", "workers"]
 
 
 def first_block(page: str, language: str) -> str:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oxherd.answers.status import EventError, Status, Update
+    from oxherd.answers.status import Status, Update
     from oxherd.app import Oxherd
     from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
-    from oxherd.payload.failure import Failure, FailureError
+    from oxherd.payload.failure import EventError, Failure
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
+    from oxherd.process import Process
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
@@ -70,7 +71,6 @@ __all__ = [
     "EventOptions",
     "Every",
     "Failure",
-    "FailureError",
     "Health",
     "InvalidPayload",
     "InvalidResult",
@@ -83,6 +83,7 @@ __all__ = [
     "Oxherd",
     "OxherdError",
     "PayloadTooLarge",
+    "Process",
     "RedisUnavailable",
     "ResultGone",
     "ResultTimeout",
@@ -120,13 +121,12 @@ _HOMES = {
     "Emitted": "emitted",
     "Event": "event",
     "EventCancelled": "errors",
-    "EventError": "answers.status",
+    "EventError": "payload.failure",
     "EventExpired": "errors",
     "EventFailed": "errors",
     "EventOptions": "declaration",
     "Every": "schedule.every",
     "Failure": "payload.failure",
-    "FailureError": "payload.failure",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "InvalidResult": "errors",
@@ -139,6 +139,7 @@ _HOMES = {
     "Oxherd": "app",
     "OxherdError": "errors",
     "PayloadTooLarge": "errors",
+    "Process": "process",
     "RedisUnavailable": "errors",
     "ResultGone": "errors",
     "ResultTimeout": "errors",

@@ -29,6 +29,7 @@ from oxherd.policy import (
     with_expiry,
 )
 from oxherd.privacy.allow import Allow
+from oxherd.process import Process
 
 P = TypeVar("P")
 
@@ -112,9 +113,10 @@ class EventOptions(DeclareOptions[Any], total=False):
 
     Attributes:
         run_in: for a `def`, "thread" (the default) or "process"; an `async def` runs in the event loop.
+            A `Process(max_events=..., max_memory=...)` is "process" with limits of each process's life.
     """
 
-    run_in: RunIn | None
+    run_in: RunIn | Process | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.event_pausing import EventPausing
 from oxherd.event_schedules import EventSchedules
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.handler_call import HandlerCall
@@ -25,6 +26,7 @@ from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_failure import sanitizer_of
 from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.process import Process
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.emit_errors import partly_acknowledged
@@ -47,7 +49,7 @@ _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(HandlerCall[P, R], EventSchedules[P], DeclaresHandlers, Generic[P, R]):
+class Event(HandlerCall[P, R], EventSchedules[P], EventPausing, DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
@@ -101,7 +103,7 @@ class Event(HandlerCall[P, R], EventSchedules[P], DeclaresHandlers, Generic[P, R
         self.set_handler(function, None, caller_scope())
         return self
 
-    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any]) -> None:
+    def set_handler(self, function: Callable[..., Any], run_in: RunIn | Process | None, scope: dict[str, Any]) -> None:
         """As `process`, with where a `def` runs, and the names that its annotations may use."""
         if self._handler is not None:
             raise DeclarationError(f"{self.name}: it has a handler already; remove one of them.")

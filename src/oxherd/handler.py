@@ -6,7 +6,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MethodType, NoneType, UnionType
@@ -15,18 +15,23 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_h
 from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn
 from oxherd.errors import DeclarationError
+from oxherd.process import Process
 from oxherd.signals import Signals
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that processes an event; `call` runs it with a payload and a Context, which not every one takes."""
+    """A function that processes an event; `call` runs it with a payload and a Context, which not every one takes.
+
+    `process` limits the processes that it runs in, if it does.
+    """
 
     function: Callable[..., Any]
     run_in: RunIn
     call: Callable[[Any, Context], Any]
     payload: Any
     result: Any = Any
+    process: Process = field(default_factory=Process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class DeclaresHandlers(ABC):
 
 
 def inspect_handler(
-    name: str, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any] | None = None
+    name: str, function: Callable[..., Any], run_in: RunIn | Process | None, scope: dict[str, Any] | None = None
 ) -> Handler:
     """Read from a function's signature how to call it; `scope` has further names that its annotations may use.
 
@@ -68,11 +73,14 @@ def inspect_handler(
         raise DeclarationError(
             f"{name}: an async handler runs in the event loop; make it a def to use run_in={run_in!r}."
         )
-    if not is_async and run_in not in (None, "thread", "process"):
-        raise DeclarationError(f"{name}: run_in must be 'thread' or 'process' for a def handler.")
-    if run_in == "process":
+    process = run_in if isinstance(run_in, Process) else Process()
+    place = "process" if isinstance(run_in, Process) else run_in
+    if not is_async and place not in (None, "thread", "process"):
+        raise DeclarationError(f"{name}: run_in must be 'thread', 'process' or a Process(...) for a def handler.")
+    if place == "process":
         _check_importable(name, function)
-    return Handler(function, "loop" if is_async else (run_in or "thread"), _caller(function, context), payload, result)
+    where: RunIn = "loop" if is_async else (place or "thread")
+    return Handler(function, where, _caller(function, context), payload, result, process)
 
 
 def _signature(

@@ -243,6 +243,36 @@ async def shards(run: ProductRun) -> None:
                 await run.ended("order.strict", 12)
 
 
+async def pausing(run: ProductRun) -> None:
+    """Paused and resumed, with shards, seen by a worker that starts meanwhile; what BullMQ 5 has put aside."""
+    herd = run.herd()
+
+    @herd.event("order.halted")
+    async def halted(order: Order) -> None: ...
+
+    @herd.event("order.halted.spread", shards=2)
+    async def spread(order: Order) -> None: ...
+
+    queue = "bull:{order.halted}"
+    async with herd:
+        for event in (halted, spread):
+            await event.pause()
+            emitted = await event.emit_many([Order()] * 3)
+            status = await emitted[0].status()
+            assert status is not None
+            assert status.paused
+        with run.place.aside():
+            run.place.at(queue, "RENAME", f"{queue}:wait", f"{queue}:paused")
+        await herd.start()
+        await run.records.wait("worker.paused", queue="{order.halted}")
+        await run.records.wait("worker.paused", queue="{order.halted.spread}")
+        for _ in range(2):
+            await halted.resume()
+        await spread.resume()
+        await run.ended("order.halted", 3)
+        await run.ended("order.halted.spread", 3)
+
+
 async def stopping(run: ProductRun) -> None:
     """An idle stop, and one that puts back what runs, which another worker begins."""
     begun = asyncio.Event()
@@ -392,7 +422,7 @@ FEATURES: tuple[Feature, ...] = (
     emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, shards, stopping, commands, metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
-PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
+PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)
 
 
 async def whole_range(run: ProductRun) -> None:

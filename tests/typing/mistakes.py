@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Event, Mask, Oxherd, Retry, Snooze
+from oxherd import Context, Cron, Event, Mask, Oxherd, Process, Retry, Snooze
 
 herd = Oxherd()
 
@@ -56,6 +56,9 @@ async def wrong_options(order: Order) -> None:
     Retry(never=int)  # error
     Retry(backoff=lambda attempt: 5)  # error
     Snooze("60")  # error
+    Process(max_events="1000")  # error
+    Process(max_memory=0.5)  # error
+    await order_placed.pause(1)  # error
     herd.declare("c", Order, retries=3)  # error
     herd.declare("d", Order, timeout="30")  # error
     herd.declare("e", Order, run_in="process")  # error

@@ -16,15 +16,16 @@ from oxherd import (
     EmitError,
     Emitted,
     Event,
+    EventError,
     EventOptions,
     Every,
     Failure,
-    FailureError,
     Health,
     Keep,
     Keyring,
     Mask,
     Oxherd,
+    Process,
     Retry,
     StopReport,
 )
@@ -70,6 +71,10 @@ def in_process(order: Order, ctx: Context) -> None:
     ctx.log.info("charging %s", ctx.id)
 
 
+@herd.event("d.limited", run_in=Process(max_events=1000, max_memory="512 MiB"))
+def in_limited_process(order: Order) -> None: ...
+
+
 @herd.event("e")
 async def with_optional_context(order: Order, ctx: Context | None = None) -> bytes:
     return b""
@@ -82,7 +87,7 @@ def of_a_dict(values: dict[str, int]) -> None: ...
 @herd.event("m")
 async def told(failure: Failure[Order]) -> bool:
     assert_type(failure.payload, Order)
-    assert_type(failure.error, FailureError)
+    assert_type(failure.error, EventError)
     assert_type(failure.caused_by, UUID | None)
     return await failure.send_back()
 

@@ -18,8 +18,8 @@ from oxherd import (
     Allow,
     Context,
     DeclarationError,
+    EventError,
     Failure,
-    FailureError,
     Keyring,
     Mask,
     Oxherd,
@@ -42,7 +42,7 @@ def a_failure(**changed: Any) -> Failure[Any]:
     """One made by hand, as in a unit test of a handler."""
     event_id = uuid4()
     about: dict[str, Any] = {
-        "event": "invoice.send", "id": event_id, "payload": Invoice(), "error": FailureError("ValueError", "no"),
+        "event": "invoice.send", "id": event_id, "payload": Invoice(), "error": EventError("ValueError", "no"),
         "attempts": 3, "root": event_id, "failed_at": datetime.now(UTC),
     }  # fmt: skip
     return Failure(**about | changed)

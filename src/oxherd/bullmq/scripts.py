@@ -39,6 +39,7 @@ BULLMQ = {
     "promote": 9,
     "removeJob": 2,
     "reprocessJob": 9,
+    "pause": 7,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -68,7 +69,7 @@ OURS: dict[str, int | str] = {
     "status": 1,
     "cancel": "removeJob",
     "cancel_requests": 1,
-    "heartbeat": 2,
+    "heartbeat": 3,
     "workers": 1,
 }
 

@@ -19,15 +19,17 @@ _MOST_BYTES = 64 * 1024
 _MOST_BYTES_OF_ALL = 16 * 1024 * 1024
 
 
-async def beat(queue: BullQueue, record: WorkerRecord) -> None:
-    """Write a worker's record, and drop the workers that are gone. Script: heartbeat.
+async def beat(queue: BullQueue, record: WorkerRecord) -> bool:
+    """Write a worker's record, and drop the workers that are gone; returns whether the queue is paused.
+
+    Script: heartbeat.
 
     Raises:
         RedisUnavailable, ScriptError: as `Client.call`.
     """
     k = queue.keys
-    arguments = (k.workers, k.worker(record.id), record.id, record.to_json(), SILENCE_MS, _MOST)
-    await queue.client.script(k.slot, script("heartbeat"), arguments)
+    arguments = (k.workers, k.worker(record.id), k.meta, record.id, record.to_json(), SILENCE_MS, _MOST)
+    return await queue.client.script(k.slot, script("heartbeat"), arguments) == 1
 
 
 async def remove(queue: BullQueue, worker: str) -> None:

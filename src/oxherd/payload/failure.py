@@ -29,11 +29,14 @@ _FIELDS: Final = frozenset({
 })  # fmt: skip
 
 
-class FailureError(NamedTuple):
-    """What failed an event: the error's type, and its message, redacted of what that event's log withholds."""
+class EventError(NamedTuple):
+    """What failed an event: the error's type, "" if another program did, and its message, redacted as the log is."""
 
     type: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.type else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Failure(Generic[P]):
     event: str
     id: UUID
     payload: P = field(repr=False)
-    error: FailureError
+    error: EventError
     attempts: int
     caused_by: UUID | None = None
     root: UUID
@@ -205,7 +208,7 @@ class FailureType(PayloadType[Any]):
             event=str(found["event"]),
             id=UUID(found["id"]),
             payload=payload,
-            error=FailureError(str(error["type"]), str(error["message"])),
+            error=EventError(str(error["type"]), str(error["message"])),
             attempts=int(found["attempts"]),
             caused_by=None if caused_by is None else UUID(caused_by),
             root=UUID(found["root"]),
@@ -243,7 +246,7 @@ def failure_json(
     event: str,
     event_id: str,
     data: bytes,
-    error: FailureError,
+    error: EventError,
     attempts: int,
     caused_by: str | None,
     root: str,

@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Never
 
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
 from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
-from oxherd.answers.status import EventError, Status, Update, status_of
+from oxherd.answers.status import Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.cancellation import CancelReply
 from oxherd.bullmq.event_stream import is_entry_id
 from oxherd.bullmq.job_status import JobStatus, job_status
+from oxherd.bullmq.pausing import is_paused
 from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
 from oxherd.errors import (
@@ -27,6 +29,7 @@ from oxherd.errors import (
     ResultTimeout,
     UsageError,
 )
+from oxherd.payload.failure import EventError
 from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
@@ -85,9 +88,14 @@ class EventAnswers:
             places = await self._places(backend, job_id, deadline)
             reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
             found = await asyncio.gather(*reads)
+            status = next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+            if status is not None and not status.paused and self._declaration.shards > 1:
+                # A shard that no worker has served yet is not paused itself.
+                home = backend.queue(self._declaration)
+                status = replace(status, paused=await retry(lambda: is_paused(home), deadline=deadline))
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+        return status
 
     async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
         """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""

@@ -30,6 +30,7 @@ from oxherd.lineage import parse_lineage
 from oxherd.privacy.shown_payload import privacy_of
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
+from oxherd.worker.executors.memory import resident_bytes
 from oxherd.worker.executors.parent_death import end_with_parent
 from oxherd.worker.executors.protocol import Channel, Message
 from oxherd.worker.running.failure import describe_raised
@@ -66,7 +67,10 @@ def main(arguments: list[str]) -> None:
     channel.send({"kind": "ready"})
     while (run := worker.runs.get()) is not None:
         # In a copy of the contextvars: what a handler sets must not reach the next event.
-        channel.send(contextvars.copy_context().run(_run, declared, *run))
+        reply = contextvars.copy_context().run(_run, declared, *run)
+        if hello["measure"]:
+            channel.send({"kind": "memory", "resident": resident_bytes()})
+        channel.send(reply)
     declared.close()
 
 

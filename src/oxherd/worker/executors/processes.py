@@ -11,11 +11,12 @@ import subprocess
 from dataclasses import asdict
 from typing import Any
 
-from oxherd.context import Cancelled, Context, Reason
+from oxherd.context import Cancelled, Context, Reason, enabled_logger
 from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import Handler
 from oxherd.lineage import Lineage
+from oxherd.process import Process
 from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
@@ -32,6 +33,7 @@ _GONE_SECONDS = 0.2
 # Importing the user's modules may take this long, and leaving when told to.
 _START_SECONDS = 60.0
 _LEAVE_SECONDS = 1.0
+_MIB = 1024**2
 _UNEXPECTED = "the process of the handler gave an answer that nobody asked for"
 # Blocked in a new process until it has handlers for them.
 _FOR_THE_WORKER = (signal.SIGINT, signal.SIGTERM)
@@ -50,6 +52,7 @@ class ProcessExecutor:
         self._limiter = asyncio.Semaphore(declaration.concurrency)
         self._idle: list[_HandlerProcess] = []
         self._all: set[_HandlerProcess] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def call(self, run: HandlerRun, payload: Any, /) -> JSONResult | Raised:
         """Run the handler in a process, which decodes the payload from the job's own JSON; its result, or its error.
@@ -71,22 +74,34 @@ class ProcessExecutor:
         try:
             return await process.run(run)
         finally:
-            if process.alive:
-                self._idle.append(process)
-            else:
+            if not process.alive:
                 self._all.discard(process)
+            elif (why := process.outlived(self._handler.process)) is not None:
+                self._replace(process, why)
+            else:
+                self._idle.append(process)
+
+    def _replace(self, process: _HandlerProcess, why: str) -> None:
+        """Let a process leave in the background; the next event starts another."""
+        enabled_logger().info("a process of %s leaves: %s", self._declaration.name, why)
+        self._all.discard(process)
+        # In an empty context: the event that it has run ends meanwhile.
+        leaving = asyncio.get_running_loop().create_task(process.leave(), context=contextvars.Context())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End all processes: idle ones leave, others are killed."""
         processes, self._all, self._idle = self._all, set(), []
-        await asyncio.gather(*(process.leave() for process in processes))
+        await asyncio.gather(*(process.leave() for process in processes), *self._leaving)
 
     async def _take(self) -> _HandlerProcess:
         while self._idle:
             if (process := self._idle.pop()).alive:
                 return process
             self._all.discard(process)
-        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels()}
+        measure = self._handler.process.max_memory is not None
+        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels(), "measure": measure}
         process = await _HandlerProcess.start(self._declaration.name, hello)
         self._all.add(process)
         return process
@@ -102,6 +117,8 @@ class _HandlerProcess:
         self._writer = writer
         self._killed = False
         self._garbled = False
+        self._runs = 0
+        self._resident = 0  # bytes, at the end of the last run
         self._context: Context | None = None
         self._reply: asyncio.Future[Message] | None = None
         self._storing: set[asyncio.Task[None]] = set()
@@ -134,8 +151,17 @@ class _HandlerProcess:
         """Whether it can take an event."""
         return not self._killed and not self._listening.done() and self._process.poll() is None
 
+    def outlived(self, limits: Process) -> str | None:
+        """Why it is to take no other event; None if it may."""
+        if limits.max_events is not None and self._runs >= limits.max_events:
+            return f"it has run {self._runs} event{'s' if self._runs > 1 else ''}"
+        if limits.max_bytes is not None and self._resident > limits.max_bytes:
+            return f"it holds {self._resident / _MIB:.0f} MiB of memory"
+        return None
+
     async def run(self, run: HandlerRun) -> JSONResult | Raised:
         """Run the handler for one event."""
+        self._runs += 1
         context = self._context = run.context
         try:
             reply = self._ask(_run_message(run))
@@ -221,6 +247,8 @@ class _HandlerProcess:
         kind = message["kind"]
         if kind == "log":
             log_forwarding.log_record(message)
+        elif kind == "memory":
+            self._resident = message["resident"]
         elif kind == "progress":
             task = asyncio.get_running_loop().create_task(self._store_progress(message))
             self._storing.add(task)

@@ -20,6 +20,7 @@ from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.identity import Identity
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_events import ServedEvents
+from oxherd.worker.upkeep.pause_reporter import PauseReporter
 
 # Three may be missed before the worker counts as gone.
 _BEAT_SECONDS = 5.0
@@ -29,7 +30,7 @@ _LEAVE_SECONDS = 0.5
 class Heartbeat(BackgroundLoop):
     """Writes who the worker is and what it runs, every five seconds, to a group's first queue.
 
-    `executions` returns those of all its queues.
+    `executions` returns those of all its queues; `pause` is told whether the queue is paused.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Heartbeat(BackgroundLoop):
         events: ServedEvents,
         executions: Callable[[], Iterable[Execution]],
         faults: FaultReporter,
+        pause: PauseReporter,
     ) -> None:
         super().__init__(f"oxherd-heartbeat-{queue.keys.queue}")
         self._queue = queue
@@ -46,6 +48,7 @@ class Heartbeat(BackgroundLoop):
         self._events = events
         self._executions = executions
         self._faults = faults
+        self._pause = pause
         self._since_ms = now_ms()
         self._changed = asyncio.Event()
 
@@ -54,7 +57,7 @@ class Heartbeat(BackgroundLoop):
         while True:
             self._changed.clear()
             try:
-                await retry(lambda: beat(self._queue, self._record()))
+                self._pause.note(await retry(lambda: beat(self._queue, self._record())))
             except ScriptError as error:
                 self._faults.lasting("registry", error)
             else:
