@@ -203,7 +203,7 @@ class Discard(OxherdError):
 def is_interrupt(error: BaseException) -> bool:
     """Whether it may be Python's own, for a Ctrl-C that nothing handles, and not that of the code it came through."""
     return (
-        isinstance(error, KeyboardInterrupt)
+        issubclass(type(error), KeyboardInterrupt)  # isinstance asks the error, whose own code may raise
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         and threading.current_thread() is threading.main_thread()
     )

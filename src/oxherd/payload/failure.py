@@ -5,6 +5,7 @@ A Failure carries the failed event's payload as that was stored: what was sealed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -219,7 +220,7 @@ class FailureType(PayloadType[Any]):
 
     def _read_object(self, raw: bytes | str) -> dict[str, Any]:
         try:
-            found: Any = from_json(raw)
+            found: Any = _read(raw)
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -272,10 +273,21 @@ def failure_json(
 
 def _is_json(data: bytes) -> bool:
     try:
-        from_json(replace_lone_surrogates(data) if b"\\u" in data else data)
+        _read(replace_lone_surrogates(data) if b"\\u" in data else data)
     except ValueError:
         return False
     return True
+
+
+def _read(raw: bytes | str) -> Any:
+    """Read JSON that may be nested deeper than a payload, which is a part of it. Raises ValueError."""
+    try:
+        return from_json(raw)
+    except ValueError:
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def is_failure(annotation: Any) -> bool:

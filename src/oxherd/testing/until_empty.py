@@ -63,9 +63,8 @@ async def run_until_empty(herd: Oxherd, timeout: Seconds = 10) -> list[Ended]:
             await herd.backend()  # also where emits are captured, in which case a start alone connects to nothing
             await herd.start()
         async with asyncio.timeout(limit):
-            # Twice: what goes from a queue's outbox to a queue that was looked at before is in neither.
-            while not paused and (left := await _left(herd) or await _left(herd)):
-                # Polled: other workers' outcomes come without an event.
+            # Polled: other workers' outcomes come without an event.
+            while not paused and (left := await _look(herd, ended)) is not None:
                 await asyncio.sleep(_POLL_SECONDS)
                 paused = await _paused(herd, left)
     except TimeoutError:
@@ -92,6 +91,16 @@ async def travel(herd: Oxherd, *, to: datetime) -> int:
         raise UsageError("to must be an aware datetime, such as datetime.now(UTC) + timedelta(days=1).")
     until_ms = to.timestamp() * 1000
     return sum([await promote_delayed(queue, until_ms=until_ms, ticks=True) for queue in await _queues(herd)])
+
+
+async def _look(herd: Oxherd, ended: list[Ended]) -> dict[str, dict[str, int]] | None:
+    """What is left to do, by queue; None once nothing is, nor on its way to a queue that was looked at before.
+
+    What goes from a queue's outbox to such a queue is in neither: the second look finds it there, unless it has ended.
+    """
+    before = len(ended)
+    left = await _left(herd) or await _left(herd)
+    return left if left or len(ended) > before else None
 
 
 async def _left(herd: Oxherd) -> dict[str, dict[str, int]]:
