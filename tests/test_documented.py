@@ -11,7 +11,10 @@ import pytest
 from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["failing", "on-failed", "results", "schedules", "time", "workers"]
+PAGES = [
+    "failing", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules", "time", "uniqueness",
+    "workers",
+]  # fmt: skip
 
 
 def first_block(page: str, language: str) -> str:

@@ -356,3 +356,25 @@ def test_the_outcome_follows_from_the_end_and_the_attempts_left(
     assert outcome_of(end, attempts_left=True) is left
     assert outcome_of(end, attempts_left=False) is last
     assert write_of(end, left) is write
+
+
+class Unreadable(float):
+    def __gt__(self, other: float) -> bool:
+        raise SystemExit
+
+
+def test_what_a_function_returns_may_have_code_of_its_own_that_fails() -> None:
+    verdict = judge(ValueError(), Retry(backoff=lambda attempt, error: Unreadable(1)), 1, ask=True)
+    assert verdict.delay_ms is None
+    assert verdict.fault is not None
+    assert "returned a Unreadable; let it return seconds" in verdict.fault
+
+
+def test_a_time_of_its_own_is_checked_again_where_it_is_read() -> None:
+    for after in ("soon", math.nan, math.inf, -1):
+        error = RetryIn(1)
+        error.after = after  # pyright: ignore[reportAttributeAccessIssue]
+        verdict = judge(error, Retry(), 1, ask=True)
+        assert verdict.decision is Decision.AS_DECLARED
+        assert verdict.fault is not None
+        assert "the RetryIn that a handler raised asks for" in verdict.fault

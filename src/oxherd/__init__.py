@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oxherd.answers.status import EventError, Status, Update
+    from oxherd.answers.status import Status, Update
     from oxherd.app import Oxherd
     from oxherd.bullmq.worker_info import Running, WorkerInfo
     from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Stopping, TimedOut
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
         EventCancelled,
         EventExpired,
         EventFailed,
+        HandlerRaised,
         InvalidPayload,
         InvalidResult,
+        LifespanError,
         NoResult,
         NotDurable,
         OxherdError,
@@ -34,17 +36,21 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
-    from oxherd.payload.failure import Failure, FailureError
+    from oxherd.payload.failure import EventError, Failure
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
     from oxherd.privacy.allow import Allow
     from oxherd.privacy.masks import Mask
+    from oxherd.process import Process
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
+    from oxherd.resources.declared import CallNext
+    from oxherd.resources.dependency import Depends
     from oxherd.retries import RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.declared import Schedule
     from oxherd.schedule.every import Every
     from oxherd.schedule.info import ScheduleInfo
+    from oxherd.uniqueness import Debounce, Unique
     from oxherd.worker.health import Health
     from oxherd.worker.stop_report import StopReport
 
@@ -52,13 +58,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allow",
+    "CallNext",
     "Cancelled",
     "ConfigError",
     "Context",
     "ContextFilter",
     "Cron",
+    "Debounce",
     "DeclarationError",
     "DeclareOptions",
+    "Depends",
     "Discard",
     "EmitError",
     "EmitManyOptions",
@@ -72,12 +81,13 @@ __all__ = [
     "EventOptions",
     "Every",
     "Failure",
-    "FailureError",
+    "HandlerRaised",
     "Health",
     "InvalidPayload",
     "InvalidResult",
     "Keep",
     "Keyring",
+    "LifespanError",
     "LockLost",
     "Mask",
     "NoResult",
@@ -85,6 +95,7 @@ __all__ = [
     "Oxherd",
     "OxherdError",
     "PayloadTooLarge",
+    "Process",
     "RedisUnavailable",
     "ResultGone",
     "ResultTimeout",
@@ -101,6 +112,7 @@ __all__ = [
     "StopReport",
     "Stopping",
     "TimedOut",
+    "Unique",
     "UnknownEvent",
     "Update",
     "UsageError",
@@ -110,13 +122,16 @@ __all__ = [
 # Loaded on first use (PEP 562), so that masks, errors and the command line do not import the queue.
 _HOMES = {
     "Allow": "privacy.allow",
+    "CallNext": "resources.declared",
     "Cancelled": "context",
     "ConfigError": "errors",
     "Context": "context",
     "ContextFilter": "context",
     "Cron": "schedule.cron",
+    "Debounce": "uniqueness",
     "DeclarationError": "errors",
     "DeclareOptions": "declaration",
+    "Depends": "resources.dependency",
     "Discard": "errors",
     "EmitError": "errors",
     "EmitManyOptions": "producer.emit_options",
@@ -124,18 +139,19 @@ _HOMES = {
     "Emitted": "emitted",
     "Event": "event",
     "EventCancelled": "errors",
-    "EventError": "answers.status",
+    "EventError": "payload.failure",
     "EventExpired": "errors",
     "EventFailed": "errors",
     "EventOptions": "declaration",
     "Every": "schedule.every",
     "Failure": "payload.failure",
-    "FailureError": "payload.failure",
+    "HandlerRaised": "errors",
     "Health": "worker.health",
     "InvalidPayload": "errors",
     "InvalidResult": "errors",
     "Keep": "policy",
     "Keyring": "payload.keyring",
+    "LifespanError": "errors",
     "LockLost": "context",
     "Mask": "privacy.masks",
     "NoResult": "errors",
@@ -143,6 +159,7 @@ _HOMES = {
     "Oxherd": "app",
     "OxherdError": "errors",
     "PayloadTooLarge": "errors",
+    "Process": "process",
     "RedisUnavailable": "errors",
     "ResultGone": "errors",
     "ResultTimeout": "errors",
@@ -159,6 +176,7 @@ _HOMES = {
     "StopReport": "worker.stop_report",
     "Stopping": "context",
     "TimedOut": "context",
+    "Unique": "uniqueness",
     "UnknownEvent": "errors",
     "Update": "answers.status",
     "UsageError": "errors",

@@ -23,6 +23,7 @@ from oxherd.producer.delivery import Delivery
 from oxherd.producer.server_locator import ServerLocator
 from oxherd.redis.outage import Outages
 from oxherd.redis.url import RedisURL
+from oxherd.resources.declared import Resources
 from oxherd.sessions import Sessions
 from oxherd.signals import Signals
 from oxherd.telemetry.logs.subscriber import LogSubscriber
@@ -75,6 +76,7 @@ class Oxherd(Processing):
         self.signals.subscribe(LogSubscriber())
         self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
         self.delivery: Delivery | None = None  # where a test kit takes the emits
+        self.resources = Resources(self)  # lifespans, middleware, overridden dependencies
         self._outages = Outages(self.signals.emit)
         self._events: dict[str, Event[Any, Any]] = {}
         self._watchdog_times = WatchdogTimes()
@@ -210,7 +212,7 @@ class Oxherd(Processing):
     def _open_session(self, url: RedisURL, on_end: Callable[[], Awaitable[None]]) -> LoopSession:
         backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
         worker = Worker(self.signals, self._declared, self._watchdog_times, self._version)
-        return LoopSession(backend, worker, self.signals, on_end)
+        return LoopSession(backend, worker, self.resources.open_lifespans(), self.signals, on_end)
 
     async def close(self) -> None:
         """Stop what is processed in this event loop, close the connections and leave the embedded server.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -23,14 +22,16 @@ from oxherd.policy import (
     Retry,
     Seconds,
     boolean,
+    check_key_function,
     seconds,
-    takes_one_argument,
     text,
     whole_number,
     with_expiry,
 )
 from oxherd.privacy.allow import Allow
+from oxherd.process import Process
 from oxherd.schedule.declared import Schedule
+from oxherd.uniqueness import Debounce, Unique, UniqueKey, check_unique, unique_key
 
 P = TypeVar("P")
 
@@ -84,6 +85,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
             before is completed or has failed for good.
         once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
             and removed; at least the herd's `emit_timeout`. See `Event.emit`.
+        unique: a `Unique` or a `Debounce`: which emits of one key make one event.
         durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
         seal: a Keyring that encrypts payloads, or fields of them (`keyring.fields("card")`), while they are in Redis.
         sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
@@ -104,6 +106,7 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
     key: Callable[[P], object] | None
     ordered: bool
     once: Seconds | None
+    unique: Unique | Debounce | None
     durable: bool
     seal: Keyring | Sealing | None
     sanitize: Callable[[P], Any] | Allow | None
@@ -116,9 +119,10 @@ class EventOptions(DeclareOptions[Any], total=False):
 
     Attributes:
         run_in: for a `def`, "thread" (the default) or "process"; an `async def` runs in the event loop.
+            A `Process(max_events=..., max_memory=...)` is "process" with limits of each process's life.
     """
 
-    run_in: RunIn | None
+    run_in: RunIn | Process | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class Declaration:
     expires_ms: int
     options: dict[str, Any] = field(repr=False)
     on_failed: RelayTarget | None = None
+    unique: Unique | Debounce | None = None
     schedules: dict[str, DeclaredSchedule] = field(default_factory=dict[str, DeclaredSchedule], repr=False)
     _expiring: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], init=False, repr=False)
 
@@ -213,6 +218,7 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
         expires_ms=expires_ms,
         options=with_expiry({**retry.options, **keep.options}, expires_ms),
         on_failed=_takes_failures(name, given("on_failed")),
+        unique=check_unique(name, given("unique"), key, shards, ordered, expires_ms),
         schedules=_schedules(name, given("schedules"), typed),
     )
 
@@ -263,11 +269,7 @@ def check_options(name: str, given: Iterable[str], known: frozenset[str]) -> Non
 def _check_order(name: str, queue: str | None, shards: int, key: Callable[[Any], object] | None, ordered: bool) -> None:
     boolean(ordered, f"{name}: ordered")
     if key is not None:
-        # An object whose __call__ is async is no coroutine function itself.
-        if not callable(key) or any(map(inspect.iscoroutinefunction, (key, type(key).__call__))):
-            raise DeclarationError(f"{name}: key must be a plain function of the payload, not an async def.")
-        if not takes_one_argument(key):
-            raise DeclarationError(f"{name}: key must be a function of one argument, the payload.")
+        check_key_function(f"{name}: key", key)
     if queue is not None and (shards > 1 or ordered):
         raise DeclarationError(f"{name}: shards and ordered are for an event with a queue of its own; leave queue out.")
     if ordered and shards > 1 and key is None:
@@ -297,8 +299,24 @@ def key_of(declaration: Declaration, payload: Any) -> bytes | None:
     """
     if declaration.key is None:
         return None
+    return _key_bytes(declaration, "key", declaration.key, payload, optional=not declaration.ordered)
+
+
+def unique_key_of(declaration: Declaration, payload: Any) -> UniqueKey | None:
+    """What an event with that payload is unique by; None if nothing is declared. Raises as `key_of`."""
+    unique = declaration.unique
+    if unique is None:
+        return None
+    by, what = (declaration.key, "key") if unique.by is None else (unique.by, "by")
+    key = None if by is None else _key_bytes(declaration, what, by, payload, optional=True)
+    return unique_key(declaration.name, key, unique.rule)
+
+
+def _key_bytes(
+    declaration: Declaration, what: str, function: Callable[[Any], object], payload: Any, *, optional: bool
+) -> bytes | None:
     try:
-        value = declaration.key(payload)
+        value = function(payload)
     except BaseException as error:
         if is_interrupt(error):
             raise
@@ -308,10 +326,10 @@ def key_of(declaration: Declaration, payload: Any) -> bytes | None:
             return value
         if isinstance(value, str | int | UUID):
             return str(value).encode("utf-8", "surrogatepass")
-        if value is None and not declaration.ordered:
+        if value is None and optional:
             return None
         why = f"returned a {type(value).__name__}"
-    raise UsageError(f"{declaration.name}: its key function {why}; let it return a str, int, UUID or bytes.")
+    raise UsageError(f"{declaration.name}: its {what} function {why}; let it return a str, int, UUID or bytes.")
 
 
 def once_to_ms(name: str, once: Seconds | None) -> int:

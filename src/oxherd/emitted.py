@@ -41,14 +41,26 @@ class Emitted(Generic[R]):
     id: UUID
     event: str
 
-    def __init__(self, origin: Origin, event: str, job_id: str, event_id: UUID) -> None:
-        for name, value in (("id", event_id), ("event", event), ("_job", (origin, job_id))):
+    def __init__(self, origin: Origin, event: str, job_id: str, event_id: UUID, *, duplicate: bool = False) -> None:
+        for name, value in (("id", event_id), ("event", event), ("_job", (origin, job_id, duplicate))):
             object.__setattr__(self, name, value)
 
     @property
     def job(self) -> tuple[Origin, str]:
         """Where to ask, and for which job; no field, since an `Emitted` that a handler returns is stored as JSON."""
-        return cast("tuple[Origin, str]", object.__getattribute__(self, "_job"))
+        return self._made[:2]
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether the emit made no event, by `unique`, `once` or since its id was known; `id` is then the first one's.
+
+        An emit that had to repeat its call, and found its own id stored, has made it.
+        """
+        return self._made[2]
+
+    @property
+    def _made(self) -> tuple[Origin, str, bool]:
+        return cast("tuple[Origin, str, bool]", object.__getattribute__(self, "_job"))
 
     def __reduce__(self) -> Never:
         raise TypeError("an Emitted is not pickled: keep its id, and ask by event.emitted(id)")

@@ -20,6 +20,8 @@
     │   └── InvalidResult     its result does not fit the type that is asked for
     ├── RedisUnavailable      the server could not be reached, or refused to serve
     ├── ServerError           the embedded server or local cluster could not be started
+    ├── LifespanError         a worker_lifespan failed to open, so the worker does not begin
+    ├── HandlerRaised         for middleware: what a handler in a process of its own raised
     ├── Discard               raised by a handler to fail its event without a retry
     ├── RetryIn               raised by a handler to be tried again after a time of its own (retries.py)
     └── Snooze                the same, without spending an attempt (retries.py)
@@ -176,6 +178,24 @@ class ServerError(OxherdError):
     """The embedded server or the local cluster could not be started."""
 
 
+class LifespanError(OxherdError):
+    """A `worker_lifespan` failed to open, so the worker does not begin; its cause is what that raised."""
+
+
+class HandlerRaised(OxherdError):
+    """What middleware sees of an error in a handler's own process, which only its description has left.
+
+    Attributes:
+        type: the name of the error's class.
+        message: its message, with what the log withholds redacted.
+    """
+
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002 - as in `event.end`
+        super().__init__(f"The handler raised {type}: {message}")
+        self.type = type
+        self.message = message
+
+
 class Discard(OxherdError):
     """Raised by a handler to fail its event now, without another attempt."""
 
@@ -183,7 +203,7 @@ class Discard(OxherdError):
 def is_interrupt(error: BaseException) -> bool:
     """Whether it may be Python's own, for a Ctrl-C that nothing handles, and not that of the code it came through."""
     return (
-        isinstance(error, KeyboardInterrupt)
+        issubclass(type(error), KeyboardInterrupt)  # isinstance asks the error, whose own code may raise
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         and threading.current_thread() is threading.main_thread()
     )

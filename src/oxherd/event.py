@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -17,6 +17,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.event_pausing import EventPausing
 from oxherd.event_schedules import EventSchedules
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
 from oxherd.handler_call import HandlerCall
@@ -25,6 +26,7 @@ from oxherd.policy import Seconds
 from oxherd.privacy.allow import Allow
 from oxherd.privacy.shown_failure import sanitizer_of
 from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.process import Process
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.emit_errors import partly_acknowledged
@@ -42,12 +44,12 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 # A tick's begins with `repeat:`; BullMQ refuses a colon in other ids.
-_JOB_ID = re.compile(r"(?:repeat:.{1,512})|[^:]{1,512}", re.DOTALL)
+_JOB_ID = re.compile(r"(?:repeat:[^\ud800-\udfff]{1,512})|[^:\ud800-\udfff]{1,512}")
 _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P, R]):
+class Event(HandlerCall[P, R], EventSchedules[P, R], EventPausing, DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:
@@ -77,7 +79,8 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P
     def declared_handlers(self) -> Iterator[DeclaredHandler]:
         """Its handler, if that is known here."""
         if self._handler is not None:
-            yield DeclaredHandler(self.declaration, self._handler, self._herd.signals, self._herd.close_sync)
+            herd = self._herd
+            yield DeclaredHandler(self.declaration, self._handler, herd.signals, herd.resources, herd.close_sync)
 
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
@@ -92,6 +95,10 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P
     def process(self, function: Callable[[P, Context], S], /) -> Event[P, S]: ...
     @overload
     def process(self, function: Callable[[P], S], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, S]], /) -> Event[P, S]: ...
+    @overload
+    def process(self, function: Callable[Concatenate[P, ...], S], /) -> Event[P, S]: ...
     def process(self, function: Callable[..., Any], /) -> Event[P, Any]:
         """Decorator: set the handler, an `async def`, or a `def`, which runs in a thread.
 
@@ -101,7 +108,7 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P
         self.set_handler(function, None, caller_scope())
         return self
 
-    def set_handler(self, function: Callable[..., Any], run_in: RunIn | None, scope: dict[str, Any]) -> None:
+    def set_handler(self, function: Callable[..., Any], run_in: RunIn | Process | None, scope: dict[str, Any]) -> None:
         """As `process`, with where a `def` runs, and the names that its annotations may use."""
         if self._handler is not None:
             raise DeclarationError(f"{self.name}: it has a handler already; remove one of them.")
@@ -172,17 +179,23 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P
         Redis: add_many, a script of ours that adds all events emitted at the same moment as BullMQ's addStandardJob
         would; addDelayedJob with a delay, addPrioritizedJob with a priority. Until the deadline, it is retried through
         outages under the same id. `once` is BullMQ's deduplication by the event's own id: the queue's key `de:<id>`.
+        A `unique` event is added by add_unique, under BullMQ's deduplication keys as well.
         """
         job = self._new_job(payload, options)
         if (delivery := self._herd.delivery) is not None:
             await delivery.deliver(self.declaration, [job])
         else:
             backend = await self._herd.backend()
-            await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
+            first = await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
+            if first is not None:
+                return self._duplicate(first)
         return self._emitted(job)
 
     def _emitted(self, job: NewJob) -> Emitted[R]:
         return Emitted(self, self.name, job.id, UUID(job.id))
+
+    def _duplicate(self, first: str) -> Emitted[R]:
+        return Emitted(self, self.name, first, UUID(event_id_text(self.declaration.queue, first)), duplicate=True)
 
     def _new_job(self, payload: P, options: EmitOptions) -> NewJob:
         check_options(self.name, options, EmitOptions.__optional_keys__)
@@ -209,8 +222,11 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], DeclaresHandlers, Generic[P
         size = _DURABLE_CHUNK if jobs and jobs[0].durable else _CHUNK
         for start in range(0, len(jobs), size):
             chunk = routed[start : start + size]
-            failures = await self._emitter.add_many(backend, chunk)
-            emitted += [self._emitted(job) for job, _ in chunk if job.id not in failures]
+            failures, first = await self._emitter.add_many(backend, chunk)
+            acknowledged = [job for job, _ in chunk if job.id not in failures]
+            emitted += [
+                self._duplicate(first[job.id]) if job.id in first else self._emitted(job) for job in acknowledged
+            ]
             if failures:
                 raise partly_acknowledged([*failures.values()], emitted, len(jobs))
         return emitted
@@ -326,3 +342,8 @@ class Decorator(Protocol):
     def __call__(self, function: Callable[[P, Context], R], /) -> Event[P, R]: ...
     @overload
     def __call__(self, function: Callable[[P], R], /) -> Event[P, R]: ...
+    # With dependencies, which no checker can tell from other parameters.
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], Coroutine[Any, Any, R]], /) -> Event[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[P, ...], R], /) -> Event[P, R]: ...

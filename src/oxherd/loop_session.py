@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from oxherd.producer.backend import Backend
 from oxherd.redis.futures import absorb_cancellation
+from oxherd.resources.lifespan import OpenLifespans
 from oxherd.signals import Signals, WorkerStopped
 from oxherd.worker.stop_report import StopReport
 from oxherd.worker.worker import Worker
@@ -26,10 +27,16 @@ class LoopSession:
     """
 
     def __init__(
-        self, backend: Backend, worker: Worker, signals: Signals, on_end: Callable[[], Awaitable[None]]
+        self,
+        backend: Backend,
+        worker: Worker,
+        lifespans: OpenLifespans,
+        signals: Signals,
+        on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self.backend = backend
         self.worker = worker
+        self.lifespans = lifespans
         self.entered = 0
         self.started_apart = False
         self._signals = signals
@@ -50,6 +57,7 @@ class LoopSession:
     async def close(self) -> None:
         """Close the connections, after the stops that are under way."""
         await self._wait_for_stops()
+        await self.lifespans.close()
         await self.backend.close()
         self._guard.close()
 
@@ -63,6 +71,8 @@ class LoopSession:
             names, report = self.worker.events, await self.worker.stop_all(time_over)
         else:
             report = await self.worker.stop(names, time_over)
+        if self.worker.idle:
+            await self.lifespans.close()
         self._stopped(names, report)
         return report
 

@@ -53,6 +53,15 @@ def takes_one_argument(function: Callable[..., object]) -> bool:
     return _takes(function, None)
 
 
+def check_key_function(what: str, function: Any) -> None:
+    """Refuse what cannot compute a payload's key; raises a DeclarationError that names `what`."""
+    # An object whose __call__ is async is no coroutine function itself.
+    if not callable(function) or any(map(inspect.iscoroutinefunction, (function, type(function).__call__))):
+        raise DeclarationError(f"{what} must be a plain function of the payload, not an async def.")
+    if not takes_one_argument(function):
+        raise DeclarationError(f"{what} must be a function of one argument, the payload.")
+
+
 def _takes(function: Callable[..., object], *arguments: None) -> bool:
     try:
         parameters = inspect.signature(function)

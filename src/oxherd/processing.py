@@ -17,6 +17,7 @@ from oxherd.handler import DeclaresHandlers, Handler
 from oxherd.policy import Seconds, seconds
 from oxherd.producer.delivery import Delivery
 from oxherd.redis.outage import Outages
+from oxherd.resources.declared import DeclaresResources
 from oxherd.sessions import Sessions
 from oxherd.signals import Signals, WorkerStarted
 from oxherd.telemetry.logs.setup import set_up_missing_logging
@@ -27,7 +28,7 @@ from oxherd.worker.stop_report import StopReport
 from oxherd.worker.worker import time_limit
 
 
-class Processing(DeclaresHandlers):
+class Processing(DeclaresResources, DeclaresHandlers):
     """The part of a herd that starts and stops its events."""
 
     signals: Signals
@@ -54,8 +55,11 @@ class Processing(DeclaresHandlers):
     async def start(self) -> None:
         """Start processing every event that has a handler. Returns at once, even during an outage.
 
+        Only a `worker_lifespan` is waited for.
+
         Raises:
             DeclarationError: no event has a handler.
+            LifespanError: a `worker_lifespan` failed to open.
             ConfigError, ServerError: the URL or a Keyring's key cannot be used, or the embedded server cannot start.
         """
         without = [event.name for event in self if event.handler is None]
@@ -145,13 +149,20 @@ class Processing(DeclaresHandlers):
         backend, worker = session.backend, session.worker
         for event in events:
             backend.queue(event.declaration)  # refuse before any of them starts
+        # Handlers in processes of their own have lifespans there.
+        if self.resources.middleware or any(event.handler and event.handler.run_in != "process" for event in events):
+            await session.lifespans.open()
         new = [event for event in events if event.name not in worker]
         if not worker.events:
             session.started_apart = not session.entered
-        worker.start(backend, [_served(event, event.handler) for event in new if event.handler is not None])
+        worker.start(backend, [self._served(event, event.handler) for event in new if event.handler is not None])
         if new:
             started = [event.name for event in new]
             self.signals.emit(WorkerStarted(started, str(backend.client.url), list(without_handler)))
+
+    def _served(self, event: Event[Any, Any], handler: Handler) -> ServedEvent:
+        executor = executor_for(event.declaration, handler, self.resources)
+        return ServedEvent(event.declaration, event.sanitizer(), executor)
 
     async def stop_events(self, names: list[str], timeout: Seconds | None) -> StopReport:
         """Stop the named events; the others go on."""
@@ -186,7 +197,3 @@ class Processing(DeclaresHandlers):
         finally:
             if session is None or not (session.worker.events or session.entered):
                 await self.close()
-
-
-def _served(event: Event[Any, Any], handler: Handler) -> ServedEvent:
-    return ServedEvent(event.declaration, event.sanitizer(), executor_for(event.declaration, handler))

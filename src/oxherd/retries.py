@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from types import CoroutineType
 from typing import Any, cast
 
 from oxherd.errors import DeclarationError, Discard, OxherdError, is_interrupt
@@ -67,7 +67,7 @@ class Verdict:
 
     Attributes:
         delay_ms: before it is tried again; None: by the job's options.
-        fault: why the declared function gave no delay.
+        fault: why the declared function, or the error, gave no delay.
     """
 
     decision: Decision = Decision.AS_DECLARED
@@ -83,6 +83,11 @@ class Verdict:
 AS_DECLARED = Verdict()
 FINAL = Verdict(Decision.FINAL)
 _DISCARD = Verdict(Decision.DISCARD)
+_LONGEST_NAME = 200
+_UNREADABLE = (
+    "it cannot be told what the {} that a handler raised asks for; if it is a RetryIn or Snooze, let its __init__ call "
+    "super().__init__ with the delay: its event is tried again after the declared delay"
+)
 _ASKED_FOR = frozenset({Decision.RETRY_IN, Decision.SNOOZE, Decision.DISCARD})
 
 
@@ -91,16 +96,24 @@ def judge(error: BaseException, retry: Retry, attempt: int, *, ask: bool) -> Ver
 
     Of a group, one Discard suffices, else one RetryIn, else one Snooze; of several the longest counts.
     """
-    leaves = list(_leaves(error))
-    if any(isinstance(leaf, Discard) for leaf in leaves):
+    try:
+        verdict = _verdict(list(_leaves(error)), retry)
+    except BaseException as raised:  # an error's own code may raise anything
+        if is_interrupt(raised):
+            raise
+        verdict = Verdict(fault=_UNREADABLE.format(type(error).__name__[:_LONGEST_NAME]))
+    return declared_delay(error, retry, attempt) if ask and verdict == AS_DECLARED else verdict
+
+
+def _verdict(errors: list[BaseException], retry: Retry) -> Verdict:
+    if any(isinstance(each, Discard) for each in errors):
         return _DISCARD
     for kind, decision in ((RetryIn, Decision.RETRY_IN), (Snooze, Decision.SNOOZE)):
-        delays = [leaf.after for leaf in leaves if isinstance(leaf, kind)]
+        # Checked again, since a subclass may have set anything, or nothing.
+        delays = [seconds(each.after, "") for each in errors if isinstance(each, kind)]
         if delays:
             return Verdict(decision, math.ceil(max(delays) * 1000))
-    if not all(_allows(retry, leaf) for leaf in leaves):
-        return FINAL
-    return declared_delay(error, retry, attempt) if ask else AS_DECLARED
+    return AS_DECLARED if all(_allows(retry, each) for each in errors) else FINAL
 
 
 def declared_delay(error: BaseException, retry: Retry, attempt: int) -> Verdict:
@@ -113,24 +126,27 @@ def declared_delay(error: BaseException, retry: Retry, attempt: int) -> Verdict:
     except BaseException as raised:
         if is_interrupt(raised):
             raise
-        return Verdict(fault=_fault(f"raised {type(raised).__name__}"))
+        return Verdict(fault=_fault(f"raised {type(raised).__name__[:_LONGEST_NAME]}"))
     finally:
         # Where the function raises the error again, that would refer to frames that refer to it.
         error.__traceback__ = traceback
-    most = float(cast("float", retry.max_delay))
-    number = given.total_seconds() if isinstance(given, timedelta) else given
     try:
-        # Also more than a century, which would be refused.
-        is_over = isinstance(number, int | float) and not isinstance(number, bool) and number > most
-        wait = min(most if is_over else seconds(number, ""), most)
-    except DeclarationError:
-        if inspect.iscoroutine(given):
-            given.close()
-        is_number = type(number) in (int, float)
-        return Verdict(
-            fault=_fault("returned less than 0, or NaN" if is_number else f"returned a {type(given).__name__}")
-        )
-    return Verdict(delay_ms=math.ceil(wait * 1000))
+        return Verdict(delay_ms=_wait_ms(given, float(cast("float", retry.max_delay))))
+    except BaseException as raised:  # what it returned may have code of its own, too
+        if is_interrupt(raised):
+            raise
+    kind = cast("type[Any]", type(given))
+    if kind is CoroutineType:
+        given.close()
+    what = "less than 0, or NaN" if kind in (int, float, timedelta) else f"a {kind.__name__[:_LONGEST_NAME]}"
+    return Verdict(fault=_fault(f"returned {what}"))
+
+
+def _wait_ms(given: Any, most: float) -> int:
+    number = given.total_seconds() if isinstance(given, timedelta) else given
+    # Also more than a century, which would be refused.
+    is_over = isinstance(number, int | float) and not isinstance(number, bool) and number > most
+    return math.ceil(min(most if is_over else seconds(number, ""), most) * 1000)
 
 
 def _fault(what: str) -> str:

@@ -146,6 +146,22 @@ class WorkerStopped:
 
 
 @dataclass(slots=True)
+class QueuePaused:
+    """A worker has found a queue paused: none of these events begins until it is resumed."""
+
+    events: list[str]
+    queue: str
+
+
+@dataclass(slots=True)
+class QueueResumed:
+    """A worker has found a queue resumed that was paused before."""
+
+    events: list[str]
+    queue: str
+
+
+@dataclass(slots=True)
 class LoopBlocked:
     """The event loop has been blocked for over a second, and still is; sent from the monitor's thread.
 
@@ -179,6 +195,8 @@ Signal = (
     | EmbeddedServerJoined
     | WorkerStarted
     | WorkerStopped
+    | QueuePaused
+    | QueueResumed
     | LoopBlocked
     | LoopUnblocked
 )

@@ -127,6 +127,23 @@ def test_wrong_stored_schedules_are_named(write_app: WriteApp, standalone: str, 
     assert keys(standalone, prefix) == before
 
 
+def test_a_paused_event_is_shown_as_paused_beside_its_counts(write_app: WriteApp, standalone: str, prefix: str) -> None:
+    folder = write_app(APP)
+    herd = Oxherd(standalone, prefix=prefix)
+    event = herd.declare("order.placed", int, shards=2)
+    event.emit_many_sync([1, 2])
+    event.pause_sync()
+    status, found = check(folder, standalone)
+    assert status == 0
+    assert found["event order.placed"] == ("ok", "2 waiting, 0 active, 0 delayed, 0 failed, paused; 1 shards, 2 served")
+    assert found["event order.billed"][1] == "0 waiting, 0 active, 0 delayed, 0 failed"
+    redis(standalone, "HDEL", f"{prefix}:{{order.placed}}:meta", "paused")
+    assert "0 failed, paused on 1 of 2 shards; " in check(folder, standalone)[1]["event order.placed"][1]
+    event.resume_sync()
+    herd.close_sync()
+    assert "paused" not in check(folder, standalone)[1]["event order.placed"][1]
+
+
 def test_a_damaged_record_of_schedules_is_wrong(write_app: WriteApp, standalone: str, prefix: str) -> None:
     redis(standalone, "SET", f"{prefix}:{{order.placed}}:repeat", "damaged")
     status, found = check(write_app(APP), standalone)

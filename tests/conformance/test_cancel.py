@@ -471,11 +471,13 @@ async def test_a_shard_that_has_it_is_found(herd: Oxherd, records: Records, key:
             await is_cancelled(emitted)
 
 
-async def test_a_shared_queue_has_it(herd: Oxherd) -> None:
+async def test_a_shared_queue_has_it_and_only_its_own_event_cancels_it(herd: Oxherd) -> None:
     first = herd.declare("order.placed", int, queue="{orders}")
-    herd.declare("order.shipped", int, queue="{orders}")
+    second = herd.declare("order.shipped", int, queue="{orders}")
     async with herd:
         emitted = await first.emit(1)
+        assert not await second.emitted(emitted.id).cancel("not mine")
+        assert await emitted.status() is not None
         assert await emitted.cancel(WHY)
         await is_cancelled(emitted)
 

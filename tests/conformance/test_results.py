@@ -125,7 +125,7 @@ async def test_what_never_was_is_gone_at_once_and_a_deadline_is_kept(herd: Oxher
         for bad in (-1, "1", float("nan")):
             with pytest.raises(UsageError, match="timeout must be a number of seconds"):
                 await emitted.result(timeout=bad)  # pyright: ignore[reportArgumentType]
-        for bad in (7, None, "", "a:b", b"x"):
+        for bad in (7, None, "", "a:b", b"x", "\ud800", "repeat:\udfff"):
             with pytest.raises(UsageError, match=r"emitted\(\) takes a uuid.UUID"):
                 event.emitted(bad)  # pyright: ignore[reportArgumentType]
 

@@ -218,9 +218,10 @@ async def test_the_shard_or_queue_of_an_event_is_found(herd: Oxherd, options: di
 async def test_a_delay_before_the_first_begin_is_no_retry(local_herd: Oxherd) -> None:
     work = Work(local_herd)
     async with local_herd:
-        emitted = await work.event.emit(1, delay=0.05)
+        emitted = await work.event.emit(1, delay=0.5)
         work.do("end")
         await local_herd.start()
+        # Followed from before it is due.
         assert shown(await told(emitted.updates())) == [("began", None), ("ended", "completed")]
         assert shown(await told(emitted.updates(after="0-0"))) == [("began", None), ("ended", "completed")]
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from oxherd import Context, Event, Failure, FailureError, Oxherd, Retry
+from oxherd import Context, Event, EventError, Failure, Oxherd, Retry
 from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.queue import BullQueue
 from oxherd.payload.failure import failure_json
@@ -330,7 +330,7 @@ async def leave(queue: BullQueue, event: str, told: str, payload: int) -> None:
     """Leave a message as a worker that has died long ago."""
     event_id = str(uuid4())
     data = failure_json(
-        event=event, event_id=event_id, data=b"%d" % payload, error=FailureError("ValueError", "no"), attempts=1,
+        event=event, event_id=event_id, data=b"%d" % payload, error=EventError("ValueError", "no"), attempts=1,
         caused_by=None, root=event_id, failed_ms=17, shard=0, job_id=event_id,
     )  # fmt: skip
     message = Message(str(uuid4()), told, data, "")

@@ -15,7 +15,8 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Keep, Oxherd, ResultGone
+from oxherd import EventCancelled, Keep, Oxherd, RedisUnavailable, ResultGone
+from oxherd.answers import event_reader
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import WorkerProcess, environment, until, until_sync
@@ -166,6 +167,28 @@ async def test_results_are_awaited_through_an_outage(
         assert await asyncio.gather(*waits) == list(range(200))
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_what_asks_a_server_that_hangs_gives_up_in_time(
+    shards: int, server: StandaloneServer, make_herd: Callable[..., Oxherd]
+) -> None:
+    herd = make_herd(server.url, emit_timeout=1)
+    event = herd.declare("order.placed", Order, shards=shards, key=None if shards == 1 else lambda order: order.number)
+    async with herd:
+        emitted = await event.emit(Order())
+        server.pause()
+        try:
+            began = time.monotonic()
+            asked = (emitted.status(), emitted.cancel("too late"), event.workers(), herd.workers())
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert time.monotonic() - began < 3
+        finally:
+            server.resume()
+        assert [type(answer) for answer in answers] == [RedisUnavailable] * 4
+        await emitted.cancel("in time")
+        with pytest.raises(EventCancelled):
+            await emitted.result(timeout=20)
+
+
 async def test_a_removed_job_ends_the_wait_for_it(local_herd: Oxherd) -> None:
     event = local_herd.declare("order.placed", Order)
     async with local_herd:
@@ -178,6 +201,29 @@ async def test_a_removed_job_ends_the_wait_for_it(local_herd: Oxherd) -> None:
         await queue.client.call(queue.keys.slot, "DEL", job, queue.keys.wait, queue.keys.events)
         with pytest.raises(ResultGone):
             await wait
+
+
+async def test_however_many_wait_each_asks_again_before_its_answer_is_gone(
+    server: StandaloneServer, make_herd: Callable[..., Oxherd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_reader, "_FEWEST_ASKED_AGAIN", 1)
+    monkeypatch.setattr(event_reader, "_ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(event_reader, "_BLOCK_SECONDS", 0.01)
+    herd = make_herd(server.url)
+    event = herd.declare("order.placed", Order)
+    async with herd:
+        emitted = await event.emit_many([Order()] * 400)
+        waits = [asyncio.create_task(each.result(timeout=60)) for each in emitted]
+        queue = (await herd.backend()).queue(event.declaration)
+        jobs = [queue.keys.job(str(each.id)) for each in emitted]
+        await until(lambda: _is_asked(herd, jobs[-1]))
+        await queue.client.call(queue.keys.slot, "CONFIG", "RESETSTAT")
+        await queue.client.call(queue.keys.slot, "DEL", *jobs, queue.keys.wait, queue.keys.events)
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+        assert all(isinstance(end, ResultGone) for end in ends)
+        stats = (await queue.client.call(queue.keys.slot, "INFO", "commandstats")).decode()
+        reads = int(stats.partition("cmdstat_xread:calls=")[2].partition(",")[0])
+        assert reads < 100, "the stream is read once for each time that some ask again"
 
 
 async def _is_asked(herd: Oxherd, job: str) -> bool:

@@ -26,6 +26,7 @@ from oxherd.bullmq import scripts
 from oxherd.bullmq.cancellation import cancel_job
 from oxherd.bullmq.job import Job, NewJob, decode
 from oxherd.bullmq.keys import QueueKeys
+from oxherd.bullmq.pausing import set_paused
 from oxherd.bullmq.promotion import promote
 from oxherd.bullmq.queue import BullQueue, finish_options
 from oxherd.bullmq.replies import Refusal
@@ -242,6 +243,7 @@ TICK_JOB = our_job(
 )
 NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script reads; Node's sends what we send"
 NO_NEXT = "we ask for no next job: Node sends 0 and nil, Python '0'; the script compares with 1"
+TOLD = "as Node's does: whether the event stream is told; the script takes a missing argument for yes"
 PARENTS = "our frame is told whether the server is a cluster, and whether to leave the parent out; no fields are empty"
 ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
 STATES = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
@@ -376,6 +378,18 @@ CALLS: dict[str, Call] = {
         lambda theirs: theirs.removeJobScheduler("nightly"),
         ours_ends=(f"{BASE}schedules", ""),
         reason="our frame takes the key of what we keep of a schedule, and whether only one in code is removed",
+    ),
+    "pause": Call(
+        lambda queue, _: set_paused(queue, True),
+        lambda theirs: theirs.pause(True),
+        ours_ends=("1",),
+        reason=TOLD,
+    ),
+    "pause, to resume": Call(
+        lambda queue, _: set_paused(queue, False),
+        lambda theirs: theirs.pause(False),
+        ours_ends=("1",),
+        reason=TOLD,
     ),
     "removeJob": Call(
         lambda queue, _: cancel_job(queue, JOB_ID, "why"),

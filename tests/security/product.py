@@ -17,7 +17,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Discard, Every, Failure, Keep, Oxherd, Retry, Schedule
+from oxherd import Context, Cron, Debounce, Discard, Every, Failure, Keep, Oxherd, Retry, Schedule, Unique
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -182,6 +182,33 @@ async def cancelling(run: ProductRun) -> None:
         await run.ended("order.cancelled", 1, "cancelled")
 
 
+async def unique(run: ProductRun) -> None:
+    """Of each rule, while one waits, runs and is cancelled; with an id that is known as well."""
+    rules = (Unique(until="done"), Unique(until="done", keep_last=True), Unique(within=60), Debounce(wait=0.1))
+    herd = run.herd()
+    go_on = asyncio.Event()
+
+    async def placed(order: Order) -> None:
+        if order.number == 1:
+            await go_on.wait()
+
+    async with herd:
+        for number, rule in enumerate(rules):
+            event = herd.event(f"unique.{number}", unique=rule, key=lambda order: order.customer, once=60)(placed)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
+            own = uuid4()
+            go_on.clear()
+            await event.emit_many([Order(number=1), Order(number=1)])
+            late = [await event.emit(Order(customer="b"), priority=priority) for priority in (2, 0)]
+            await event.emit(Order(customer="c"), id=own)
+            await event.emit(Order(customer="d"), id=own)
+            await late[0].cancel()
+            await event.start()
+            await run.records.wait("event.begin", count=2, event=event.name)
+            await event.emit_many([Order(number=2), Order(number=3)])
+            go_on.set()
+            await run.ended(event.name, 3 if rule.rule.kind in ("last", "debounce") else 2)
+
+
 async def failures(run: ProductRun) -> None:
     """Told to another event, and sent back once."""
     herd = run.herd()
@@ -270,6 +297,36 @@ async def shards(run: ProductRun) -> None:
                 await herd.start()
                 await run.ended("order.spread", 20)
                 await run.ended("order.strict", 12)
+
+
+async def pausing(run: ProductRun) -> None:
+    """Paused and resumed, with shards, seen by a worker that starts meanwhile; what BullMQ 5 has put aside."""
+    herd = run.herd()
+
+    @herd.event("order.halted")
+    async def halted(order: Order) -> None: ...
+
+    @herd.event("order.halted.spread", shards=2)
+    async def spread(order: Order) -> None: ...
+
+    queue = "bull:{order.halted}"
+    async with herd:
+        for event in (halted, spread):
+            await event.pause()
+            emitted = await event.emit_many([Order()] * 3)
+            status = await emitted[0].status()
+            assert status is not None
+            assert status.paused
+        with run.place.aside():
+            run.place.at(queue, "RENAME", f"{queue}:wait", f"{queue}:paused")
+        await herd.start()
+        await run.records.wait("worker.paused", queue="{order.halted}")
+        await run.records.wait("worker.paused", queue="{order.halted.spread}")
+        for _ in range(2):
+            await halted.resume()
+        await spread.resume()
+        await run.ended("order.halted", 3)
+        await run.ended("order.halted.spread", 3)
 
 
 async def stopping(run: ProductRun) -> None:
@@ -418,11 +475,11 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, failures, cancelling, metrics_of_node, schedules, schedules_in_code,
-    shards, stopping, commands, metrics,
+    emitting, outcomes, answers, unique, failures, cancelling, metrics_of_node, schedules, schedules_in_code, shards,
+    stopping, commands, metrics,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
-PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers)
+PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)
 
 
 async def whole_range(run: ProductRun) -> None:

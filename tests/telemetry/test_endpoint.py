@@ -24,7 +24,7 @@ from oxherd.telemetry.http.health_source import ProcessSource
 from tests.harness import WorkerProcess, cli, until_sync
 from tests.telemetry.support import ask, documented, samples, value
 
-HEALTH = {"live", "ready", "reasons", "events", "blocked_seconds", "stuck", "outages", "stopping"}
+HEALTH = {"live", "ready", "reasons", "events", "blocked_seconds", "stuck", "outages", "stopping", "paused"}
 APP = """
 import time
 from oxherd import Context, Oxherd

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import BaseModel
 
-from oxherd import Mask, Oxherd
+from oxherd import Depends, Mask, Oxherd
 
 herd = Oxherd()
 
@@ -45,6 +45,20 @@ async def order_placed(order: Order) -> str:
 
 @herd.event("mail.wanted")
 def send_mail(order: Order) -> None: ...
+
+
+class Mailer:
+    def send(self) -> str:
+        return "sent"
+
+
+def get_mailer() -> Mailer:
+    raise OSError("there is no mail server in tests")
+
+
+@herd.event("receipt.wanted")
+async def send_receipt(number: int, mailer: Annotated[Mailer, Depends(get_mailer)]) -> str:
+    return mailer.send()
 """
 
 CONFIGURATION = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Event, Mask, Oxherd, Retry, Snooze
+from oxherd import CallNext, Context, Cron, Depends, Event, Mask, Oxherd, Process, Retry, Snooze
 
 herd = Oxherd()
 
@@ -56,6 +57,9 @@ async def wrong_options(order: Order) -> None:
     Retry(never=int)  # error
     Retry(backoff=lambda attempt: 5)  # error
     Snooze("60")  # error
+    Process(max_events="1000")  # error
+    Process(max_memory=0.5)  # error
+    await order_placed.pause(1)  # error
     herd.declare("c", Order, retries=3)  # error
     herd.declare("d", Order, timeout="30")  # error
     herd.declare("e", Order, run_in="process")  # error
@@ -78,20 +82,37 @@ async def wrong_option(order: Order) -> None: ...
 def no_place(order: Order) -> None: ...
 
 
-@herd.event("i")  # error
-async def no_context(order: Order, ctx: int) -> None: ...
-
-
 @herd.event("j")  # error
 async def no_payload() -> None: ...
 
 
-@herd.event("k")  # error
-async def three_parameters(order: Order, ctx: Context, more: int) -> None: ...
+@declared.process  # error
+async def other_payload(order: int) -> None: ...
 
 
 @declared.process  # error
-async def other_payload(order: int) -> None: ...
+async def other_payload_with_dependency(order: int, mailer: Annotated[str, Depends(str)]) -> None: ...
+
+
+@herd.worker_lifespan  # error
+async def no_generator(herd: Oxherd) -> None: ...
+
+
+@herd.worker_lifespan  # error
+async def of_nothing() -> AsyncIterator[None]:
+    yield
+
+
+@herd.middleware  # error
+async def no_next(ctx: Context) -> object: ...
+
+
+@herd.middleware  # error
+def not_async(ctx: Context, call_next: CallNext) -> object: ...
+
+
+Depends(5)  # error
+herd.override(str, "fake")  # error
 
 
 @declared.sanitize  # error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Unpack, assert_type
 from uuid import UUID
@@ -11,24 +11,28 @@ from pydantic import BaseModel, SecretStr
 
 from oxherd import (
     Allow,
+    CallNext,
     Context,
     Cron,
+    Depends,
     EmitError,
     Emitted,
     Event,
+    EventError,
     EventOptions,
     Every,
     Failure,
-    FailureError,
     Health,
     Keep,
     Keyring,
     Mask,
     Oxherd,
+    Process,
     Retry,
     StopReport,
 )
 from oxherd.event import Decorator
+from oxherd.resources.lifespan import Lifespan
 
 herd = Oxherd("redis://localhost", prefix="bull", emit_timeout=timedelta(seconds=5), stop_timeout=10)
 keys = Keyring({"2026-11": b"0" * 32})
@@ -70,6 +74,10 @@ def in_process(order: Order, ctx: Context) -> None:
     ctx.log.info("charging %s", ctx.id)
 
 
+@herd.event("d.limited", run_in=Process(max_events=1000, max_memory="512 MiB"))
+def in_limited_process(order: Order) -> None: ...
+
+
 @herd.event("e")
 async def with_optional_context(order: Order, ctx: Context | None = None) -> bytes:
     return b""
@@ -82,7 +90,7 @@ def of_a_dict(values: dict[str, int]) -> None: ...
 @herd.event("m")
 async def told(failure: Failure[Order]) -> bool:
     assert_type(failure.payload, Order)
-    assert_type(failure.error, FailureError)
+    assert_type(failure.error, EventError)
     assert_type(failure.caused_by, UUID | None)
     return await failure.send_back()
 
@@ -130,6 +138,81 @@ assert_type(in_process, Event[Order, None])
 assert_type(with_optional_context, Event[Order, bytes])
 assert_type(of_a_dict, Event[dict[str, int], None])
 assert_type(with_every_option, Event[Order, None])
+
+
+# -- what handlers depend on, and what surrounds them
+
+
+class Mailer:
+    def send(self, to: str) -> bool:
+        return bool(to)
+
+
+@herd.worker_lifespan
+async def pool(of: Oxherd) -> AsyncIterator[list[str]]:
+    assert_type(of.prefix, str)
+    yield []
+
+
+@herd.worker_lifespan
+async def yields_nothing(of: Oxherd) -> AsyncIterator[None]:
+    yield
+
+
+def get_mailer(opened: Annotated[list[str], Depends(pool)], ctx: Context) -> Iterator[Mailer]:
+    yield Mailer()
+
+
+@herd.event("needs.a")
+async def with_dependency(order: Order, mailer: Annotated[Mailer, Depends(get_mailer)]) -> str:
+    return str(mailer.send(order.email))
+
+
+@herd.event("needs.b")
+async def with_context_and_dependency(
+    order: Order, ctx: Context, mailer: Annotated[Mailer, Depends(get_mailer)], *, n: Annotated[int, Depends(int)]
+) -> int:
+    return n
+
+
+@herd.event("needs.c")
+def def_with_dependency(order: Order, mailer: Annotated[Mailer, Depends(get_mailer)], ctx: Context) -> list[str]:
+    return []
+
+
+needs_declared = herd.declare("needs.d", Order)
+
+
+@needs_declared.process
+async def process_with_dependency(order: Order, mailer: Annotated[Mailer, Depends(get_mailer)]) -> str:
+    return ""
+
+
+@needs_declared.process
+def process_def_with_dependency(order: Order, ctx: Context, mailer: Annotated[Mailer, Depends(get_mailer)]) -> bytes:
+    return b""
+
+
+@herd.middleware
+async def timing(ctx: Context, call_next: CallNext) -> object:
+    assert_type(await call_next(ctx), object)
+    return await call_next(ctx)
+
+
+assert_type(with_dependency, Event[Order, str])
+assert_type(with_context_and_dependency, Event[Order, int])
+assert_type(def_with_dependency, Event[Order, list[str]])
+assert_type(process_with_dependency, Event[Order, str])
+assert_type(process_def_with_dependency, Event[Order, bytes])
+assert_type(pool, Lifespan[list[str]])
+assert_type(yields_nothing, Lifespan[None])
+
+
+async def overrides(order: Order) -> None:
+    with herd.override(get_mailer, Mailer), herd.override(pool, lambda: ["a"]):
+        assert_type(await with_dependency(order), str)
+    assert_type(await with_dependency(order, mailer=Mailer()), str)
+    assert_type(def_with_dependency.call(order, None, mailer=Mailer()), list[str])
 
 
 # -- declared apart from the handler

@@ -20,8 +20,15 @@ from oxherd.worker.upkeep.watchdog import WatchdogTimes
 from tests.harness import Records, until
 
 
-def facts(*, reached: bool = True, stuck_seconds: float | None = None, hanging: bool = False, **others: Any) -> Facts:
-    return Facts(groups=[GroupFacts(["order.placed"], reached, stuck_seconds, hanging)], **others)
+def facts(
+    *,
+    reached: bool = True,
+    stuck_seconds: float | None = None,
+    hanging: bool = False,
+    paused: bool = False,
+    **others: Any,
+) -> Facts:
+    return Facts(groups=[GroupFacts(["order.placed"], reached, stuck_seconds, hanging, paused)], **others)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,7 @@ def facts(*, reached: bool = True, stuck_seconds: float | None = None, hanging: 
         (facts(blocked_seconds=10.1), False, False, "The event loop has been blocked for 10.1 s; see worker.blocked"),
         (facts(stuck_seconds=29.0), True, True, "order.placed: the fetching was restarted 29 s ago, and"),
         (facts(stuck_seconds=31.0), False, False, "order.placed: the fetching was restarted 31 s ago, and"),
+        (facts(paused=True), True, True, "order.placed: paused; it begins again once it is resumed."),
         (facts(hanging=True), True, True, "order.placed: events wait, and handlers that hang hold every slot; give"),
     ],
 )
@@ -44,7 +52,8 @@ def test_what_each_fact_makes_of_the_health(known: Facts, live: bool, ready: boo
     assert (health.live, health.ready) == (live, ready)
     assert len(health.reasons) == bool(reason)
     assert all(said.startswith(reason) and said.endswith(".") for said in health.reasons)
-    assert health.stuck == (["order.placed"] if "order.placed" in reason else [])
+    assert health.stuck == (["order.placed"] if "order.placed" in reason and not health.paused else [])
+    assert health.paused == (["order.placed"] if "paused" in reason else [])
     with pytest.raises(FrozenInstanceError):
         health.live = not live  # pyright: ignore[reportAttributeAccessIssue]
 

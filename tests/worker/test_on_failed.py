@@ -18,8 +18,8 @@ from oxherd import (
     Allow,
     Context,
     DeclarationError,
+    EventError,
     Failure,
-    FailureError,
     Keyring,
     Mask,
     Oxherd,
@@ -42,7 +42,7 @@ def a_failure(**changed: Any) -> Failure[Any]:
     """One made by hand, as in a unit test of a handler."""
     event_id = uuid4()
     about: dict[str, Any] = {
-        "event": "invoice.send", "id": event_id, "payload": Invoice(), "error": FailureError("ValueError", "no"),
+        "event": "invoice.send", "id": event_id, "payload": Invoice(), "error": EventError("ValueError", "no"),
         "attempts": 3, "root": event_id, "failed_at": datetime.now(UTC),
     }  # fmt: skip
     return Failure(**about | changed)
@@ -239,6 +239,33 @@ async def test_run_until_empty_waits_for_the_failures(local_herd: Oxherd) -> Non
         await send_invoice.emit_many(range(20))
         await run_until_empty(local_herd)
     assert sorted(seen) == list(range(20))
+
+
+async def test_a_payload_nested_as_deep_as_one_may_be_is_told_also_in_the_failure_of_a_failure(
+    local_herd: Oxherd,
+) -> None:
+    told: list[bool] = []
+
+    @local_herd.event("told.failed")
+    async def told_failed(failure: Failure[Failure[list[Any]]]) -> None:
+        told.append(failure.typed and failure.payload.typed)
+
+    @local_herd.event("invoice.failed", retry=Retry(attempts=1), on_failed=told_failed)
+    async def invoice_failed(failure: Failure[list[Any]]) -> None:
+        told.append(failure.typed)
+        raise ValueError
+
+    @local_herd.event("invoice.send", retry=Retry(attempts=1), on_failed=invoice_failed)
+    async def send_invoice(lines: list[Any]) -> None:
+        raise ValueError
+
+    deepest: list[Any] = []
+    for _ in range(199):
+        deepest = [deepest]
+    async with local_herd:
+        await send_invoice.emit(deepest)
+        await run_until_empty(local_herd)
+    assert told == [True, True]
 
 
 def test_an_event_with_on_failed_is_tested_for_leaks_as_any(local_herd: Oxherd) -> None:

@@ -23,6 +23,7 @@ FRAMES: list[dict[str, Any]] = [
     {"kind": "returned", "result": "null", "dropped": None},
     RAISED,
     {"kind": "log", "record": {}, "process": 1, "extra": {}},
+    {"kind": "memory", "resident": 1024},
     {"kind": "progress", "id": "1", "fence": 1, "value": None},
 ]
 

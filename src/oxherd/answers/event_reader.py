@@ -19,9 +19,11 @@ from oxherd.redis.stream_reader import StreamEntry
 
 _COUNT = 500
 _BLOCK_SECONDS = 5.0
-# Others may remove a job and its stream without a word: those who have waited longest ask again, so many at a time.
+# Others may remove a job and its stream without a word, and a short stream loses entries unnoticed: those who have
+# waited longest ask again, so many at a time or a quarter of the most who ever waited, so that each does before its
+# answer is gone, which is left for a minute.
 _ASK_AGAIN_SECONDS = 5.0
-_MOST_ASKED_AGAIN = 2000
+_FEWEST_ASKED_AGAIN = 2000
 # A caller that awaits one result after another keeps its connection.
 _LINGER_SECONDS = 10.0
 # Of one that takes them slowly; it reads the stream itself then.
@@ -83,6 +85,8 @@ class EventReader:
         self._wanted, self._ready = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._asked_again_at = 0.0
+        self._ask_again = 0
+        self._fault: ScriptError | None = None
         self._closed = False
 
     @property
@@ -119,10 +123,13 @@ class EventReader:
         """Wait until the stream is read.
 
         Raises:
+            ScriptError: the key holds no stream.
             UsageError: the herd was closed meanwhile.
         """
         await self._ready.wait()
         self._refuse_closed()
+        if self._fault is not None:
+            raise ScriptError(str(self._fault))
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -145,12 +152,18 @@ class EventReader:
             try:
                 if not self._ready.is_set():
                     missed = await self._find_position()
+                    self._fault = None
                     self._ready.set()
                     self._wake(len(self._watches), missed=missed)
                 await self._read()
                 failures = 0
-            except (RedisUnavailable, ScriptError):  # an outage is reported as one; who waits asks, and is told
+            except (RedisUnavailable, ScriptError) as error:
                 failures += 1
+                # An outage is reported as one; who waits asks, and is told. Of a damaged stream those are told who wait
+                # for `ready`; who comes later waits for the next try.
+                if isinstance(error, ScriptError):
+                    self._fault = error
+                    self._ready.set()
                 self._ready.clear()
                 self._wake(len(self._watches))
                 await asyncio.sleep(retry_delay(failures))
@@ -170,7 +183,7 @@ class EventReader:
         if self._watches:
             return True
         self._ready.clear()
-        self.position = b""
+        self.position, self._ask_again = b"", 0
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._wanted.wait()
@@ -189,7 +202,8 @@ class EventReader:
             self._wake(len(self._watches), missed=True)
         elif time.monotonic() - self._asked_again_at > _ASK_AGAIN_SECONDS:
             self._asked_again_at = time.monotonic()
-            self._wake(_MOST_ASKED_AGAIN)
+            self._ask_again = max(self._ask_again, _FEWEST_ASKED_AGAIN, len(self._watches) // 4)
+            self._wake(self._ask_again)
 
     def _tell(self, entry: StreamEntry) -> None:
         flat = entry[1]

@@ -9,7 +9,7 @@ from oxherd.answers.job_answers import QueueAnswers, cancelled
 from oxherd.bullmq.cancellation import CancelReply, cancel_job
 from oxherd.bullmq.queue import BullQueue
 from oxherd.errors import RedisUnavailable, UsageError
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry_until
 
 _LONGEST_REASON = 500
 
@@ -63,7 +63,7 @@ async def _cancel(queue: BullQueue, job_id: str, reason: str, deadline: float) -
             maybe_done = maybe_done or error.maybe_applied
             raise
 
-    reply = await retry(attempt, deadline=deadline)
+    reply = await retry_until(deadline, attempt)
     if reply is CancelReply.BEFORE:
         # By an attempt of ours whose reply was lost, as far as can be known.
         return CancelReply.DONE if maybe_done else CancelReply.NOTHING

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from oxherd.answers.event_reader import Watch
 from oxherd.answers.job_answers import QueueAnswers, ask_all, call, cancelled, search
-from oxherd.answers.status import EventError, Update
+from oxherd.answers.status import Update
 from oxherd.bullmq.answers import JobEnd, NoAnswer, ask, entry_fields, job_end
 from oxherd.bullmq.event_stream import entry_order
 from oxherd.bullmq.job_status import JobStatus, job_status, progress_value
+from oxherd.payload.failure import EventError
 from oxherd.redis.stream_reader import StreamEntry
 
 T = TypeVar("T")

@@ -7,20 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from oxherd.bullmq.job_status import JobStatus
+from oxherd.payload.failure import EventError
 
 State = Literal["waiting", "delayed", "running", "waiting_children", "completed", "failed"]
 UpdateKind = Literal["began", "progress", "retrying", "ended"]
-
-
-@dataclass(frozen=True, slots=True)
-class EventError:
-    """What failed an event's last run: the error's type and message, redacted of what the log withholds."""
-
-    type: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.message}" if self.type else self.message
 
 
 @dataclass(frozen=True, slots=True)

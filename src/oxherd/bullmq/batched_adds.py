@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from oxherd.bullmq.batch_sender import BatchSender, Waiting, fail, lost
 from oxherd.bullmq.clock import now_ms
@@ -17,6 +17,8 @@ from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.redis.client import Argument, CallState, Client
+
+T = TypeVar("T")
 
 # Enough to share what is looked up once, few enough that nobody waits long behind one script.
 _MAX_JOBS = 50
@@ -39,32 +41,36 @@ class BatchedAdds:
         self._confirm_by = 0.0
         self._options: tuple[dict[str, Any], bytes] = ({}, pack({}))
 
-    async def add(self, job: NewJob, state: CallState | None, confirm_by: float) -> None:
+    async def add(self, job: NewJob, state: CallState | None, confirm_by: float) -> str | None:
         """Add a job together with those that are added in the same turn, in one attempt.
 
-        A durable one has to be confirmed by `confirm_by` (monotonic seconds).
+        Returns the id of the job whose duplicate it is; None if it was added. A durable one has to be confirmed by
+        `confirm_by` (monotonic seconds).
 
         Raises:
             RedisUnavailable, ScriptError, Unconfirmed: as `Client.script`, and `state` likewise.
         """
         future, batch_state = self._collect(job, confirm_by)
-        await _tracked(future, batch_state, state)
+        return await _tracked(future, batch_state, state)
 
-    async def add_all(self, jobs: list[NewJob], state: CallState | None, confirm_by: float) -> None:
-        """Add one of `batches`, in order, with one script, in one attempt. Raises as `add`."""
+    async def add_all(self, jobs: list[NewJob], state: CallState | None, confirm_by: float) -> list[Any] | None:
+        """Add one of `batches`, of two or more, in order, with one script, in one attempt. Raises as `add`.
+
+        Returns the script's reply.
+        """
         self._send_collected()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
         batch_state = CallState()
         self._send(jobs, [future], batch_state, confirm_by)
-        await _tracked(future, batch_state, state)
+        return await _tracked(future, batch_state, state)
 
-    def _collect(self, job: NewJob, confirm_by: float) -> tuple[asyncio.Future[None], CallState]:
+    def _collect(self, job: NewJob, confirm_by: float) -> tuple[asyncio.Future[str | None], CallState]:
         loop = asyncio.get_running_loop()
         if self._collected and not _fit_together(self._collected[0], job):
             self._send_collected()
         if not self._collected:
             loop.call_soon(self._send_collected)
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[str | None] = loop.create_future()
         state = self._state
         self._collected.append(job)
         self._waiting.append(future)
@@ -90,7 +96,8 @@ class BatchedAdds:
         first = jobs[0]
         keys = (*self._keys, self._base + first.id)
         arguments = (*keys, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)
-        deliver, sender = partial(_deliver, waiting), self._sender
+        deliver = partial(_deliver if len(waiting) == len(jobs) else _deliver_all, waiting)
+        sender = self._sender
         if first.durable:
             call = sender.call(arguments, waiting, deliver, state, confirm_by=confirm_by)
             _cancel_unawaited(sender.start(call), waiting)
@@ -143,10 +150,10 @@ def _fit_together(one: NewJob, other: NewJob) -> bool:
     )
 
 
-async def _tracked(future: asyncio.Future[None], batch: CallState, state: CallState | None) -> None:
+async def _tracked(future: asyncio.Future[T], batch: CallState, state: CallState | None) -> T:
     """Wait for the batch; `state` says, even after a cancellation, what is known of it."""
     try:
-        await future
+        return await future
     except BaseException:
         if state is not None:
             state.maybe_applied = state.maybe_applied or batch.maybe_applied
@@ -154,10 +161,22 @@ async def _tracked(future: asyncio.Future[None], batch: CallState, state: CallSt
         raise
 
 
-def _deliver(waiting: Waiting, _: Any) -> None:
+def _deliver(waiting: Waiting, reply: list[Any] | None) -> None:
+    """Give each job of a batch the id of the one that it repeats, or None."""
+    if reply is None:
+        _deliver_all(waiting, None)
+        return
+    repeated = dict(zip(reply[::2], reply[1::2], strict=True))
+    for index, future in enumerate(waiting):
+        if not future.done():
+            first = repeated.get(index)
+            future.set_result(first and first.decode("utf-8", "backslashreplace"))
+
+
+def _deliver_all(waiting: Waiting, reply: list[Any] | None) -> None:
     for future in waiting:
         if not future.done():
-            future.set_result(None)
+            future.set_result(reply)
 
 
 def _cancel_unawaited(task: asyncio.Task[None], waiting: Waiting) -> None:

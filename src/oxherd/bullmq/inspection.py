@@ -8,6 +8,7 @@ from typing import Any
 
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import decode
+from oxherd.bullmq.pausing import is_paused
 from oxherd.bullmq.queue import BullQueue
 from oxherd.errors import ScheduleError
 from oxherd.redis.client import Client, ScriptError
@@ -120,15 +121,17 @@ def total(backlogs: Iterable[Backlog]) -> Backlog:
 
 
 async def has_due(queue: BullQueue) -> bool:
-    """Whether a job waits, or is delayed and due. Script: getCounts; command: ZRANGE.
+    """Whether a job waits, or is delayed and due, on a queue that is not paused.
+
+    Script: getCounts; commands: HMGET, ZRANGE.
 
     Raises:
         RedisUnavailable, ScriptError: as `Client.call`.
     """
     counts = await queue.counts()
     if counts["wait"] or counts["prioritized"]:
-        return True
-    if not counts["delayed"]:
+        return not await is_paused(queue)
+    if not counts["delayed"] or await is_paused(queue):
         return False
     first: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, 0, "WITHSCORES")
     # The time is in the score's upper bits.

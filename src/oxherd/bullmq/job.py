@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from oxherd.bullmq.clock import LATEST_MS, bounded_ms
 from oxherd.bullmq.options import JobOptions, options_of
 from oxherd.lineage import NO_LINEAGE, Lineage
+from oxherd.uniqueness import UniqueKey
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # As HINCRBY accepts it; more digits than any count of attempts.
@@ -78,7 +79,8 @@ class NewJob:
 
     `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
     it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
-    milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given.
+    milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given. `unique`: with which
+    other jobs it makes one.
     """
 
     id: str
@@ -91,6 +93,7 @@ class NewJob:
     durable: bool = False
     metadata: str = ""
     due_ms: int = 0
+    unique: UniqueKey | None = None
 
 
 # The fields of a job that a worker reads, in the order of `job_of`.

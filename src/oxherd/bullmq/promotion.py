@@ -44,10 +44,10 @@ async def unfinished(queue: BullQueue) -> dict[str, int]:
 
     Beside the states `outbox`, the messages that are still to be sent. Script: getCounts; commands: HLEN, ZRANGE.
     """
+    ids: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)
+    # All at one moment, after the ticks were counted: a job that comes due in between must not be in no state.
     counts = await queue.counts()
-    if counts["delayed"]:
-        ids: list[Any] = await queue.client.call(queue.keys.slot, "ZRANGE", queue.keys.delayed, 0, -1)
-        counts["delayed"] = sum(not bytes(job_id).startswith(_TICK) for job_id in ids)
+    counts["delayed"] = max(0, counts["delayed"] - sum(bytes(job_id).startswith(_TICK) for job_id in ids))
     states = ("wait", "prioritized", "paused", "active", "delayed")
     left = {state: counts[state] for state in states if counts[state]}
     messages = int(await queue.client.call(queue.keys.slot, "HLEN", queue.keys.outbox))

@@ -15,6 +15,7 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pack import pack
 from oxherd.bullmq.replies import Fetched, Refusal, fetched
 from oxherd.bullmq.scripts import checked_folder, script
+from oxherd.bullmq.unique_adds import add_unique, duplicates
 from oxherd.redis.client import Argument, CallState, Client, Script, ScriptError, pack_script
 from oxherd.redis.retry import retry
 
@@ -39,24 +40,28 @@ class BullQueue:
         # moveToFinished takes the same keys, and four more.
         self._finish_keys = self._fetch_keys[:10]
 
-    async def add(self, job: NewJob, *, deadline: float, state: CallState | None = None) -> None:
-        """Add a job, unless one of the same id is stored or was added within its `once_ms`.
+    async def add(self, job: NewJob, *, deadline: float, state: CallState | None = None) -> str | None:
+        """Add a job, unless one of the same id is stored or was added within its `once_ms`, or `unique` forbids.
 
-        Retried through outages until `deadline` (monotonic seconds). Scripts: addStandardJob (or add_many),
-        addDelayedJob, addPrioritizedJob.
+        Returns the id of the job whose duplicate it is; None if it was added. Retried through outages until `deadline`
+        (monotonic seconds). Scripts: addStandardJob (or add_many), addDelayedJob, addPrioritizedJob; add_unique.
 
         Raises:
             RedisUnavailable, ScriptError: as `Client.call`; `state` says whether it may be stored all the same.
             Unconfirmed: a durable job was not confirmed by `deadline`, or cannot be.
         """
+        state = state or CallState()
+        if job.unique is not None:
+            return (await self.add_all([job], deadline=deadline, state=state)).get(job.id)
         many = self._add_many
         if many is not None and not job.delay_ms and not job.priority:
-            await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
-            return
+            first = await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
+            return None if first == job.id and state.repeated else first
         added, arguments = self._add_arguments(job)
         confirm_by = deadline if job.durable else None
         call = partial(self.client.script, self.keys.slot, added, arguments, state=state, confirm_by=confirm_by)
-        await retry(call, deadline=deadline, state=state)
+        reply = await retry(call, deadline=deadline, state=state)
+        return duplicates([job], [0, reply], state).get(job.id) if reply else None
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
@@ -85,17 +90,24 @@ class BullQueue:
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Split jobs into batches for `add_all`, each of which is added whole or not at all."""
-        if self._add_many is None or any(job.delay_ms or job.priority for job in jobs):
+        unique = bool(jobs) and jobs[0].unique is not None
+        if not unique and (self._add_many is None or any(job.delay_ms or job.priority for job in jobs)):
             return [[job] for job in jobs]
         return list(batches(jobs))
 
-    async def add_all(self, jobs: list[NewJob], *, deadline: float, state: CallState) -> None:
-        """Add one of `batches`, in order; retried and raises as `add`."""
+    async def add_all(self, jobs: list[NewJob], *, deadline: float, state: CallState) -> dict[str, str]:
+        """Add one of `batches`, in order; retried and raises as `add`.
+
+        Returns the ids of those that are duplicates, each with the id of the job that it is one of.
+        """
+        if jobs[0].unique is not None:
+            return await add_unique(self.client, self.keys, jobs, deadline=deadline, state=state)
         many = self._add_many
         if many is None or len(jobs) == 1:
-            await self.add(jobs[0], deadline=deadline, state=state)
-        else:
-            await retry(lambda: many.add_all(jobs, state, deadline), deadline=deadline, state=state)
+            first = await self.add(jobs[0], deadline=deadline, state=state)
+            return {} if first is None else {jobs[0].id: first}
+        reply = await retry(lambda: many.add_all(jobs, state, deadline), deadline=deadline, state=state)
+        return duplicates(jobs, reply, state) if reply else {}
 
     async def fetch(self, token: str, lock_ms: int) -> Fetched:
         """Begin the next job, locked with `token` for `lock_ms` milliseconds, in one attempt. Script: moveToActive."""

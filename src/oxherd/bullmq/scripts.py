@@ -38,6 +38,7 @@ BULLMQ = {
     "promote": 9,
     "removeJob": 2,
     "reprocessJob": 9,
+    "pause": 7,
 }
 # Our scripts, each a file in `lua/`: its number of keys, or the script of BullMQ that it frames and shares the keys of.
 OURS: dict[str, int | str] = {
@@ -45,6 +46,7 @@ OURS: dict[str, int | str] = {
     "add_delayed": "addDelayedJob",
     "add_prioritized": "addPrioritizedJob",
     "add_many": 7,
+    "add_unique": 10,
     "fetch_next": "moveToActive",
     "fetch_in_order": "moveToActive",
     "mark_begin": 1,
@@ -67,7 +69,7 @@ OURS: dict[str, int | str] = {
     "status": 1,
     "cancel": "removeJob",
     "cancel_requests": 1,
-    "heartbeat": 3,
+    "heartbeat": 4,
     "workers": 1,
     "schedule": "addJobScheduler",
     "unschedule": "removeJobScheduler",

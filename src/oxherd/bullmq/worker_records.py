@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 from oxherd.bullmq.worker_info import WorkerInfo, WorkerRecord, merged, parse
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry_until
 
 # A worker that is silent for longer is gone: four heartbeats.
 SILENCE_MS = 20_000
@@ -19,8 +19,15 @@ _MOST_BYTES = 64 * 1024
 _MOST_BYTES_OF_ALL = 16 * 1024 * 1024
 
 
-async def beat(queue: BullQueue, record: WorkerRecord) -> bool:
-    """Write a worker's record, and drop the workers that are gone; returns whether schedules are declared in code.
+class QueueNews(NamedTuple):
+    """Whether a queue is paused, and whether any version has schedules in code."""
+
+    paused: bool
+    has_schedules: bool
+
+
+async def beat(queue: BullQueue, record: WorkerRecord) -> QueueNews:
+    """Write a worker's record, and drop the workers that are gone; returns what it is to know of the queue.
 
     Script: heartbeat.
 
@@ -28,8 +35,9 @@ async def beat(queue: BullQueue, record: WorkerRecord) -> bool:
         RedisUnavailable, ScriptError: as `Client.call`.
     """
     k = queue.keys
-    arguments = (k.workers, k.worker(record.id), k.declared, record.id, record.to_json(), SILENCE_MS, _MOST)
-    return await queue.client.script(k.slot, script("heartbeat"), arguments) == 1
+    arguments = (k.workers, k.worker(record.id), k.meta, k.declared, record.id, record.to_json(), SILENCE_MS, _MOST)
+    paused, has_schedules = await queue.client.script(k.slot, script("heartbeat"), arguments)
+    return QueueNews(paused == 1, has_schedules == 1)
 
 
 async def remove(queue: BullQueue, worker: str) -> None:
@@ -60,7 +68,7 @@ async def live_workers(queues: Iterable[BullQueue], *, timeout: float) -> list[W
     deadline = time.monotonic() + timeout
 
     async def read(queue: BullQueue) -> list[WorkerInfo]:
-        return await retry(lambda: _read(queue), deadline=deadline)
+        return await retry_until(deadline, lambda: _read(queue))
 
     found = await asyncio.gather(*map(read, queues))
     return merged(info for each in found for info in each)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from oxherd.app import Oxherd
 from oxherd.bullmq.inspection import server_facts, stored_schedules
+from oxherd.bullmq.pausing import is_paused
 from oxherd.bullmq.shards import shard_queues
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.output import write_line
@@ -127,11 +128,14 @@ async def _events(herd: Oxherd) -> list[Finding]:
             total: Counter[str] = Counter()
             for queue in queues:
                 total.update(await queue.counts())
+            paused = sum([await is_paused(queue) for queue in queues])
         except ScriptError as error:
             findings.append(Finding(f"event {event.name}", Verdict.WRONG, str(error)))
             continue
-        waiting = total["wait"] + total["prioritized"]
+        waiting = total["wait"] + total["prioritized"] + total["paused"]
         counts = f"{waiting} waiting, {total['active']} active, {total['delayed']} delayed, {total['failed']} failed"
+        if paused:
+            counts += ", paused" if paused == len(queues) else f", paused on {paused} of {len(queues)} shards"
         where = "" if declaration.own_queue else f"; all of the queue {declaration.queue!r}"
         if most > 1:
             where = f"; {declaration.shards} shards" + (f", {most} served" if most > declaration.shards else "")

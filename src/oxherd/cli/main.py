@@ -88,6 +88,15 @@ def worker(
         str | None,
         typer.Option("--health", metavar="HOST:PORT", help="Serve /live, /ready and /metrics there."),
     ] = None,
+    max_events: Annotated[
+        int | None,
+        typer.Option(
+            "--max-events",
+            min=1,
+            help="Replace a process after so many events, or up to a tenth more; a supervisor runs it, even if it is "
+            "the only one.",
+        ),
+    ] = None,
 ) -> None:
     """Process events until SIGTERM or SIGINT: the first drains, the second stops at once."""
     from oxherd.cli.worker import run
@@ -100,6 +109,7 @@ def worker(
         log_format=log_format.value,
         stop_timeout=stop_timeout,
         health=health,
+        max_events=max_events,
     )
     raise typer.Exit(status)
 

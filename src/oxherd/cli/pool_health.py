@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,7 @@ class PoolHealth:
         self._size = size
         self._lock = threading.Lock()
         self._channels: dict[int, SupervisorChannel] = {}
+        self._retired: set[int] = set()
         self._totals: dict[int, Json] = {}
         self._ended_totals: Json = {}
         self.stopping = False
@@ -33,10 +35,16 @@ class PoolHealth:
         with self._lock:
             self._channels[pid] = channel
 
+    def retire(self, pid: int) -> None:
+        """A worker drains, and another takes its place: only its metrics still count."""
+        with self._lock:
+            self._retired.add(pid)
+
     def remove(self, pid: int) -> None:
         """Remove a worker that has ended; its counters, as last read, stay in the totals."""
         with self._lock:
             channel = self._channels.pop(pid, None)
+            self._retired.discard(pid)
             totals = self._totals.pop(pid, None)
             if totals is not None:
                 self._ended_totals = added(self._ended_totals, totals)
@@ -45,7 +53,9 @@ class PoolHealth:
 
     def health(self) -> Json:
         """The merged `Health`, with each worker's own, and its `pid`, in `processes`."""
-        replies = self._request_all(HEALTH, _HEALTH_SECONDS)
+        with self._lock:
+            retired = set(self._retired)
+        replies = self._request_all(HEALTH, _HEALTH_SECONDS, retired)
         processes: list[Json] = [
             {"pid": pid, **(health or self._silent_health(channel))} for pid, channel, health in replies
         ]
@@ -78,9 +88,11 @@ class PoolHealth:
             others = added(others, totals)
         return text(merged([snapshot for _, snapshot in alive], others, health))
 
-    def _request_all(self, request: bytes, timeout: float) -> list[tuple[int, SupervisorChannel, Any]]:
+    def _request_all(
+        self, request: bytes, timeout: float, without: Container[int] = ()
+    ) -> list[tuple[int, SupervisorChannel, Any]]:
         with self._lock:
-            channels = list(self._channels.items())
+            channels = [(pid, channel) for pid, channel in self._channels.items() if pid not in without]
         if not channels:
             return []
         with ThreadPoolExecutor(len(channels), thread_name_prefix="oxherd-pool-health") as pool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oxherd.cli.pool_health import PoolHealth
 from oxherd.cli.reload import scan, watch
+from oxherd.cli.retirement import RetirementNotice
 from oxherd.cli.supervisor_channel import SupervisorChannel, supervised_environment
 from oxherd.context import enabled_logger
 from oxherd.redis.retry import retry_delay
@@ -21,20 +22,33 @@ _WRONG_USAGE = 2
 _HEALTHY_SECONDS = 10.0
 
 
-def supervise(arguments: list[str], *, processes: int, reload: bool, health: PoolHealth | None = None) -> int:
+def supervise(
+    arguments: list[str],
+    *,
+    processes: int,
+    reload: bool,
+    health: PoolHealth | None = None,
+    max_events: int | None = None,
+) -> int:
     """Run `oxherd worker ARGUMENTS` in `processes` processes until SIGTERM or SIGINT; returns the exit status.
 
     0 if all ended with 0 at the stop, 2 if one ended with 2 (wrong usage), else 1. With `reload` the workers restart
     when a Python file below the current folder changes, also after wrong usage.
+    With `max_events` a worker that has processed so many drains, while another takes its place.
     """
-    return asyncio.run(_Supervisor(arguments, reload=reload, health=health).run(processes))
+    return asyncio.run(_Supervisor(arguments, reload=reload, health=health, max_events=max_events).run(processes))
 
 
 class _Supervisor:
-    def __init__(self, arguments: list[str], *, reload: bool, health: PoolHealth | None) -> None:
+    def __init__(
+        self, arguments: list[str], *, reload: bool, health: PoolHealth | None, max_events: int | None
+    ) -> None:
         self._command = module_command("oxherd", "worker", *arguments)
         self._reload = reload
         self._health = health
+        self._max_events = max_events
+        self._notices: dict[Process, RetirementNotice] = {}
+        self._retired: set[asyncio.Task[int]] = set()
         self._alive: set[Process] = set()
         self._restarting: set[Process] = set()
         self._stopping = asyncio.Event()
@@ -49,6 +63,7 @@ class _Supervisor:
             # Before any worker starts: what changes from now on is not what it has imported.
             watching = loop.create_task(watch(Path.cwd(), scan(Path.cwd()), self._restart), name="oxherd-watch")
         statuses = await asyncio.gather(*(self._keep_running() for _ in range(processes)))
+        statuses += await asyncio.gather(*self._retired)
         if watching is not None:
             watching.cancel()
         if _WRONG_USAGE in statuses and not self._reload:
@@ -63,6 +78,9 @@ class _Supervisor:
             self._changed.clear()
             began = loop.time()
             process = await self._start()
+            if await self._retires(process):
+                failures = 0
+                continue
             status = await self._wait(process)
             if self._stopping.is_set():
                 return status
@@ -83,28 +101,65 @@ class _Supervisor:
     async def _start(self) -> Process:
         channel = None if self._health is None else SupervisorChannel()
         descriptor = None if channel is None else channel.worker_end.fileno()
+        notice = None if self._max_events is None else RetirementNotice()
+        environment = supervised_environment(descriptor)
+        if notice is not None and self._max_events is not None:
+            environment |= notice.environment(self._max_events)
+        passed = (descriptor, None if notice is None else notice.worker_end)
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=DEVNULL,
-                env=supervised_environment(descriptor),
+                env=environment,
                 # In its own session: a terminal's Ctrl-C reaches the supervisor, which passes it on once.
                 start_new_session=True,
-                pass_fds=() if descriptor is None else (descriptor,),
+                pass_fds=[each for each in passed if each is not None],
             )
         finally:
             if channel is not None:
                 channel.worker_end.close()
+            if notice is not None:
+                notice.passed()
         if self._health is not None and channel is not None:
             self._health.add(process.pid, channel)
+        if notice is not None:
+            self._notices[process] = notice
         self._alive.add(process)
         if self._stopping.is_set():
             _terminate(process)
         return process
 
+    async def _retires(self, process: Process) -> bool:
+        """Wait until a worker ends, or has processed enough: then it drains beside the next one, which starts now."""
+        notice = self._notices.get(process)
+        if notice is None:
+            return False
+        waits = [asyncio.ensure_future(wait) for wait in (process.wait(), notice.announced.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not notice.announced.is_set() or self._stopping.is_set() or process in self._restarting:
+            return False
+        if self._health is not None:
+            self._health.retire(process.pid)
+        retired = asyncio.get_running_loop().create_task(self._drained(process), name="oxherd-retired")
+        self._retired.add(retired)
+        # Those that end at the stop have a say in its status.
+        retired.add_done_callback(lambda task: self._stopping.is_set() or self._retired.discard(task))
+        return True
+
+    async def _drained(self, process: Process) -> int:
+        status = await self._wait(process)
+        if status and not self._stopping.is_set() and process not in self._restarting:
+            enabled_logger().warning("worker process %d ended (%s) while it drained", process.pid, _how(status))
+        self._restarting.discard(process)
+        return status
+
     async def _wait(self, process: Process) -> int:
         status = await process.wait()
         self._alive.discard(process)
+        if (notice := self._notices.pop(process, None)) is not None:
+            notice.close()
         if self._health is not None:
             self._health.remove(process.pid)
         # Ended by SIGTERM before it handled signals, and so before it processed anything.
@@ -141,8 +196,11 @@ def _terminate(process: Process) -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
+def _how(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
 def _log_end(pid: int, status: int, delay: float | None) -> None:
-    how = f"signal {-status}" if status < 0 else f"exit status {status}"
     when = "at the next change" if delay is None else f"in {delay:.1f} s"
     fields = {"pid": pid, "status": status}
-    enabled_logger().warning("worker process %d ended (%s); starting another %s", pid, how, when, extra=fields)
+    enabled_logger().warning("worker process %d ended (%s); starting another %s", pid, _how(status), when, extra=fields)

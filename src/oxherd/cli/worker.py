@@ -10,6 +10,7 @@ from typing import NoReturn, TypedDict, Unpack
 
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.pool_health import PoolHealth
+from oxherd.cli.retirement import retirement
 from oxherd.cli.supervisor_channel import follow_supervisor, serve_supervisor
 from oxherd.context import enabled_logger
 from oxherd.telemetry.http.endpoint import Address, Source, parse_address, serving
@@ -52,6 +53,7 @@ class WorkerOptions(TypedDict):
     log_format: str
     stop_timeout: float | None
     health: str | None
+    max_events: int | None
 
 
 def _run(
@@ -64,11 +66,13 @@ def _run(
     log_format: str,
     stop_timeout: float | None,
     health: str | None,
+    max_events: int | None,
 ) -> int:
     set_up_logging(log_format)
     address = None if health is None else parse_address(health)
-    supervised = processes > 1 or reload
+    supervised = processes > 1 or reload or max_events is not None
     channel = None if supervised else follow_supervisor()
+    retires = None if supervised else retirement()
     # Before any worker process starts, so that wrong usage is reported once.
     herd = load_herd(target, told)
     if told:
@@ -88,12 +92,15 @@ def _run(
             arguments += ["--stop-timeout", str(stop_timeout)]
         pool = PoolHealth(processes) if address else None
         with _endpoint(address, pool) if address and pool else nullcontext():
-            return supervise(arguments, processes=processes, reload=reload, health=pool)
+            return supervise(arguments, processes=processes, reload=reload, health=pool, max_events=max_events)
     if channel is not None:
         serve_supervisor(channel, ProcessSource(herd))
     with _endpoint(address, ProcessSource(herd)) if address else nullcontext():
         timeout = herd.stop_timeout if stop_timeout is None else stop_timeout
-        return run_worker(herd, events or None, timeout, ends_process=True)
+        if retires is None:
+            return run_worker(herd, events or None, timeout, ends_process=True)
+        most, announce = retires.max_events, retires.announce
+        return run_worker(herd, events or None, timeout, ends_process=True, max_events=most, on_retirement=announce)
 
 
 @contextmanager

@@ -29,6 +29,8 @@ DOCUMENTED: dict[str, set[str]] = {
     "redis.embedded": {"project", "url"},
     "event.cancelled": _EVENT,
     "result.dropped": _EVENT | {"error"},
+    "worker.paused": {"events", "queue"},
+    "worker.resumed": {"events", "queue"},
     "worker.start": {"events", "server", "without_handler"},
     "worker.stop": {
         "events",

@@ -5,6 +5,7 @@ A Failure carries the failed event's payload as that was stored: what was sealed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,11 +29,14 @@ _FIELDS: Final = frozenset({
 })  # fmt: skip
 
 
-class FailureError(NamedTuple):
-    """What failed an event: the error's type, and its message, redacted of what that event's log withholds."""
+class EventError(NamedTuple):
+    """What failed an event: the error's type, "" if another program did, and its message, redacted as the log is."""
 
     type: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.type else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Failure(Generic[P]):
     event: str
     id: UUID
     payload: P = field(repr=False)
-    error: FailureError
+    error: EventError
     attempts: int
     caused_by: UUID | None = None
     root: UUID
@@ -204,7 +208,7 @@ class FailureType(PayloadType[Any]):
             event=str(found["event"]),
             id=UUID(found["id"]),
             payload=payload,
-            error=FailureError(str(error["type"]), str(error["message"])),
+            error=EventError(str(error["type"]), str(error["message"])),
             attempts=int(found["attempts"]),
             caused_by=None if caused_by is None else UUID(caused_by),
             root=UUID(found["root"]),
@@ -216,7 +220,7 @@ class FailureType(PayloadType[Any]):
 
     def _read_object(self, raw: bytes | str) -> dict[str, Any]:
         try:
-            found: Any = from_json(raw)
+            found: Any = _read(raw)
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -242,7 +246,7 @@ def failure_json(
     event: str,
     event_id: str,
     data: bytes,
-    error: FailureError,
+    error: EventError,
     attempts: int,
     caused_by: str | None,
     root: str,
@@ -269,10 +273,21 @@ def failure_json(
 
 def _is_json(data: bytes) -> bool:
     try:
-        from_json(replace_lone_surrogates(data) if b"\\u" in data else data)
+        _read(replace_lone_surrogates(data) if b"\\u" in data else data)
     except ValueError:
         return False
     return True
+
+
+def _read(raw: bytes | str) -> Any:
+    """Read JSON that may be nested deeper than a payload, which is a part of it. Raises ValueError."""
+    try:
+        return from_json(raw)
+    except ValueError:
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
 
 def is_failure(annotation: Any) -> bool:

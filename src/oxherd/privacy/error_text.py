@@ -12,12 +12,14 @@ from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
+from oxherd.errors import is_interrupt
 from oxherd.privacy.budget import Budget
 from oxherd.privacy.redaction import LONGEST_TEXT, Redactor
 from oxherd.privacy.stack import exception_stack
 
 NO_TEXT: Final = "<the error has no readable text>"
 LONGEST_MESSAGE: Final = 2_000
+_LONGEST_TYPE: Final = 200
 _MOST_ERRORS: Final = 12
 _MOST_NOTES: Final = 4
 _MOST_LINES: Final = 30
@@ -42,7 +44,12 @@ def redact_exception(error: BaseException, redactor: Redactor, budget: Budget | 
         message += f"; {relation} {type(other).__name__}{': ' if text else ''}{text}"
         message += f" ({where[0]})" if where else ""
     # Lone surrogates, as in the name of a file that is not UTF-8, could not be sent to Redis.
-    return type(error).__name__, message.encode("utf-8", "backslashreplace").decode()[:LONGEST_MESSAGE]
+    return type_name(error), message.encode("utf-8", "backslashreplace").decode()[:LONGEST_MESSAGE]
+
+
+def type_name(error: BaseException) -> str:
+    """The name of an error's class, at most 200 characters."""
+    return type(error).__name__[:_LONGEST_TYPE]
 
 
 def telling_stack(error: BaseException) -> list[str]:
@@ -108,6 +115,8 @@ def _text(error: BaseException, redactor: Redactor, budget: Budget) -> str:
             text = str(error)
         notes: Any = getattr(error, "__notes__", ())
         text = "\n".join([text, *(str(note) for note in islice(notes, _MOST_NOTES))])
-    except Exception:  # noqa: BLE001  # an error's own __str__ may raise anything
+    except BaseException as raised:  # an error's own __str__ may raise anything
+        if is_interrupt(raised):
+            raise
         return NO_TEXT
     return redactor.redact(text, budget)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
-from oxherd.declaration import Declaration, check_priority, once_to_ms
+from oxherd.declaration import Declaration, check_priority, once_to_ms, unique_key_of
 from oxherd.errors import UsageError
 from oxherd.policy import Seconds, boolean
 from oxherd.producer.emit_times import Times, times_of
+from oxherd.uniqueness import Debounce, UniqueKey
 
 
 class EmitManyOptions(TypedDict, total=False):
@@ -79,4 +81,13 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
         data = encode(payload)
         job = NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata, due_ms)
         jobs.append(job)
+    if declaration.unique is not None:
+        return [replace(job, unique=_unique_key(declaration, job)) for job in jobs]
     return jobs
+
+
+def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:
+    if job.delay_ms and isinstance(declaration.unique, Debounce):
+        raise UsageError(f"{job.name}: its Debounce says when it is due; leave delay and at out.")
+    payload = declaration.payload
+    return unique_key_of(declaration, payload.decode(payload.open(job.data)))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from oxherd.bullmq.job import NewJob
 from oxherd.bullmq.queue import BullQueue
@@ -27,6 +27,13 @@ S = TypeVar("S")
 
 # A relay that dies between the add and its note of it leaves the message to others, who add it again.
 _RELAYED_ONCE_MS = 24 * 3600 * 1000
+
+
+class Added(NamedTuple):
+    """What became of many jobs, by their ids: errors, and the ids of the jobs whose duplicates they are."""
+
+    failures: dict[str, BaseException]
+    duplicates: dict[str, str]
 
 
 class Emitter:
@@ -52,23 +59,28 @@ class Emitter:
             return backend.queue(declaration)
         return backend.shard_router(declaration).queue(job)
 
-    async def add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> None:
-        """Add one job; `explicit_id`: the caller has chosen its id."""
+    async def add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> str | None:
+        """Add one job; `explicit_id`: the caller has chosen its id.
+
+        Returns the id of the job whose duplicate it is; None if it was added.
+        """
         tracer = self._signals.tracer
         if tracer is None:
-            await self._add(backend, job, explicit_id=explicit_id)
-            return
+            return await self._add(backend, job, explicit_id=explicit_id)
         span = tracer.start_send(job.name, [job.id])
         try:
-            await self._add(backend, replace(job, metadata=propagation_metadata(span.trace)), explicit_id=explicit_id)
+            traced = replace(job, metadata=propagation_metadata(span.trace))
+            first = await self._add(backend, traced, explicit_id=explicit_id)
         except BaseException as error:
             span.end([error])
             raise
         span.end([])
+        return first
 
-    async def _add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> None:
-        await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id))
+    async def _add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> str | None:
+        first = await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id))
         self._signals.emitted(self._declaration.name)
+        return first
 
     async def relay(self, backend: Backend, event_id: str, data: bytes, metadata: str) -> None:
         """Add an event of an outbox, with its own metadata; the relay retries, and reports what fails.
@@ -92,7 +104,9 @@ class Emitter:
             await self._send(backend, job, True, time.monotonic() + self._timeout, CallState())
         self._signals.emitted(self._declaration.name)
 
-    async def _send(self, backend: Backend, job: NewJob, explicit_id: bool, deadline: float, state: CallState) -> None:
+    async def _send(
+        self, backend: Backend, job: NewJob, explicit_id: bool, deadline: float, state: CallState
+    ) -> str | None:
         queue = self.queue(backend, job)
         if self._declaration.shards > 1:
             await backend.shard_registry(self._declaration).announce()
@@ -100,10 +114,10 @@ class Emitter:
         if explicit_id and self._declaration.own_queue:
             holder = await backend.shard_router(self._declaration).holder(job)
             if holder is not None and not job.durable:
-                return
+                return job.id
             # Adding it there once more makes no second event, but waits for the confirmation.
             queue = holder or queue
-        await queue.add(job, deadline=deadline, state=state)
+        return await queue.add(job, deadline=deadline, state=state)
 
     async def send_back(self, backend: Backend, failed: FailedJob) -> bool:
         """Put a failed event back, or emit it again; returns whether there was something to do."""
@@ -116,34 +130,33 @@ class Emitter:
         await self._acknowledge(failed.id, send)
         return back
 
-    async def add_many(self, backend: Backend, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
-        """Add jobs to their queues, in order; returns the failures by job id."""
+    async def add_many(self, backend: Backend, routed: list[tuple[NewJob, BullQueue]]) -> Added:
+        """Add jobs to their queues, in order."""
         tracer = self._signals.tracer
         if tracer is None or not routed:
             return await self._add_many(backend, routed)
         span = tracer.start_send(self._declaration.name, [job.id for job, _ in routed])
         metadata = propagation_metadata(span.trace)
         try:
-            failures = await self._add_many(
-                backend, [(replace(job, metadata=metadata), queue) for job, queue in routed]
-            )
+            added = await self._add_many(backend, [(replace(job, metadata=metadata), queue) for job, queue in routed])
         except BaseException as error:
             span.end([error] * len(routed))
             raise
-        span.end(list(failures.values()))
-        return failures
+        span.end(list(added.failures.values()))
+        return added
 
-    async def _add_many(self, backend: Backend, routed: list[tuple[NewJob, BullQueue]]) -> dict[str, BaseException]:
+    async def _add_many(self, backend: Backend, routed: list[tuple[NewJob, BullQueue]]) -> Added:
         by_queue: dict[BullQueue, list[NewJob]] = {}
         for job, queue in routed:
             by_queue.setdefault(queue, []).append(job)
         failures: dict[str, BaseException] = {}
+        duplicates: dict[str, str] = {}
 
         async def add(queue: BullQueue, batch: list[NewJob]) -> None:
             async def send(deadline: float, state: CallState) -> None:
                 if self._declaration.shards > 1:
                     await backend.shard_registry(self._declaration).announce()
-                await queue.add_all(batch, deadline=deadline, state=state)
+                duplicates.update(await queue.add_all(batch, deadline=deadline, state=state))
 
             try:
                 await self._acknowledge(batch[0].id, send)
@@ -159,20 +172,19 @@ class Emitter:
                     return
 
         batched = [(queue, queue.batches(jobs)) for queue, jobs in by_queue.items()]
-        if self._declaration.ordered:
+        if self._declaration.ordered or self._declaration.unique is not None:
             await asyncio.gather(*(add_in_order(queue, batches) for queue, batches in batched))
         else:
             await asyncio.gather(*(add(queue, batch) for queue, batches in batched for batch in batches))
         self._signals.emitted(self._declaration.name, len(routed) - len(failures))
-        return failures
+        return Added(failures, duplicates)
 
-    async def _acknowledge(self, job_id: str, send: Callable[[float, CallState], Awaitable[None]]) -> None:
+    async def _acknowledge(self, job_id: str, send: Callable[[float, CallState], Awaitable[S]]) -> S:
         name, timeout, state = self._declaration.name, self._timeout, CallState()
         cause: BaseException
         try:
             async with asyncio.timeout(timeout):
-                await send(time.monotonic() + timeout, state)
-            return
+                return await send(time.monotonic() + timeout, state)
         except Unconfirmed as error:
             raise not_durable(name, error, maybe_stored=state.maybe_applied) from None
         except (RedisUnavailable, TimeoutError) as error:

@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Never
 
 from oxherd.answers.job_answers import QueueAnswers, wait_for_end
 from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
-from oxherd.answers.status import EventError, Status, Update, status_of
+from oxherd.answers.status import Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.cancellation import CancelReply
 from oxherd.bullmq.event_stream import is_entry_id
 from oxherd.bullmq.job_status import JobStatus, job_status
+from oxherd.bullmq.pausing import is_paused
 from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
 from oxherd.errors import (
@@ -27,10 +29,11 @@ from oxherd.errors import (
     ResultTimeout,
     UsageError,
 )
+from oxherd.payload.failure import EventError
 from oxherd.payload.result_type import ResultType
 from oxherd.producer.backend import Backend
 from oxherd.redis.client import ScriptError
-from oxherd.redis.retry import retry
+from oxherd.redis.retry import retry_until
 
 
 class EventAnswers:
@@ -83,17 +86,25 @@ class EventAnswers:
         deadline = time.monotonic() + self._timeout
         try:
             places = await self._places(backend, job_id, deadline)
-            reads = (retry(lambda q=place.queue: job_status(q, job_id), deadline=deadline) for place in places)
+            reads = (retry_until(deadline, lambda q=place.queue: job_status(q, job_id)) for place in places)
             found = await asyncio.gather(*reads)
+            status = next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+            if status is not None and not status.paused and self._declaration.shards > 1:
+                # A shard that no worker has served yet is not paused itself.
+                home = backend.queue(self._declaration)
+                status = replace(status, paused=await retry_until(deadline, lambda: is_paused(home)))
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
-        return next((status_of(job) for job in found if job is not None and self._is_own(job)), None)
+        return status
 
     async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
         """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
         deadline = time.monotonic() + self._timeout
         try:
-            reply = await cancel_in(await self._places(backend, job_id, deadline), job_id, reason, deadline)
+            places = await self._places(backend, job_id, deadline)
+            if await self._is_anothers(places, job_id, deadline):
+                return False
+            reply = await cancel_in(places, job_id, reason, deadline)
         except ScriptError as error:
             raise OxherdError(
                 f"{self._name}: {job_id} cannot be cancelled ({str(error).rstrip('.')}); mend that key."
@@ -125,11 +136,11 @@ class EventAnswers:
     def _is_own(self, job: JobStatus) -> bool:
         return self._declaration.own_queue or job.name == self._name
 
-    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str) -> bool:
+    async def _is_anothers(self, places: Sequence[QueueAnswers], job_id: str, deadline: float | None = None) -> bool:
         """Whether a queue that events share has it as another event's job."""
         if self._declaration.own_queue:
             return False
-        job = await retry(lambda: job_status(places[0].queue, job_id))
+        job = await retry_until(deadline, lambda: job_status(places[0].queue, job_id))
         return job is not None and not self._is_own(job)
 
     async def _places(self, backend: Backend, job_id: str, deadline: float | None = None) -> Sequence[QueueAnswers]:
@@ -137,7 +148,7 @@ class EventAnswers:
         if not self._declaration.own_queue:
             return [backend.answers(queue)]
         router = backend.shard_router(self._declaration)
-        queues = await retry(lambda: router.places(job_id), deadline=deadline)
+        queues = await retry_until(deadline, lambda: router.places(job_id))
         return [backend.answers(queue) for queue in queues]
 
     def _gone(self, job_id: str) -> Never:

@@ -33,5 +33,7 @@ class CallState:
     """An attempt was sent, and its reply is not known (yet)."""
     last: RedisUnavailable | None = None
     """Why the last attempt failed."""
+    repeated: bool = False
+    """An earlier attempt may have run."""
     unconfirmed: Unconfirmed | None = None
     """Who has not confirmed it so far, if it has to be confirmed."""

@@ -43,10 +43,30 @@ async def retry(
         except RedisUnavailable as error:
             if state is not None:
                 state.last = error
+                state.repeated = state.repeated or error.maybe_applied
             failures += 1
             delay = retry_delay(failures)
             if (deadline is not None and time.monotonic() + delay >= deadline) or await pause(delay):
                 raise
+
+
+async def retry_until(deadline: float | None, attempt: Callable[[], Awaitable[T]]) -> T:
+    """As `retry`, but an attempt that still runs at `deadline` is cut: a server that hangs answers no sooner.
+
+    Raises:
+        RedisUnavailable: the last attempt's, or that it has not answered.
+    """
+    state = CallState()
+    limit = asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    try:
+        async with limit:
+            return await retry(attempt, deadline=deadline, state=state)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise state.last or RedisUnavailable(
+        "Redis has not answered in time; check that the server runs.", source="command", node="", maybe_applied=True
+    )
 
 
 def retry_delay(failures: int, *, first: float = 0.02, longest: float = 0.5) -> float:

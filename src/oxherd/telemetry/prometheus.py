@@ -151,6 +151,10 @@ def _health(key: str) -> Read:
     return lambda snapshot: [((), float(snapshot.health[key]))]
 
 
+def _paused(snapshot: Snapshot) -> Samples:
+    return (((event,), float(event in snapshot.health["paused"])) for event in snapshot.health["events"])
+
+
 # Name, labels, help text, samples.
 _FAMILIES: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
     ("oxherd_up", (), "Whether each queue has told what it holds.", lambda snapshot: [((), float(snapshot.up))]),
@@ -169,6 +173,7 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...], str, Read], ...] = (
     ("oxherd_events_waiting", ("event",), "Events that could begin.", _of_backlogs(0)),
     ("oxherd_events_delayed", ("event",), "Events whose time has not come.", _of_backlogs(1)),
     ("oxherd_oldest_waiting_seconds", ("event",), "Age of the oldest event that waits.", _of_backlogs(2)),
+    ("oxherd_paused", ("event",), "Whether the event is paused.", _paused),
     ("oxherd_retries_total", ("event",), "Runs that failed and are tried again.", _of_outcome("retrying")),
     ("oxherd_locks_lost_total", ("event",), "Runs whose outcome was not written.", _of_outcome("lost")),
     ("oxherd_stalled_total", ("queue",), "Events that a worker died or fell silent over.", _by("stalled")),

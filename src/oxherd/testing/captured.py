@@ -163,8 +163,8 @@ class Captured(Delivery):
 def captured(herd: Oxherd) -> Generator[Captured]:
     """Keep what `herd` emits instead of sending it: from any thread, `emit_sync` and handlers included.
 
-    Payloads are validated as by an emit, and their handlers do not run. Nothing connects to a server: neither
-    does the herd's start, so that an application's start-up processes nothing.
+    Payloads are validated as by an emit, and their handlers do not run. No emit is a duplicate of another. Nothing
+    connects to a server: neither does the herd's start, so that an application's start-up processes nothing.
 
     Raises:
         UsageError: the herd's emits are captured or run inline already.

@@ -16,9 +16,11 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import NewJob
 from oxherd.context import Context, current, running_loop
 from oxherd.declaration import Declaration
+from oxherd.direct_call import call_resolved
 from oxherd.errors import UsageError
 from oxherd.lineage import parse_lineage
 from oxherd.producer.sync_portal import refuse_in_event_loop
+from oxherd.resources.resolution import call_here
 from oxherd.testing.captured import Captured, captured_emit, delivering
 from oxherd.worker.running.result import encode_result
 
@@ -30,8 +32,8 @@ def inline(herd: Oxherd) -> Generator[Captured]:
     """Run each event's handler at its emit, in the emitting thread, before the emit returns; yields what was emitted.
 
     The handler gets the payload as a worker would read it. What it raises, the emit raises: there is no retry, no
-    timeout and no log, delays are not waited for, and nothing expires. An `async def` handler runs in the caller's
-    event loop; under `emit_sync` in a loop of its own. Schedules are only kept.
+    timeout and no log, delays are not waited for, nothing expires, and nothing is held to be unique. An `async def`
+    handler runs in the caller's event loop; under `emit_sync` in a loop of its own. Schedules are only kept.
 
     Raises, at an emit:
         DeclarationError: the event has no handler here.
@@ -77,7 +79,15 @@ class _Inline(Captured):
         context = Context(event_id=job.id, event=job.name, emitted_ms=now_ms(), lineage=parse_lineage(job.metadata))
         is_current, is_def = current.set(context), _in_def_handler.set(handler.run_in != "loop")
         try:
-            yield handler.call(captured_emit(declaration, job).payload, context)
+            payload = captured_emit(declaration, job).payload
+            if not handler.needs:
+                yield handler.call(payload, context)
+                return
+            resolution = self._herd.resources.resolution(handler.needs, context)
+            if handler.run_in == "loop" or resolution.needs_loop:
+                yield call_resolved(handler, handler.call, payload, context, resolution)
+            else:
+                yield call_here(handler.call, payload, context, resolution)
         finally:
             _in_def_handler.reset(is_def)
             current.reset(is_current)

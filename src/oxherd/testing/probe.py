@@ -67,6 +67,8 @@ class LeakProbe:
         )
         if handler is not None and not isinstance(handler, Handler):
             handler = Handler(handler, run_in, handler, own.payload.annotation)
+        if handler is None:
+            herd.resources.adopt(self.original.herd.resources)
         return self.original.copy(herd, declaration=declaration, handler=handler, sanitize=sanitize)
 
     async def process(

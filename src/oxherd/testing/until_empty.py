@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from oxherd.app import Oxherd
+from oxherd.bullmq.pausing import is_paused
 from oxherd.bullmq.promotion import promote_delayed, unfinished
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.shards import shard_queues
@@ -17,6 +18,7 @@ from oxherd.policy import Seconds, seconds
 from oxherd.signals import EventEnded
 
 _POLL_SECONDS = 0.01
+_WAITING = {"wait", "prioritized", "paused"}
 _STATES = {"wait": "waiting", "active": "running", "outbox": "to be relayed"}
 
 
@@ -42,7 +44,8 @@ async def run_until_empty(herd: Oxherd, timeout: Seconds = 10) -> list[Ended]:
     is not, and then stopped at the end. Returns the runs that ended meanwhile in this process, in order.
 
     Raises:
-        NotEmpty: something is left after `timeout` seconds (a number or a timedelta); it says what.
+        NotEmpty: something is left after `timeout` seconds (a number or a timedelta), or waits on paused queues alone;
+            it says what.
         DeclarationError: no event has a handler.
     """
     limit = seconds(timeout, "timeout")
@@ -54,14 +57,16 @@ async def run_until_empty(herd: Oxherd, timeout: Seconds = 10) -> list[Ended]:
 
     herd.signals.subscribe(keep, EventEnded)
     starts = not herd.processing
+    paused: list[str] = []
     try:
         if starts:
             await herd.backend()  # also where emits are captured, in which case a start alone connects to nothing
             await herd.start()
         async with asyncio.timeout(limit):
-            # Twice: what goes from a queue's outbox to a queue that was looked at before is in neither.
-            while await _left(herd) or await _left(herd):  # noqa: ASYNC110 - other workers' outcomes come without an event
+            # Polled: other workers' outcomes come without an event.
+            while not paused and (left := await _look(herd, ended)) is not None:
                 await asyncio.sleep(_POLL_SECONDS)
+                paused = await _paused(herd, left)
     except TimeoutError:
         if left := await _left(herd):
             raise NotEmpty(_not_empty(left, ended, limit)) from None
@@ -69,6 +74,8 @@ async def run_until_empty(herd: Oxherd, timeout: Seconds = 10) -> list[Ended]:
         if starts:
             await herd.stop(0)
         herd.signals.unsubscribe(keep)
+    if paused:
+        raise NotEmpty(f"Not empty: events wait on {', '.join(paused)}, paused; resume their events first.")
     return ended
 
 
@@ -86,6 +93,16 @@ async def travel(herd: Oxherd, *, to: datetime) -> int:
     return sum([await promote_delayed(queue, until_ms=until_ms, ticks=True) for queue in await _queues(herd)])
 
 
+async def _look(herd: Oxherd, ended: list[Ended]) -> dict[str, dict[str, int]] | None:
+    """What is left to do, by queue; None once nothing is, nor on its way to a queue that was looked at before.
+
+    What goes from a queue's outbox to such a queue is in neither: the second look finds it there, unless it has ended.
+    """
+    before = len(ended)
+    left = await _left(herd) or await _left(herd)
+    return left if left or len(ended) > before else None
+
+
 async def _left(herd: Oxherd) -> dict[str, dict[str, int]]:
     """What is left to do, by queue, once all delays are skipped."""
     left: dict[str, dict[str, int]] = {}
@@ -95,6 +112,15 @@ async def _left(herd: Oxherd) -> dict[str, dict[str, int]]:
             left[queue.keys.queue] = counts
             await promote_delayed(queue, until_ms=math.inf, ticks=False)
     return left
+
+
+async def _paused(herd: Oxherd, left: dict[str, dict[str, int]]) -> list[str]:
+    """The queues that something is left on, if it only waits there, and all of them are paused."""
+    backend = await herd.backend()
+    for queue, counts in left.items():
+        if not counts.keys() <= _WAITING or not await is_paused(backend.queue_named(queue)):
+            return []
+    return list(left)
 
 
 async def _queues(herd: Oxherd) -> list[BullQueue]:

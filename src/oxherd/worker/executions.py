@@ -77,9 +77,10 @@ class Executions:
         task = execution.task = ExecutionTask(
             self._process(execution), loop=asyncio.get_running_loop(), context=context
         )
+        if not self._running:
+            self.idle.clear()
+            self.busy.set()
         self._running[task] = execution
-        self.idle.clear()
-        self.busy.set()
         if self._draining:
             self.held_at_drain.append(execution)
         task.add_done_callback(self._on_end, context=self._context)

@@ -11,7 +11,7 @@ from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.shards import shard_number
 from oxherd.declaration import Declaration
 from oxherd.lineage import Lineage
-from oxherd.payload.failure import FailureError, failure_json
+from oxherd.payload.failure import EventError, failure_json
 from oxherd.signals import ErrorInfo
 
 
@@ -32,7 +32,7 @@ def failure_message(queue: str, job: Job, declaration: Declaration | None, told:
         event=declaration.name,
         event_id=event_id,
         data=job.data,
-        error=FailureError(told.error.type, told.error.message),
+        error=EventError(told.error.type, told.error.message),
         attempts=told.attempts,
         caused_by=lineage.caused_by,
         root=root,

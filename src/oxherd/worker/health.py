@@ -26,6 +26,7 @@ class Health:
         stuck: the names of events that wait and do not begin, though Redis serves.
         outages: the nodes that have an outage, named as in `redis.error`.
         stopping: whether every event is being stopped.
+        paused: the names of events that are paused; that is no fault.
     """
 
     live: bool
@@ -36,6 +37,7 @@ class Health:
     stuck: list[str]
     outages: list[str]
     stopping: bool
+    paused: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ class GroupFacts:
         reached: whether Redis has ever answered a fetch.
         stuck_seconds: how long ago a fetching was restarted that has fetched nothing since; None without one.
         hanging: whether handlers that do not end hold every slot.
+        paused: whether it was paused at the last heartbeat.
     """
 
     events: list[str]
     reached: bool
     stuck_seconds: float | None
     hanging: bool
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def judge(facts: Facts) -> Health:
         stuck=[name for group in stuck for name in group.events],
         outages=facts.outages,
         stopping=facts.stopping,
+        paused=[name for group in facts.groups if group.paused for name in group.events],
     )
 
 
@@ -105,6 +110,8 @@ def _reasons(facts: Facts) -> Iterator[str]:
         yield "Redis has not answered yet."
     for group in facts.groups:
         names = ", ".join(group.events)
+        if group.paused:
+            yield f"{names}: paused; it begins again once it is resumed."
         if group.stuck_seconds is not None:
             yield f"{names}: the fetching was restarted {group.stuck_seconds:.0f} s ago, and nothing was fetched since."
         if group.hanging:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from oxherd.errors import is_interrupt
+from oxherd.signals import Signals
+from oxherd.worker.lifetime import Lifetime
 from oxherd.worker.stop_report import StopReport
 from oxherd.worker.unhandled import log_unhandled
 
@@ -44,6 +46,8 @@ class Herd(Protocol):
     async def stop_when(self, time_over: asyncio.Event) -> StopReport: ...
     @property
     def running(self) -> int: ...
+    @property
+    def signals(self) -> Signals: ...
 
 
 def run(
@@ -53,12 +57,15 @@ def run(
     *,
     wait_for: Iterable[threading.Thread] = (),
     ends_process: bool = False,
+    max_events: int | None = None,
+    on_retirement: Callable[[], None] = lambda: None,
 ) -> int:
     """Process until SIGTERM or SIGINT; returns the exit status, 0 when nothing is left behind, else 1.
 
     `events` limits it to those names; `stop_timeout` is in seconds, and a second signal ends it at once. The process
     ends here if a handler cannot be ended; otherwise at Python's exit, without threads that do not end, except those in
-    `wait_for`. With `ends_process` signals are ignored from the report on: the status is that of the stop.
+    `wait_for`. After `max_events` events, or up to a tenth more, it calls `on_retirement`, and ends once all that runs
+    has ended by itself. With `ends_process` signals are ignored from the report on: the status is that of the stop.
     """
     log_unhandled()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -68,7 +75,7 @@ def run(
     switches = _setting(sys.getswitchinterval(), (_PYTHON_SWITCH_SECONDS,), sys.setswitchinterval, _SWITCH_SECONDS)
     collector = _setting(gc.get_threshold()[0], _PYTHON_THRESHOLDS, gc.set_threshold, _THRESHOLD)
     with switches, collector, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        report = _run_to_end(runner.get_loop(), _serve(herd, events, stop_timeout))
+        report = _run_to_end(runner.get_loop(), _serve(herd, events, stop_timeout, max_events, on_retirement))
         status = 1 if report.left_behind else 0
         if report.stuck:
             _exit(status)  # the old run must not go on beside the new one
@@ -150,24 +157,45 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
             loop.call_exception_handler({"message": message, "exception": error})
 
 
-async def _serve(herd: Herd, events: list[str] | None, stop_timeout: float) -> StopReport:
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    time_over = asyncio.Event()
-
-    def on_signal() -> None:
-        if told.is_set():
-            time_over.set()
-        told.set()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
+async def _start(herd: Herd, events: list[str] | None) -> None:
     if events is None:
         await herd.start()
     else:
         await herd.start_events(events)
-    await told.wait()
-    if herd.running:
+
+
+async def _serve(
+    herd: Herd, events: list[str] | None, stop_timeout: float, max_events: int | None, on_retirement: Callable[[], None]
+) -> StopReport:
+    loop = asyncio.get_running_loop()
+    told, ends, time_over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    lifetime = None if max_events is None else Lifetime(herd.signals, max_events, ends.set)
+
+    def on_signal() -> None:
+        if told.is_set():
+            time_over.set()
+        else:
+            loop.call_later(stop_timeout, time_over.set)
+        told.set()
+        ends.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    starting = loop.create_task(_start(herd, events))
+    waiting = loop.create_task(ends.wait())
+    # A lifespan may take its time to open.
+    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        await waiting
+    else:
+        starting.cancel()
+        await asyncio.wait([starting])
+    if lifetime is not None:
+        lifetime.close()
+        if not told.is_set():
+            logger.info("this process has ended %d events, and is replaced", lifetime.most)
+            on_retirement()
+    if told.is_set() and herd.running:
         logger.info("draining %d event%s; again puts them back", herd.running, "s" if herd.running > 1 else "")
-    loop.call_later(stop_timeout, time_over.set)
     return await herd.stop_when(time_over)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
 from oxherd.bullmq.inspection import Backlog, backlog
 from oxherd.bullmq.inspection import total as total_backlog
+from oxherd.bullmq.pausing import inherit_pause
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.schedulers import Schedulers
 from oxherd.bullmq.shard_registry import ShardRegistry
 from oxherd.bullmq.shards import shard_of, shard_queues
+from oxherd.bullmq.worker_records import QueueNews
 from oxherd.context import Context
 from oxherd.declaration import Declaration, key_of
 from oxherd.signals import EventAttempt, Signals
@@ -28,6 +31,7 @@ from oxherd.worker.served_events import ServedEvent, ServedEvents
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.heartbeat import Heartbeat
+from oxherd.worker.upkeep.pause_reporter import PauseReporter
 from oxherd.worker.upkeep.schedule_keeper import ScheduleKeeper
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
 from oxherd.worker.upkeep.slot_reclaimer import SlotReclaimer
@@ -63,7 +67,7 @@ class QueueGroup:
         watchdog_times: WatchdogTimes,
     ) -> None:
         self._queues = queues
-        home = queues.queue(declaration)
+        home = self._home = queues.queue(declaration)
         self._first = home.keys.queue
         self._signals = signals
         self._declared = declared
@@ -74,11 +78,10 @@ class QueueGroup:
         self._slots = SlotPool()
         self._workers: dict[str, QueueWorker] = {}
         self._watchdog = Watchdog(self._first, lambda: self._events.concurrency, watchdog_times)
+        self._pause = PauseReporter(self._first, self._events, signals)
         faults = FaultReporter(self._first, signals)
         self._schedules = ScheduleKeeper(home, queues.schedulers(home), self._events, faults)
-        self._heartbeat = Heartbeat(
-            home, identity, self._events, self._executions, faults, self._schedules.start_for_others
-        )
+        self._heartbeat = Heartbeat(home, identity, self._events, self._executions, faults, self._note)
         self._loops: list[BackgroundLoop] = []
 
     @property
@@ -141,7 +144,8 @@ class QueueGroup:
     def facts(self) -> GroupFacts:
         """Facts for the health; from any thread."""
         reached = any(worker.fetcher.replies_seen for worker in list(self._workers.values()))
-        return GroupFacts(self.events, reached, self._watchdog.stuck_seconds, self._watchdog.hanging)
+        watchdog = self._watchdog
+        return GroupFacts(self.events, reached, watchdog.stuck_seconds, watchdog.hanging, self._pause.paused)
 
     async def backlog(self) -> Backlog:
         """The backlog of all its queues. Raises RedisUnavailable, ScriptError."""
@@ -159,6 +163,11 @@ class QueueGroup:
 
     def _executions(self) -> Iterator[Execution]:
         return chain.from_iterable(worker.executions for worker in self._workers.values())
+
+    def _note(self, news: QueueNews) -> None:
+        self._pause.note(news.paused)
+        if news.has_schedules:
+            self._schedules.start_for_others()
 
     def _start(self, loop: BackgroundLoop) -> None:
         self._loops.append(loop)
@@ -182,6 +191,7 @@ class QueueGroup:
             shared=not self._declaration.own_queue,
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
+            prepare=None if name == self._first else partial(inherit_pause, self._home, queue),
         )
         worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
         worker.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class ServedQueue:
         shared: whether several events may use the queue.
         ordered: whether its jobs run one at a time, in order.
         route: finds the shard of a schedule's tick; None where ticks stay on this queue.
+        prepare: what has to be done before the first fetch; None: nothing.
         outgoing: is told what is written to the queue's outbox.
     """
 
@@ -41,6 +42,7 @@ class ServedQueue:
     shared: bool
     ordered: bool
     route: Route | None
+    prepare: Callable[[], Awaitable[None]] | None = None
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     def declaration_of(self, job: Job) -> Declaration | None:

@@ -57,6 +57,11 @@ class Worker:
         """The names of the events that are processed."""
         return [name for group in self._groups.values() for name in group.events]
 
+    @property
+    def idle(self) -> bool:
+        """Whether no event is processed, nor any being stopped."""
+        return not self._groups and not self._stopping
+
     def start(self, queues: Queues, events: Iterable[ServedEvent]) -> None:
         """Begin to process events that are not processed yet."""
         if self._loop_monitor is None:
@@ -144,7 +149,7 @@ class Worker:
         # Cut off with its loop, they are still stopping: `end` finishes that.
         reports = await asyncio.gather(*(group.stop(time_over) for group in groups))
         self._stopping = [group for group in self._stopping if group not in groups]
-        if not self._groups and not self._stopping:
+        if self.idle:
             self._stop_loop_monitor()
         return reports
 

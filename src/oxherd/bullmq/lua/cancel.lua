@@ -10,6 +10,7 @@
 --- @include "includes/parents"
 --- @include "includes/answer"
 --- @include "includes/cancel"
+--- @include "includes/unique"
 local id, base, reason, clustered = ARGV[1], ARGV[3], ARGV[4], ARGV[5] == "1"
 local jobKey = base .. id
 
@@ -38,7 +39,14 @@ end
 if redis.call("ZSCORE", base .. "waiting-children", id) then return request() end
 local waits = redis.call("ZSCORE", base .. "delayed", id) or redis.call("ZSCORE", base .. "prioritized", id)
   or redis.call("LPOS", base .. "wait", id) or redis.call("LPOS", base .. "paused", id)
-if not waits then return 0 end
+if not waits then
+  if not deduplicated or redis.pcall("HGET", base .. "dn:" .. deduplicated, "jid") ~= id then return 0 end
+  -- It is to follow another, and on no list until then.
+  redis.call("DEL", base .. "dn:" .. deduplicated, jobKey)
+  redis.call("XADD", base .. "events", "*", "event", "removed", "jobId", id, "prev", "wait", "ox:cancelled", reason)
+  leaveAnswer(base, id, "removed", reason, ARGV[6])
+  return 1
+end
 
 -- What removeJob writes after it has taken the job off its list.
 local damaged = damagedKey(base, {"events", "marker"})
@@ -49,12 +57,14 @@ if damaged then error("the job cannot be removed, since this key is damaged: " .
 if parentFault(jobKey, clustered) then return request() end
 -- `once` holds on: what is emitted twice does not bring a cancelled event back.
 if deduplicated == id then redis.call("HDEL", jobKey, "deid") end
+local follower = followerOf(base, id, deduplicated)
 local removed = (function()
 --- @bullmq
 end)()
 if removed == -8 then return removed end
 -- Its lock is left over.
 if removed == 0 then return request() end
+if follower then beginFollower(base, follower, deduplicated) end
 
 -- BullMQ's entry does not say why.
 local events = base .. "events"

@@ -6,6 +6,7 @@
 --- @include "includes/outbox"
 --- @include "includes/answer"
 --- @include "includes/cancel"
+--- @include "includes/unique"
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
@@ -17,7 +18,8 @@ do
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel")
+local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel", "deid")
+leaveToHolder(ARGV[7], ARGV[1], noted[3])
 local reply = endWithMessage(ARGV[7], ARGV[12], function()
   return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
@@ -25,7 +27,7 @@ local reply = endWithMessage(ARGV[7], ARGV[12], function()
 end)
 if reply == 0 then wakeIfRoom(ARGV[7]) end
 if type(reply) == "table" or reply >= 0 then
-  if noted[1] == "1" then leaveAnswer(ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9])) end
+  settleAnswer(noted[1] == "1", ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9]))
   -- An operator's retry of the job is not cancelled.
   if noted[2] then forgetRequest(ARGV[7], ARGV[1]) end
 end

@@ -40,7 +40,7 @@ local function finish(jobKey, id, token, result)
     return -3
   end
   rcall("DEL", lockKey, jobKey, jobKey .. ":logs", jobKey .. ":dependencies", jobKey .. ":processed",
-    jobKey .. ":failed", jobKey .. ":unsuccessful")
+    jobKey .. ":failed", jobKey .. ":unsuccessful", prefix .. "answer:" .. id)
   rcall("XADD", events, "*", "event", "completed", "jobId", id, "returnvalue", result, "prev", "active")
   if job[5] then leaveAnswer(prefix, id, "completed", result, "") end
   if job[6] then rcall("SREM", prefix .. "cancels", id) end

@@ -38,6 +38,6 @@ endWithMessage(base, message, function()
 --- @bullmq
   end)
 end)
-if asked then leaveAnswer(base, id, "failed", ARGV[4], "") end
+settleAnswer(asked, base, id, "failed", ARGV[4], "")
 forgetRequest(base, id)
 return {found, untold and 1 or 0}

@@ -21,6 +21,8 @@ from oxherd.signals import (
     LoopBlocked,
     LoopUnblocked,
     QueueFault,
+    QueuePaused,
+    QueueResumed,
     RedisFault,
     RedisRecovered,
     ResultDropped,
@@ -206,6 +208,8 @@ _FORMATS: dict[type[Any], tuple[int | None, str, Callable[[Any], dict[str, Any]]
     EmbeddedServerJoined: (logging.INFO, "redis.embedded", asdict),
     WorkerStarted: (logging.INFO, "worker.start", _worker_started),
     WorkerStopped: (logging.INFO, "worker.stop", _worker_stopped),
+    QueuePaused: (logging.WARNING, "worker.paused", asdict),
+    QueueResumed: (logging.INFO, "worker.resumed", asdict),
     LoopBlocked: (logging.WARNING, "worker.blocked", _loop_blocked),
     LoopUnblocked: (logging.WARNING, "worker.unblocked", _loop_unblocked),
 }

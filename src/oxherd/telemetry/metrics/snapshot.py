@@ -129,4 +129,5 @@ def merged_health(healths: list[Json]) -> Json:
         "stuck": union("stuck"),
         "outages": union("outages"),
         "stopping": any(health["stopping"] for health in healths),
+        "paused": union("paused"),
     }

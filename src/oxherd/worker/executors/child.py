@@ -24,13 +24,15 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json
 
 from oxherd.context import Cancelled, Context, ContextFilter, LockLost, Reason, Stopping, TimedOut, current
-from oxherd.errors import ConfigError, OxherdError
+from oxherd.errors import ConfigError, LifespanError, OxherdError
 from oxherd.handler import DeclaredHandler
 from oxherd.lineage import parse_lineage
 from oxherd.privacy.shown_payload import privacy_of
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import import_handler
+from oxherd.worker.executors.memory import resident_bytes
 from oxherd.worker.executors.parent_death import end_with_parent
+from oxherd.worker.executors.process_resources import ProcessResources
 from oxherd.worker.executors.protocol import Channel, Message
 from oxherd.worker.running.failure import describe_raised
 from oxherd.worker.running.result import encode_result, is_awaitable
@@ -56,6 +58,8 @@ def main(arguments: list[str]) -> None:
     forwarder = _forward_logs(channel, hello)
     try:
         declared = import_handler(hello, hello["event"])
+        resources = ProcessResources(declared)
+        resources.open()
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         channel.send({"kind": "refused", "message": _refusal(hello, error)})
         return
@@ -66,7 +70,11 @@ def main(arguments: list[str]) -> None:
     channel.send({"kind": "ready"})
     while (run := worker.runs.get()) is not None:
         # In a copy of the contextvars: what a handler sets must not reach the next event.
-        channel.send(contextvars.copy_context().run(_run, declared, *run))
+        reply = contextvars.copy_context().run(_run, declared, resources, *run)
+        if hello["measure"]:
+            channel.send({"kind": "memory", "resident": resident_bytes()})
+        channel.send(reply)
+    resources.close()
     declared.close()
 
 
@@ -133,8 +141,8 @@ class _ChildContext(Context):
         self._worker.store_progress(self, value)
 
 
-def _run(declared: DeclaredHandler, message: Message, context: Context) -> Message:
-    declaration, handler = declared.declaration, declared.handler
+def _run(declared: DeclaredHandler, resources: ProcessResources, message: Message, context: Context) -> Message:
+    declaration = declared.declaration
     current.set(context)
     data: bytes = message["payload"].encode()
     shown = None if message["shown"] is None else message["shown"].encode()
@@ -143,7 +151,7 @@ def _run(declared: DeclaredHandler, message: Message, context: Context) -> Messa
         payload = declaration.payload.decode(data)
         if declared.signals.tracer is not None:
             declared.signals.tracer.attach(context.lineage.trace)
-        value = handler.call(payload, context)
+        value = resources.call(payload, context)
         while is_awaitable(value):
             value = asyncio.run(_await(value))
         result = encode_result(value, declaration.max_payload)
@@ -195,7 +203,7 @@ def _leave_signals_to_worker() -> None:
 
 
 def _refusal(hello: Message, error: Exception) -> str:
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | LifespanError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (

@@ -11,11 +11,14 @@ import subprocess
 from dataclasses import asdict
 from typing import Any
 
-from oxherd.context import Cancelled, Context, Reason
+from oxherd.context import Cancelled, Context, Reason, enabled_logger
 from oxherd.declaration import Declaration
 from oxherd.errors import ConfigError, OxherdError
 from oxherd.handler import Handler
 from oxherd.lineage import Lineage
+from oxherd.process import Process
+from oxherd.resources.declared import Resources
+from oxherd.resources.lifespan import CLOSE_SECONDS
 from oxherd.signals import ErrorInfo
 from oxherd.worker.executors import log_forwarding
 from oxherd.worker.executors.handler_reference import handler_reference
@@ -32,6 +35,7 @@ _GONE_SECONDS = 0.2
 # Importing the user's modules may take this long, and leaving when told to.
 _START_SECONDS = 60.0
 _LEAVE_SECONDS = 1.0
+_MIB = 1024**2
 _UNEXPECTED = "the process of the handler gave an answer that nobody asked for"
 # Blocked in a new process until it has handlers for them.
 _FOR_THE_WORKER = (signal.SIGINT, signal.SIGTERM)
@@ -44,12 +48,14 @@ class HandlerDied(OxherdError):
 class ProcessExecutor:
     """Runs a `def` in processes, at most as many as the event's concurrency."""
 
-    def __init__(self, declaration: Declaration, handler: Handler) -> None:
+    def __init__(self, declaration: Declaration, handler: Handler, resources: Resources) -> None:
         self._declaration = declaration
         self._handler = handler
+        self._leave_seconds = _LEAVE_SECONDS + (CLOSE_SECONDS if resources.lifespans else 0)
         self._limiter = asyncio.Semaphore(declaration.concurrency)
         self._idle: list[_HandlerProcess] = []
         self._all: set[_HandlerProcess] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def call(self, run: HandlerRun, payload: Any, /) -> JSONResult | Raised:
         """Run the handler in a process, which decodes the payload from the job's own JSON; its result, or its error.
@@ -57,12 +63,13 @@ class ProcessExecutor:
         A handler that is cancelled and does not end at once is killed with its process.
         """
         del payload
-        # Starting a process is not the handler's time.
+        # Starting a process is not the handler's time; middleware has had some.
+        left = run.seconds_left
         run.set_timeout(None)
         async with self._limiter:
             try:
                 process = await self._take()
-                run.set_timeout(self._declaration.timeout)
+                run.set_timeout(self._declaration.timeout, left)
                 return await self._run_in(process, run)
             except (HandlerDied, ConfigError) as error:
                 return run.describe_death(error)
@@ -71,22 +78,35 @@ class ProcessExecutor:
         try:
             return await process.run(run)
         finally:
-            if process.alive:
-                self._idle.append(process)
-            else:
+            if not process.alive:
                 self._all.discard(process)
+            elif (why := process.outlived(self._handler.process)) is not None:
+                self._replace(process, why)
+            else:
+                self._idle.append(process)
+
+    def _replace(self, process: _HandlerProcess, why: str) -> None:
+        """Let a process leave in the background; the next event starts another."""
+        enabled_logger().info("a process of %s leaves: %s", self._declaration.name, why)
+        self._all.discard(process)
+        # In an empty context: the event that it has run ends meanwhile.
+        left = process.leave(self._leave_seconds)
+        leaving = asyncio.get_running_loop().create_task(left, context=contextvars.Context())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End all processes: idle ones leave, others are killed."""
         processes, self._all, self._idle = self._all, set(), []
-        await asyncio.gather(*(process.leave() for process in processes))
+        await asyncio.gather(*(process.leave(self._leave_seconds) for process in processes), *self._leaving)
 
     async def _take(self) -> _HandlerProcess:
         while self._idle:
             if (process := self._idle.pop()).alive:
                 return process
             self._all.discard(process)
-        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels()}
+        measure = self._handler.process.max_memory is not None
+        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels(), "measure": measure}
         process = await _HandlerProcess.start(self._declaration.name, hello)
         self._all.add(process)
         return process
@@ -102,6 +122,8 @@ class _HandlerProcess:
         self._writer = writer
         self._killed = False
         self._garbled = False
+        self._runs = 0
+        self._resident = 0  # bytes, at the end of the last run
         self._context: Context | None = None
         self._reply: asyncio.Future[Message] | None = None
         self._storing: set[asyncio.Task[None]] = set()
@@ -134,8 +156,17 @@ class _HandlerProcess:
         """Whether it can take an event."""
         return not self._killed and not self._listening.done() and self._process.poll() is None
 
+    def outlived(self, limits: Process) -> str | None:
+        """Why it is to take no other event; None if it may."""
+        if limits.max_events is not None and self._runs >= limits.max_events:
+            return f"it has run {self._runs} event{'s' if self._runs > 1 else ''}"
+        if limits.max_bytes is not None and self._resident > limits.max_bytes:
+            return f"it holds {self._resident / _MIB:.0f} MiB of memory"
+        return None
+
     async def run(self, run: HandlerRun) -> JSONResult | Raised:
         """Run the handler for one event."""
+        self._runs += 1
         context = self._context = run.context
         try:
             reply = self._ask(_run_message(run))
@@ -160,13 +191,13 @@ class _HandlerProcess:
             # Not reaped yet: its group is still its own.
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def leave(self) -> None:
-        """Let it leave if it is idle; kill it if it is not, or takes too long."""
+    async def leave(self, seconds: float = _LEAVE_SECONDS) -> None:
+        """Let it leave if it is idle; kill it if it is not, or takes longer than that."""
         if self._killed or self._context is not None:
             self.kill()
         else:
             self._send({"kind": "leave"})
-            await asyncio.wait([self._listening], timeout=_LEAVE_SECONDS)
+            await asyncio.wait([self._listening], timeout=seconds)
             if not self._listening.done():
                 self.kill()
         await asyncio.wait([self._listening])
@@ -221,6 +252,8 @@ class _HandlerProcess:
         kind = message["kind"]
         if kind == "log":
             log_forwarding.log_record(message)
+        elif kind == "memory":
+            self._resident = message["resident"]
         elif kind == "progress":
             task = asyncio.get_running_loop().create_task(self._store_progress(message))
             self._storing.add(task)

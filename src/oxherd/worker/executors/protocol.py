@@ -35,6 +35,7 @@ _FROM_CHILD: dict[str, dict[str, type | tuple[type, ...]]] = {
         "delay_ms": (int, NoneType),
         "fault": (str, NoneType),
     },
+    "memory": {"resident": int},
     "progress": {"id": str, "fence": int, "value": object},
     "log": {"record": dict, "process": int, "extra": dict},
 }

@@ -49,6 +49,7 @@ class Fetcher(BackgroundLoop):
         self._begin = begin
         self._call = served.queue.fetch_in_order if served.ordered else served.queue.fetch
         self._most_at_once = 1 if served.ordered else _MOST_AT_ONCE
+        self._prepare = served.prepare
         self._wait = MarkerWait(served.queue)
         self._draining = asyncio.Event()
         # Slots held for calls under way, and since when (monotonic seconds).
@@ -122,6 +123,9 @@ class Fetcher(BackgroundLoop):
 
     async def _next(self, at_once: int) -> int:
         """Fetch once, wait where there is nothing; returns how many to fetch next."""
+        if self._prepare is not None:
+            await self._prepare()
+            self._prepare = None
         if self._unresolved:
             await self._unresolved.resolve()
         slots = await self._slots.acquire(at_once)

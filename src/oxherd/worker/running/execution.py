@@ -197,14 +197,21 @@ class HandlerRun:
     verdict: Verdict = AS_DECLARED
     _timer: asyncio.TimerHandle | None = None
 
-    def set_timeout(self, timeout: float | None) -> None:
-        """Time out in `timeout` seconds from now, whatever was set before; None: never."""
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until it times out; None: never."""
+        return None if self._timer is None else self._timer.when() - asyncio.get_running_loop().time()
+
+    def set_timeout(self, timeout: float | None, left: float | None = None) -> None:
+        """Time out `timeout` seconds from now, or in the `left` of them, whatever was set before; None: never."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if timeout is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(timeout, self.execution.cancel, TimedOut(timeout))
+            self._timer = loop.call_later(
+                timeout if left is None else max(left, 0), self.execution.cancel, TimedOut(timeout)
+            )
 
     async def execute(self, call: Call, payload: Any, timeout: float | None) -> None:
         """Run the handler and note how it ended. Raises nothing but Python's own KeyboardInterrupt.

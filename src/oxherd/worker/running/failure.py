@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oxherd.context import Cancelled, Context
+from oxherd.errors import is_interrupt
 from oxherd.policy import Retry
-from oxherd.privacy.error_text import redact_exception, telling_stack
+from oxherd.privacy.error_text import NO_TEXT, redact_exception, telling_stack, type_name
 from oxherd.privacy.redaction import Redactor
 from oxherd.retries import AS_DECLARED, Verdict, judge
 from oxherd.signals import ErrorInfo
@@ -42,7 +43,8 @@ def describe_raised(error: BaseException, context: Context, retry: Retry, *, ask
     """
     redactor = context.redactor
     assert redactor is not None  # noqa: S101 - there is one as soon as the payload is known
-    cancelled = isinstance(error, asyncio.CancelledError)
+    # Not isinstance, which asks the error what its class is.
+    cancelled = issubclass(type(error), asyncio.CancelledError)
     # One that was told to stop is judged by the reason.
     ask = ask_backoff and context.cancelled is None
     return Raised(describe_failure(error, redactor), judge(error, retry, context.attempt, ask=ask), cancelled)
@@ -50,7 +52,13 @@ def describe_raised(error: BaseException, context: Context, retry: Retry, *, ask
 
 def describe_failure(error: BaseException, redactor: Redactor) -> ErrorInfo:
     """Type, message and stack of a handler's failure."""
-    kind, message = redact_exception(error, redactor)
-    if isinstance(error, asyncio.CancelledError):
+    try:
+        kind, message = redact_exception(error, redactor)
+        stack = telling_stack(error)
+    except BaseException as raised:  # an error's own code may raise anything
+        if is_interrupt(raised):
+            raise
+        return ErrorInfo(type_name(error), NO_TEXT)
+    if issubclass(type(error), asyncio.CancelledError):
         message = message or SELF_CANCELLED.message
-    return ErrorInfo(kind, message, telling_stack(error))
+    return ErrorInfo(kind, message, stack)

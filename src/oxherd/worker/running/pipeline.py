@@ -286,7 +286,7 @@ class Pipeline:
         delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
         settled = await self._settler.settle(
             job, declaration, write_of(run.end, outcome), result=run.result, error=error, outcome=outcome,
-            delay_ms=delay_ms or 0, told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
+            delay_ms=delay_ms or 0, told=error and _told(job, outcome, error), fetch_next=self._slots.may_continue(),
         )  # fmt: skip
         if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
             # It fails like any other run, as with Node's worker.
@@ -372,9 +372,9 @@ class Pipeline:
             run.span.end(ended)
 
 
-def _told(job: Job, outcome: Outcome, error: ErrorInfo | None) -> Told | None:
+def _told(job: Job, outcome: Outcome, error: ErrorInfo) -> Told | None:
     """What an event's `on_failed` is told of a run that fails it for good; nothing where somebody cancelled it."""
-    return None if error is None or outcome is Outcome.CANCELLED else Told(error, job.attempts_made + 1)
+    return None if outcome is Outcome.CANCELLED else Told(error, job.attempts_made + 1)
 
 
 def _info(error: Exception) -> ErrorInfo:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.worker_info import MAX_RUNNING, WorkerRecord
-from oxherd.bullmq.worker_records import beat, remove
+from oxherd.bullmq.worker_records import QueueNews, beat, remove
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
@@ -29,8 +29,7 @@ _LEAVE_SECONDS = 0.5
 class Heartbeat(BackgroundLoop):
     """Writes who the worker is and what it runs, every five seconds, to a group's first queue.
 
-    `executions` returns those of all its queues; `on_schedules` is called where workers of the queue have schedules in
-    code.
+    `executions` returns those of all its queues; `note` is told what is new of the first.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Heartbeat(BackgroundLoop):
         events: ServedEvents,
         executions: Callable[[], Iterable[Execution]],
         faults: FaultReporter,
-        on_schedules: Callable[[], None],
+        note: Callable[[QueueNews], None],
     ) -> None:
         super().__init__(f"oxherd-heartbeat-{queue.keys.queue}")
         self._queue = queue
@@ -48,7 +47,7 @@ class Heartbeat(BackgroundLoop):
         self._events = events
         self._executions = executions
         self._faults = faults
-        self._on_schedules = on_schedules
+        self._note = note
         self._since_ms = now_ms()
         self._changed = asyncio.Event()
 
@@ -57,8 +56,7 @@ class Heartbeat(BackgroundLoop):
         while True:
             self._changed.clear()
             try:
-                if await retry(lambda: beat(self._queue, self._record())):
-                    self._on_schedules()
+                self._note(await retry(lambda: beat(self._queue, self._record())))
             except ScriptError as error:
                 self._faults.lasting("registry", error)
             else:

@@ -72,13 +72,12 @@ class _Sender:
             self._rested.set()
 
     async def _send_batch(self, ids: list[str]) -> bool:
-        """Whether any of them has been sent; the others are tried again."""
+        """Whether any of them need not be tried again soon; the others are."""
         try:
             messages = await self._outbox.read(ids)
             # At once, so that they go with one script where they go to one queue.
             errors = await asyncio.gather(*(self._emit(message) for message in messages))
-            unsent = {message.id for message, error in zip(messages, errors, strict=True) if error is not None}
-            sent = [message.id for message in messages if message.id not in unsent]
+            sent = [message.id for message, error in zip(messages, errors, strict=True) if error is None]
             if sent:
                 await self._outbox.remove(sent)
         except RedisUnavailable:  # the source's own server: reported as an outage
@@ -86,18 +85,18 @@ class _Sender:
         except ScriptError as error:
             self._faults.lasting("emit", error)
             return False
+        unsent = [message.id for message, error in zip(messages, errors, strict=True) if _may_pass(error)]
         for each in ids:
-            if each not in unsent:
-                del self._pending[each]
+            del self._pending[each]
+        # Behind the others, and not so many that they take the room of new ones.
+        room = max(0, _MOST_PENDING // 2 - len(self._pending))
+        self._pending |= dict.fromkeys(unsent[:room])
         failed = next((error for error in errors if error is not None), None)
         if failed is None:
             self._faults.mended("emit")
-            return True
-        self._faults.lasting("emit", failed)
-        # A message that its target refuses must not keep the others from being sent.
-        for each in unsent:
-            self._pending[each] = self._pending.pop(each)
-        return bool(sent)
+        else:
+            self._faults.lasting("emit", failed)
+        return len(unsent) < len(ids)
 
     async def _emit(self, message: Message) -> Exception | None:
         try:
@@ -105,6 +104,11 @@ class _Sender:
         except (OxherdError, ScriptError, Unconfirmed, TimeoutError) as error:
             return error
         return None
+
+
+def _may_pass(error: Exception | None) -> bool:
+    """Whether an error may be over soon, as an outage; what a target refuses is left to the next sweep."""
+    return error is not None and (isinstance(error, RedisUnavailable) or not isinstance(error, OxherdError))
 
 
 class Relay(BackgroundLoop):

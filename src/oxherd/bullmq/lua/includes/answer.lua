@@ -1,4 +1,5 @@
 -- Leaves the answers of jobs that were asked for while they were stored (`ox:asked`), for a minute: the job itself may be gone.
+-- A job that ends without having been asked for takes away what an earlier job of its id has left.
 
 -- What moveToFinished is given of a job's end: `ended` is our field `ox:end`, of the packed fields.
 local function endOf(packed)
@@ -16,4 +17,8 @@ local function leaveAnswer(base, id, state, value, ended)
   redis.call("DEL", key)
   redis.call("HSET", key, "state", state, "value", value, "end", ended)
   redis.call("PEXPIRE", key, 60000)
+end
+
+local function settleAnswer(asked, base, id, state, value, ended)
+  if asked then leaveAnswer(base, id, state, value, ended) else redis.call("DEL", base .. "answer:" .. id) end
 end

@@ -70,12 +70,17 @@ local function moveOrRestore(base, id, token, move)
 end
 
 -- Runs a script of BullMQ that adds a job. If it fails halfway, nothing of the job stays, since it would count as added.
+-- Returns the id of the job that makes this one a duplicate; nil if it was added.
 local function addOrUndo(packed, add)
   local job = cmsgpack.unpack(packed)
   local base, id, mark = job[1], job[2], job[9]
-  local known = redis.call("EXISTS", base .. id) == 1 or (mark and redis.call("EXISTS", mark) == 1)
+  local stored = redis.call("EXISTS", base .. id) == 1
+  local known = stored or (mark and redis.call("EXISTS", mark) == 1)
   local added, answer = pcall(add)
-  if added then return answer end
+  if added then
+    if stored or (known and redis.call("EXISTS", base .. id) == 0) then return answer end
+    return
+  end
   if not known then
     removeFromLists(base, id)
     redis.pcall("DEL", base .. id)

@@ -1,0 +1,1 @@
+"""What handlers need and what surrounds them: dependencies, lifespans of a worker's process, middleware."""
