@@ -15,6 +15,7 @@ import pytest
 
 from oxherd import Cron, Every, Oxherd, Schedule
 from oxherd.bullmq.job import event_id_text
+from oxherd.bullmq.schedulers import Upsert
 from oxherd.bullmq.worker_records import SILENCE_MS
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
@@ -183,3 +184,39 @@ async def test_a_schedule_goes_on_after_a_fail_over_of_the_cluster(
             begun = Counter((vars(each)["event_id"], vars(each)["fence"]) for each in records.named("event.begin"))
             assert len(await event.schedules()) == 1
             assert max(begun.values()) == 1
+
+
+@pytest.mark.parametrize(("ahead_ms", "believed"), [(10_000, True), (2 * 365 * 86_400_000, False)])
+async def test_a_tick_that_began_by_a_clock_ahead_is_not_made_again_unless_that_clock_is_absurd(
+    ahead_ms: int, believed: bool, local_herd: Oxherd
+) -> None:
+    beat = local_herd.declare("beat", int)
+    async with local_herd:
+        backend = await local_herd.backend()
+        queue = backend.queue(beat.declaration)
+        last = await queue.server_ms() + ahead_ms
+        await queue.client.call(queue.keys.slot, "ZADD", queue.keys.ticks, last, "often")
+        await beat.schedule("often", Every(1), 1)
+        state = await backend.schedulers(queue).state("often")
+        assert state.record is not None
+        assert (state.record.next_ms > last) == believed
+
+
+async def test_who_has_read_a_schedule_before_a_tick_began_stores_nothing(local_herd: Oxherd, records: Records) -> None:
+    @local_herd.event("beat")
+    async def beat(version: int) -> None: ...
+
+    async with local_herd:
+        await beat.schedule("often", Every(0.2), 1)
+        backend = await local_herd.backend()
+        schedulers = backend.schedulers(backend.queue(beat.declaration))
+        read = await schedulers.state("often")
+        assert read.record is not None
+        await local_herd.start()
+        await records.wait("event.begin")
+        deadline = asyncio.get_running_loop().time() + 5
+        stored = await schedulers.upsert(
+            read, "beat", read.record.repeat, b"2", {}, read.record.next_ms, "undeclared", deadline=deadline
+        )
+        assert stored is Upsert.CHANGED
+        await beat.unschedule("often")
