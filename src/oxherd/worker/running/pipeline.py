@@ -277,26 +277,23 @@ class Pipeline:
         if execution.stage is Stage.ABANDONED:
             return Unsettled.LOST
         attempts_left = job.attempts_made + 1 < attempts_of(job, declaration)
-        outcome = outcome_of(run.end, attempts_left=attempts_left)
-        error = run.error
+        end, error = run.end, run.error
         if run.dropped is not None:
             self._signals.emit(ResultDropped(job.name, execution.event_id, run.context.attempt, run.dropped))
         if declaration.result.is_sealed:
             run.result = declaration.result.seal(run.result, job.id)
-        delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
-        settled = await self._settler.settle(
-            job, declaration, write_of(run.end, outcome), result=run.result, error=error, outcome=outcome,
-            delay_ms=delay_ms or 0, told=error and _told(job, outcome, error), fetch_next=self._slots.may_continue(),
-        )  # fmt: skip
-        if isinstance(settled, Unsettled) and settled in UNCOMPLETED:
-            # It fails like any other run, as with Node's worker.
-            end, error = UNCOMPLETED[settled]
+        while True:
             outcome = outcome_of(end, attempts_left=attempts_left)
             delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             settled = await self._settler.settle(
-                job, declaration, write_of(end, outcome), error=error, delay_ms=delay_ms or 0,
-                told=_told(job, outcome, error), fetch_next=self._slots.may_continue(),
+                job, declaration, write_of(end, outcome), result=run.result, error=error, outcome=outcome,
+                delay_ms=delay_ms or 0, told=error and _told(job, outcome, error),
+                fetch_next=self._slots.may_continue(),
             )  # fmt: skip
+            if not isinstance(settled, Unsettled) or settled not in UNCOMPLETED:
+                break
+            # It fails like any other run, as with Node's worker.
+            end, error = UNCOMPLETED[settled]
         if settled is Unsettled.CANCELLED:
             outcome, error, delay_ms = Outcome.CANCELLED, cancelled_error(job.cancel_reason or ""), None
             settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
