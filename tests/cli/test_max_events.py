@@ -73,8 +73,8 @@ def test_each_process_ends_after_so_many_events_and_no_event_runs_twice_or_is_lo
     counts = ran(worker)
     assert sum(counts.values()) == 150
     assert worker.process.pid not in counts
-    # Up to a tenth more, and what ran beside the last of them.
-    assert max(counts.values()) <= 22 + 2
+    # Up to a tenth more, and what ran beside the last of them and was begun until the worker drained.
+    assert max(counts.values()) <= 22 + 6
     assert sorted(counts.values())[-5] >= 20
     assert not [record for record in worker.records() if record["level"] not in ("INFO", "DEBUG")]
 

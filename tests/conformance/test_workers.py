@@ -113,6 +113,7 @@ async def test_a_job_names_the_worker_that_runs_it_and_no_lock_token_is_given_tw
         await records.wait("event.end", count=10)
 
 
+@pytest.mark.slow
 async def test_what_a_worker_runs_on_all_shards_is_in_its_record(herd: Oxherd, records: Records) -> None:
     hold = asyncio.Event()
 

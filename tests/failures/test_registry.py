@@ -111,6 +111,7 @@ async def test_each_process_is_a_worker_and_those_of_its_handlers_are_none(
         assert await registry_keys(herd) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["restarted", "paused"])
 async def test_a_worker_is_listed_again_after_an_outage_which_is_reported_once(
     how: str, server: StandaloneServer, make_herd: Callable[..., Oxherd], records: Records

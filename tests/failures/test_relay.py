@@ -75,6 +75,7 @@ def emit(url: str, prefix: str) -> str:
     return str(emitted.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the add", "after the add"])
 def test_a_worker_that_is_killed_between_the_outcome_and_the_relay_loses_no_failure(
     when: str, standalone: str, write_app: Callable[..., Path], prefix: str, start_worker: Callable[..., WorkerProcess]
@@ -106,6 +107,7 @@ def test_a_worker_that_is_killed_between_the_outcome_and_the_relay_loses_no_fail
     assert not second.count("event.begin", event="invoice.send")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_the_targets_server_is_away_loses_no_failure(
     write_app: Callable[..., Path], prefix: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
