@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oxherd.errors import ScheduleError, UsageError
-from oxherd.schedule import Cron, Every, Schedule
+from oxherd.schedule import Cron, Every, When
 
 NEW_YORK, PARIS, LORD_HOWE = "America/New_York", "Europe/Paris", "Australia/Lord_Howe"
 
@@ -23,7 +23,7 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def ticks(schedule: Schedule, after: datetime, until: datetime) -> list[datetime]:
+def ticks(schedule: When, after: datetime, until: datetime) -> list[datetime]:
     """Every tick in (after, until), in UTC: two datetimes of one zone would compare by their local times."""
     found: list[datetime] = []
     tick = schedule.next(after).astimezone(UTC)
@@ -418,13 +418,13 @@ def test_an_unknown_time_zone_is_refused_with_names_that_are_near(tz: str, near:
 
 
 @pytest.mark.parametrize("schedule", [Cron("* * * * *", PARIS), Every(60)])
-def test_a_naive_datetime_is_refused(schedule: Schedule) -> None:
+def test_a_naive_datetime_is_refused(schedule: When) -> None:
     with pytest.raises(UsageError, match="naive"):
         schedule.next(datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize("schedule", [Cron("0 0 1 1 *", PARIS), Every(86400)])
-def test_no_tick_before_the_end_of_the_calendar_is_a_schedule_error(schedule: Schedule) -> None:
+def test_no_tick_before_the_end_of_the_calendar_is_a_schedule_error(schedule: When) -> None:
     with pytest.raises(ScheduleError, match="9999"):
         schedule.next(datetime.max.replace(tzinfo=UTC))
 
