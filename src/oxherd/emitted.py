@@ -42,8 +42,10 @@ class Emitted(Generic[R]):
     event: str
 
     def __init__(self, origin: Origin, event: str, job_id: str, event_id: UUID, *, duplicate: bool = False) -> None:
-        for name, value in (("id", event_id), ("event", event), ("_job", (origin, job_id, duplicate))):
-            object.__setattr__(self, name, value)
+        put = object.__setattr__
+        put(self, "id", event_id)
+        put(self, "event", event)
+        put(self, "_job", (origin, job_id, duplicate))
 
     @property
     def job(self) -> tuple[Origin, str]:

@@ -17,7 +17,7 @@ _CONTEXT: Final = "oxherd:result"
 
 
 class ResultType:
-    """The type of an event's results; `annotation` is Any where none is known.
+    """The type of an event's results; `annotation` is Any where none is known, `is_sealed` says whether they are sealed.
 
     A result of an event with `seal=` is sealed whole, bound to its event, prefix and id.
     """
@@ -28,15 +28,11 @@ class ResultType:
         self._prefix = prefix
         self._seal_option = seal
         self._keyring = seal.keyring if isinstance(seal, Sealing) else seal
+        self.is_sealed = self._keyring is not None
 
     def annotated(self, annotation: Any) -> ResultType:
         """The same with another annotation."""
         return ResultType(annotation, self._event, self._seal_option, self._prefix)
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether results are sealed."""
-        return self._keyring is not None
 
     def seal(self, raw: bytes, event_id: str) -> bytes:
         """A result's JSON as it is stored. Raises ConfigError if a key cannot be read."""
