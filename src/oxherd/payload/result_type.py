@@ -17,7 +17,7 @@ _CONTEXT: Final = "oxherd:result"
 
 
 class ResultType:
-    """The type of an event's results; `annotation` is Any where none is known, `is_sealed` says whether they are sealed.
+    """The type of an event's results; `annotation` is Any where none is known, and `is_sealed` says if they are sealed.
 
     A result of an event with `seal=` is sealed whole, bound to its event, prefix and id.
     """
