@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from oxherd import DeclarationError, Discard, OxherdError, Retry, RetryIn, Snooze
 from oxherd.retries import AS_DECLARED, FINAL, Decision, Verdict, judge
-from oxherd.worker.running.outcome import Outcome, RunEnd, Write, outcome_of, write_of
+from oxherd.worker.running.outcome import Outcome, RunEnd, Write, ending_of
 
 NETWORK = Retry(on=ConnectionError)
 NOT_VALUES = Retry(never=(ValueError, KeyError))
@@ -353,9 +353,8 @@ def test_it_says_when_or_why_and_survives_a_copy(kind: Any) -> None:
 def test_the_outcome_follows_from_the_end_and_the_attempts_left(
     end: RunEnd, left: Outcome, last: Outcome, write: Write
 ) -> None:
-    assert outcome_of(end, attempts_left=True) is left
-    assert outcome_of(end, attempts_left=False) is last
-    assert write_of(end, left) is write
+    assert ending_of(end, attempts_left=True) == (left, write)
+    assert ending_of(end, attempts_left=False)[0] is last
 
 
 class Unreadable(float):

@@ -75,11 +75,14 @@ _WRITES: dict[Outcome, Write] = {
 }
 
 
-def outcome_of(end: RunEnd, *, attempts_left: bool) -> Outcome:
-    """What a run makes of its event."""
-    return _OUTCOMES[end][not attempts_left]
+def _ending(end: RunEnd, outcome: Outcome) -> tuple[Outcome, Write]:
+    return outcome, Write.SNOOZE if end is RunEnd.SNOOZED else _WRITES[outcome]
 
 
-def write_of(end: RunEnd, outcome: Outcome) -> Write:
-    """What Redis is told of a run that ended so, with that outcome."""
-    return Write.SNOOZE if end is RunEnd.SNOOZED else _WRITES[outcome]
+# Joined once: they are looked up for each event.
+_ENDINGS = {end: (_ending(end, left), _ending(end, last)) for end, (left, last) in _OUTCOMES.items()}
+
+
+def ending_of(end: RunEnd, *, attempts_left: bool) -> tuple[Outcome, Write]:
+    """What a run makes of its event, and what Redis is told."""
+    return _ENDINGS[end][not attempts_left]

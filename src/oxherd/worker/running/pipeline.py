@@ -32,7 +32,7 @@ from oxherd.worker.running.execution import Execution, HandlerRun, Stage
 from oxherd.worker.running.expiry import Expiry
 from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.missed_ticks import MissedTicks
-from oxherd.worker.running.outcome import Outcome, Write, outcome_of, write_of
+from oxherd.worker.running.outcome import Outcome, Write, ending_of
 from oxherd.worker.running.problem import Problem, problem_of
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
@@ -283,10 +283,10 @@ class Pipeline:
         if declaration.result.is_sealed:
             run.result = declaration.result.seal(run.result, job.id)
         while True:
-            outcome = outcome_of(end, attempts_left=attempts_left)
+            outcome, write = ending_of(end, attempts_left=attempts_left)
             delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             settled = await self._settler.settle(
-                job, declaration, write_of(end, outcome), result=run.result, error=error, outcome=outcome,
+                job, declaration, write, result=run.result, error=error, outcome=outcome,
                 delay_ms=delay_ms or 0, told=error and _told(job, outcome, error),
                 fetch_next=self._slots.may_continue(),
             )  # fmt: skip
