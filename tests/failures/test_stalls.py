@@ -31,7 +31,7 @@ herd = Oxherd(prefix={{prefix!r}})
 async def order_placed(number: int) -> None:
     await asyncio.sleep(0.02)
 
-@herd.event("order.deadly", lock={LOCK}, concurrency=20, retry=Retry(attempts=1))
+@herd.event("order.deadly", lock={LOCK * 2}, concurrency=20, retry=Retry(attempts=1))
 async def order_deadly(order: dict[str, float]) -> None:
     await asyncio.sleep(order["seconds"])
     if order["kills"]:
@@ -81,7 +81,7 @@ def test_an_event_that_kills_takes_no_other_to_failed_and_is_failed_itself(
 ) -> None:
     with StandaloneServer(unix=True) as server:
         herd = Oxherd(server.url, prefix=prefix)
-        event = herd.declare("order.deadly", dict[str, float], lock=LOCK)
+        event = herd.declare("order.deadly", dict[str, float], lock=LOCK * 2)
         others = event.emit_many_sync([{"seconds": innocent, "kills": 0}] * 6)
         deadly = event.emit_sync({"seconds": seconds, "kills": 1})
         others += event.emit_many_sync([{"seconds": innocent, "kills": 0}] * 6)
