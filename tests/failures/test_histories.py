@@ -178,6 +178,8 @@ def server() -> Iterator[StandaloneServer]:
         yield server
 
 
+# Retries of a herd in another thread of this process draw from `random` meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @settings(
     max_examples=25,
     deadline=None,

@@ -101,8 +101,8 @@ def test_an_event_that_kills_takes_no_other_to_failed_and_is_failed_itself(
             deaths += 1
             assert deaths <= 5
         failed = [r["event_id"] for r in worker.records() if "allowable limit" in str(r.get("error"))]
-        # A note of a begin that a busy machine stores too late costs one death more, and the fifth takes along what all of
-        # them have interrupted.
+        # A note of a begin that a busy machine stores too late costs one death more, and the fifth takes along what all
+        # of them have interrupted.
         assert set(failed) == {str(deadly.id)} or (deaths == 5 and str(deadly.id) in failed)
         worker.stop()
         herd.close_sync()

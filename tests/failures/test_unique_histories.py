@@ -184,6 +184,8 @@ def server() -> Iterator[StandaloneServer]:
         yield server
 
 
+# Retries of a herd in another thread of this process draw from `random` meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("rule", RULES)
 @settings(
     max_examples=12,
