@@ -224,6 +224,13 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+def absorb_cancellation() -> None:
+    """Let the running task go on as if it had not been cancelled."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
 class _BoundLogger(logging.LoggerAdapter[logging.Logger]):
     """Logs for one event, from any thread; the logger's filter adds its fields."""
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
+from oxherd.context import absorb_cancellation
 from oxherd.producer.backend import Backend
-from oxherd.redis.futures import absorb_cancellation
 from oxherd.resources.lifespan import OpenLifespans
 from oxherd.signals import Signals, WorkerStopped
 from oxherd.worker.stop_report import StopReport

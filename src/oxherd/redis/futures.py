@@ -30,10 +30,3 @@ def mark_retrieved(future: asyncio.Future[Any]) -> None:
     """Keep asyncio from logging an exception that nobody may be left to await."""
     if not future.cancelled():
         future.exception()
-
-
-def absorb_cancellation() -> None:
-    """Let the running task go on as if it had not been cancelled."""
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()

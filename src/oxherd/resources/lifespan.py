@@ -10,7 +10,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from oxherd.context import absorb_cancellation
 from oxherd.errors import DeclarationError, LifespanError
+from oxherd.privacy.stack import exception_stack
 
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
@@ -111,7 +113,7 @@ class OpenLifespans:
                     await self._closing.wait()
                 except asyncio.CancelledError:
                     # The loop ends: what runs is put back first, and then this is closed.
-                    _take_back_cancellation()
+                    absorb_cancellation()
         finally:
             self._values.clear()
             for lifespan, manager in reversed(entered):
@@ -123,7 +125,7 @@ async def _enter(lifespan: Lifespan[Any], manager: AbstractAsyncContextManager[A
         return await manager.__aenter__()
     except Exception as error:
         raise LifespanError(
-            f"The worker lifespan {lifespan.__name__} failed to open ({type(error).__name__}: {error}); "
+            f"The worker lifespan {lifespan.__name__} failed to open ({_what(lifespan, error)}); "
             "mend it, or what it needs, and start again."
         ) from error
 
@@ -131,12 +133,13 @@ async def _enter(lifespan: Lifespan[Any], manager: AbstractAsyncContextManager[A
 async def _leave(lifespan: Lifespan[Any], manager: AbstractAsyncContextManager[Any]) -> None:
     try:
         await manager.__aexit__(None, None, None)
-    except (Exception, asyncio.CancelledError) as error:
-        logger.error("the worker lifespan %s failed to close", lifespan.__name__, exc_info=error)
-        _take_back_cancellation()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the others are closed all the same
+        logger.error("the worker lifespan %s failed to close (%s)", lifespan.__name__, _what(lifespan, error))
+        absorb_cancellation()
 
 
-def _take_back_cancellation() -> None:
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()
+def _what(lifespan: Lifespan[Any], error: BaseException) -> str:
+    """An error's type, and its place in the lifespan itself, if it is there; its message may hold a password."""
+    stack = exception_stack(error)
+    where = next((frame for frame in reversed(stack) if frame.endswith(f" {lifespan.__name__}")), stack[-1])
+    return f"{type(error).__name__} at {where}"
