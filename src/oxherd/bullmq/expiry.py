@@ -7,7 +7,6 @@ from typing import Any
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.queue import BullQueue
-from oxherd.bullmq.scripts import script
 from oxherd.policy import EXPIRES
 
 
@@ -22,10 +21,9 @@ def late_ms(job: Job) -> int:
 async def mark_ran(queue: BullQueue, job: Job, *, ran: bool = True) -> bool:
     """Note that a job begins, or take that back; False if the job is not ours.
 
-    Field of the job: `ox:ran`. Script: mark_ran.
+    Field of the job: `ox:ran`. Script: note.
     """
-    arguments = (queue.keys.job(job.id), "1" if ran else "", job.token, job.fence)
-    return int(await queue.client.script(queue.keys.slot, script("mark_ran"), arguments)) >= 0
+    return await queue.note(job, "ox:ran", "1" if ran else "")
 
 
 def options_of_forwarded(job: Job, options: dict[str, Any]) -> dict[str, Any]:

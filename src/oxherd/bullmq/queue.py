@@ -275,11 +275,14 @@ class BullQueue:
     async def mark_begin(self, job: Job, mark: str | None) -> bool:
         """Note how a job begins: "held", "alone" or "beside"; None removes the note. False if the job is not ours.
 
-        Field of the job: `ox:begun`, its fence and the mark. Script: mark_begin.
+        Field of the job: `ox:begun`, its fence and the mark. Script: note.
         """
-        text = "" if mark is None else f"{job.fence} {mark}"
-        arguments = (self.keys.job(job.id), text, job.token, job.fence)
-        return int(await self.client.script(self.keys.slot, script("mark_begin"), arguments)) >= 0
+        return await self.note(job, "ox:begun", "" if mark is None else f"{job.fence} {mark}")
+
+    async def note(self, job: Job, field: str, text: str) -> bool:
+        """Set a field of a job, or remove it if the text is empty; False if the job is not ours. Script: note."""
+        arguments = (self.keys.job(job.id), field, text, job.token, job.fence)
+        return int(await self.client.script(self.keys.slot, script("note"), arguments)) >= 0
 
     async def read(self, job_id: bytes, token: str) -> Job:
         """A stored job, with the token of the lock that the caller has or takes. Command: HMGET."""
