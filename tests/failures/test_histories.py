@@ -6,24 +6,20 @@ It says what may have run and what must be answered.
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import tempfile
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from oxherd import Emitted, EventCancelled, EventExpired, EventFailed, Oxherd, Retry
+from oxherd import Emitted, EventCancelled, EventExpired, EventFailed, Retry
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import WorkerProcess
+from tests.failures.history import History
 
 pytestmark = pytest.mark.slow
 
@@ -88,27 +84,18 @@ class Known:
     wait: asyncio.Task[Any] = field(init=False)
 
 
-class History:
-    """Runs the steps of one history on a server, with workers as processes."""
+class OrderHistory(History):
+    """One history of orders."""
 
     def __init__(self, folder: Path, server: StandaloneServer) -> None:
-        self.folder = folder
-        self.server = server
-        prefix = f"h{uuid4().hex[:10]}"
-        (folder / "app.py").write_text(textwrap.dedent(APP).format(prefix=prefix, attempts=ATTEMPTS))
-        (folder / "runs").touch()
-        self.herd = Oxherd(server.url, prefix=prefix)
+        super().__init__(folder, server, APP, attempts=ATTEMPTS)
         retry = Retry(attempts=ATTEMPTS, delay=0.05)
         self.event = self.herd.declare("order.placed", dict[str, object], result=int, retry=retry)
         self.events: list[Known] = []
-        self.workers: list[WorkerProcess] = []
 
     async def run(self, history: list[Any]) -> None:
         async with self.herd:
-            for step in history:
-                await getattr(self, step[0])(*step[1:])
-            if not self.workers:
-                await self.worker()
+            await self.take(history)
             waits = [known.wait for known in self.events]
             answers = await asyncio.gather(*waits, return_exceptions=True)
             for number, answer in enumerate(answers):
@@ -126,24 +113,12 @@ class History:
             known = self.events[index % len(self.events)]
             known.cancelled |= await known.emitted.cancel("at random")
 
-    async def wait(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def worker(self) -> None:
-        if len(self.workers) < 2:
-            log = f"worker-{uuid4().hex[:6]}.jsonl"
-            self.workers.append(WorkerProcess(self.folder, url=self.server.url, log=log))
-
-    async def kill(self) -> None:
-        if self.workers:
-            self.workers.pop().close()
-
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)
 
     def judge(self, number: int, answer: Any) -> None:
         known = self.events[number]
-        runs = [json.loads(line) for line in (self.folder / "runs").read_text().splitlines()]
+        runs = self.runs()
         begun = [each for each in runs if each[0] == "began" and each[1] == number]
         returned = [each for each in runs if each[0] == "returned" and each[1] == number]
         case = f"{known} answered {answer!r}, runs {begun}"
@@ -164,13 +139,6 @@ class History:
             assert known.kind != "fails", case
             assert returned, case
 
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.signal(signal.SIGTERM)
-        for worker in self.workers:
-            worker.exit()
-            worker.close()
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandaloneServer]:
@@ -178,8 +146,6 @@ def server() -> Iterator[StandaloneServer]:
         yield server
 
 
-# Retries of a herd in another thread of this process draw from `random` meanwhile.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @settings(
     max_examples=25,
     deadline=None,
@@ -190,7 +156,7 @@ def server() -> Iterator[StandaloneServer]:
 @given(history=st.lists(steps, min_size=4, max_size=24))
 def test_every_event_is_answered_as_its_history_allows(history: list[Any], server: StandaloneServer) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = History(Path(folder), server)
+        run = OrderHistory(Path(folder), server)
         try:
             asyncio.run(run.run(history))
         finally:

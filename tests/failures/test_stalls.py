@@ -7,7 +7,8 @@ import signal
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def app(tmp_path: Path, prefix: str) -> Path:
     return tmp_path
 
 
+@contextmanager
+def producer(url: str, prefix: str) -> Generator[Oxherd]:
+    """A herd for emits from a test without an event loop: left open, it would go on looking for the server."""
+    herd = Oxherd(url, prefix=prefix)
+    try:
+        yield herd
+    finally:
+        herd.close_sync()
+
+
 def begins(*workers: WorkerProcess) -> list[dict[str, Any]]:
     return [record for worker in workers for record in worker.records() if record["msg"] == "event.begin"]
 
@@ -52,8 +63,7 @@ def begins(*workers: WorkerProcess) -> list[dict[str, Any]]:
 def test_what_a_killed_worker_ran_begins_again_before_what_waits_and_within_twice_the_lock(
     app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    with StandaloneServer(unix=True) as server:
-        herd = Oxherd(server.url, prefix=prefix)
+    with StandaloneServer(unix=True) as server, producer(server.url, prefix) as herd:
         event = herd.declare("order.placed", int, lock=LOCK)
         workers = [start_worker(url=server.url, log=f"{name}.jsonl") for name in ("killed", "left")]
         event.emit_many_sync(range(20_000))
@@ -71,7 +81,6 @@ def test_what_a_killed_worker_ran_begins_again_before_what_waits_and_within_twic
         assert max(again).timestamp() - killed < LOCK * 2
         assert Counter(r["fence"] for r in begins(workers[1]) if r["event_id"] in taken).keys() == {2}
         assert max(r["fence"] for r in begins(workers[1])) == 2
-        herd.close_sync()
 
 
 @pytest.mark.slow
@@ -79,8 +88,7 @@ def test_what_a_killed_worker_ran_begins_again_before_what_waits_and_within_twic
 def test_an_event_that_kills_takes_no_other_to_failed_and_is_failed_itself(
     seconds: float, innocent: float, app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    with StandaloneServer(unix=True) as server:
-        herd = Oxherd(server.url, prefix=prefix)
+    with StandaloneServer(unix=True) as server, producer(server.url, prefix) as herd:
         event = herd.declare("order.deadly", dict[str, float], lock=LOCK * 2)
         others = event.emit_many_sync([{"seconds": innocent, "kills": 0}] * 6)
         deadly = event.emit_sync({"seconds": seconds, "kills": 1})
@@ -101,11 +109,10 @@ def test_an_event_that_kills_takes_no_other_to_failed_and_is_failed_itself(
             deaths += 1
             assert deaths <= 5
         failed = [r["event_id"] for r in worker.records() if "allowable limit" in str(r.get("error"))]
-        # A note of a begin that a busy machine stores too late costs one death more, and the fifth takes along what all
-        # of them have interrupted.
-        assert set(failed) == {str(deadly.id)} or (deaths == 5 and str(deadly.id) in failed)
+        # On a busy machine it kills a moment late, which costs a fifth death: what all have interrupted goes along.
+        takes_others = deaths == 5 and innocent > 1
+        assert str(deadly.id) in failed if takes_others else set(failed) == {str(deadly.id)}
         worker.stop()
-        herd.close_sync()
 
 
 async def test_events_whose_fetch_lost_its_answer_are_taken_back_at_no_cost_however_long_it_took(

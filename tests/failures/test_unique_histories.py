@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import tempfile
-import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from oxherd import Debounce, Emitted, Event, EventFailed, Oxherd, Retry, Unique
+from oxherd import Debounce, Emitted, Event, EventFailed, Retry, Unique
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import WorkerProcess
+from tests.failures.history import History
 
 pytestmark = pytest.mark.slow
 
@@ -77,29 +74,22 @@ def key_of(sync: dict[str, object]) -> str:
     return str(sync["key"])
 
 
-class History:
-    """Runs the steps of one history on a server, with workers as processes."""
+class UniqueHistory(History):
+    """One history of syncs that are unique by a rule."""
 
     def __init__(self, folder: Path, server: StandaloneServer, rule: str) -> None:
-        prefix = f"h{uuid4().hex[:10]}"
-        (folder / "app.py").write_text(textwrap.dedent(APP).format(prefix=prefix, attempts=ATTEMPTS))
-        (folder / "runs").touch()
-        self.folder, self.server, self.rule = folder, server, rule
-        self.herd = Oxherd(server.url, prefix=prefix)
+        super().__init__(folder, server, APP, attempts=ATTEMPTS)
+        self.rule = rule
         retry = Retry(attempts=ATTEMPTS, delay=0.1)
         self.event: Event[dict[str, object], Any] = self.herd.declare(
             "customer.sync", dict[str, object], retry=retry, key=key_of, unique=RULES[rule]
         )
         self.emits: list[Known] = []
         self.waits: dict[UUID, asyncio.Task[Any]] = {}
-        self.workers: list[WorkerProcess] = []
 
     async def run(self, history: list[Any]) -> None:
         async with self.herd:
-            for step in history:
-                await getattr(self, step[0])(*step[1:])
-            if not self.workers:
-                await self.worker()
+            await self.take(history)
             answers = await asyncio.gather(*self.waits.values(), return_exceptions=True)
             self.judge(dict(zip(self.waits, answers, strict=True)))
             for key in {known.key for known in self.emits} if self.rule != "within" else ():
@@ -113,20 +103,8 @@ class History:
         if emitted.id not in self.waits:
             self.waits[emitted.id] = asyncio.create_task(emitted.result(timeout=40))
 
-    async def wait(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def worker(self) -> None:
-        if len(self.workers) < 2:
-            log = f"worker-{uuid4().hex[:6]}.jsonl"
-            self.workers.append(WorkerProcess(self.folder, url=self.server.url, log=log))
-
-    async def kill(self) -> None:
-        if self.workers:
-            self.workers.pop().close()
-
     def judge(self, answers: dict[UUID, Any]) -> None:
-        runs = [json.loads(line) for line in (self.folder / "runs").read_text().splitlines()]
+        runs = self.runs()
         firsts = {known.emitted.id: known for known in self.emits if not known.emitted.duplicate}
         case = f"emits {self.emits}, answers {answers}, runs {runs}"
         assert {known.emitted.id for known in self.emits} == firsts.keys(), case
@@ -170,13 +148,6 @@ class History:
             last = max(known.asked_at for known in self.emits if known.emitted.id == first.emitted.id)
             assert began > min(last + WAIT, first.asked_at + MOST) - 0.05, case
 
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.signal(signal.SIGTERM)
-        for worker in self.workers:
-            worker.exit()
-            worker.close()
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandaloneServer]:
@@ -184,8 +155,6 @@ def server() -> Iterator[StandaloneServer]:
         yield server
 
 
-# Retries of a herd in another thread of this process draw from `random` meanwhile.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("rule", RULES)
 @settings(
     max_examples=12,
@@ -197,7 +166,7 @@ def server() -> Iterator[StandaloneServer]:
 @given(history=st.lists(steps, min_size=6, max_size=30))
 def test_every_history_of_a_rule_is_as_the_model_says(rule: str, history: list[Any], server: StandaloneServer) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = History(Path(folder), server, rule)
+        run = UniqueHistory(Path(folder), server, rule)
         try:
             asyncio.run(run.run(history))
         finally:
