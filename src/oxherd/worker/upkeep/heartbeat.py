@@ -73,9 +73,13 @@ class Heartbeat(BackgroundLoop):
         """Stop, and take the worker out of the registry; where Redis does not answer, its record expires."""
         await self.stop()
         if not self._queue.client.has_outage(self._queue.keys.slot):
-            with suppress(RedisUnavailable, ScriptError, TimeoutError):
+            try:
                 async with asyncio.timeout(_LEAVE_SECONDS):
                     await remove(self._queue, self._identity.id)
+            except ScriptError as error:
+                self._faults.lasting("registry", error)
+            except (RedisUnavailable, TimeoutError):  # reported as an outage, if it is one
+                pass
 
     def _record(self) -> WorkerRecord:
         identity, now, clock = self._identity, now_ms(), time.perf_counter()
