@@ -109,6 +109,24 @@ async def test_verification_can_be_turned_off(
     await emits(make_herd(f"rediss://127.0.0.1:{server.tls_port}?ssl_cert_reqs=none"), records)
 
 
+async def test_a_closed_herd_leaves_no_connection_to_a_server_that_is_slow_to_say_goodbye(
+    server: TLSServer, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
+) -> None:
+    herd = make_herd(f"rediss://127.0.0.1:{server.tls_port}?ssl_ca_certs={authority.certificate}")
+    before = open_sockets()
+    event = herd.declare("order.placed", dict[str, int])
+    async with herd:
+        await event.emit({"number": 1})
+        server.pause()
+        asyncio.get_running_loop().call_later(0.3, server.resume)
+    assert open_sockets() == before
+
+
+def open_sockets() -> set[str]:
+    links = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return {link for link in links if link.startswith("socket:")}
+
+
 async def test_the_host_name_must_match_the_certificate(
     redis7_binary: Path, authority: Authority, make_herd: Callable[..., Oxherd], records: Records
 ) -> None:

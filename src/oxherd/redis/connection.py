@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from oxherd.redis.tls import tls_arguments, with_remedy
 from oxherd.redis.url import Address, RedisURL
 
 CONNECT_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
 # Redis may be busy for seconds (a fork, a long script, a slow disk). A connection that owes a reply and is silent for
 # longer counts as dead: there is no other sign of a peer that vanished.
 SILENCE_SECONDS = 8.0
@@ -44,15 +45,22 @@ async def open_connection(
             with _reset_as_os_error():
                 await connection.connect()
     except (RedisError, OSError) as error:
-        await connection.disconnect(nowait=True)
+        await close_connection(connection)
         if isinstance(error, ResponseError):
             # Its message may hold the password, and it may become the context of another error.
             error.args = (describe(error),)
         raise (with_remedy(error) if url.tls else error) from None
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await close_connection(connection)
         raise
     return connection
+
+
+async def close_connection(connection: AbstractConnection) -> None:
+    """Close a connection, lost ones too. TLS says goodbye and hears it first: a peer has a second for that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.disconnect()
 
 
 def _make(url: RedisURL, address: Address, sentinel: bool, name: str) -> AbstractConnection:

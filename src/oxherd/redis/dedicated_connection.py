@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import Client, ScriptError
-from oxherd.redis.connection import SILENCE_SECONDS, read_reply
+from oxherd.redis.connection import SILENCE_SECONDS, close_connection, read_reply
 from oxherd.redis.error_mapping import describe, server_refusal, slot_moves, unreachable
 from oxherd.redis.node import Node
 from oxherd.redis.retry import retry_delay
@@ -114,7 +114,7 @@ class DedicatedConnection:
         """Drop the connection; the next use opens another."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            await close_connection(connection)
 
     async def close(self) -> None:
         """Close for good."""

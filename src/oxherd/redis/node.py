@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from oxherd.errors import RedisUnavailable, ServerError
-from oxherd.redis.connection import ask, open_connection
+from oxherd.redis.connection import ask, close_connection, open_connection
 from oxherd.redis.durable_writes import DurableWrites
 from oxherd.redis.error_mapping import server_refusal, unreachable
 from oxherd.redis.futures import await_shared, mark_retrieved
@@ -96,7 +96,7 @@ class Node:
             await self._assert_serving(connection)
         except BaseException as error:
             if connection is not None:
-                await connection.disconnect(nowait=True)
+                await close_connection(connection)
             if not isinstance(error, RedisError | OSError | RedisUnavailable):
                 raise
             fault = error if isinstance(error, RedisUnavailable) else self._fault(error)

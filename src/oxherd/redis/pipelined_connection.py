@@ -19,7 +19,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from oxherd.redis.connection import SILENCE_SECONDS, send
+from oxherd.redis.connection import SILENCE_SECONDS, close_connection, send
 from oxherd.redis.error_mapping import unreachable
 from oxherd.redis.futures import mark_retrieved
 
@@ -127,7 +127,7 @@ class PipelinedConnection:
         for task in (self._reader, self._writer):
             if task is not asyncio.current_task():
                 await asyncio.wait([task])
-        await self._connection.disconnect()
+        await close_connection(self._connection)
 
     async def _write(self) -> None:
         buffer = self._buffer
@@ -169,12 +169,12 @@ class PipelinedConnection:
                 else:
                     future.set_exception(error)
         except (RedisError, OSError, IndexError) as broken:
-            await self._connection.disconnect(nowait=True)
+            await close_connection(self._connection)
             self._fail(broken)
         finally:
             # Lost while it waited: nobody else closes it.
             if not self.alive:
-                await self._connection.disconnect(nowait=True)
+                await close_connection(self._connection)
 
     def _check(self) -> None:
         if not self.alive:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 
 from oxherd.errors import RedisUnavailable
-from oxherd.redis.connection import ask, open_connection
+from oxherd.redis.connection import ask, close_connection, open_connection
 from oxherd.redis.error_mapping import common_source, describe, unreachable
 from oxherd.redis.futures import await_shared, mark_retrieved
 from oxherd.redis.node import Node
@@ -210,7 +210,7 @@ async def query(url: RedisURL, address: Address, *command: str, sentinel: bool =
     try:
         return await ask(connection, *command)
     finally:
-        await connection.disconnect(nowait=True)
+        await close_connection(connection)
 
 
 def _resolver(url: RedisURL) -> Callable[[], Awaitable[Address]]:
