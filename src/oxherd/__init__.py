@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
+    from oxherd.limits import PerKey, Rate
     from oxherd.payload.failure import EventError, Failure
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.resources.declared import CallNext
     from oxherd.resources.dependency import Depends
-    from oxherd.retries import RetryIn, Snooze
+    from oxherd.retries import RateLimited, RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.declared import Schedule
     from oxherd.schedule.every import Every
@@ -95,7 +96,10 @@ __all__ = [
     "Oxherd",
     "OxherdError",
     "PayloadTooLarge",
+    "PerKey",
     "Process",
+    "Rate",
+    "RateLimited",
     "RedisUnavailable",
     "ResultGone",
     "ResultTimeout",
@@ -159,7 +163,10 @@ _HOMES = {
     "Oxherd": "app",
     "OxherdError": "errors",
     "PayloadTooLarge": "errors",
+    "PerKey": "limits",
     "Process": "process",
+    "Rate": "limits",
+    "RateLimited": "retries",
     "RedisUnavailable": "errors",
     "ResultGone": "errors",
     "ResultTimeout": "errors",

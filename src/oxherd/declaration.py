@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from oxherd.declared_schedules import DeclaredSchedule, declared_schedules
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
+from oxherd.limits import NO_LIMITS, Limits, PerKey, Rate, check_limits
 from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
@@ -86,6 +87,9 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
         once: seconds (or a timedelta) for which an id makes no second event even if the first has been processed
             and removed; at least the herd's `emit_timeout`. See `Event.emit`.
         unique: a `Unique` or a `Debounce`: which emits of one key make one event.
+        rate: a `Rate`: how many are begun in a window of time, over all workers. Default: no limit.
+        max_running: how many run at once, over all workers. Default: no limit.
+        per_key: a `PerKey`: the same for each key. Default: no limit.
         durable: acknowledge an emit only once the replicas, or the disk, have it; see `Event.emit`.
         seal: a Keyring that encrypts payloads, or fields of them (`keyring.fields("card")`), while they are in Redis.
         sanitize: what of a payload the log may show: a function of it, or `Allow("order_id", "customer.id")`.
@@ -107,6 +111,9 @@ class DeclareOptions(TypedDict, Generic[P], total=False):
     ordered: bool
     once: Seconds | None
     unique: Unique | Debounce | None
+    rate: Rate | None
+    max_running: int | None
+    per_key: PerKey | None
     durable: bool
     seal: Keyring | Sealing | None
     sanitize: Callable[[P], Any] | Allow | None
@@ -149,6 +156,7 @@ class Declaration:
     options: dict[str, Any] = field(repr=False)
     on_failed: RelayTarget | None = None
     unique: Unique | Debounce | None = None
+    limits: Limits = NO_LIMITS
     schedules: dict[str, DeclaredSchedule] = field(default_factory=dict[str, DeclaredSchedule], repr=False)
     _expiring: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], init=False, repr=False)
 
@@ -219,7 +227,17 @@ def declare(name: str, payload: Any, options: DeclareOptions[Any], prefix: str, 
         options=with_expiry({**retry.options, **keep.options}, expires_ms),
         on_failed=_takes_failures(name, given("on_failed")),
         unique=check_unique(name, given("unique"), key, shards, ordered, expires_ms),
+        limits=_limits(name, options),
         schedules=_schedules(name, given("schedules"), typed),
+    )
+
+
+def _limits(event: str, options: DeclareOptions[Any]) -> Limits:
+    given = options.get
+    limits = Limits(given("rate"), given("max_running"), given("per_key"))
+    ordered, own_queue = given("ordered", False), given("queue") is None
+    return check_limits(
+        event, limits, key=given("key"), shards=given("shards", 1), ordered=ordered, own_queue=own_queue
     )
 
 

@@ -24,7 +24,8 @@
     ├── HandlerRaised         for middleware: what a handler in a process of its own raised
     ├── Discard               raised by a handler to fail its event without a retry
     ├── RetryIn               raised by a handler to be tried again after a time of its own (retries.py)
-    └── Snooze                the same, without spending an attempt (retries.py)
+    ├── Snooze                the same, without spending an attempt (retries.py)
+    └── RateLimited           the same, and its event or key rests meanwhile (retries.py)
 
 A message is one sentence that says what to do. None holds a payload, a password or a token.
 """

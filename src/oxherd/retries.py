@@ -51,6 +51,16 @@ class Snooze(_Postponed):
     """
 
 
+class RateLimited(_Postponed):
+    """Raised by a handler at somebody else's limit: its event, with `per_key` its key, rests for so many seconds.
+
+    Nothing of it begins meanwhile, and no attempt is spent. `RateLimited(30, "the API said 429")` says why.
+
+    Raises:
+        DeclarationError: it is not a number of seconds or a timedelta from 0 to a century.
+    """
+
+
 class Decision(StrEnum):
     """What an error asks for."""
 
