@@ -75,6 +75,7 @@ OURS: dict[str, int | str] = {
     "pause_schedule": 4,
     "schedules": 3,
     "declare_schedules": 2,
+    "declare_limits": 4,
 }
 
 _LUA = Path(__file__).parent / "lua"

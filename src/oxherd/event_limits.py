@@ -1,0 +1,1 @@
+"""An event's limits over all workers, as they are now."""
