@@ -59,6 +59,8 @@ OURS: dict[str, int | str] = {
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
     "requeue_in_order": "moveJobFromActiveToWait",
+    "requeue_at_rest": "moveJobFromActiveToWait",
+    "rest": 1,
     "check_stalled": "moveStalledJobsToWait",
     "advance": "updateJobScheduler",
     "reprocess": "reprocessJob",

@@ -195,6 +195,7 @@ class QueueGroup:
             prepare=partial(declare, queue, self._declaration)
             if name == self._first
             else partial(inherit_pause, self._home, queue),
+            siblings=lambda: [worker.served.queue for worker in self._workers.values()],
         )
         worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
         worker.start()
