@@ -84,7 +84,7 @@ def own_cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@at_random(4)
+@at_random(25)
 @given(history=st.lists(steps, min_size=20, max_size=60))
 def test_every_mixed_history_is_as_the_models_say(history: list[Any], server: StandaloneServer) -> None:
     go_through(history, server, [server])
