@@ -63,6 +63,10 @@ class MixedHistory(History):
     async def tell(self, part: str, call: str, *arguments: Any) -> None:
         await getattr(self.parts[part], call)(*arguments)
 
+    async def worker_is_there(self) -> None:
+        """Wait for the oldest worker, which takes a second to start."""
+        await asyncio.to_thread(self.workers[0].wait, "worker.start", deadline=60)
+
     async def outage(self, index: int, seconds: float) -> None:
         """A server dies, and comes back with its data; what follows is done meanwhile."""
         process = await self._next_process(index)

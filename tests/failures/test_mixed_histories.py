@@ -34,7 +34,9 @@ DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 emits = st.tuples(
     st.just("tell"), st.sampled_from(EMITTING), st.just("emit"), st.sampled_from(KINDS), st.sampled_from("ab")
 )
-pauses = st.tuples(st.just("tell"), st.sampled_from([*EMITTING, "beats"]), st.sampled_from(["pause", "resume"]))
+pauses = st.tuples(
+    st.just("tell"), st.sampled_from([*EMITTING, "beats"]), st.sampled_from(["pause", "pause", "resume"])
+)
 schedules = st.one_of(
     st.tuples(st.sampled_from(["halt", "go_on"]), st.sampled_from(["often", "mine"])),
     st.tuples(st.just("run_now"), st.sampled_from(["each", "often", "mine"])),
@@ -43,19 +45,27 @@ schedules = st.one_of(
 ).map(lambda call: ("tell", "beats", *call))
 waits = st.tuples(st.just("wait"), st.sampled_from([0.02, 0.1, 0.3, 1.0]))
 disasters = st.one_of(
-    st.sampled_from([("kill",), ("worker",), ("worker",)]),
     st.tuples(st.sampled_from(["outage", "freeze"]), st.integers(0, 2), st.sampled_from([0.1, 0.5, 1.5])),
     st.tuples(st.just("burst"), st.integers(0, 2), st.just("orders"), st.sampled_from(KINDS)),
 )
-steps: st.SearchStrategy[Any] = st.one_of(emits, emits, emits, pauses, schedules, schedules, waits, disasters)
+kills = st.sampled_from([("kill",), ("worker",)])
+weighted: list[st.SearchStrategy[Any]] = [
+    *[emits] * 8,
+    *[pauses] * 2,
+    *[schedules] * 3,
+    *[waits] * 4,
+    *[kills] * 2,
+    *[disasters] * 2,
+]
+steps = st.sampled_from(weighted).flatmap(lambda strategy: strategy)
 
 
 def go_through(history: list[Any], server: LocalServer, processes: Sequence[ServerProcess]) -> None:
-    """Take a history to its end with a worker from the first step on."""
+    """Take a history to its end, with a worker from the first step on."""
     with tempfile.TemporaryDirectory() as folder:
         run = MixedHistory(Path(folder), server, [part() for part in PARTS], processes)
         try:
-            asyncio.run(run.run([("worker",), *history]))
+            asyncio.run(run.run([("worker",), ("worker_is_there",), *history]))
         finally:
             run.close()
 
@@ -84,13 +94,13 @@ def own_cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@at_random(25)
-@given(history=st.lists(steps, min_size=20, max_size=60))
+@at_random(20)
+@given(history=st.lists(steps, min_size=30, max_size=80))
 def test_every_mixed_history_is_as_the_models_say(history: list[Any], server: StandaloneServer) -> None:
     go_through(history, server, [server])
 
 
 @at_random(3)
-@given(history=st.lists(steps, min_size=20, max_size=40))
+@given(history=st.lists(steps, min_size=30, max_size=60))
 def test_every_mixed_history_on_a_cluster_is_as_the_models_say(history: list[Any], own_cluster: LocalCluster) -> None:
     go_through(history, own_cluster, own_cluster.nodes)
