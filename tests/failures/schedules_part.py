@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,12 @@ class SchedulesPart(Part):
 
     async def settle(self) -> None:
         """Return when each schedule that there is has ticked once more, and all older ticks have returned."""
+        await super().settle()
+        if self.halted_at:
+            # Ticks that were due before the pause have run by then, and must have no successor.
+            await asyncio.sleep(3 * max(*MINE, OFTEN))
         for name in list(self.halted_at):
             await self.go_on(name)
-        await super().settle()
         names = {info.name for info in await self.event.schedules()} | {"each", "often"}
         end = time.time()
 
