@@ -42,7 +42,7 @@ class _Source:
 
     queue: BullQueue
     jobs: JobSet
-    cursor: Cursor = Cursor()
+    cursor: Cursor
 
 
 class Move(Operation):
@@ -92,7 +92,7 @@ class Move(Operation):
             names = await asyncio.to_thread(shard_queues, plain[1], most) if most > 1 else ()
             queues += [backend.queue_named(name) for name in names[1:]]
         sets = (*SETS["waiting"], *SETS["delayed"])
-        return [_Source(queue, jobs) for queue in queues for jobs in sets]
+        return [_Source(queue, jobs, Cursor()) for queue in queues for jobs in sets]
 
     async def _act_on_batch(self) -> bool:
         if not self._sources:

@@ -20,7 +20,8 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 async def event_rows(herd: Herd) -> list[EventRow]:
     """The events of a herd, with what their queues hold."""
     backend = await connected(herd)
-    workers, *rows = await asyncio.gather(herd.workers(), *(_counted(herd, backend, event) for event in herd))
+    counting = asyncio.gather(*(_counted(herd, backend, event) for event in herd))
+    workers, rows = await asyncio.gather(herd.workers(), counting)
     return [_row(herd, event, queues, counts, workers) for event, queues, counts in rows]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -34,7 +34,7 @@ class Found:
         self._selection = selection
         self._limit = limit
 
-    async def __aiter__(self) -> AsyncIterator[FoundEvent]:
+    async def __aiter__(self) -> AsyncGenerator[FoundEvent]:
         """The events, read a page at a time."""
         left = self._limit
         shown = Shown()
@@ -62,7 +62,7 @@ class Found:
             return await anext(rows, None)
 
         async def close() -> None:
-            await rows.aclose()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+            await rows.aclose()
 
         try:
             while (row := self._herd.run_sync(following())) is not None:
@@ -72,7 +72,7 @@ class Found:
 
     async def all(self) -> list[FoundEvent]:
         """All of them at once; give a `limit`."""
-        async with aclosing(aiter(self)) as rows:  # pyright: ignore[reportArgumentType] - a generator
+        async with aclosing(aiter(self)) as rows:
             return [row async for row in rows]
 
     def all_sync(self) -> list[FoundEvent]:
