@@ -24,11 +24,7 @@ end
 
 local function range(first, last)
   if order == "head" then return redis.call("LRANGE", key, first, last) end
-  if order == "tail" then
-    local items, turned = redis.call("LRANGE", key, -1 - last, -1 - first), {}
-    for i = #items, 1, -1 do turned[#turned + 1] = items[i] end
-    return turned
-  end
+  if order == "tail" then return redis.call("LRANGE", key, -1 - last, -1 - first) end
   return redis.call(high and "ZREVRANGE" or "ZRANGE", key, first, last, "WITHSCORES")
 end
 
@@ -73,45 +69,56 @@ end
 
 local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa"}
 
-local function matches(job, score)
-  if job.err then return name == "" and text == "" and kind == "" and not least and not greatest end
-  if name ~= "" and job[1] ~= name then return false end
-  if ended then
-    if not isWithin(score) then return false end
-  elseif (least or greatest) and not isWithin(tonumber(job[2]) or 0) then return false end
+local filtered = name ~= "" or text ~= "" or kind ~= "" or (not ended and (least or greatest))
+
+-- Whether the job is one that is looked for; of most jobs of a long list, only these fields are read.
+local function matches(id, score)
+  if ended and not isWithin(score) then return false end
+  if not filtered then return true end
+  local job = redis.pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason")
+  if job.err or (name ~= "" and job[1] ~= name) then return false end
+  if not ended and not isWithin(tonumber(job[2]) or 0) then return false end
   if text == "" and kind == "" then return true end
-  local class = string.match(job[6] or "", "^%S+ (%S*) %x+$") or ""
+  local class = string.match(job[3] or "", "^%S+ (%S*) %x+$") or ""
   if kind ~= "" and class ~= kind then return false end
   if text == "" then return true end
-  local reason = string.sub(job[5] or "", 1, 8256)
-  return job[5] and string.find(string.lower((class == "" and "" or class .. ": ") .. reason), text, 1, true) ~= nil
+  local reason = string.sub(job[4] or "", 1, 8256)
+  return job[4] and string.find(string.lower((class == "" and "" or class .. ": ") .. reason), text, 1, true) ~= nil
 end
 
 local clock = redis.call("TIME")
-local now = string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000))
 local start = isList and listStart() or setStart()
 local items = range(start, start + look - 1)
 local step = isList and 1 or 2
-local found, looked, last, kept, beyond = {}, 0, {"", ""}, {"", ""}, false
-for i = 1, #items, step do
-  local id, score = items[i], not isList and items[i + 1]
-  if ended and ((high and least and tonumber(score) < least) or (not high and greatest and tonumber(score) > greatest)) then
+local turned = order == "tail"
+local found, looked, last, kept, beyond = {}, 0, 0, 0, false
+-- Where an item stands in the reply: an index of `items`; 0 for none.
+local function positionOf(item)
+  if item == 0 then return "" end
+  return isList and string.format("%.0f", start + (turned and #items - item or item - 1)) or items[item + 1]
+end
+
+for n = 1, #items, step do
+  local item = turned and #items + 1 - n or n
+  local id, score = items[item], ended and tonumber(items[item + 1])
+  if ended and ((high and least and score < least) or (not high and greatest and score > greatest)) then
     beyond = true
     break
   end
-  local position = score or string.format("%.0f", start + looked)
-  looked = looked + 1
-  last = {id, position}
-  local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
-  if matches(job, tonumber(score)) then
+  looked, last = looked + 1, item
+  if matches(id, score) then
+    local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
     if job.err then job = {} end
-    local row = {id, position}
+    local row = {id, positionOf(item)}
     for field = 1, #FIELDS do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
     found[#found + 1] = row
     if #found >= most then break end
   else
-    kept = last
+    kept = item
   end
 end
 local atEnd = beyond or (looked * step == #items and looked < look)
-return {atEnd and "1" or "", looked, now, last[1], last[2], kept[1], kept[2], unpack(found)}
+return {
+  atEnd and "1" or "", looked, string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000)),
+  items[last] or "", positionOf(last), items[kept] or "", positionOf(kept), unpack(found),
+}
