@@ -62,9 +62,9 @@ class Admin:
         `until` narrow it (`SelectionOptions`); an error is compared as it is shown. One that changes its state
         meanwhile may be missed, or be found as it was.
 
-        Cost: a script a page of up to 1,000 (script: find), each some milliseconds of a server's time; `since` and
-        `until` are found by an index in failed and completed. An error that few have makes it read them all: 10^5 in
-        about half a second.
+        Cost: a script a page of up to 1,000 (script: find), each some milliseconds of a server's time. In failed and
+        completed, `since` and `until` are found by an index; an error that few have makes it read them all, 10^5 in
+        about half a second. Elsewhere the times are read as well: a million in some three seconds.
 
         Raises:
             UnknownEvent: no event has that name.

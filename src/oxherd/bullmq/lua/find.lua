@@ -51,14 +51,12 @@ local function setStart()
     if high then return greatest and redis.call("ZCOUNT", key, "(" .. ARGV[11], "+inf") or 0 end
     return least and redis.call("ZCOUNT", key, "-inf", "(" .. ARGV[10]) or 0
   end
-  if redis.call("ZSCORE", key, anchor) == at then return redis.call(high and "ZREVRANK" or "ZRANK", key, anchor) + 1 end
   local first = high and redis.call("ZCOUNT", key, "(" .. at, "+inf") or redis.call("ZCOUNT", key, "-inf", "(" .. at)
   local after = first + redis.call("ZCOUNT", key, at, at)
   while first < after do
     local middle = math.floor((first + after) / 2)
     local there = range(middle, middle)[1]
-    local passed = high and isBefore(anchor, there) or (not high and isBefore(there, anchor))
-    if passed then first = middle + 1 else after = middle end
+    if there == anchor or isBefore(high and anchor or there, high and there or anchor) then first = middle + 1 else after = middle end
   end
   return first
 end
