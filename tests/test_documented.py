@@ -12,7 +12,7 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "failing", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules", "time", "uniqueness",
+    "admin", "failing", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules", "time", "uniqueness",
     "workers",
 ]  # fmt: skip
 

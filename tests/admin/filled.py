@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from oxherd.bullmq.answers import end_field
 from oxherd.bullmq.queue import BullQueue
 
 _STEP = 20_000
@@ -47,14 +46,6 @@ async def _fill(queue: BullQueue, count: int, state: str, *, same_time: bool) ->
     for first in range(0, count, _STEP):
         arguments = (k.base, first, min(_STEP, count - first), _head(state), failed, "1" if same_time else "", _REASON)
         await queue.client.call(k.slot, "EVAL", _JOBS, 0, *arguments)
-
-
-async def mark_ours(queue: BullQueue, count: int, error_type: str) -> None:
-    """Have failed jobs look as a worker of ours has left them: with the type of their error."""
-    k = queue.keys
-    for number in range(count):
-        field = end_field("failed", error_type, f"{_REASON}{number}")
-        await queue.client.call(k.slot, "HSET", k.job(str(id_of("failed", number))), *field)
 
 
 def _head(state: str) -> str:

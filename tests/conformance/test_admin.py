@@ -192,6 +192,10 @@ async def test_a_story_tells_every_attempt_and_its_cause(herd: Oxherd, records: 
         assert story.payload_note is None
         assert any("caused in turn" in each for each in story.not_known)
         assert await herd.admin.show("00000000-0000-7000-8000-000000000000") is None
+        effects = await herd.admin.effects(root.id)
+        assert ids([*effects.events]) == [row.id]
+        assert effects.searched_all
+        assert (await herd.admin.effects(row.id)).events == ()
 
 
 async def test_failed_events_are_retried_by_event_filter_and_id(herd: Oxherd, records: Records) -> None:

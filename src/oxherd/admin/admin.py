@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
-from oxherd.admin import overview, story, unknown
+from oxherd.admin import effects, overview, story, unknown
 from oxherd.admin.actions import action_of
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.moving import Move
-from oxherd.admin.rows import EventRow, ScheduleRow, Story, UnknownQueue
+from oxherd.admin.rows import Effects, EventRow, ScheduleRow, Story, UnknownQueue
 from oxherd.admin.search import Found
 from oxherd.admin.selection import SearchState, SelectionOptions, event_uuid, selected
 from oxherd.admin.target import Herd
@@ -92,6 +92,21 @@ class Admin:
     def show_sync(self, event_id: UUID | str, *, event: str | None = None) -> Story | None:
         """`show` from code without an event loop."""
         return self._herd.run_sync(self.show(event_id, event=event))
+
+    async def effects(self, event_id: UUID | str) -> Effects:
+        """What an event's handler has emitted, as far as that is still stored, the first emitted first.
+
+        Cost: a script for each state of each queue, which looks at 1,000, the newest of those that have ended or wait
+        (script: find).
+
+        Raises:
+            UsageError: the id is no UUID.
+        """
+        return await effects.effects(self._herd, event_uuid(event_id))
+
+    def effects_sync(self, event_id: UUID | str) -> Effects:
+        """`effects` from code without an event loop."""
+        return self._herd.run_sync(self.effects(event_id))
 
     async def unknown_queues(self) -> list[UnknownQueue]:
         """The queues of the prefix that no event declares, with what they hold: of a renamed event, or another program.

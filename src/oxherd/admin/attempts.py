@@ -32,7 +32,8 @@ def attempts_of_job(
     if not status.began_ms:
         return tuple(failed)
     *earlier, last = failed or [AttemptInfo(status.attempts_made or None, None, None, None, None, error, ())]
-    if error is not None:
+    # Node's field does not say the type, its trace does.
+    if error is not None and (error.type or last.error is None):
         last = AttemptInfo(last.number, None, None, None, None, error, last.stack)
     return (*earlier, _timed(last, status, now_ms))
 

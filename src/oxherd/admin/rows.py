@@ -85,7 +85,7 @@ class AttemptInfo:
         number: which attempt it was, from 1; None where that is not known.
         worker: the id of the worker that ran it (`WorkerInfo.id`).
         seconds: how long it ran; of one that runs still, until now.
-        error: what failed it, redacted as the log is; `stack` are its frames, innermost first.
+        error: what failed it, redacted as the log is; `stack` has its frames, innermost first.
     """
 
     number: int | None
@@ -147,6 +147,19 @@ class Story:
     payload_bytes: int
     progress: float | None
     not_known: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What an event has caused, as far as it is stored.
+
+    Attributes:
+        events: those that were found, the first emitted first.
+        searched_all: whether every stored event was looked at. Events that have ended and are not kept are not found.
+    """
+
+    events: tuple[FoundEvent, ...]
+    searched_all: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,7 @@ from oxherd.event import Event
 from oxherd.payload.failure import EventError
 from oxherd.worker.job_options import attempts_of
 
-_CAUSED = (
-    "What it caused in turn is not stored with it: those events name it as caused_by, and their log lines as well."
-)
+_CAUSED = "What it caused in turn is not stored with it; effects() looks for it among what is stored."
 _EARLIER = "Of earlier attempts only the errors are stored, of the last ten; the log has their workers and times."
 _ANOTHERS = "It was added or ended by another program, as far as can be told: its errors were redacted just now."
 

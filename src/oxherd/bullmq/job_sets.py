@@ -11,6 +11,7 @@ from oxherd.bullmq.clock import bounded_ms
 from oxherd.bullmq.options import options_of
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
+from oxherd.lineage import CAUSED_BY
 
 Order = Literal["head", "tail", "low", "high"]
 
@@ -47,13 +48,17 @@ SETS: Final[Mapping[str, tuple[JobSet, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs of a set are found; "" and None: any. Times are in milliseconds, `text` is in small letters."""
+    """Which jobs of a set are found; "" and None: any. Times are in milliseconds, `text` is in small letters.
+
+    `caused_by`: the UUID of the event whose handler emitted them.
+    """
 
     name: str = ""
     text: str = ""
     error_type: str = ""
     least_ms: int | None = None
     greatest_ms: int | None = None
+    caused_by: str = ""
 
 
 class Cursor(NamedTuple):
@@ -104,10 +109,12 @@ async def read_page(
         RedisUnavailable, ScriptError: as `Client.script`.
     """
     k = queue.keys
+    # As it stands in the options' JSON, which is a text in a text.
+    caused = f'{CAUSED_BY}\\":\\"{wanted.caused_by}' if wanted.caused_by else ""
     times = ["" if each is None else each for each in (wanted.least_ms, wanted.greatest_ms)]
     arguments = (
         k.base + jobs.key, k.base, jobs.order, after.id, after.at, look_at, most, wanted.name, wanted.text,
-        wanted.error_type, *times, "1" if jobs.ended else "",
+        wanted.error_type, *times, "1" if jobs.ended else "", caused,
     )  # fmt: skip
     at_end, looked, now, last, last_at, other, other_at, *rows = await queue.client.script(
         k.slot, script("find"), arguments

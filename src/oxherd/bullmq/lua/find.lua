@@ -5,12 +5,12 @@
 -- [3] id and [4] position (index, or score) after which it goes on; both empty: from the first,
 -- [5] how many to look at, [6] how many to find, [7] the job's name, [8] a text in small letters that the error holds,
 -- [9] its type, [10] least and [11] greatest time in milliseconds: the score of a set of ended jobs, else the emit;
--- each empty for any, [12] "1" if the set is of ended jobs
+-- each empty for any, [12] "1" if the set is of ended jobs, [13] a text that the job's options hold, or empty
 -- Returns {"1" at the end, how many were looked at, the server's time, then of the last job looked at, and of the last one
 -- that was not found, id and position (or empty)}, then of each that was found its id, position and fields.
 local key, base, order, anchor, at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local look, most, name, text, kind = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
-local least, greatest, ended = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == "1"
+local least, greatest, ended, option = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == "1", ARGV[13]
 local high, isList = order == "high", order == "head" or order == "tail"
 
 -- By bytes, as Redis orders members; Lua compares by the server's locale.
@@ -67,15 +67,16 @@ end
 
 local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa"}
 
-local filtered = name ~= "" or text ~= "" or kind ~= "" or (not ended and (least or greatest))
+local filtered = name ~= "" or text ~= "" or kind ~= "" or option ~= "" or (not ended and (least or greatest))
 
 -- Whether the job is one that is looked for; of most jobs of a long list, only these fields are read.
 local function matches(id, score)
   if ended and not isWithin(score) then return false end
   if not filtered then return true end
-  local job = redis.pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason")
+  local job = redis.pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason", option ~= "" and "opts" or "name")
   if job.err or (name ~= "" and job[1] ~= name) then return false end
   if not ended and not isWithin(tonumber(job[2]) or 0) then return false end
+  if option ~= "" and not string.find(job[5] or "", option, 1, true) then return false end
   if text == "" and kind == "" then return true end
   local class = string.match(job[3] or "", "^%S+ (%S*) %x+$") or ""
   if kind ~= "" and class ~= kind then return false end
