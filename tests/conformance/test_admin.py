@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Event, EventCancelled, Keep, Mask, Oxherd, Retry
+from oxherd import Context, Cron, Event, EventCancelled, Keep, Mask, Oxherd, Rate, RateLimited, Retry
 from oxherd.admin import FoundEvent, Progress
 from oxherd.emitted import Emitted
+from oxherd.limits import Limits
 from tests.harness import Records, until
 
 
@@ -397,3 +398,32 @@ async def test_events_of_a_shared_queue_are_told_apart(herd: Oxherd, records: Re
         assert ids(await herd.admin.find(state="waiting").all()) == [each.id for each in first]
         assert [await each.status() for each in second] == [None, None]
         assert await herd.admin.show(first[0].id, event="two") is None
+        summary = await herd.admin.cancel("two", ids=[first[0].id]).run()
+        assert (summary.done, summary.skipped) == (0, 1)
+
+
+async def test_a_spent_rate_and_a_rest_are_told_with_their_end(herd: Oxherd, records: Records) -> None:
+    @herd.event("order.placed", rate=Rate(1, per=60))
+    async def order_placed(number: int) -> None: ...
+
+    @herd.event("invoice.send", retry=Retry(attempts=1))
+    async def invoice_send(number: int) -> None:
+        raise RateLimited(60)
+
+    async with herd:
+        await order_placed.emit_many([1, 2])
+        await invoice_send.emit(1)
+        await herd.start()
+        await records.wait("event.end", event="order.placed")
+        await records.wait("event.end", event="invoice.send")
+        placed, invoice = await herd.admin.events()
+        assert placed.limits == Limits(Rate(1, per=60))
+        assert (placed.waiting, invoice.waiting) == (1, 1)
+        for row in (placed, invoice):
+            assert row.limited_until is not None
+            assert 0 < (row.limited_until - datetime.now(UTC)).total_seconds() <= 60
+        await herd.admin.set_limits("order.placed", rate=None, max_running=3)
+        assert await herd.admin.limits("order.placed") == Limits(None, 3)
+        await records.wait("event.end", 2, event="order.placed")
+        placed, _ = await herd.admin.events()
+        assert (placed.limits, placed.limited_until) == (Limits(None, 3), None)

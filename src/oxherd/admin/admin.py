@@ -19,6 +19,8 @@ from oxherd.answers.job_cancel import checked_reason
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.emitted import Emitted
 from oxherd.errors import UsageError
+from oxherd.event_limits import NewLimits
+from oxherd.limits import Limits
 
 
 class Admin:
@@ -111,7 +113,8 @@ class Admin:
     async def unknown_queues(self) -> list[UnknownQueue]:
         """The queues of the prefix that no event declares, with what they hold: of a renamed event, or another program.
 
-        A name that a queue of ours or of Node's would hardly have is left out.
+        A name that a queue of ours or of Node's would hardly have is left out, and a queue that the server's user may
+        not read.
 
         Cost: SCAN over every key of each primary, in steps of 5,000 keys, each some milliseconds of its time: about a
         second for a million keys. Then as `events`.
@@ -234,6 +237,22 @@ class Admin:
     def resume_sync(self, event: str) -> None:
         """`resume` from code without an event loop."""
         self._herd.run_sync(self.resume(event))
+
+    async def limits(self, event: str) -> Limits:
+        """An event's limits in force, as `Event.limits`. Raises UnknownEvent, and as that."""
+        return await self._herd[event].limits()
+
+    def limits_sync(self, event: str) -> Limits:
+        """`limits` from code without an event loop."""
+        return self._herd.run_sync(self.limits(event))
+
+    async def set_limits(self, event: str, **limits: Unpack[NewLimits]) -> None:
+        """Set an event's `rate` or `max_running`, as `Event.set_limits`. Raises UnknownEvent, and as that."""
+        await self._herd[event].set_limits(**limits)
+
+    def set_limits_sync(self, event: str, **limits: Unpack[NewLimits]) -> None:
+        """`set_limits` from code without an event loop."""
+        self._herd.run_sync(self.set_limits(event, **limits))
 
     async def schedules(self, event: str | None = None) -> list[ScheduleRow]:
         """The schedules of all events, or of one, the next to tick first; those that are paused last.

@@ -24,7 +24,7 @@ from oxherd.bullmq.shards import shard_queues
 from oxherd.declaration import MAX_SHARDS
 from oxherd.errors import OxherdError, RedisUnavailable, UsageError
 from oxherd.event import Event
-from oxherd.redis.call_state import CallState
+from oxherd.redis.call_state import CallState, Unconfirmed
 from oxherd.redis.client import ScriptError
 
 _BATCH = 100
@@ -139,7 +139,7 @@ class Move(Operation):
             removed = await asked(self._herd, source.queue, lambda: remove_job(source.queue, job.raw_id, *states))
         except RedisUnavailable:
             raise
-        except (OxherdError, ScriptError) as error:
+        except (OxherdError, ScriptError, Unconfirmed) as error:
             self._problem(f"A job stays, since {self._event.name} does not take it ({str(error).rstrip('.')}).")
             return False
         if removed is not Removal.DONE:
@@ -166,7 +166,7 @@ class Move(Operation):
             emitted_ms=job.timestamp_ms,
         )
         now = await asked(herd, source.queue, source.queue.server_ms)
-        if source.jobs.key == "delayed" and found.due_ms > now:
+        if source.jobs.key == "delayed" and not found.held and found.due_ms > now:
             new = replace(new, delay_ms=found.due_ms - now, due_ms=found.due_ms)
         own = declaration.own_queue
         target = backend.shard_router(declaration).queue(new) if own else backend.queue(declaration)

@@ -12,6 +12,7 @@ from oxherd.admin.target import Herd, asked, connected, event_places
 from oxherd.bullmq.queue_counts import QueueCounts, queue_counts
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.event import Event
+from oxherd.limits import NO_LIMITS
 from oxherd.producer.backend import Backend
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -56,6 +57,8 @@ def _row(
         paused=counts[0].paused,
         paused_queues=sum(each.paused for each in counts),
         workers=sum(event.name in worker.events for worker in workers),
+        limits=counts[0].limits if len(counts) == 1 else NO_LIMITS,
+        limited_until=moment(counts[0].limited_until_ms) if len(counts) == 1 else None,
     )
 
 

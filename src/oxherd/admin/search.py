@@ -139,6 +139,7 @@ def found_event(place: Place, job: FoundJob, state: SearchState, error: EventErr
         queue=place.queue.keys.queue,
         state=state,
         attempt=max(1, job.attempts_made if ended else job.attempts_made + 1),
+        held=job.held,
         error=None if state == "completed" else error,
         outcome=job.outcome or None,
         emitted_at=moment(job.emitted_ms),

@@ -38,8 +38,7 @@ async def show(herd: Herd, event_id: UUID, event: str | None) -> Story | None:
         asked(herd, queue, queue.server_ms),
     )
     known = place.event_of(job.name)
-    # A shared queue may have another event's job.
-    if status is None or (event is not None and known is not None and known.name != event):
+    if status is None:
         return None
     paused = status.paused or (known is not None and await _is_paused(herd, place, known))
     return _story(place, event_id, known, status, job, paused, now_ms)

@@ -72,7 +72,8 @@ class Cursor(NamedTuple):
 class FoundJob:
     """A job as a page has it; times are in milliseconds since the Unix epoch, 0 where there is none.
 
-    `ours`: a worker of ours has failed it last, and written a `reason` that is redacted.
+    `held`: its key holds it back, so that it waits, though it is in `delayed`. `ours`: a worker of ours has failed it
+    last, and written a `reason` that is redacted.
     """
 
     cursor: Cursor
@@ -87,6 +88,7 @@ class FoundJob:
     outcome: str
     error_type: str
     ours: bool
+    held: bool
 
 
 class Page(NamedTuple):
@@ -153,10 +155,10 @@ async def newest_ids(queue: BullQueue, jobs: JobSet, most: int) -> list[bytes]:
 
 
 def _job(row: list[bytes], jobs: JobSet) -> FoundJob:
-    job_id, at, name, emitted, made, fence, reason, end, began, ended, raw_options, deferred = row
+    job_id, at, name, emitted, made, fence, reason, end, began, ended, raw_options, deferred, held = row
     outcome, error_type = end_words(end, reason)
     emitted_ms = bounded_ms(number(emitted))
-    if jobs.key == "delayed":
+    if jobs.key == "delayed" and not held:
         due_ms = bounded_ms(number(at) // 0x1000)  # the time is in the score's upper bits
     else:
         options, _ = options_of(raw_options)
@@ -174,6 +176,7 @@ def _job(row: list[bytes], jobs: JobSet) -> FoundJob:
         outcome,
         error_type,
         bool(outcome),
+        bool(held),
     )
 
 

@@ -65,7 +65,7 @@ local function isWithin(moment)
   return (not least or moment >= least) and (not greatest or moment <= greatest)
 end
 
-local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa"}
+local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa", "ox:key"}
 
 local filtered = name ~= "" or text ~= "" or kind ~= "" or option ~= "" or (not ended and (least or greatest))
 
@@ -109,7 +109,10 @@ for n = 1, #items, step do
     local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
     if job.err then job = {} end
     local row = {id, positionOf(item)}
-    for field = 1, #FIELDS do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
+    for field = 1, #FIELDS - 1 do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
+    -- One that its key holds back waits, though it is among the delayed.
+    local held = job[#FIELDS] and redis.pcall("ZSCORE", base .. "key:" .. job[#FIELDS] .. ":held", id)
+    row[#row + 1] = type(held) == "string" and "1" or ""
     found[#found + 1] = row
     if #found >= most then break end
   else
