@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, MutableMapping
+from collections.abc import Callable, Container, Coroutine, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakSet
 
@@ -56,6 +56,15 @@ class Cancelled:
 
 Reason = TimedOut | Stopping | LockLost | Cancelled
 
+LONGEST_NOTE = 1_000
+
+
+class Reports(Protocol):
+    """Stores what a handler reports while it runs."""
+
+    async def progress(self, value: Any) -> None: ...
+    async def note(self, line: str) -> None: ...
+
 
 class Context:
     """The event that a handler processes.
@@ -72,7 +81,7 @@ class Context:
         "_loop",
         "_own_redactor",
         "_redactor",
-        "_report",
+        "_reports",
         "abandoned",
         "attempt",
         "cancelled",
@@ -91,7 +100,7 @@ class Context:
         attempt: int = 1,
         fence: int = 1,
         emitted_ms: int,
-        report: Callable[[Any], Awaitable[None]] | None = None,
+        reports: Reports | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         lineage: Lineage = NO_LINEAGE,
     ) -> None:
@@ -107,7 +116,7 @@ class Context:
         self._redactor: Redactor | None = None
         self._own_redactor: Redactor | None = None
         self._emitted_ms = emitted_ms
-        self._report = report
+        self._reports = reports
         self._loop = loop
 
     # Built on demand: most handlers ask for none of these.
@@ -178,14 +187,8 @@ class Context:
             OxherdError: `value` has no JSON, the server cannot be reached, or the event was put back or given to
                 another worker.
         """
-        self._refuse_late_progress()
-        if self._report is not None:
-            if self._loop is not running_loop():
-                raise UsageError(
-                    "ctx.progress belongs to the worker's event loop; in a loop of the handler's own, call "
-                    "ctx.progress_sync(...) instead."
-                )
-            await self._report(value)
+        if (reports := self._reports_in_loop("progress")) is not None:
+            await reports.progress(value)
 
     def progress_sync(self, value: Any) -> None:
         """`progress` for a `def` handler in its thread; returns once it is stored.
@@ -194,19 +197,61 @@ class Context:
             UsageError: called in the worker's event loop, which it would block for ever.
             OxherdError: as `progress`.
         """
-        self._refuse_late_progress()
-        if self._report is not None and self._loop is not None:
+        self._call_from_thread("progress", self.progress, value)
+
+    async def note(self, text: str) -> None:
+        """Add a line to the event's job log, which `herd.admin.show` and Node's boards show; its last 100 are kept.
+
+        At most 1,000 characters of it, redacted as what the handler logs itself. Redis: the job's `logs` (script
+        addLog). A plain call of the handler, outside a worker, stores nothing.
+
+        Raises:
+            UsageError: called in an event loop of the handler's own, or `text` is no text.
+            OxherdError: the server cannot be reached, or the event was put back or given to another worker.
+        """
+        if (reports := self._reports_in_loop("note")) is not None:
+            await reports.note(self.note_line(text))
+
+    def note_sync(self, text: str) -> None:
+        """`note` for a `def` handler in its thread; returns once it is stored.
+
+        Raises:
+            UsageError: called in the worker's event loop, which it would block for ever, or `text` is no text.
+            OxherdError: as `note`.
+        """
+        # Redacted here, in the handler's own thread.
+        self._call_from_thread("note", self.note, self.note_line(text))
+
+    def note_line(self, text: object) -> str:
+        """A note as it may be stored; raises UsageError for what is no text."""
+        if not isinstance(text, str):
+            raise UsageError("ctx.note takes a text, such as an f-string.")
+        redactor = self.own_redactor
+        line = text if redactor is None else redactor.redact(text)
+        # A lone surrogate could not be sent to Redis.
+        return line[:LONGEST_NOTE].encode("utf-8", "backslashreplace").decode()[:LONGEST_NOTE]
+
+    def _reports_in_loop(self, what: str) -> Reports | None:
+        """Where the worker stores what is reported in its event loop; None outside a worker."""
+        self._refuse_late(what)
+        if self._reports is not None and self._loop is not running_loop():
+            raise UsageError(
+                f"ctx.{what} belongs to the worker's event loop; in a loop of the handler's own, call "
+                f"ctx.{what}_sync(...) instead."
+            )
+        return self._reports
+
+    def _call_from_thread(self, what: str, report: Callable[[Any], Coroutine[Any, Any, None]], value: Any) -> None:
+        self._refuse_late(what)
+        if self._reports is not None and self._loop is not None:
             if self._loop is running_loop():
-                raise UsageError("progress_sync would block the event loop for ever; await ctx.progress(...) instead.")
-            asyncio.run_coroutine_threadsafe(self._progress(value), self._loop).result()
+                raise UsageError(f"{what}_sync would block the event loop for ever; await ctx.{what}(...) instead.")
+            asyncio.run_coroutine_threadsafe(report(value), self._loop).result()
 
-    async def _progress(self, value: Any) -> None:
-        await self.progress(value)
-
-    def _refuse_late_progress(self) -> None:
+    def _refuse_late(self, what: str) -> None:
         # Checked in the caller's thread: the loop may have ended since.
         if self.abandoned or (self._loop is not None and not self._loop.is_running()):
-            raise OxherdError("The progress is not stored: the event was put back at a stop; end the handler.")
+            raise OxherdError(f"The {what} is not stored: the event was put back at a stop; end the handler.")
 
 
 def enabled_logger(name: str = "oxherd") -> logging.Logger:

@@ -2,6 +2,7 @@
 
 from oxherd.admin.admin import Admin
 from oxherd.admin.bulk import Bulk
+from oxherd.admin.figures import HistoryRow, Times, summed
 from oxherd.admin.rows import (
     AttemptInfo,
     Effects,
@@ -24,10 +25,13 @@ __all__ = [
     "EventRow",
     "Found",
     "FoundEvent",
+    "HistoryRow",
     "Progress",
     "ScheduleRow",
     "SearchState",
     "Story",
     "Summary",
+    "Times",
     "UnknownQueue",
+    "summed",
 ]

@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
-from oxherd.admin import effects, overview, story, unknown
+from oxherd.admin import effects, history, overview, story, unknown
 from oxherd.admin.actions import action_of
 from oxherd.admin.bulk import Bulk
+from oxherd.admin.figures import HistoryRow
 from oxherd.admin.moving import Move
 from oxherd.admin.rows import Effects, EventRow, ScheduleRow, Story, UnknownQueue
 from oxherd.admin.search import Found
-from oxherd.admin.selection import SearchState, SelectionOptions, event_uuid, selected
+from oxherd.admin.selection import Moment, SearchState, SelectionOptions, event_uuid, selected
 from oxherd.admin.target import Herd
 from oxherd.answers.job_cancel import checked_reason
+from oxherd.bullmq.history import Step
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.emitted import Emitted
 from oxherd.errors import UsageError
@@ -42,7 +44,8 @@ class Admin:
     async def events(self) -> list[EventRow]:
         """The declared events, as they are declared, each with what its queues hold.
 
-        Cost: one script a queue, of constant time (script: overview), and the registry (script: workers).
+        Cost: one script a queue and one an event, of constant time (scripts: overview, history), and the registry
+        (script: workers).
         """
         return await overview.event_rows(self._herd)
 
@@ -82,8 +85,8 @@ class Admin:
         """One event's whole story, as far as it is stored; None where nothing is.
 
         Cost: one script for each queue that may have it (script: status): those of all events, or of the one named, and
-        then one HMGET. An id that was derived, as of a schedule's tick, is looked for among the newest 10,000 of each
-        state (commands: ZRANGE, LRANGE).
+        then one HMGET and a script (logs). An id that was derived, as of a schedule's tick, is looked for among the
+        newest 10,000 of each state (commands: ZRANGE, LRANGE).
 
         Raises:
             UsageError: the id is no UUID.
@@ -94,6 +97,25 @@ class Admin:
     def show_sync(self, event_id: UUID | str, *, event: str | None = None) -> Story | None:
         """`show` from code without an event loop."""
         return self._herd.run_sync(self.show(event_id, event=event))
+
+    async def history(self, event: str, *, since: Moment | None = None, step: Step = "minute") -> list[HistoryRow]:
+        """What became of an event's runs, and how long they waited and took: a row a minute, or an hour, oldest first.
+
+        Also those in which nothing happened, up to now. Minutes are kept for a day, hours for 31 days; `since` is an
+        aware datetime, or how long ago (seconds or a timedelta), and None all that is kept. Workers write what they
+        have counted every five seconds, and Node's workers nothing. `summed` makes one row of several.
+
+        Cost: one script (history) of up to 32 HMGETs, some milliseconds of a server's time for a day of minutes.
+
+        Raises:
+            UnknownEvent: no event has that name.
+            UsageError: `since` or `step` is invalid.
+        """
+        return await history.history_rows(self._herd, event, since, step)
+
+    def history_sync(self, event: str, *, since: Moment | None = None, step: Step = "minute") -> list[HistoryRow]:
+        """`history` from code without an event loop."""
+        return self._herd.run_sync(self.history(event, since=since, step=step))
 
     async def effects(self, event_id: UUID | str) -> Effects:
         """What an event's handler has emitted, as far as that is still stored, the first emitted first.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from oxherd.admin.figures import HistoryRow
+from oxherd.admin.history import recent_row
 from oxherd.admin.moments import moment, seconds_since
 from oxherd.admin.rows import EventRow, ScheduleRow
 from oxherd.admin.target import Herd, asked, connected, event_places
@@ -18,31 +21,38 @@ from oxherd.producer.backend import Backend
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """An event, the names of its queues with what they hold, and its last minutes."""
+
+    event: Event[Any, Any]
+    queues: tuple[str, ...]
+    counts: list[QueueCounts]
+    recent: HistoryRow
+
+
 async def event_rows(herd: Herd) -> list[EventRow]:
     """The events of a herd, with what their queues hold."""
     backend = await connected(herd)
     counting = asyncio.gather(*(_counted(herd, backend, event) for event in herd))
     workers, rows = await asyncio.gather(herd.workers(), counting)
-    return [_row(herd, event, queues, counts, workers) for event, queues, counts in rows]
+    return [_row(herd, counted, workers) for counted in rows]
 
 
-async def _counted(
-    herd: Herd, backend: Backend, event: Event[Any, Any]
-) -> tuple[Event[Any, Any], tuple[str, ...], list[QueueCounts]]:
+async def _counted(herd: Herd, backend: Backend, event: Event[Any, Any]) -> _Counted:
     places = await event_places(herd, backend, event)
-    reads = (asked(herd, place.queue, lambda q=place.queue: queue_counts(q)) for place in places)
-    counts = await asyncio.gather(*reads)
-    return event, tuple(place.queue.keys.queue for place in places), counts
+    counting = asyncio.gather(*(asked(herd, place.queue, lambda q=place.queue: queue_counts(q)) for place in places))
+    counts, recent = await asyncio.gather(counting, recent_row(herd, places[0].queue, event.name))
+    return _Counted(event, tuple(place.queue.keys.queue for place in places), counts, recent)
 
 
-def _row(
-    herd: Herd, event: Event[Any, Any], queues: tuple[str, ...], counts: list[QueueCounts], workers: list[WorkerInfo]
-) -> EventRow:
+def _row(herd: Herd, counted: _Counted, workers: list[WorkerInfo]) -> EventRow:
+    event, counts = counted.event, counted.counts
     queue = event.declaration.queue
     oldest = min((each.oldest_ms for each in counts if each.oldest_ms), default=0)
     return EventRow(
         name=event.name,
-        queues=queues,
+        queues=counted.queues,
         shared_with=tuple(each.name for each in herd if each.declaration.queue == queue and each is not event),
         waiting=sum(each.waiting for each in counts),
         running=sum(each.running for each in counts),
@@ -59,6 +69,7 @@ def _row(
         workers=sum(event.name in worker.events for worker in workers),
         limits=counts[0].limits if len(counts) == 1 else NO_LIMITS,
         limited_until=moment(counts[0].limited_until_ms) if len(counts) == 1 else None,
+        recent=counted.recent,
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from oxherd.admin.figures import HistoryRow
 from oxherd.admin.selection import SearchState
 from oxherd.limits import Limits
 from oxherd.payload.failure import EventError
@@ -32,6 +33,8 @@ class EventRow:
         workers: how many live workers process it.
         limits: its rate and how many may run at once, whoever has set them; of a queue of its own.
         limited_until: until when it begins none, since its rate is spent or it rests after a RateLimited.
+        recent: its runs of the last five to six minutes, with their rates, and p50 and p95 of running and waiting; of
+            this event alone, also where it shares its queue.
     """
 
     name: str
@@ -52,6 +55,7 @@ class EventRow:
     workers: int
     limits: Limits
     limited_until: datetime | None
+    recent: HistoryRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Story:
         payload_note: why nothing is shown of it, in a few words; None where `payload` is what the log shows.
         payload_bytes: how long its stored JSON is.
         progress: a number that its handler stored; other values may hold anything, and are not shown.
+        notes: the last 100 lines of its job log (`Context.note`), without what the log does not show of its payload.
         not_known: sentences on what of the story is not stored.
     """
 
@@ -153,6 +158,7 @@ class Story:
     payload_note: str | None
     payload_bytes: int
     progress: float | None
+    notes: tuple[str, ...]
     not_known: tuple[str, ...]
 
 

@@ -81,8 +81,8 @@ def selected(
         state,  # pyright: ignore[reportArgumentType] - one of them
         _text(error, "error"),
         _text(error_type, "error_type"),
-        _moment(since, "since", now),
-        _moment(until, "until", now),
+        moment_ms(since, "since", now),
+        moment_ms(until, "until", now),
         None if ids is None else tuple(dict.fromkeys(map(event_uuid, ids))),
     )
     if chosen.ids is not None and (error or error_type or since is not None or until is not None):
@@ -112,7 +112,8 @@ def _text(given: str | None, name: str) -> str:
     return given
 
 
-def _moment(given: Moment | None, name: str, now: datetime) -> int | None:
+def moment_ms(given: Moment | None, name: str, now: datetime) -> int | None:
+    """A moment in milliseconds since the Unix epoch; raises UsageError for what is none."""
     if given is None:
         return None
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from oxherd.errors import InvalidPayload, OxherdError, SealError
 from oxherd.event import Event
 from oxherd.payload.failure import EventError
+from oxherd.privacy.budget import Budget
 from oxherd.privacy.error_text import LONGEST_MESSAGE
 from oxherd.privacy.redaction import UNREADABLE, Redactor
 from oxherd.privacy.shown_payload import Sanitizer
@@ -26,6 +27,13 @@ class ShownJob:
     def text(self, text: str, longest: int = LONGEST_MESSAGE) -> str:
         """A text without what is withheld of the payload; a fixed one where that cannot be ensured."""
         return UNREADABLE if self.redactor is None else self.redactor.redact(text)[:longest]
+
+    def texts(self, texts: list[str]) -> list[str]:
+        """Several texts, which together take no longer than one."""
+        if self.redactor is None:
+            return [UNREADABLE for _ in texts]
+        budget = Budget()
+        return [self.redactor.redact(text, budget) for text in texts]
 
     def error(self, error_type: str, message: str) -> EventError:
         """An error that another program may have written."""

@@ -12,6 +12,7 @@ from oxherd.admin.rows import Story
 from oxherd.admin.shown import Shown, ShownJob
 from oxherd.admin.target import Herd, Place, asked, places
 from oxherd.bullmq.job import Job
+from oxherd.bullmq.job_log import log_lines
 from oxherd.bullmq.job_status import JobStatus, job_status
 from oxherd.bullmq.pausing import is_paused
 from oxherd.declaration import is_name
@@ -32,16 +33,17 @@ async def show(herd: Herd, event_id: UUID, event: str | None) -> Story | None:
     place, raw_id = found
     queue = place.queue
     text = raw_id.decode("utf-8", "backslashreplace")
-    status, job, now_ms = await asyncio.gather(
+    status, job, notes, now_ms = await asyncio.gather(
         asked(herd, queue, lambda: job_status(queue, text)),
         asked(herd, queue, lambda: queue.read(raw_id, "")),
+        asked(herd, queue, lambda: log_lines(queue, text)),
         asked(herd, queue, queue.server_ms),
     )
     known = place.event_of(job.name)
     if status is None:
         return None
     paused = status.paused or (known is not None and await _is_paused(herd, place, known))
-    return _story(place, event_id, known, status, job, paused, now_ms)
+    return _story(place, event_id, known, status, job, notes, paused, now_ms)
 
 
 async def _is_paused(herd: Herd, place: Place, event: Event[object, object]) -> bool:
@@ -56,6 +58,7 @@ def _story(
     event: Event[object, object] | None,
     status: JobStatus,
     job: Job,
+    notes: list[str],
     paused: bool,
     now_ms: int,
 ) -> Story:
@@ -93,6 +96,7 @@ def _story(
         payload_note=shown.note,
         payload_bytes=len(job.data),
         progress=status.progress if type(status.progress) in (int, float) else None,
+        notes=tuple(shown.texts(notes)),
         not_known=_not_known(status, attempt),
     )
 

@@ -44,6 +44,8 @@ class QueueKeys:
         self.ticks = self.base + "ticks"
         self.declared = self.base + "declared"
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
+        # Ours: with `m:<event>:<hour>` the figures of an event's minutes, with `h:<event>:<day>` those of its hours.
+        self.history = self.base + "history:"
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""
@@ -52,6 +54,14 @@ class QueueKeys:
     def answer(self, job_id: str) -> str:
         """Ours: what became of a job that was asked for, for a minute."""
         return f"{self.base}answer:{job_id}"
+
+    def history_mark(self, worker_id: str) -> str:
+        """Ours: which batch a worker has added last to the history."""
+        return f"{self.history}mark:{worker_id}"
+
+    def logs(self, job_id: str) -> str:
+        """BullMQ's log of a job."""
+        return f"{self.base}{job_id}:logs"
 
     def worker(self, worker_id: str) -> str:
         """The record of a worker, ours."""

@@ -31,6 +31,7 @@ BULLMQ = {
     "moveJobFromActiveToWait": 9,
     "moveStalledJobsToWait": 9,
     "updateProgress": 3,
+    "addLog": 2,
     "addJobScheduler": 11,
     "updateJobScheduler": 12,
     "removeJobScheduler": 3,
@@ -51,6 +52,8 @@ OURS: dict[str, int | str] = {
     "fetch_in_order": "moveToActive",
     "note": 1,
     "progress": "updateProgress",
+    "add_log": "addLog",
+    "logs": 1,
     "retake_locks": 2,
     "finish": "moveToFinished",
     "finish_many": 9,
@@ -81,6 +84,8 @@ OURS: dict[str, int | str] = {
     "schedules": 3,
     "declare_schedules": 2,
     "declare_limits": 4,
+    "add_figures": 1,
+    "history": 1,
 }
 
 _LUA = Path(__file__).parent / "lua"

@@ -12,7 +12,7 @@ from oxherd.bullmq.queue import BullQueue
 _QUEUE_KEYS = frozenset(
     {"meta", "id", "events", "marker", "stalled-check", "stalled", "pc", "failed", "completed", "repeat"}
 )
-_KEPT_PREFIXES = ("de:", "worker:", "repeat:")  # deduplication keys and workers, which expire, and schedules
+_KEPT_PREFIXES = ("de:", "worker:", "history:", "repeat:")  # the first three expire; schedules
 _UNFINISHED = frozenset({"wait", "active", "delayed", "prioritized"})
 
 

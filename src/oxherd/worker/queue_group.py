@@ -27,11 +27,13 @@ from oxherd.worker.fetching.slots import SlotPool
 from oxherd.worker.health import GroupFacts
 from oxherd.worker.identity import Identity
 from oxherd.worker.queue_worker import QueueWorker
+from oxherd.worker.run_counts import RunCounts
 from oxherd.worker.running.execution import Execution
 from oxherd.worker.served_events import ServedEvent, ServedEvents
 from oxherd.worker.served_queue import ServedQueue
 from oxherd.worker.stop_report import StopReport, total
 from oxherd.worker.upkeep.heartbeat import Heartbeat
+from oxherd.worker.upkeep.history_writer import HistoryWriter
 from oxherd.worker.upkeep.pause_reporter import PauseReporter
 from oxherd.worker.upkeep.schedule_keeper import ScheduleKeeper
 from oxherd.worker.upkeep.shard_watcher import ShardWatcher
@@ -83,6 +85,8 @@ class QueueGroup:
         faults = FaultReporter(self._first, signals)
         self._schedules = ScheduleKeeper(home, queues.schedulers(home), self._events, faults)
         self._heartbeat = Heartbeat(home, identity, self._events, self._executions, faults, self._note)
+        self._counts = RunCounts()
+        self._history = HistoryWriter(home, identity, self._counts, faults)
         self._loops: list[BackgroundLoop] = []
 
     @property
@@ -108,6 +112,7 @@ class QueueGroup:
         """Begin to take events."""
         self._start(self._watchdog)
         self._heartbeat.start()
+        self._history.start()
         self._serve_shards(self._declaration.shards)
         if self._declaration.own_queue:
             registry, faults = self._queues.shard_registry(self._declaration), FaultReporter(self._first, self._signals)
@@ -119,7 +124,8 @@ class QueueGroup:
             worker.drain()  # before anything is awaited, so that nothing that ends now brings another event
         await asyncio.gather(self._schedules.stop(), *(loop.stop() for loop in self._loops))
         reports = await asyncio.gather(*(worker.stop(time_over) for worker in self._workers.values()))
-        await asyncio.gather(self._heartbeat.leave(), *(event.executor.close() for event in self._events))
+        left = (self._heartbeat.leave(), self._history.leave())
+        await asyncio.gather(*left, *(event.executor.close() for event in self._events))
         return total(reports)
 
     def interrupt(self) -> None:
@@ -196,6 +202,7 @@ class QueueGroup:
             if name == self._first
             else partial(inherit_pause, self._home, queue),
             siblings=lambda: [worker.served.queue for worker in self._workers.values()],
+            counts=self._counts,
         )
         worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
         worker.start()

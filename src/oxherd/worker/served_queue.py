@@ -13,6 +13,7 @@ from oxherd.declaration import Declaration
 from oxherd.signals import Signals
 from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.outgoing import Outgoing
+from oxherd.worker.run_counts import RunCounts
 from oxherd.worker.served_events import ServedEvents
 
 # Finds the queue of a payload's key.
@@ -32,6 +33,7 @@ class ServedQueue:
         prepare: what has to be done before the first fetch; None: nothing.
         siblings: the queues of the same event that the worker serves, this one included.
         outgoing: is told what is written to the queue's outbox.
+        counts: counts what runs, for the history.
     """
 
     queue: BullQueue
@@ -46,6 +48,7 @@ class ServedQueue:
     prepare: Callable[[], Awaitable[None]] | None = None
     siblings: Callable[[], list[BullQueue]] = list[BullQueue]
     outgoing: Outgoing = field(default_factory=Outgoing)
+    counts: RunCounts = field(default_factory=RunCounts)
 
     def declaration_of(self, job: Job) -> Declaration | None:
         """The declaration by which a job is kept: that of its name or, on an event's own queue, the event's."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from oxherd.histogram import bucketed
 from oxherd.signals import (
     EventBegan,
     EventEnded,
@@ -30,7 +30,7 @@ from oxherd.signals import (
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS)
 OUTCOMES = ("completed", "retrying", "failed", "timed_out", "cancelled", "requeued", "discarded", "lost")
-SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule", "registry")
+SOURCES = ("emit", "fetch", "finish", "lock", "stalled", "data", "sanitize", "schedule", "registry", "history")
 # Begins are counted in batches of this size, together with the ends so far.
 _BATCH = 128
 
@@ -41,14 +41,8 @@ def _buckets() -> list[int]:
 
 def _fill(buckets: list[int], values: list[float]) -> None:
     """Count values, in milliseconds, in the first bucket whose bound they do not exceed."""
-    # Looks each bound up among the values, not the reverse: there are more values.
-    values.sort()
-    counted = 0
-    for bucket, bound in enumerate(_BOUNDS_MS):
-        up_to_bound = bisect_right(values, bound)
-        buckets[bucket] += up_to_bound - counted
-        counted = up_to_bound
-    buckets[-1] += len(values) - counted
+    for bucket, count in bucketed(values, _BOUNDS_MS):
+        buckets[bucket] += count
 
 
 @dataclass(slots=True)

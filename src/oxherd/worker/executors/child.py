@@ -111,15 +111,19 @@ class _Worker:
             plain = json.loads(to_json(value, inf_nan_mode="null"))
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
+        self.store("progress", context, plain)
+
+    def store(self, kind: str, context: Context, value: Any) -> None:
+        """Have the worker store what a handler reports; blocks until it has."""
         with self._storing:
-            self._channel.send({"kind": "progress", "id": context.event_id, "fence": context.fence, "value": plain})
+            self._channel.send({"kind": kind, "id": context.event_id, "fence": context.fence, "value": value})
             refusal = self._stored.get()
         if refusal is not None:
             raise OxherdError(refusal)
 
 
 class _ChildContext(Context):
-    """A Context that stores its progress by way of the worker."""
+    """A Context that stores its progress and notes by way of the worker."""
 
     __slots__ = ("_worker",)
 
@@ -139,6 +143,12 @@ class _ChildContext(Context):
 
     def progress_sync(self, value: Any) -> None:
         self._worker.store_progress(self, value)
+
+    async def note(self, text: str) -> None:
+        await asyncio.to_thread(self.note_sync, text)
+
+    def note_sync(self, text: str) -> None:
+        self._worker.store("note", self, self.note_line(text))
 
 
 def _run(declared: DeclaredHandler, resources: ProcessResources, message: Message, context: Context) -> Message:

@@ -254,20 +254,20 @@ class _HandlerProcess:
             log_forwarding.log_record(message)
         elif kind == "memory":
             self._resident = message["resident"]
-        elif kind == "progress":
-            task = asyncio.get_running_loop().create_task(self._store_progress(message))
+        elif kind in ("progress", "note"):
+            task = asyncio.get_running_loop().create_task(self._store(kind, message))
             self._storing.add(task)
             task.add_done_callback(self._storing.discard)
         elif self._reply is not None and not self._reply.done():
             self._reply.set_result(message)
 
-    async def _store_progress(self, message: Message) -> None:
+    async def _store(self, kind: str, message: Message) -> None:
         context = self._context
         # A thread of a handler may outlive its event; its progress must not become the next one's.
-        refusal: str | None = "The progress was not stored: the event has ended."
+        refusal: str | None = f"The {kind} was not stored: the event has ended."
         try:
             if context is not None and (context.event_id, context.fence) == (message["id"], message["fence"]):
-                await context.progress(message["value"])
+                await (context.note if kind == "note" else context.progress)(message["value"])
                 refusal = None
         except OxherdError as error:
             refusal = str(error)

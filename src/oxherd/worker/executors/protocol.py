@@ -37,6 +37,7 @@ _FROM_CHILD: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
     "memory": {"resident": int},
     "progress": {"id": str, "fence": int, "value": object},
+    "note": {"id": str, "fence": int, "value": str},
     "log": {"record": dict, "process": int, "extra": dict},
 }
 

@@ -24,6 +24,7 @@ class Expiry:
         self._queue = served.queue
         self._signals = served.signals
         self._faults = served.faults
+        self._counts = served.counts
         self._settler = settler
         self._slots = slots
 
@@ -40,6 +41,7 @@ class Expiry:
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             return settled
+        self._counts.expired(declaration.name)
         lineage = job.lineage
         self._signals.emit(EventExpired(declaration.name, execution.event_id, late, lineage.caused_by, lineage.root))
         return settled

@@ -6,10 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
-
-from pydantic_core import to_json
 
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.expiry import options_of_forwarded
@@ -17,7 +14,7 @@ from oxherd.bullmq.job import Job, NewJob
 from oxherd.bullmq.options import without_metadata
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
-from oxherd.context import Context, LockLost
+from oxherd.context import Context
 from oxherd.declaration import Declaration, is_name
 from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
 from oxherd.redis.client import ScriptError
@@ -34,6 +31,7 @@ from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.missed_ticks import MissedTicks
 from oxherd.worker.running.outcome import Outcome, Write, ending_of
 from oxherd.worker.running.problem import Problem, problem_of
+from oxherd.worker.running.reports import Reports
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -59,6 +57,7 @@ class Pipeline:
         self._signals = served.signals
         self._faults = served.faults
         self._events = served.events
+        self._counts = served.counts
         self._settler = settler
         self._slots = slots
         self._expiry = Expiry(served, settler, slots)
@@ -66,7 +65,6 @@ class Pipeline:
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
-        self._store_progress = self._progress  # bound once for all events
 
     async def process(self, execution: Execution) -> Fetched | Unsettled:
         """Take a job to its settled outcome; returns the job that follows, if the same script began one.
@@ -121,7 +119,12 @@ class Pipeline:
             return await self._settler.quarantine(job, job.damage or "")
         error, fetch_next = problem.stored or problem.error, self._slots.may_continue()
         told = Told(problem.error, job.attempts_made)
-        return await self._settler.settle(job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next)
+        settled = await self._settler.settle(
+            job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next
+        )
+        if declaration is not None and not isinstance(settled, Unsettled):
+            self._counts.failed(declaration.name)
+        return settled
 
     async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         """End a job without running it, which was cancelled while it ran or waited for its children."""
@@ -318,7 +321,7 @@ class Pipeline:
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
-            report=partial(self._store_progress, execution),
+            reports=Reports(self._queue, execution),
             loop=self._loop,
             lineage=job.lineage,
         )
@@ -333,19 +336,11 @@ class Pipeline:
                 lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
+        self._counts.began(declaration.name, job.due_ms if context.attempt == 1 else 0)
         run = execution.run = HandlerRun(execution, context, declaration.max_payload)
         if self._signals.tracer is not None:
             run.span = self._signals.tracer.start_process(context)
         return run
-
-    async def _progress(self, execution: Execution, value: Any) -> None:
-        try:
-            reply = await self._queue.progress(execution.job, to_json(value, inf_nan_mode="null"))
-        except (ValueError, ScriptError) as error:
-            raise OxherdError(f"The progress could not be stored ({type(error).__name__}); pass JSON.") from None
-        if reply < 0:
-            execution.cancel(LockLost())
-            raise OxherdError("The progress is not stored: the event was given to another worker; end the handler.")
 
     def announce_end(
         self,
@@ -359,11 +354,12 @@ class Pipeline:
         execution.outcome = outcome
         context = run.context
         lineage = context.lineage
+        ran_ms = (run.ended_at - run.began_at) * 1000
         ended = EventEnded(
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
-            (run.ended_at - run.began_at) * 1000, error, lineage.caused_by, lineage.root,
-            retry_in_ms,
+            ran_ms, error, lineage.caused_by, lineage.root, retry_in_ms,
         )  # fmt: skip
+        self._counts.ended(context.event, outcome.value, ran_ms)
         self._signals.emit(ended)
         if run.span is not None:
             run.span.end(ended)

@@ -1,0 +1,3 @@
+-- BullMQ's addLog, for a job that is still the worker's.
+--- @include "includes/own_only"
+--- @bullmq
