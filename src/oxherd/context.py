@@ -60,10 +60,10 @@ LONGEST_NOTE = 1_000
 
 
 class Reports(Protocol):
-    """Stores what a handler reports while it runs."""
+    """Stores what handlers report while they run; `run` is the worker's own."""
 
-    async def progress(self, value: Any) -> None: ...
-    async def note(self, line: str) -> None: ...
+    async def progress(self, run: Any, value: Any) -> None: ...
+    async def note(self, run: Any, line: str) -> None: ...
 
 
 class Context:
@@ -100,7 +100,7 @@ class Context:
         attempt: int = 1,
         fence: int = 1,
         emitted_ms: int,
-        reports: Reports | None = None,
+        reports: tuple[Reports, Any] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         lineage: Lineage = NO_LINEAGE,
     ) -> None:
@@ -187,8 +187,9 @@ class Context:
             OxherdError: `value` has no JSON, the server cannot be reached, or the event was put back or given to
                 another worker.
         """
-        if (reports := self._reports_in_loop("progress")) is not None:
-            await reports.progress(value)
+        if (found := self._reports_in_loop("progress")) is not None:
+            reports, run = found
+            await reports.progress(run, value)
 
     def progress_sync(self, value: Any) -> None:
         """`progress` for a `def` handler in its thread; returns once it is stored.
@@ -209,8 +210,10 @@ class Context:
             UsageError: called in an event loop of the handler's own, or `text` is no text.
             OxherdError: the server cannot be reached, or the event was put back or given to another worker.
         """
-        if (reports := self._reports_in_loop("note")) is not None:
-            await reports.note(self.note_line(text))
+        line = self.note_line(text)
+        if (found := self._reports_in_loop("note")) is not None:
+            reports, run = found
+            await reports.note(run, line)
 
     def note_sync(self, text: str) -> None:
         """`note` for a `def` handler in its thread; returns once it is stored.
@@ -231,7 +234,7 @@ class Context:
         # A lone surrogate could not be sent to Redis.
         return line[:LONGEST_NOTE].encode("utf-8", "backslashreplace").decode()[:LONGEST_NOTE]
 
-    def _reports_in_loop(self, what: str) -> Reports | None:
+    def _reports_in_loop(self, what: str) -> tuple[Reports, Any] | None:
         """Where the worker stores what is reported in its event loop; None outside a worker."""
         self._refuse_late(what)
         if self._reports is not None and self._loop is not running_loop():

@@ -34,8 +34,10 @@ async def queue_of(herd: Oxherd, event: str = "order.placed") -> BullQueue:
 
 
 async def left(queue: BullQueue) -> set[str]:
-    """The keys of a queue that are not its own, nor its workers'."""
-    return {key for key in await stored_keys(queue) if key not in OWN_KEYS and not key.startswith("worker:")}
+    """The keys of a queue that are not its own, nor its workers' or of its history."""
+    return {
+        key for key in await stored_keys(queue) if key not in OWN_KEYS and not key.startswith(("worker:", "history:"))
+    }
 
 
 async def call(queue: BullQueue, command: str, key: str, *arguments: Any) -> Any:

@@ -192,7 +192,7 @@ async def test_damaged_figures_begin_anew_and_keep_nothing_from_ending(
     async with herd:
         queue = await home_of(herd)
         hour = int(datetime.now(UTC).timestamp() // 3600)
-        for block in (f"m:order.placed:{hour}", f"h:order.placed:{hour // 24}"):
+        for block in (f"m:order.placed:{hour}", f"h:order.placed:{hour // 60}"):
             await queue.client.call(queue.keys.slot, command, f"{queue.keys.history}{block}", *values)
         assert (await last_hour(herd)).begun == 0
         await herd.start()

@@ -41,7 +41,7 @@ async def left(herd: Oxherd, event: str) -> set[str]:
     """The keys of an event's queue that are not the queue's own."""
     backend = await herd.backend()
     keys = await stored_keys(backend.queue(herd[event].declaration))
-    return {key for key in keys if not key.startswith("worker:")} - OWN_KEYS
+    return {key for key in keys if not key.startswith(("worker:", "history:"))} - OWN_KEYS
 
 
 async def failed_reason(herd: Oxherd, event: str, job: object) -> str:

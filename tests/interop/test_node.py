@@ -50,7 +50,7 @@ async def left(herd: Oxherd) -> set[str]:
     """The queue's keys that belong to jobs."""
     backend = await herd.backend()
     keys = await stored_keys(backend.queue(herd["order.placed"].declaration))
-    return {key for key in keys if not key.startswith("worker:")} - OWN_KEYS
+    return {key for key in keys if not key.startswith(("worker:", "history:"))} - OWN_KEYS
 
 
 # -- added by Node, processed here

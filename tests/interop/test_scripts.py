@@ -25,6 +25,7 @@ import pytest
 from oxherd.bullmq import scripts
 from oxherd.bullmq.cancellation import cancel_job
 from oxherd.bullmq.job import Job, NewJob, decode
+from oxherd.bullmq.job_log import add_line
 from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pausing import set_paused
 from oxherd.bullmq.promotion import promote
@@ -451,8 +452,8 @@ def _split(arguments: list[Any], ends: tuple[Any, ...]) -> tuple[list[Any], tupl
 
 
 def test_every_script_that_bullmq_can_call_is_compared() -> None:
-    # BullMQ's Python never calls the first, and the second with too many keys; tests below read their headers instead.
-    others = {"moveJobFromActiveToWait", "promote"}
+    # BullMQ's Python never calls the first two, and the third with too many keys: tests below read their headers.
+    others = {"addLog", "moveJobFromActiveToWait", "promote"}
     assert {what.partition(",")[0] for what in CALLS} == set(scripts.BULLMQ) - others
 
 
@@ -482,6 +483,23 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
     }
     assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
     assert sent.arguments == [known[words[f"ARGV[{number}]"]] for number in range(1, 4)]
+    assert len(words) == len(known)
+
+
+async def test_add_log_is_called_as_its_header_says() -> None:
+    header = scripts.script("addLog").text.decode().partition("]]\nlocal")[0]
+    words = dict(re.findall(r"((?:KEYS|ARGV)\[\d+\])\s+(.+)", header))
+    sent = await record_ours(lambda queue, _: add_line(queue, our_job(), "asking the bank"))
+    known = {
+        "job id key": BASE + JOB_ID,
+        "job logs key": f"{BASE}{JOB_ID}:logs",
+        "id": JOB_ID,
+        "log": "asking the bank",
+        "keepLogs": "100",
+    }
+    assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 3)]
+    # Our frame takes token and fence, to write nothing for a job of another worker.
+    assert sent.arguments == [*(known[words[f"ARGV[{number}]"]] for number in range(1, 4)), TOKEN, "0"]
     assert len(words) == len(known)
 
 

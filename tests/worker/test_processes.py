@@ -84,6 +84,7 @@ def segfault(ctx, order):
 
 def progress(ctx, order):
     ctx.progress_sync({"done": 5})
+    ctx.note_sync("half done")
     try:
         ctx.progress_sync(object())
     except Exception as error:
@@ -122,7 +123,7 @@ def outlive(ctx, order):
 def report_late(ctx):
     late.wait()
     try:
-        ctx.progress_sync("late")
+        ctx.note_sync("late")
     except Exception as error:
         log.info("too late", extra={"why": str(error)})
     reported.set()
@@ -163,6 +164,10 @@ class Shop:
         socket = Address(path=str(self.folder / ".oxherd" / "valkey.sock"))
         return command(socket, "HGET", f"bull:{{order.work}}:{event_id}", field)
 
+    def notes(self, event_id: str) -> Reply:
+        socket = Address(path=str(self.folder / ".oxherd" / "valkey.sock"))
+        return command(socket, "LRANGE", f"bull:{{order.work}}:{event_id}:logs", "0", "-1")
+
 
 @pytest.fixture
 def shop(tmp_path: Path, start_worker: Callable[..., WorkerProcess]) -> Shop:
@@ -199,6 +204,7 @@ def test_result_records_and_prints_come_back_from_the_process(shop: Shop) -> Non
     assert told["level"] == "ERROR"
     assert told["exception"].endswith("ZeroDivisionError: division by zero")
     assert json.loads(str(shop.stored(progress, "progress"))) == {"done": 5}
+    assert shop.notes(progress) == ["half done"]
     assert found(worker, "refused", event_id=progress)[0]["type"] == "OxherdError"
     assert worker.stop() == 0
     assert "printed\n" in worker.output.read_text()
@@ -338,14 +344,14 @@ def test_a_module_that_cannot_be_imported_in_the_process_fails_the_event(shop: S
     assert worker.stop() == 0
 
 
-def test_the_progress_of_an_event_that_has_ended_does_not_become_the_next_ones(shop: Shop) -> None:
+def test_a_note_of_an_event_that_has_ended_does_not_become_the_next_ones(shop: Shop) -> None:
     worker = shop.worker()
     (outlived,) = shop.emit("outlive")
     worker.wait("event.end", event_id=outlived, outcome="completed")
     (event_id,) = shop.emit("release")
     worker.wait("event.end", event_id=event_id, outcome="completed")
-    assert found(worker, "too late")[0]["why"] == "The progress was not stored: the event has ended."
-    assert shop.stored(event_id, "progress") != '"late"'
+    assert found(worker, "too late")[0]["why"] == "The note was not stored: the event has ended."
+    assert shop.notes(event_id) == []
     assert worker.stop() == 0
 
 

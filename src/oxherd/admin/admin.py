@@ -105,7 +105,7 @@ class Admin:
         aware datetime, or how long ago (seconds or a timedelta), and None all that is kept. Workers write what they
         have counted every five seconds, and Node's workers nothing. `summed` makes one row of several.
 
-        Cost: one script (history) of up to 32 HMGETs, some milliseconds of a server's time for a day of minutes.
+        Cost: one script (history) of up to 25 HMGETs, some milliseconds of a server's time for a day of minutes.
 
         Raises:
             UnknownEvent: no event has that name.

@@ -44,7 +44,7 @@ class QueueKeys:
         self.ticks = self.base + "ticks"
         self.declared = self.base + "declared"
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
-        # Ours: with `m:<event>:<hour>` the figures of an event's minutes, with `h:<event>:<day>` those of its hours.
+        # Ours: with `m:<event>:<n>` the figures of sixty minutes of an event, with `h:<event>:<n>` of sixty hours.
         self.history = self.base + "history:"
 
     def job(self, job_id: str) -> str:

@@ -41,7 +41,7 @@ class Expiry:
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             return settled
-        self._counts.expired(declaration.name)
+        self._counts[declaration.name].expired()
         lineage = job.lineage
         self._signals.emit(EventExpired(declaration.name, execution.event_id, late, lineage.caused_by, lineage.root))
         return settled

@@ -65,6 +65,7 @@ class Pipeline:
         self._isolation = isolation
         self._unknown: set[str] = set()
         self._loop = asyncio.get_running_loop()
+        self._reports = Reports(served.queue)  # one for all runs
 
     async def process(self, execution: Execution) -> Fetched | Unsettled:
         """Take a job to its settled outcome; returns the job that follows, if the same script began one.
@@ -123,7 +124,7 @@ class Pipeline:
             job, declaration, Write.FAIL, error=error, told=told, fetch_next=fetch_next
         )
         if declaration is not None and not isinstance(settled, Unsettled):
-            self._counts.failed(declaration.name)
+            self._counts[declaration.name].failed()
         return settled
 
     async def _end_cancelled(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
@@ -321,7 +322,7 @@ class Pipeline:
             attempt=job.attempts_made + 1,
             fence=max(1, job.fence),
             emitted_ms=job.timestamp_ms,
-            reports=Reports(self._queue, execution),
+            reports=(self._reports, execution),
             loop=self._loop,
             lineage=job.lineage,
         )
@@ -336,7 +337,7 @@ class Pipeline:
                 lineage.caused_by, lineage.root,
             )
         )  # fmt: skip
-        self._counts.began(declaration.name, job.due_ms if context.attempt == 1 else 0)
+        self._counts[declaration.name].began(job.due_ms if context.attempt == 1 else 0)
         run = execution.run = HandlerRun(execution, context, declaration.max_payload)
         if self._signals.tracer is not None:
             run.span = self._signals.tracer.start_process(context)
@@ -359,7 +360,7 @@ class Pipeline:
             context.event, context.event_id, context.attempt, context.fence, outcome.value,
             ran_ms, error, lineage.caused_by, lineage.root, retry_in_ms,
         )  # fmt: skip
-        self._counts.ended(context.event, outcome.value, ran_ms)
+        self._counts[context.event].ended(ended.outcome, ran_ms)
         self._signals.emit(ended)
         if run.span is not None:
             run.span.end(ended)
