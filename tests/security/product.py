@@ -202,7 +202,8 @@ async def administration(run: ProductRun) -> None:
     old = renamed.declare("admin.renamed", Order)
 
     @herd.event("admin.placed", retry=Retry(attempts=1))
-    async def placed(order: Order) -> None:
+    async def placed(order: Order, ctx: Context) -> None:
+        await ctx.note("looking for stock")
         raise ValueError("no stock")
 
     async with herd, renamed:
@@ -212,9 +213,12 @@ async def administration(run: ProductRun) -> None:
         await placed.stop()
         admin = herd.admin
         (row,) = await admin.events()
-        assert row.failed == 3
+        assert (row.failed, row.recent.failed) == (3, 3)
+        assert sum(hour.failed for hour in await admin.history("admin.placed", step="hour")) == 3
         (first, *_) = await admin.find(error="no stock", since=3600).all()
-        assert await admin.show(first.id) is not None
+        story = await admin.show(first.id)
+        assert story is not None
+        assert story.notes == ("looking for stock",)
         assert await admin.show(UUID("00000000-0000-5000-8000-000000000000")) is None
         await admin.effects(first.id)
         assert (await admin.retry(ids=[first.id]).run()).done == 1
