@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from oxherd.declared_schedules import DeclaredSchedule, declared_schedules
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
-from oxherd.limits import NO_LIMITS, Limits, PerKey, Rate, check_limits
+from oxherd.limits import NO_LIMITS, Limits, PerKey, Rate, check_limits, limit_key
 from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
@@ -328,6 +328,13 @@ def unique_key_of(declaration: Declaration, payload: Any) -> UniqueKey | None:
     by, what = (declaration.key, "key") if unique.by is None else (unique.by, "by")
     key = None if by is None else _key_bytes(declaration, what, by, payload, optional=True)
     return unique_key(declaration.name, key, unique.rule)
+
+
+def limit_key_of(declaration: Declaration, payload: Any) -> str | None:
+    """What the limits of a payload's key go by, "" if it has none; None if nothing is declared. Raises as `key_of`."""
+    if declaration.limits.per_key is None:
+        return None
+    return limit_key(declaration.name, key_of(declaration, payload))
 
 
 def _key_bytes(

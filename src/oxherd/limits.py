@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from oxherd.errors import DeclarationError
@@ -65,6 +66,11 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+
+def limit_key(event: str, key: bytes | None) -> str:
+    """What an event's limits for that key go by, in Redis; "" if it has none. A key is stored as a hash only."""
+    return "" if key is None else sha256(event.encode() + b"\0" + key).hexdigest()[:32]
 
 
 def check_limits(

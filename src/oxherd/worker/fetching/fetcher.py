@@ -47,7 +47,7 @@ class Fetcher(BackgroundLoop):
         self._tokens = tokens
         self._unresolved = unresolved
         self._begin = begin
-        self._call = served.queue.fetch_in_order if served.ordered else served.queue.fetch
+        self._call = served.queue.fetch_in_order if served.ordered else self._fetch_unordered
         self._most_at_once = 1 if served.ordered else _MOST_AT_ONCE
         self._prepare = served.prepare
         self._wait = MarkerWait(served.queue)
@@ -182,6 +182,9 @@ class Fetcher(BackgroundLoop):
         self._begin(fetched.job)
         return fetched
 
+    def _fetch_unordered(self, token: str, lock_ms: int) -> Awaitable[Fetched]:
+        return self._queue.fetch(token, lock_ms, by_key=self._served.events.by_key)
+
     async def _until_due(self, due_ms: int) -> None:
         """Wait until there is something to fetch; the fetch sent along with the wait may begin it."""
         while not self._draining.is_set() and not self._unresolved and (not due_ms or due_ms > now_ms()):
@@ -202,7 +205,8 @@ class Fetcher(BackgroundLoop):
         token = self._tokens.acquire()
         job = None
         try:
-            woken = await self._wait.wait(due_ms, token, self._served.events.lock_ms)
+            events = self._served.events
+            woken = await self._wait.wait(due_ms, token, events.lock_ms, by_key=events.by_key)
             if woken.fetched is not None:
                 job = woken.fetched.job
         except BaseException:

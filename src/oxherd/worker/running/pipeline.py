@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,12 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.expiry import options_of_forwarded
 from oxherd.bullmq.job import Job, NewJob
 from oxherd.bullmq.options import without_metadata
+from oxherd.bullmq.per_key import key_job
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
 from oxherd.context import Context, LockLost
-from oxherd.declaration import Declaration, is_name
-from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
+from oxherd.declaration import Declaration, is_name, limit_key_of
+from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable, UsageError
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
@@ -99,6 +101,10 @@ class Pipeline:
         if job.scheduler is not None and self._served.route is not None:
             return await self._forward_tick(execution, declaration, payload, self._served.route)
         execution.declaration = declaration
+        if declaration.limits.per_key is not None and not job.limit_key:
+            put_back = await self._note_key(job, declaration, payload)
+            if put_back is not None:
+                return put_back
         put_back = await self._admit(execution, processed)
         if put_back is not None:
             return put_back
@@ -157,6 +163,16 @@ class Pipeline:
             self._faults.of_job("data", ErrorInfo("UnknownEvent", message), job)
         return True
 
+    async def _note_key(self, job: Job, declaration: Declaration, payload: Any) -> Fetched | Unsettled | None:
+        """Put back a job of whose key only its payload says, with that key; None if it has none, and no limits."""
+        try:
+            limit_key = limit_key_of(declaration, payload)
+        except UsageError as error:
+            return await self._fail(job, declaration, Problem("data", _info(error)))
+        if not limit_key:
+            return None
+        return await self._settler.retry_until_confirmed(job, lambda _: key_job(self._queue, job, limit_key), leaves_running=True)
+
     # -- schedules
 
     async def _store_next_tick(self, execution: Execution) -> Fetched | Unsettled | None:
@@ -198,7 +214,8 @@ class Pipeline:
         new = NewJob(execution.event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
         async def add() -> None:
-            await route(payload).add(new, deadline=time.monotonic())
+            keyed = replace(new, limit_key=limit_key_of(declaration, payload))
+            await route(payload).add(keyed, deadline=time.monotonic())
 
         try:
             # That shard's server may be away while those of others are not.
