@@ -28,8 +28,8 @@ class Job:
     `stalled` are the stalls that count, `uncounted_stalls` those beside other jobs. `damage` says what is wrong with
     it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
     `forgets_parent`: it ends without notifying its parent. `ran`: one that expires has begun before (`expiry.py`).
-    `cancel_reason`: why it is to be cancelled, if it is. `limit_key`: what its limits go by (`limits.limit_key`), where it
-    was fetched alone; "": nothing.
+    `cancel_reason`: why it is to be cancelled, if it is. `limit_key`: what its limits go by, where it was fetched
+    alone (`limits.limit_key`); "": nothing.
     """
 
     id: str
@@ -82,7 +82,7 @@ class NewJob:
     `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
     it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
     milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given. `unique`: with which
-    other jobs it makes one. `limit_key`: what its limits go by, "" for nothing; None if its event has none for each key.
+    other jobs it makes one. `limit_key`: what its limits go by, "" for nothing; None if its event has none by key.
     """
 
     id: str

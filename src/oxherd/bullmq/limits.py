@@ -70,5 +70,4 @@ async def read_limits(queue: BullQueue) -> Limits:
     fields = await queue.client.call(k.slot, "HMGET", k.meta, "max", "duration", "concurrency")
     count, per_ms, most = (None if field is None else int(field) for field in fields)
     # BullMQ takes no notice of a duration without a number.
-    rate = None if count is None else Rate(count, per=(per_ms or 0) / 1000)
-    return Limits(rate, most)
+    return Limits(None if count is None else Rate(count, per=(per_ms or 0) / 1000), most)

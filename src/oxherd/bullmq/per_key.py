@@ -1,4 +1,4 @@
-"""An event's limits for each of its keys, of which BullMQ knows nothing: kept by the scripts that include `keyed.lua`."""
+"""An event's limits for each of its keys, of which BullMQ knows nothing (`lua/includes/keyed.lua`)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def per_key_fields(event: str, per_key: PerKey | None) -> LimitFields:
         count, per_ms = (0, 0) if rate is None else (rate.count, rate.per_ms)
         text = f"{per_key.max_running or 0}/{count}/{per_ms}"
     return LimitFields(f"ox:declared:per_key:{event}", text, {f"ox:per_key:{event}": text})
+
+
+async def look_at_keys(queue: BullQueue) -> None:
+    """Let go what keys hold back, as far as their limits allow by now, in one attempt. Script: look_at_keys.
+
+    Raises RedisUnavailable, ScriptError.
+    """
+    k = queue.keys
+    await queue.client.script(k.slot, script("look_at_keys"), (k.limited_keys, k.base))
 
 
 async def key_job(queue: BullQueue, job: Job, limit_key: str) -> int:

@@ -215,6 +215,16 @@ class BullQueue:
         arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), self.keys.held, delay_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
 
+    async def requeue_at_rest(self, job: Job, rest_ms: int) -> int:
+        """Put a job back at the head of the queue, which rests for `rest_ms` milliseconds; costs no attempt."""
+        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), rest_ms)
+        return int(await self.client.script(self.keys.slot, script("requeue_at_rest"), arguments))
+
+    async def rest(self, rest_ms: int) -> None:
+        """Begin no job for `rest_ms` milliseconds; a longer rest stays. Script: rest."""
+        k = self.keys
+        await self.client.script(k.slot, script("rest"), (k.marker, k.base, rest_ms))
+
     def requeue_arguments(self, job_id: str | bytes, token: str, limit_key: str = "") -> tuple[Argument, ...]:
         """Keys and arguments of moveJobFromActiveToWait, and what the job's limits go by."""
         k = self.keys

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oxherd.bullmq.limits import LimitFields, declare_limits, max_running_fields, rate_fields
-from oxherd.bullmq.per_key import per_key_fields
+from oxherd.bullmq.per_key import look_at_keys, per_key_fields
 from oxherd.bullmq.queue import BullQueue
 from oxherd.declaration import Declaration
 
 
 async def declare(queue: BullQueue, declaration: Declaration, declared: Iterable[Declaration]) -> None:
-    """Write an event's limits, and those of each key of all events of its queue, where they were declared otherwise before.
+    """Write the limits of an event and, of each key, of its queue's, where they were declared otherwise before.
 
     Raises RedisUnavailable, ScriptError.
     """
-    limits = [*_fields(declaration), *_key_fields(declared)]
-    if limits:
-        await declare_limits(queue, limits)
+    await _declare(queue, [*_fields(declaration), *_key_fields(declared)])
 
 
 async def declare_for_keys(queue: BullQueue, declared: Iterable[Declaration]) -> None:
-    """Write the limits of each key of a queue's events, where they were declared otherwise before; raises as `declare`."""
-    limits = _key_fields(declared)
-    if limits:
-        await declare_limits(queue, limits)
+    """Write the limits of each key of a queue's events, as `declare`."""
+    await _declare(queue, _key_fields(declared))
+
+
+async def _declare(queue: BullQueue, limits: list[LimitFields]) -> None:
+    if limits and await declare_limits(queue, limits):
+        await look_at_keys(queue)
 
 
 def _key_fields(declared: Iterable[Declaration]) -> list[LimitFields]:

@@ -171,7 +171,9 @@ class Pipeline:
             return await self._fail(job, declaration, Problem("data", _info(error)))
         if not limit_key:
             return None
-        return await self._settler.retry_until_confirmed(job, lambda _: key_job(self._queue, job, limit_key), leaves_running=True)
+        return await self._settler.retry_until_confirmed(
+            job, lambda _: key_job(self._queue, job, limit_key), leaves_running=True
+        )
 
     # -- schedules
 

@@ -26,14 +26,15 @@ local function roomOf(base, hash, limits, now, own)
   if redis.call("SISMEMBER", base .. "keys:paused", hash) == 1 then return 0 end
   local rest = redis.call("PTTL", key .. ":rest")
   if rest > 0 then return 0, now + rest end
+  if not limits then return math.huge, now + LOOK_MS end
   local room = MOST_AT_ONCE
-  if limits and limits.count > 0 then
+  if limits.count > 0 then
     local left = redis.call("PTTL", key .. ":rate")
     local used = left > 0 and tonumber(redis.call("GET", key .. ":rate")) or 0
     if used >= limits.count then return 0, now + left end
     room = math.min(room, limits.count - used - redis.call("ZCOUNT", running, "(0", "+inf") + own)
   end
-  if limits and limits.most > 0 then
+  if limits.most > 0 then
     local count = redis.call("ZCARD", running)
     if count - own >= limits.most then
       -- A worker has died over them, or Node's has ended them.
