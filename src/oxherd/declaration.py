@@ -337,6 +337,13 @@ def limit_key_of(declaration: Declaration, payload: Any) -> str | None:
     return limit_key(declaration.name, key_of(declaration, payload))
 
 
+def key_bytes(value: object) -> bytes | None:
+    """A key as it is hashed; None if it is no str, int, UUID or bytes."""
+    if isinstance(value, bytes):
+        return value
+    return str(value).encode("utf-8", "surrogatepass") if isinstance(value, str | int | UUID) else None
+
+
 def _key_bytes(
     declaration: Declaration, what: str, function: Callable[[Any], object], payload: Any, *, optional: bool
 ) -> bytes | None:
@@ -347,12 +354,9 @@ def _key_bytes(
             raise
         why = f"raised {type(error).__name__}"
     else:
-        if isinstance(value, bytes):
-            return value
-        if isinstance(value, str | int | UUID):
-            return str(value).encode("utf-8", "surrogatepass")
-        if value is None and optional:
-            return None
+        key = key_bytes(value)
+        if key is not None or (value is None and optional):
+            return key
         why = f"returned a {type(value).__name__}"
     raise UsageError(f"{declaration.name}: its {what} function {why}; let it return a str, int, UUID or bytes.")
 

@@ -101,11 +101,7 @@ class Pipeline:
         if job.scheduler is not None and self._served.route is not None:
             return await self._forward_tick(execution, declaration, payload, self._served.route)
         execution.declaration = declaration
-        if declaration.limits.per_key is not None and not job.limit_key:
-            put_back = await self._note_key(job, declaration, payload)
-            if put_back is not None:
-                return put_back
-        put_back = await self._admit(execution, processed)
+        put_back = await self._admit(execution, processed, payload)
         if put_back is not None:
             return put_back
         run = self._begin(execution, processed, data, payload)
@@ -162,18 +158,6 @@ class Pipeline:
             message = "no event of the job's name is declared for this queue; it is offered to other workers meanwhile"
             self._faults.of_job("data", ErrorInfo("UnknownEvent", message), job)
         return True
-
-    async def _note_key(self, job: Job, declaration: Declaration, payload: Any) -> Fetched | Unsettled | None:
-        """Put back a job of whose key only its payload says, with that key; None if it has none, and no limits."""
-        try:
-            limit_key = limit_key_of(declaration, payload)
-        except UsageError as error:
-            return await self._fail(job, declaration, Problem("data", _info(error)))
-        if not limit_key:
-            return None
-        return await self._settler.retry_until_confirmed(
-            job, lambda _: key_job(self._queue, job, limit_key), leaves_running=True
-        )
 
     # -- schedules
 
@@ -239,8 +223,13 @@ class Pipeline:
 
     # -- admission
 
-    async def _admit(self, execution: Execution, processed: ServedEvent) -> Fetched | Unsettled | None:
+    async def _admit(self, execution: Execution, processed: ServedEvent, payload: Any) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
+        job, declaration = execution.job, processed.declaration
+        if not job.limit_key and declaration.limits.per_key is not None:
+            put_back = await self._note_key(job, declaration, payload)
+            if put_back is not None:
+                return put_back
         limiter, admission = processed.limiter, execution.admission
         if not limiter.locked():
             await limiter.acquire()
@@ -264,6 +253,17 @@ class Pipeline:
             return await self._refused(execution, processed.declaration)
         expires = execution.job.options.expires_ms
         return await self._expiry.begin(execution, processed.declaration) if expires else None
+
+    async def _note_key(self, job: Job, declaration: Declaration, payload: Any) -> Fetched | Unsettled | None:
+        """Put back a job of whose key nobody has known yet; None if it has none."""
+        try:
+            limit_key = limit_key_of(declaration, payload)
+        except UsageError as error:
+            return await self._fail(job, declaration, Problem("data", _info(error)))
+        if not limit_key:
+            return None
+        step = partial(key_job, self._queue, job, limit_key)
+        return await self._settler.retry_until_confirmed(job, lambda _: step(), leaves_running=True)
 
     async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         if execution.job.cancel_reason is not None:
