@@ -70,7 +70,7 @@ class EventPausing(ABC):
     async def _set_paused(self, paused: bool, key: Key | None) -> None:
         declaration, herd = self.declaration, self.herd
         if key is not None:
-            known = self._checked(key, "pause" if paused else "resume")
+            known = self._checked_key(key, "pause" if paused else "resume")
             if herd.delivery is None:
                 await set_key_paused(await herd.backend(), declaration, known, paused, timeout=herd.emit_timeout)
             return
@@ -85,7 +85,7 @@ class EventPausing(ABC):
         if herd.delivery is None:
             await set_paused(await herd.backend(), declaration, paused, timeout=herd.emit_timeout)
 
-    def _checked(self, key: Any, call: str) -> bytes:
+    def _checked_key(self, key: Any, call: str) -> bytes:
         name, known = self.declaration.name, key_bytes(key)
         if self.declaration.limits.per_key is None:
             raise UsageError(f"{name}: {call}(key=...) needs per_key=PerKey(...) at the declaration.")

@@ -5,7 +5,7 @@
 --- @include "includes/keyed"
 local base, now = ARGV[1], serverMs()
 if ARGV[2] == "0" then ARGV[2] = string.format("%.0f", now) end
-local wait, prioritized, delayed, meta, marker = KEYS[1], KEYS[3], KEYS[7], KEYS[9], KEYS[11]
+local wait, prioritized = KEYS[1], KEYS[3]
 local function fetchNext()
 --- @include "fetch_next"
 end
@@ -26,19 +26,10 @@ local function upcoming()
   end
 end
 
--- A job's place in its key's line: for life, by priority; one that has begun before goes first.
-local function turnOf(jobKey, job)
-  if job[3] then return tonumber(job[3]) end
-  local turn = (tonumber(job[5]) or 0) * 0x100000000
-  if (tonumber(job[4]) or 0) == 0 then turn = turn + redis.call("HINCRBY", meta, "ox:turns", 1) % 0x100000000 end
-  redis.call("HSET", jobKey, "ox:turn", string.format("%.0f", turn))
-  return turn
-end
-
 local full = {}
 -- Whether a job may begin as far as its key goes, and its turn if it may not.
 local function mayBegin(id, job)
-  local hash, jobKey = job[1], base .. id
+  local hash = job[1]
   local running = base .. "key:" .. hash .. ":running"
   local share = redis.call("ZSCORE", running, id)
   if share and tonumber(share) <= now then
@@ -46,30 +37,21 @@ local function mayBegin(id, job)
     redis.call("ZREM", running, id)
     share = nil
   end
-  if full[hash] and not share then return false, turnOf(jobKey, job) end
+  if full[hash] and not share then return false, turnOf(base, id, job) end
   redis.call("ZREMRANGEBYSCORE", running, "(0", now)
   local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, share and 1 or 0)
   if room > 0 then
     local first, its = firstHeld(base, hash)
     if not first then return true end
-    local turn = turnOf(jobKey, job)
+    local turn = turnOf(base, id, job)
     if turn <= its then return true end
     -- Those that are held back go first, now that there is room again.
     return false, turn, true
   end
   full[hash] = true
   if share then redis.call("ZREM", running, id) end
-  if again then
-    redis.call("ZADD", base .. "keys", again, hash)
-    redis.call("ZADD", marker, "LT", again, "1")
-  end
-  return false, turnOf(jobKey, job)
-end
-
-local function hold(id, isPrioritized, hash, turn)
-  redis.call("ZADD", base .. "key:" .. hash .. ":held", turn, id)
-  redis.call("ZADD", delayed, string.format("%.0f", (now + FAR_MS) * 0x1000), id)
-  if isPrioritized then redis.call("ZREM", prioritized, id) else redis.call("RPOP", wait) end
+  lookAgain(base, hash, again)
+  return false, turnOf(base, id, job)
 end
 
 local begins, job
@@ -80,7 +62,7 @@ for _ = 1, MOST_AT_ONCE do
   if not job or job.err or not job[1] then break end
   local may, turn, admits = mayBegin(begins, job)
   if may then break end
-  hold(begins, isPrioritized, job[1], turn)
+  hold(base, begins, isPrioritized, job[1], turn, now)
   if admits then admit(base, job[1], now) end
   begins = nil
 end

@@ -1,16 +1,24 @@
--- Notes the hash of a job's key, ARGV[5], and puts the job back at the head of the queue, as requeue does: nobody has known
--- its key before it was fetched.
+-- Notes the hash of a job's key, ARGV[5], which nobody has known before it was fetched, and puts the job back as requeue does:
+-- at the head of the queue if its key has room, else behind those that its key holds back.
 local function requeue()
 --- @include "requeue"
 end
 local reply = requeue()
 if reply < 0 then return reply end
-local job = redis.call("HMGET", ARGV[3], "priority", "ox:turn")
-redis.call("HSET", ARGV[3], "ox:key", ARGV[5])
-if not job[2] then
-  -- It has not begun: it goes behind those of its key.
-  local turn = (tonumber(job[1]) or 0) * 0x100000000 + redis.call("HINCRBY", KEYS[5], "ox:turns", 1) % 0x100000000
-  redis.call("HSET", ARGV[3], "ox:turn", string.format("%.0f", turn))
+--- @include "includes/keyed"
+local base, id, hash, now = string.sub(ARGV[3], 1, -#ARGV[1] - 1), ARGV[1], ARGV[5], serverMs()
+redis.call("HSET", ARGV[3], "ox:key", hash)
+local job = redis.call("HMGET", ARGV[3], "ox:key", "name", "ox:turn", "ats", "priority")
+job[4] = "0" -- its handler has not begun
+local turn = turnOf(base, id, job)
+local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, 0)
+local first, its = firstHeld(base, hash)
+if room > 0 and (not first or turn < its) then
+  -- Others that are keyed at the same time must not pass it.
+  redis.call("ZADD", base .. "key:" .. hash .. ":running", now + LOOK_MS, id)
+else
+  hold(base, id, (tonumber(job[5]) or 0) > 0, hash, turn, now)
+  if room > 0 then admit(base, hash, now) else lookAgain(base, hash, again) end
 end
 -- BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
 redis.call("ZADD", KEYS[8], 0, "0")

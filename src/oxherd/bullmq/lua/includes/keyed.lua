@@ -57,6 +57,30 @@ local function firstHeld(base, hash)
   end
 end
 
+-- Has a key looked at again, should nothing else let go what it holds back.
+local function lookAgain(base, hash, again)
+  if not again then return end
+  redis.call("ZADD", base .. "keys", again, hash)
+  redis.call("ZADD", base .. "marker", "LT", again, "1")
+end
+
+-- A job's place in its key's line, for life, by priority; one that has begun before goes first. `job` are its fields ox:key,
+-- name, ox:turn, ats and priority.
+local function turnOf(base, id, job)
+  if job[3] then return tonumber(job[3]) end
+  local turn = (tonumber(job[5]) or 0) * 0x100000000
+  if (tonumber(job[4]) or 0) == 0 then turn = turn + redis.call("HINCRBY", base .. "meta", "ox:turns", 1) % 0x100000000 end
+  redis.call("HSET", base .. id, "ox:turn", string.format("%.0f", turn))
+  return turn
+end
+
+-- Holds the queue's next job back.
+local function hold(base, id, isPrioritized, hash, turn, now)
+  redis.call("ZADD", base .. "key:" .. hash .. ":held", turn, id)
+  redis.call("ZADD", base .. "delayed", string.format("%.0f", (now + FAR_MS) * 0x1000), id)
+  if isPrioritized then redis.call("ZREM", base .. "prioritized", id) else redis.call("RPOP", base .. "wait") end
+end
+
 -- Lets go to the queue what a key holds back, as far as it has room, and says when to look at the key again.
 local function admit(base, hash, now)
   local key = base .. "key:" .. hash
@@ -81,12 +105,7 @@ local function admit(base, hash, now)
     redis.call("ZADD", base .. "marker", 0, "0")
     first, room = firstHeld(base, hash), room - 1
   end
-  if first and again then
-    redis.call("ZADD", base .. "keys", again, hash)
-    redis.call("ZADD", base .. "marker", "LT", again, "1")
-  else
-    redis.call("ZREM", base .. "keys", hash)
-  end
+  if first and again then lookAgain(base, hash, again) else redis.call("ZREM", base .. "keys", hash) end
 end
 
 -- Counts the begin of a job, which has room.
@@ -102,10 +121,7 @@ local function countBegin(base, id, hash, limits, now)
     redis.call("SET", key .. ":rate", 1, "PX", limits.per)
     left = tonumber(limits.per)
   end
-  if used >= limits.count and redis.call("EXISTS", key .. ":held") == 1 then
-    redis.call("ZADD", base .. "keys", now + left, hash)
-    redis.call("ZADD", base .. "marker", "LT", now + left, "1")
-  end
+  if used >= limits.count and redis.call("EXISTS", key .. ":held") == 1 then lookAgain(base, hash, now + left) end
 end
 
 -- Gives a key's share back that a job has held, at every way out of `active`; `rest` is for how long the key rests, "0" for
