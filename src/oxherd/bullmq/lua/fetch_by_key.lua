@@ -46,10 +46,11 @@ local function mayBegin(id, job)
     local turn = turnOf(base, id, job)
     if turn <= its then return true end
     -- Those that are held back go first, now that there is room again.
+    redis.call("ZREM", running, id)
     return false, turn, true
   end
   full[hash] = true
-  if share then redis.call("ZREM", running, id) end
+  redis.call("ZREM", running, id)
   lookAgain(base, hash, again)
   return false, turnOf(base, id, job)
 end
