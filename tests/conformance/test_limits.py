@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -103,7 +104,7 @@ async def test_two_workers_run_as_many_at_once_as_are_allowed_and_never_more(
         steps = await happened(herds[0], "active", "completed")
     running, busy, highest = 0, 0.0, 0
     last_begin = max(at for at, kind in steps if kind == "active")
-    for (at, kind), (then, _) in zip(steps, steps[1:], strict=False):
+    for (at, kind), (then, _) in pairwise(steps):
         running += 1 if kind == "active" else -1
         highest = max(highest, running)
         if at < last_begin:
@@ -210,8 +211,10 @@ async def test_limits_that_are_set_hold_at_once_and_for_all_workers(
         await placed.set_limits(rate=Rate(4, per=0.5))
         await records.wait("event.end", count=10)
         assert time.monotonic() - began < 3
-        # Two more in the window of the first two, which ends half a second after the change at the latest.
-        assert [number for _, number in in_windows((await begins(working))[4:], 0.5)] == [4, 2]
+        # Two more may begin in the window of the first two, which ends half a second after the change at the latest.
+        begun = await begins(working)
+        assert begun[-1] - begun[2] >= 0.49
+        assert begun[6] - begun[2] >= 0.49 or begun[8] - begun[4] >= 0.49
         assert await placed.limits() == Limits(rate=Rate(4, per=0.5))
         await placed.set_limits(max_running=3)
         assert await placed.limits() == Limits(Rate(4, per=0.5), 3)
@@ -375,7 +378,7 @@ async def test_an_event_rests_for_all_workers_and_its_job_goes_first_at_no_attem
         await records.wait("event.end", count=10, outcome="completed")
         begun = await begins(herds[0])
     assert runs[0] == (1, 1, 1)
-    assert runs[1] == (1, 1, 2)
+    assert (1, 1, 2) in runs[1:3]  # beside the other worker's first
     assert 0.695 <= begun[1] - begun[0] < 1.2
     assert begun[-1] - begun[1] < 1
 
@@ -389,7 +392,7 @@ async def test_what_ends_meanwhile_brings_no_next(herd: Oxherd, records: Records
             raise RateLimited(0.8)
         if number < 7:
             await others.wait()
-            if number == 5:
+            if number == 5 and ctx.fence == 1:
                 raise ValueError
 
     async with herd:

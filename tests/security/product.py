@@ -17,7 +17,21 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Debounce, Discard, Every, Failure, Keep, Oxherd, Retry, Schedule, Unique
+from oxherd import (
+    Context,
+    Cron,
+    Debounce,
+    Discard,
+    Every,
+    Failure,
+    Keep,
+    Oxherd,
+    Rate,
+    RateLimited,
+    Retry,
+    Schedule,
+    Unique,
+)
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -299,6 +313,31 @@ async def shards(run: ProductRun) -> None:
                 await run.ended("order.strict", 12)
 
 
+async def limits(run: ProductRun) -> None:
+    """Declared, set and ended; an event and its shards that rest; a start that declares other ones."""
+    for most in (2, None):
+        herd = run.herd()
+
+        @herd.event("order.limited", rate=Rate(5, per=0.2), max_running=most)
+        async def limited(order: Order, ctx: Context) -> None:
+            if order.number == 1 and ctx.fence == 1:
+                raise RateLimited(0.3)
+
+        @herd.event("order.limited.spread", shards=2)
+        async def spread(order: Order, ctx: Context) -> None:
+            if ctx.fence == 1:
+                raise RateLimited(0.05)
+
+        async with herd:
+            await herd.start()
+            await spread.emit(Order())
+            await limited.emit_many([Order(number=n) for n in range(8)])
+            await limited.set_limits(rate=Rate(50, per=1), max_running=None)
+            assert (await limited.limits()).max_running is None
+            await run.ended("order.limited", 16 if most is None else 8, "completed")
+            await run.ended("order.limited.spread", 2 if most is None else 1, "completed")
+
+
 async def pausing(run: ProductRun) -> None:
     """Paused and resumed, with shards, seen by a worker that starts meanwhile; what BullMQ 5 has put aside."""
     herd = run.herd()
@@ -476,7 +515,7 @@ async def durable(run: ProductRun) -> None:
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
     emitting, outcomes, answers, unique, failures, cancelling, metrics_of_node, schedules, schedules_in_code, shards,
-    stopping, commands, metrics,
+    stopping, commands, metrics, limits,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)
