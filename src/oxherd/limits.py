@@ -93,8 +93,7 @@ def check_limits(
         if not own_queue:
             raise DeclarationError(f"{event}: {which} would hold for all events of its queue; leave queue out.")
     if limits.per_key is not None:
-        if not isinstance(limits.per_key, PerKey):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DeclarationError(f"{event}: per_key must be a PerKey(...).")
+        check_per_key(limits.per_key, f"{event}: per_key")
         if key is None:
             raise DeclarationError(f"{event}: per_key needs the event's key=.")
         if ordered:
@@ -106,6 +105,12 @@ def check_rate(rate: Any, what: str) -> None:
     """Raise DeclarationError unless it is a Rate or None."""
     if rate is not None and not isinstance(rate, Rate):
         raise DeclarationError(f"{what} must be a Rate(count, per=seconds).")
+
+
+def check_per_key(per_key: Any, what: str) -> None:
+    """Raise DeclarationError unless it is a PerKey or None."""
+    if per_key is not None and not isinstance(per_key, PerKey):
+        raise DeclarationError(f"{what} must be a PerKey(...).")
 
 
 def check_max_running(most: Any, what: str) -> None:

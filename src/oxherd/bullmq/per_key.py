@@ -6,7 +6,7 @@ from oxherd.bullmq.job import Job
 from oxherd.bullmq.limits import LimitFields
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
-from oxherd.limits import PerKey
+from oxherd.limits import PerKey, Rate
 
 
 def per_key_fields(event: str, per_key: PerKey | None) -> LimitFields:
@@ -17,6 +17,19 @@ def per_key_fields(event: str, per_key: PerKey | None) -> LimitFields:
         count, per_ms = (0, 0) if rate is None else (rate.count, rate.per_ms)
         text = f"{per_key.max_running or 0}/{count}/{per_ms}"
     return LimitFields(f"ox:declared:per_key:{event}", text, {f"ox:per_key:{event}": text})
+
+
+async def read_per_key(queue: BullQueue, event: str) -> PerKey | None:
+    """The limits of each key of an event, in one attempt; None if it has none.
+
+    Command: HMGET. Raises RedisUnavailable, ScriptError; ValueError if what is stored is not what we write.
+    """
+    k = queue.keys
+    (text,) = await queue.client.call(k.slot, "HMGET", k.meta, f"ox:per_key:{event}")
+    if text is None:
+        return None
+    most, count, per_ms = (int(number) for number in bytes(text).decode("ascii").split("/"))
+    return PerKey(most or None, Rate(count, per=per_ms / 1000) if count else None)
 
 
 async def look_at_keys(queue: BullQueue) -> None:
