@@ -12,7 +12,7 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "failing", "limits", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules", "time",
+    "failing", "limits", "limits-per-key", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules", "time",
     "uniqueness", "workers",
 ]  # fmt: skip
 
