@@ -257,3 +257,24 @@ async def test_a_random_history_is_never_over_and_loses_nothing(
         await second.stop(5)
         counts = await (await queue_of(first)).counts()
         assert not any(counts[state] for state in ("wait", "active", "delayed", "prioritized"))
+
+
+async def test_limits_are_written_again_after_a_server_has_lost_its_data(make_herd: MakeHerd) -> None:
+    runs = Runs()
+    with StandaloneServer() as forgets:
+        herd = make_herd(forgets.url)
+
+        @herd.event("order.placed", key=lambda order: order[0], per_key=PerKey(max_running=1), concurrency=10)
+        async def placed(order: Order) -> None:
+            await runs.run(order)
+
+        async with herd:
+            await herd.start()
+            await placed.emit(("a", 0))
+            await runs.wait(1)
+            forgets.kill()
+            await until(lambda: not all(herd.nodes().values()))
+            forgets.restart()
+            await placed.emit_many([("a", number) for number in range(1, 11)])
+            await runs.wait(11)
+            assert runs.most["a"] == 1

@@ -67,6 +67,7 @@ class Fetcher(BackgroundLoop):
                 if failures:
                     # Hold no slot for a server that may not answer.
                     await self._queue.ping()
+                    self.prepare_again()
                 at_once = await self._next(at_once)
                 failures = 0
             except RedisUnavailable:  # reported as an outage
@@ -106,7 +107,7 @@ class Fetcher(BackgroundLoop):
         self.start()
 
     def prepare_again(self) -> None:
-        """Do what `ServedQueue.prepare` does before the next fetch: another event is served."""
+        """Do what `ServedQueue.prepare` does before the next fetch: another event is served, or the server was away."""
         self._prepare = self._served.prepare
 
     async def keep_connected(self) -> None:
