@@ -340,7 +340,7 @@ async def limits(run: ProductRun) -> None:
 
 
 async def limits_by_key(run: ProductRun) -> None:
-    """Held back and let go, of all priorities; keyed at the first fetch; a key that rests or is paused; other limits."""
+    """Held back and let go, of all priorities; keyed at the first fetch; a key rests, or is paused; other limits."""
     herd, producer = run.herd(), run.herd()
     free = producer.declare("order.by_key", Order)
 
