@@ -15,7 +15,7 @@ local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, 0)
 local first, its = firstHeld(base, hash)
 if room > 0 and (not first or turn < its) then
   -- Others that are keyed at the same time must not pass it.
-  redis.call("ZADD", base .. "key:" .. hash .. ":running", now + LOOK_MS, id)
+  takeShare(base .. "key:" .. hash, id, now + LOOK_MS)
 else
   hold(base, id, (tonumber(job[5]) or 0) > 0, hash, turn, now)
   if room > 0 then admit(base, hash, now) else lookAgain(base, hash, again) end

@@ -5,6 +5,8 @@
 -- the keys that hold something back, by when to look at them again; `keys:paused` those that are paused. Times are the
 -- server's, in milliseconds.
 local LOOK_MS, FAR_MS, MOST_AT_ONCE = 10000, 86400000, 1000
+-- What is left of a key that nothing begins of any more, such as the share of a job that was removed by hand.
+local FORGET_MS = 604800000
 
 local function serverMs()
   local now = redis.call("TIME")
@@ -16,6 +18,11 @@ local function keyLimits(base, name)
   local field = name and redis.call("HGET", base .. "meta", "ox:per_key:" .. name)
   local most, count, per = string.match(field or "", "^(%d+)/(%d+)/(%d+)$")
   if most then return {most = tonumber(most), count = tonumber(count), per = per} end
+end
+
+local function takeShare(key, id, score)
+  redis.call("ZADD", key .. ":running", score, id)
+  redis.call("PEXPIRE", key .. ":running", FORGET_MS)
 end
 
 -- How many more of a key may begin, and when to look again if there is none; never while it is paused. `own` counts a share
@@ -100,7 +107,7 @@ local function admit(base, hash, now)
     end
     redis.call("ZREM", base .. "delayed", first)
     redis.call("ZREM", key .. ":held", first)
-    redis.call("ZADD", key .. ":running", now + LOOK_MS, first)
+    takeShare(key, first, now + LOOK_MS)
     redis.call("XADD", base .. "events", "*", "event", "waiting", "jobId", first, "prev", "delayed")
     redis.call("ZADD", base .. "marker", 0, "0")
     first, room = firstHeld(base, hash), room - 1
@@ -111,7 +118,7 @@ end
 -- Counts the begin of a job, which has room.
 local function countBegin(base, id, hash, limits, now)
   local key = base .. "key:" .. hash
-  redis.call("ZADD", key .. ":running", 0, id)
+  takeShare(key, id, 0)
   redis.call("ZREM", key .. ":held", id)
   if not limits or limits.count == 0 then return end
   local left, used = redis.call("PTTL", key .. ":rate"), 1
