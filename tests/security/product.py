@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
@@ -195,6 +195,39 @@ async def cancelling(run: ProductRun) -> None:
         await run.records.wait("event.begin", event="order.cancelled")
         assert await running.cancel()
         await run.ended("order.cancelled", 1, "cancelled")
+
+
+async def administration(run: ProductRun) -> None:
+    """Read, looked for, retried, promoted, discarded, cancelled; moved from a queue that no event has."""
+    herd, renamed = run.herd(), run.herd()
+    old = renamed.declare("admin.renamed", Order)
+
+    @herd.event("admin.placed", retry=Retry(attempts=1))
+    async def placed(order: Order) -> None:
+        raise ValueError("no stock")
+
+    async with herd, renamed:
+        await placed.emit_many([Order() for _ in range(3)])
+        await placed.start()
+        await run.ended("admin.placed", 3, "failed")
+        await placed.stop()
+        admin = herd.admin
+        (row,) = await admin.events()
+        assert row.failed == 3
+        (first, *_) = await admin.find(error="no stock", since=3600).all()
+        assert await admin.show(first.id) is not None
+        assert await admin.show(UUID("00000000-0000-5000-8000-000000000000")) is None
+        await admin.effects(first.id)
+        assert (await admin.retry(ids=[first.id]).run()).done == 1
+        assert (await admin.discard("admin.placed", until=timedelta()).run()).done == 2
+        await placed.emit(Order(), delay=60)
+        assert (await admin.promote("admin.placed").run()).done == 1
+        await old.emit(Order())
+        await old.emit(Order(), priority=1)
+        await old.emit(Order(), delay=60)
+        assert "{admin.renamed}" in {queue.name for queue in await admin.unknown_queues()}
+        assert (await admin.move("{admin.renamed}", "admin.placed").run()).done == 3
+        assert (await admin.cancel("admin.placed").run()).done == 4
 
 
 async def unique(run: ProductRun) -> None:
@@ -541,8 +574,8 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, unique, failures, cancelling, metrics_of_node, schedules, schedules_in_code, shards,
-    stopping, commands, metrics, limits, limits_by_key,
+    emitting, outcomes, answers, unique, failures, cancelling, administration, metrics_of_node, schedules,
+    schedules_in_code, shards, stopping, commands, metrics, limits, limits_by_key,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)

@@ -83,6 +83,7 @@ class NewJob:
     it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
     milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given. `unique`: with which
     other jobs it makes one. `limit_key`: what its limits go by, "" for nothing; None if its event has none by key.
+    `emitted_ms`: when it was emitted, if that is not now; it is then not added in a batch.
     """
 
     id: str
@@ -97,6 +98,7 @@ class NewJob:
     due_ms: int = 0
     unique: UniqueKey | None = None
     limit_key: str | None = None
+    emitted_ms: int = 0
 
 
 # The fields of a job that a worker reads, in the order of `job_of`.
