@@ -1,0 +1,91 @@
+"""What standard output is: its width, whether it is a terminal, whether it may be coloured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TextIO
+
+from rich.cells import cell_len, set_cell_size
+
+from oxherd.telemetry.logs.printable import printable
+
+_NARROWEST = 20
+_DEFAULT_WIDTH = 80
+
+
+class Style(Enum):
+    """How a text stands out, as the parameters of SGR."""
+
+    PLAIN = ""
+    BOLD = "1"
+    DIM = "2"
+    WRONG = "31"
+    WARNING = "33"
+    GOOD = "32"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A stream to write on; `width` is None where lines may be as long as they are, in a pipe or a file."""
+
+    width: int | None
+    coloured: bool
+
+    def styled(self, text: str, style: Style) -> str:
+        """A printable text with its style, if there are any here."""
+        return f"\x1b[{style.value}m{text}\x1b[0m" if self.coloured and style is not Style.PLAIN and text else text
+
+
+def screen_of(stream: TextIO | None = None) -> Screen:
+    """The screen that a stream is; standard output unless told."""
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return Screen(None, coloured=False)
+    # https://no-color.org: any value but an empty one.
+    coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    columns = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns
+    return Screen(max(columns, _NARROWEST), coloured)
+
+
+def width_of(text: str) -> int:
+    """How many columns a printable text takes."""
+    return cell_len(text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """A text filled up to a width, on its left if it stands `right`."""
+    filling = " " * max(0, width - cell_len(text))
+    return filling + text if right else text + filling
+
+
+def folded(text: str, width: int | None, indent: str = "") -> Iterator[str]:
+    """A text's lines at a width, broken at blanks; what has none is cut. Each line but the first is indented.
+
+    No terminal escapes are left in it.
+    """
+    text = printable(text)
+    if width is None or cell_len(text) <= width:
+        yield text
+        return
+    width = max(width, len(indent) + 1)
+    line = ""
+    for word in text.split(" "):
+        joined = f"{line} {word}" if line.strip() else line + word
+        if cell_len(joined) <= width:
+            line = joined
+            continue
+        if line.strip():
+            yield line
+            line = indent
+        line += word
+        while cell_len(line) > width:
+            head = set_cell_size(line, width).rstrip(" ") if cell_len(line) > width else line
+            yield head
+            line = indent + line[len(head) :]
+    if line.strip():
+        yield line
