@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import UnionType
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from oxherd.admin import Admin
 from oxherd.bullmq.keys import has_hash_tag
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.bullmq.worker_records import live_workers
@@ -243,6 +244,11 @@ class Oxherd(Processing):
         return self._sessions.run_sync(coroutine)
 
     # -- workers
+
+    @property
+    def admin(self) -> Admin:
+        """Reads what the queues hold, and steers it."""
+        return Admin(self)
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers, in any process, that process events of this herd, sorted by `since`. Script: workers.

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
-from oxherd.admin import overview, steering, story, unknown
+from oxherd.admin import overview, story, unknown
+from oxherd.admin.actions import action_of
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.moving import Move
 from oxherd.admin.rows import EventRow, ScheduleRow, Story, UnknownQueue
@@ -24,8 +25,8 @@ class Admin:
     """Reads and steers the events of a herd. Whoever asks sees of payloads and errors what the log may show, no more.
 
     Every call goes on through an outage for the herd's `emit_timeout`, and then raises RedisUnavailable; OxherdError
-    names a damaged key. Nothing here blocks a server: pages of at most 1,000, no KEYS. While a test keeps a herd's emits,
-    everything is refused with a UsageError, since the server is not the test's.
+    names a damaged key. Nothing here blocks a server: pages of at most 1,000, no KEYS. While a test keeps a herd's
+    emits, everything is refused with a UsageError, since the server is not the test's.
 
     What is awaited has a twin for code without an event loop, of the same name and `_sync`; what `find` and the bulk
     operations return is iterated by `async for`, or by `for` where no event loop runs.
@@ -224,7 +225,7 @@ class Admin:
 
         Cost: a script a queue for each 200 schedules (script: schedules).
         """
-        return await steering.schedule_rows(self._herd, event)
+        return await overview.schedule_rows(self._herd, event)
 
     def schedules_sync(self, event: str | None = None) -> list[ScheduleRow]:
         """`schedules` from code without an event loop."""
@@ -272,4 +273,4 @@ class Admin:
             raise UsageError(
                 f"{action} needs a selection: an event, ids or a filter; pass everything=True for all that are {state}."
             )
-        return Bulk(self._herd, steering.action(action, selection, reason), selection)
+        return Bulk(self._herd, action, action_of(action, selection, reason), selection)

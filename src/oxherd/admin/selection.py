@@ -114,7 +114,9 @@ def _moment(given: Moment | None, name: str, now: datetime) -> int | None:
     try:
         if isinstance(given, datetime):
             if given.tzinfo is None:
-                raise UsageError(f"{name} needs a time zone, such as datetime.now(UTC); or say how long ago, in seconds.")
+                raise UsageError(
+                    f"{name} needs a time zone, such as datetime.now(UTC); or say how long ago, in seconds."
+                )
             moment = given.astimezone(UTC)
         else:
             moment = now - (given if isinstance(given, timedelta) else timedelta(seconds=float(given)))

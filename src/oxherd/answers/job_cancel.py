@@ -36,7 +36,7 @@ async def cancel_in(places: Sequence[QueueAnswers], job_id: str, reason: str, de
         RedisUnavailable: a queue that may have it could not be asked by `deadline` (monotonic seconds).
         ScriptError: as `Client.script`.
     """
-    wishes = [asyncio.ensure_future(_cancel(place.queue, job_id, reason, deadline)) for place in places]
+    wishes = [asyncio.ensure_future(cancel_until(place.queue, job_id, reason, deadline)) for place in places]
     away: RedisUnavailable | None = None
     try:
         for replied in asyncio.as_completed(wishes):
@@ -52,13 +52,19 @@ async def cancel_in(places: Sequence[QueueAnswers], job_id: str, reason: str, de
     return CancelReply.NOTHING
 
 
-async def _cancel(queue: BullQueue, job_id: str, reason: str, deadline: float) -> CancelReply:
+async def cancel_until(
+    queue: BullQueue, job_id: str, reason: str, deadline: float, *, only_waiting: bool = False
+) -> CancelReply:
+    """Cancel a job of one queue, retried until `deadline` (monotonic seconds); as `cancel_job`.
+
+    BEFORE is NOTHING here, or DONE where an attempt whose reply was lost may have done it.
+    """
     maybe_done = False
 
     async def attempt() -> CancelReply:
         nonlocal maybe_done
         try:
-            return await cancel_job(queue, job_id, reason)
+            return await cancel_job(queue, job_id, reason, only_waiting=only_waiting)
         except RedisUnavailable as error:
             maybe_done = maybe_done or error.maybe_applied
             raise

@@ -20,8 +20,8 @@ class CancelReply(IntEnum):
     TICK = -8  # it is a schedule's next tick
 
 
-async def cancel_job(queue: BullQueue, job_id: str, reason: str) -> CancelReply:
-    """Cancel a job, in one attempt. Script: removeJob.
+async def cancel_job(queue: BullQueue, job_id: str, reason: str, *, only_waiting: bool = False) -> CancelReply:
+    """Cancel a job, in one attempt; `only_waiting`: unless it runs. Script: removeJob.
 
     Redis: of one that is removed, the key `answer:<id>`, and the field `ox:cancelled` of the entry `removed` in
     BullMQ's event stream; of another one its field `ox:cancel`, and the set `cancels`.
@@ -32,7 +32,7 @@ async def cancel_job(queue: BullQueue, job_id: str, reason: str) -> CancelReply:
     k = queue.keys
     clustered = "1" if queue.client.url.topology == "cluster" else ""
     _, end = end_field("cancelled", Cancelled.__name__, reason)
-    arguments = (k.job(job_id), k.repeat, job_id, "0", k.base, reason, clustered, end)
+    arguments = (k.job(job_id), k.repeat, job_id, "0", k.base, reason, clustered, end, "1" if only_waiting else "")
     return CancelReply(await queue.client.script(k.slot, script("cancel"), arguments))
 
 

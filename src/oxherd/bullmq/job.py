@@ -80,7 +80,7 @@ class NewJob:
     `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
     it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
     milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given. `unique`: with which
-    other jobs it makes one.
+    other jobs it makes one. `emitted_ms`: when it was emitted, if that is not now; it is then not added in a batch.
     """
 
     id: str
@@ -94,6 +94,7 @@ class NewJob:
     metadata: str = ""
     due_ms: int = 0
     unique: UniqueKey | None = None
+    emitted_ms: int = 0
 
 
 # The fields of a job that a worker reads, in the order of `job_of`.

@@ -54,7 +54,7 @@ class BullQueue:
         if job.unique is not None:
             return (await self.add_all([job], deadline=deadline, state=state)).get(job.id)
         many = self._add_many
-        if many is not None and not job.delay_ms and not job.priority:
+        if many is not None and not job.delay_ms and not job.priority and not job.emitted_ms:
             first = await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
             return None if first == job.id and state.repeated else first
         added, arguments = self._add_arguments(job)
@@ -65,7 +65,7 @@ class BullQueue:
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
-        options, now = job.options, now_ms()
+        options, now = job.options, job.emitted_ms or now_ms()
         if job.delay_ms:
             # To a moment, it is counted now: the job may have waited for others that were sent before it.
             options = options | {"delay": max(1, job.due_ms - now) if job.due_ms else job.delay_ms}

@@ -3,7 +3,7 @@
 --
 -- KEYS: the job, repeat
 -- ARGV[1] id, [2] "0": children stay, [3] key prefix, [4] reason, [5] "1" on a cluster,
--- [6] the end that an answer tells of
+-- [6] the end that an answer tells of, [7] "1": only what waits, and is then removed
 -- Returns 1 if it is removed or requested, 2 if the job was cancelled before, -8 if it is a schedule's next tick, 0 if
 -- it has ended or is not stored.
 --- @include "includes/guard"
@@ -20,6 +20,7 @@ local function wasCancelled(key, field)
 end
 
 local function request()
+  if ARGV[7] == "1" then return 0 end
   if redis.call("HEXISTS", jobKey, "ox:cancel") == 0 then redis.call("HSET", jobKey, "ox:cancel", reason) end
   return 1
 end
@@ -28,7 +29,7 @@ if redis.call("EXISTS", jobKey) == 0 then return wasCancelled(base .. "answer:" 
 local deduplicated = redis.call("HGET", jobKey, "deid")
 if redis.call("ZSCORE", base .. "completed", id) then return 0 end
 if redis.call("ZSCORE", base .. "failed", id) then return wasCancelled(jobKey, "ox:end") end
-if redis.call("LPOS", base .. "active", id) then
+if ARGV[7] ~= "1" and redis.call("LPOS", base .. "active", id) then
   redis.call("SADD", base .. "cancels", id)
   -- Nobody looks at the set while no worker of ours runs anything.
   for _, other in ipairs(redis.call("SRANDMEMBER", base .. "cancels", 10)) do

@@ -1,0 +1,67 @@
+"""`events()` and `schedules()`: what there is, at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from oxherd.admin.moments import moment, seconds_since
+from oxherd.admin.rows import EventRow, ScheduleRow
+from oxherd.admin.target import Herd, asked, connected, event_places
+from oxherd.bullmq.queue_counts import QueueCounts, queue_counts
+from oxherd.bullmq.worker_info import WorkerInfo
+from oxherd.event import Event
+from oxherd.producer.backend import Backend
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+async def event_rows(herd: Herd) -> list[EventRow]:
+    """The events of a herd, with what their queues hold."""
+    backend = await connected(herd)
+    workers, *rows = await asyncio.gather(herd.workers(), *(_counted(herd, backend, event) for event in herd))
+    return [_row(herd, event, queues, counts, workers) for event, queues, counts in rows]
+
+
+async def _counted(
+    herd: Herd, backend: Backend, event: Event[Any, Any]
+) -> tuple[Event[Any, Any], tuple[str, ...], list[QueueCounts]]:
+    places = await event_places(herd, backend, event)
+    reads = (asked(herd, place.queue, lambda q=place.queue: queue_counts(q)) for place in places)
+    counts = await asyncio.gather(*reads)
+    return event, tuple(place.queue.keys.queue for place in places), counts
+
+
+def _row(
+    herd: Herd, event: Event[Any, Any], queues: tuple[str, ...], counts: list[QueueCounts], workers: list[WorkerInfo]
+) -> EventRow:
+    queue = event.declaration.queue
+    oldest = min((each.oldest_ms for each in counts if each.oldest_ms), default=0)
+    return EventRow(
+        name=event.name,
+        queues=queues,
+        shared_with=tuple(each.name for each in herd if each.declaration.queue == queue and each is not event),
+        waiting=sum(each.waiting for each in counts),
+        running=sum(each.running for each in counts),
+        delayed=sum(each.delayed for each in counts),
+        waiting_children=sum(each.waiting_children for each in counts),
+        failed=sum(each.failed for each in counts),
+        completed=sum(each.completed for each in counts),
+        oldest_at=moment(oldest),
+        oldest_seconds=seconds_since(oldest, max(each.server_ms for each in counts)),
+        next_due_at=moment(min((each.next_due_ms for each in counts if each.next_due_ms), default=0)),
+        last_failed_at=moment(max(each.last_failed_ms for each in counts)),
+        paused=counts[0].paused,
+        paused_queues=sum(each.paused for each in counts),
+        workers=sum(event.name in worker.events for worker in workers),
+    )
+
+
+async def schedule_rows(herd: Herd, event: str | None) -> list[ScheduleRow]:
+    """The schedules of one event, or of all, the next to tick first."""
+    await connected(herd)
+    events = list(herd) if event is None else [herd[event]]
+    found = await asyncio.gather(*(each.schedules() for each in events))
+    rows = [ScheduleRow(each.name, info) for each, infos in zip(events, found, strict=True) for info in infos]
+    return sorted(rows, key=lambda row: (row.info.next or _LAST, row.event, row.info.name))

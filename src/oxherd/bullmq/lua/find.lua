@@ -1,0 +1,117 @@
+-- Finds jobs of one list or sorted set of a queue, a page at a time; changes nothing.
+--
+-- KEYS: the list or set
+-- ARGV[1] key prefix, [2] order: "head" or "tail" of a list first, "low" or "high" scores of a set first,
+-- [3] id and [4] position (index, or score) after which it goes on; both empty: from the first,
+-- [5] how many to look at, [6] how many to find, [7] the job's name, [8] a text in small letters that the error holds,
+-- [9] its type, [10] least and [11] greatest time in milliseconds: the score of a set of ended jobs, else the emit;
+-- each empty for any, [12] "1" if the set is of ended jobs
+-- Returns {"1" at the end, how many were looked at, the server's time, then of the last job looked at, and of the last one
+-- that was not found, id and position (or empty)}, then of each that was found its id, position and fields.
+local key, base, order, anchor, at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local look, most, name, text, kind = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
+local least, greatest, ended = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == "1"
+local high, isList = order == "high", order == "head" or order == "tail"
+
+-- By bytes, as Redis orders members; Lua compares by the server's locale.
+local function isBefore(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = string.byte(one, i), string.byte(other, i)
+    if a ~= b then return a < b end
+  end
+  return #one < #other
+end
+
+local function range(first, last)
+  if order == "head" then return redis.call("LRANGE", key, first, last) end
+  if order == "tail" then
+    local items, turned = redis.call("LRANGE", key, -1 - last, -1 - first), {}
+    for i = #items, 1, -1 do turned[#turned + 1] = items[i] end
+    return turned
+  end
+  return redis.call(high and "ZREVRANGE" or "ZRANGE", key, first, last, "WITHSCORES")
+end
+
+-- Where a list goes on: its items move while they are begun and added. At the first one if the anchor is gone.
+local function listStart()
+  if anchor == "" then return 0 end
+  local index = tonumber(at)
+  local there = redis.call("LINDEX", key, order == "head" and index or -1 - index)
+  if there == anchor then return index + 1 end
+  local found
+  if order == "head" then found = redis.call("LPOS", key, anchor)
+  else
+    -- From the tail, an item only comes nearer.
+    found = redis.call("LPOS", key, anchor, "RANK", -1, "MAXLEN", index + 1)
+    if found then found = redis.call("LLEN", key) - 1 - found end
+  end
+  return found and found + 1 or 0
+end
+
+-- Where a set goes on, whether or not the anchor is still in it.
+local function setStart()
+  if anchor == "" then
+    if not ended then return 0 end
+    if high then return greatest and redis.call("ZCOUNT", key, "(" .. ARGV[11], "+inf") or 0 end
+    return least and redis.call("ZCOUNT", key, "-inf", "(" .. ARGV[10]) or 0
+  end
+  if redis.call("ZSCORE", key, anchor) == at then return redis.call(high and "ZREVRANK" or "ZRANK", key, anchor) + 1 end
+  local first = high and redis.call("ZCOUNT", key, "(" .. at, "+inf") or redis.call("ZCOUNT", key, "-inf", "(" .. at)
+  local after = first + redis.call("ZCOUNT", key, at, at)
+  while first < after do
+    local middle = math.floor((first + after) / 2)
+    local there = range(middle, middle)[1]
+    local passed = high and isBefore(anchor, there) or (not high and isBefore(there, anchor))
+    if passed then first = middle + 1 else after = middle end
+  end
+  return first
+end
+
+local function isWithin(moment)
+  return (not least or moment >= least) and (not greatest or moment <= greatest)
+end
+
+local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa"}
+
+local function matches(job, score)
+  if job.err then return name == "" and text == "" and kind == "" and not least and not greatest end
+  if name ~= "" and job[1] ~= name then return false end
+  if ended then
+    if not isWithin(score) then return false end
+  elseif (least or greatest) and not isWithin(tonumber(job[2]) or 0) then return false end
+  if text == "" and kind == "" then return true end
+  local class = string.match(job[6] or "", "^%S+ (%S*) %x+$") or ""
+  if kind ~= "" and class ~= kind then return false end
+  if text == "" then return true end
+  local reason = string.sub(job[5] or "", 1, 8256)
+  return job[5] and string.find(string.lower((class == "" and "" or class .. ": ") .. reason), text, 1, true) ~= nil
+end
+
+local clock = redis.call("TIME")
+local now = string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000))
+local start = isList and listStart() or setStart()
+local items = range(start, start + look - 1)
+local step = isList and 1 or 2
+local found, looked, last, kept, beyond = {}, 0, {"", ""}, {"", ""}, false
+for i = 1, #items, step do
+  local id, score = items[i], not isList and items[i + 1]
+  if ended and ((high and least and tonumber(score) < least) or (not high and greatest and tonumber(score) > greatest)) then
+    beyond = true
+    break
+  end
+  local position = score or string.format("%.0f", start + looked)
+  looked = looked + 1
+  last = {id, position}
+  local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
+  if matches(job, tonumber(score)) then
+    if job.err then job = {} end
+    local row = {id, position}
+    for field = 1, #FIELDS do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
+    found[#found + 1] = row
+    if #found >= most then break end
+  else
+    kept = last
+  end
+end
+local atEnd = beyond or (looked * step == #items and looked < look)
+return {atEnd and "1" or "", looked, now, last[1], last[2], kept[1], kept[2], unpack(found)}

@@ -1,0 +1,30 @@
+-- Reads how many jobs a queue has in each state, in constant time.
+--
+-- KEYS: meta
+-- ARGV[1] key prefix
+-- Returns the server's time, "1" if the queue is paused, the counts of wait, paused, prioritized, active, delayed,
+-- waiting-children, completed and failed; then the emit and options of the next job to begin, the score of the first delayed
+-- one, when the last failed one has failed, the number of schedules, and of the workers heard from since ARGV[2] milliseconds.
+local base = ARGV[1]
+local clock = redis.call("TIME")
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- A damaged key holds none.
+local function count(command, key, ...)
+  local reply = redis.pcall(command, base .. key, ...)
+  return type(reply) == "number" and reply or 0
+end
+local function first(key, command)
+  local reply = redis.pcall(command, base .. key, 0, 0, "WITHSCORES")
+  return reply[2] or ""
+end
+local oldest = redis.pcall("LINDEX", base .. "wait", -1)
+if type(oldest) ~= "string" then oldest = redis.pcall("LINDEX", base .. "paused", -1) end
+local job = type(oldest) == "string" and redis.pcall("HMGET", base .. oldest, "timestamp", "opts") or {}
+local paused = redis.pcall("HEXISTS", KEYS[1], "paused") == 1
+return {
+  string.format("%.0f", now), paused and "1" or "",
+  count("LLEN", "wait"), count("LLEN", "paused"), count("ZCARD", "prioritized"), count("LLEN", "active"),
+  count("ZCARD", "delayed"), count("ZCARD", "waiting-children"), count("ZCARD", "completed"), count("ZCARD", "failed"),
+  job[1] or "", string.sub(job[2] or "", 1, 65536), first("delayed", "ZRANGE"), first("failed", "ZREVRANGE"),
+  count("ZCARD", "repeat"), count("ZCOUNT", "worker:seen", string.format("%.0f", now - ARGV[2]), "+inf"),
+}
