@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from oxherd.admin import Bulk, Progress, SearchState, Summary
+from oxherd.admin import Bulk, SearchState, Summary
+from oxherd.admin.operation import Operation
 from oxherd.app import Oxherd
 from oxherd.cli.admin.question import confirm
 from oxherd.cli.admin.selection import Narrowing, split_words
@@ -20,15 +21,6 @@ from oxherd.errors import UsageError
 
 INTERRUPTED = 128 + signal.SIGINT
 _PAST = {"retry": "retried", "discard": "discarded", "promote": "promoted", "move": "moved", "cancel": "cancelled"}
-
-
-class Operation(Protocol):
-    """What is done in batches, by `herd.admin`."""
-
-    @property
-    def summary(self) -> Summary: ...
-    def __aiter__(self) -> AsyncIterator[Progress]: ...
-    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
