@@ -30,6 +30,8 @@ def _plain(value: Any) -> Any:
             return value.total_seconds()
         case UUID() | Cron() | Every():
             return str(value)
+        case tuple() if hasattr(value, "_asdict"):
+            return _plain(value._asdict())  # pyright: ignore[reportAttributeAccessIssue] - of every NamedTuple
         case list() | tuple():
             return [_plain(each) for each in cast("list[Any]", value)]
         case dict():
