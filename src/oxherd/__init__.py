@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from oxherd.event import Event
-    from oxherd.limits import PerKey, Rate
+    from oxherd.limits import Limits, PerKey, Rate
     from oxherd.payload.failure import EventError, Failure
     from oxherd.payload.keyring import Keyring
     from oxherd.policy import Keep, Retry
@@ -89,6 +89,7 @@ __all__ = [
     "Keep",
     "Keyring",
     "LifespanError",
+    "Limits",
     "LockLost",
     "Mask",
     "NoResult",
@@ -156,6 +157,7 @@ _HOMES = {
     "Keep": "policy",
     "Keyring": "payload.keyring",
     "LifespanError": "errors",
+    "Limits": "limits",
     "LockLost": "context",
     "Mask": "privacy.masks",
     "NoResult": "errors",

@@ -17,6 +17,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, RunIn, check_options
 from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
+from oxherd.event_limits import EventLimits
 from oxherd.event_pausing import EventPausing
 from oxherd.event_schedules import EventSchedules
 from oxherd.handler import DeclaredHandler, DeclaresHandlers, Handler, caller_scope, inspect_handler
@@ -49,7 +50,7 @@ _CHUNK = 500
 _DURABLE_CHUNK = 5000  # a disk may take a second to confirm each chunk
 
 
-class Event(HandlerCall[P, R], EventSchedules[P, R], EventPausing, DeclaresHandlers, Generic[P, R]):
+class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, DeclaresHandlers, Generic[P, R]):
     """A typed event on a herd. Made by `Oxherd.event` or `Oxherd.declare`."""
 
     def __init__(self, herd: Oxherd, declaration: Declaration) -> None:

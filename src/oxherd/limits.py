@@ -34,7 +34,8 @@ class Rate:
     @property
     def per_ms(self) -> int:
         """The window in milliseconds."""
-        return math.ceil(seconds(self.per, "Rate.per") * 1000)
+        # Rounded first: 0.069 * 1000 is a little more than 69.
+        return math.ceil(round(seconds(self.per, "Rate.per") * 1000, 3))
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class Decision(StrEnum):
     FINAL = "final"  # no other attempt: so says the declaration
     RETRY_IN = "retry in"
     SNOOZE = "snooze"
+    RATE_LIMITED = "rate limited"  # its event rests as well
     DISCARD = "discard"
 
 
@@ -95,16 +96,18 @@ FINAL = Verdict(Decision.FINAL)
 _DISCARD = Verdict(Decision.DISCARD)
 _LONGEST_NAME = 200
 _UNREADABLE = (
-    "it cannot be told what the {} that a handler raised asks for; if it is a RetryIn or Snooze, let its __init__ call "
-    "super().__init__ with the delay: its event is tried again after the declared delay"
+    "it cannot be told what the {} that a handler raised asks for; if it is a RetryIn, Snooze or RateLimited, let its "
+    "__init__ call super().__init__ with the delay: its event is tried again after the declared delay"
 )
-_ASKED_FOR = frozenset({Decision.RETRY_IN, Decision.SNOOZE, Decision.DISCARD})
+_POSTPONED = ((RetryIn, Decision.RETRY_IN), (RateLimited, Decision.RATE_LIMITED), (Snooze, Decision.SNOOZE))
+_ASKED_FOR = frozenset({Decision.DISCARD, *(decision for _, decision in _POSTPONED)})
 
 
 def judge(error: BaseException, retry: Retry, attempt: int, *, ask: bool) -> Verdict:
     """Decide after what the handler raised in this attempt, from 1; `ask` the declared function for the delay, if any.
 
-    Of a group, one Discard suffices, else one RetryIn, else one Snooze; of several the longest counts.
+    Of a group, one Discard suffices, else one RetryIn, else one RateLimited, else one Snooze; of several the longest
+    counts.
     """
     try:
         verdict = _verdict(list(_leaves(error)), retry)
@@ -118,7 +121,7 @@ def judge(error: BaseException, retry: Retry, attempt: int, *, ask: bool) -> Ver
 def _verdict(errors: list[BaseException], retry: Retry) -> Verdict:
     if any(isinstance(each, Discard) for each in errors):
         return _DISCARD
-    for kind, decision in ((RetryIn, Decision.RETRY_IN), (Snooze, Decision.SNOOZE)):
+    for kind, decision in _POSTPONED:
         # Checked again, since a subclass may have set anything, or nothing.
         delays = [seconds(each.after, "") for each in errors if isinstance(each, kind)]
         if delays:

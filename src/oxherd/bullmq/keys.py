@@ -36,6 +36,9 @@ class QueueKeys:
         # Ours: the workers that are alive, by their last heartbeat. No job of Node's may have an id with a colon.
         self.workers = self.worker("seen")
         self.held = self.base + "held"  # ours: while it exists, an ordered queue waits for the retry of this job
+        self.rest = (
+            self.base + "rest"
+        )  # ours: while it exists, the event begins no run, since a limit elsewhere is reached
         # Ours: what a schedule's record has no field for, the last ticks, and the versions' schedules in code.
         self.schedules = self.base + "schedules"
         self.ticks = self.base + "ticks"

@@ -14,7 +14,8 @@ _TICK = b"repeat:"
 async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> int:
     """Make due what is delayed until `until_ms` (milliseconds since the Unix epoch); returns how many jobs that were.
 
-    `ticks`: those of schedules as well. An ordered queue that waits for a retry goes on. Script: promote; commands:
+    `ticks`: those of schedules as well. A queue goes on that waits for a retry in order, for
+    the end of a rate's window, or rests. Script: promote; commands:
     ZRANGE, PTTL, DEL.
     """
     k, client = queue.keys, queue.client
@@ -25,10 +26,10 @@ async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> 
         if float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
             continue
         promoted += await promote(queue, job_id) == 0
-    held_ms = int(await client.call(k.slot, "PTTL", k.held))
-    if 0 < held_ms <= until_ms - now_ms():
-        await client.call(k.slot, "DEL", k.held)
-        await queue.wake()
+    for key in (k.held, k.limiter, k.rest):
+        if 0 < int(await client.call(k.slot, "PTTL", key)) <= until_ms - now_ms():
+            await client.call(k.slot, "DEL", key)
+            await queue.wake()
     return promoted
 
 

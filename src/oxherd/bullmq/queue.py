@@ -206,6 +206,16 @@ class BullQueue:
         arguments = (*self._requeue_arguments(job.id, job.token), self.keys.held, delay_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
 
+    async def requeue_at_rest(self, job: Job, rest_ms: int) -> int:
+        """Put a job back at the head of the queue, which rests for `rest_ms` milliseconds; costs no attempt."""
+        arguments = (*self._requeue_arguments(job.id, job.token), rest_ms)
+        return int(await self.client.script(self.keys.slot, script("requeue_at_rest"), arguments))
+
+    async def rest(self, rest_ms: int) -> None:
+        """Begin no job for `rest_ms` milliseconds; a longer rest stays. Script: rest."""
+        k = self.keys
+        await self.client.script(k.slot, script("rest"), (k.marker, k.base, rest_ms))
+
     def _requeue_arguments(self, job_id: str | bytes, token: str) -> tuple[Argument, ...]:
         k = self.keys
         return (

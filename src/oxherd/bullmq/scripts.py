@@ -59,6 +59,8 @@ OURS: dict[str, int | str] = {
     "retry_in_order": "retryJob",
     "requeue": "moveJobFromActiveToWait",
     "requeue_in_order": "moveJobFromActiveToWait",
+    "requeue_at_rest": "moveJobFromActiveToWait",
+    "rest": 1,
     "check_stalled": "moveStalledJobsToWait",
     "advance": "updateJobScheduler",
     "reprocess": "reprocessJob",
@@ -78,6 +80,7 @@ OURS: dict[str, int | str] = {
     "pause_schedule": 4,
     "schedules": 3,
     "declare_schedules": 2,
+    "declare_limits": 4,
 }
 
 _LUA = Path(__file__).parent / "lua"

@@ -20,6 +20,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, key_of
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.background_loop import BackgroundLoop
+from oxherd.worker.declared_limits import declare
 from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import SlotPool
@@ -191,7 +192,10 @@ class QueueGroup:
             shared=not self._declaration.own_queue,
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
-            prepare=None if name == self._first else partial(inherit_pause, self._home, queue),
+            prepare=partial(declare, queue, self._declaration)
+            if name == self._first
+            else partial(inherit_pause, self._home, queue),
+            siblings=lambda: [worker.served.queue for worker in self._workers.values()],
         )
         worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
         worker.start()

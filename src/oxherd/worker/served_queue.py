@@ -30,6 +30,7 @@ class ServedQueue:
         ordered: whether its jobs run one at a time, in order.
         route: finds the shard of a schedule's tick; None where ticks stay on this queue.
         prepare: what has to be done before the first fetch; None: nothing.
+        siblings: the queues of the same event that the worker serves, this one included.
         outgoing: is told what is written to the queue's outbox.
     """
 
@@ -43,6 +44,7 @@ class ServedQueue:
     ordered: bool
     route: Route | None
     prepare: Callable[[], Awaitable[None]] | None = None
+    siblings: Callable[[], list[BullQueue]] = list[BullQueue]
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     def declaration_of(self, job: Job) -> Declaration | None:

@@ -1,6 +1,10 @@
 -- BullMQ's moveToActive. A call that waits in the server before it runs sends 0 as ARGV[2]: the server's clock then takes
 -- the place of ours.
 --- @include "includes/guard"
+do
+  local rest = redis.call("PTTL", ARGV[1] .. "rest")
+  if rest > 0 then return {0, 0, rest, 0} end
+end
 if ARGV[2] == "0" then
   local now = redis.call("TIME")
   ARGV[2] = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))

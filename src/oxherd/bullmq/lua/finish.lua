@@ -7,6 +7,7 @@
 --- @include "includes/answer"
 --- @include "includes/cancel"
 --- @include "includes/unique"
+if ARGV[6] == "1" and redis.call("PTTL", ARGV[7] .. "rest") > 0 then ARGV[6] = "" end
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
 -- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.

@@ -1,5 +1,5 @@
 -- Completes jobs that are removed, and begins as many next ones: what BullMQ's moveToFinished does for each in turn, with
--- what they share looked up once. The unusual is left to BullMQ's script: a paused, limited or metered queue (the reply is empty), a
+-- what they share looked up once. The unusual is left to BullMQ's script: a paused, limited, resting or metered queue (the reply is empty), a
 -- job with a parent, children or a deduplication id (its code is 1).
 --
 -- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
@@ -16,7 +16,7 @@ local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local prefix, timestamp, lockDuration, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local queue = rcall("HMGET", meta, "paused", "concurrency", "max", "opts.maxLenEvents")
-if queue[1] or queue[2] or queue[3] or rcall("EXISTS", prefix .. "metrics:completed") == 1 then return {} end
+if queue[1] or queue[2] or queue[3] or rcall("EXISTS", prefix .. "metrics:completed", prefix .. "rest") > 0 then return {} end
 local maxEvents = queue[4]
 if not maxEvents then
   maxEvents = 10000

@@ -9,6 +9,7 @@
 --- @include "includes/outbox"
 --- @include "includes/answer"
 --- @include "includes/cancel"
+--- @include "includes/room"
 local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
 local message = ARGV[12]
 local jobKey = base .. id
@@ -24,6 +25,7 @@ if fails("HGET", jobKey, "atm") or redis.call("EXISTS", jobKey) == 0 then
     redis.call("SREM", KEYS[5], id)
     redis.call("DEL", lock)
   end)
+  wakeIfRoom(base)
   return {found, 0}
 end
 redis.call("LPUSH", KEYS[2], id)
@@ -40,4 +42,5 @@ endWithMessage(base, message, function()
 end)
 settleAnswer(asked, base, id, "failed", ARGV[4], "")
 forgetRequest(base, id)
+wakeIfRoom(base)
 return {found, untold and 1 or 0}

@@ -84,7 +84,7 @@ def _checked(found: Any) -> Message:
 def verdict_of(message: Message) -> Verdict:
     """What the error in a message means for another attempt; raises ProtocolError if it says nothing that there is."""
     decision, delay_ms, fault = message["decision"], message["delay_ms"], message["fault"]
-    needs_delay = decision in (Decision.RETRY_IN, Decision.SNOOZE)
+    needs_delay = decision in (Decision.RETRY_IN, Decision.SNOOZE, Decision.RATE_LIMITED)
     if needs_delay if delay_ms is None else isinstance(delay_ms, bool) or not 0 <= delay_ms <= LONGEST_MS:
         raise ProtocolError
     try:

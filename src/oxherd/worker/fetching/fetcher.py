@@ -15,12 +15,13 @@ from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry_delay
 from oxherd.worker.background_loop import BackgroundLoop
 from oxherd.worker.fetching.lock_tokens import LockTokens
-from oxherd.worker.fetching.marker_wait import DRAINED_SECONDS, MarkerWait
+from oxherd.worker.fetching.marker_wait import MarkerWait
 from oxherd.worker.fetching.slots import QueueSlots
 from oxherd.worker.fetching.unresolved_calls import UnresolvedCalls
 from oxherd.worker.served_queue import ServedQueue
 
 _DAMAGED_SECONDS = 5.0
+_LIMITED_SECONDS = 0.5
 _MOST_AT_ONCE = 64
 _RESTART_SECONDS = 0.5
 
@@ -136,13 +137,13 @@ class Fetcher(BackgroundLoop):
         self._served.faults.mended("fetch")
         if nothing is None:
             return min(slots * 2, self._most_at_once)
-        if nothing.limited_ms > 0 and self._served.ordered:
-            await self._until_due(now_ms() + nothing.limited_ms)  # a test kit ends it before its time, by a marker
-        elif nothing.limited_ms > 0:
-            # Leave the markers to others: there may be any number while the limit lasts.
-            await self._pause(min(nothing.limited_ms / 1000, DRAINED_SECONDS))
-        else:
-            await self._until_due(nothing.delayed_until_ms)
+        due_ms = nothing.delayed_until_ms
+        if nothing.limited_ms > 0:
+            due_ms = now_ms() + nothing.limited_ms
+            if not self._served.ordered:
+                # Each emit sets a marker, and most of them tell nothing; one may tell that the limit is another now.
+                await self._pause(min(nothing.limited_ms / 1000, _LIMITED_SECONDS))
+        await self._until_due(due_ms)
         return 1
 
     async def _fetch(self, count: int) -> Fetched | None:

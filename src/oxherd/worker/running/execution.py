@@ -310,6 +310,7 @@ _BY_DECISION: dict[Decision, RunEnd] = {
     Decision.RETRY_IN: RunEnd.RAISED,
     Decision.FINAL: RunEnd.RAISED_FINAL,
     Decision.SNOOZE: RunEnd.SNOOZED,
+    Decision.RATE_LIMITED: RunEnd.RATE_LIMITED,
     Decision.DISCARD: RunEnd.DISCARDED,
 }
 # After a timeout.
@@ -318,6 +319,7 @@ _TIMED_OUT: dict[Decision, RunEnd] = {
     Decision.RETRY_IN: RunEnd.TIMED_OUT,
     Decision.FINAL: RunEnd.TIMED_OUT_FINAL,
     Decision.SNOOZE: RunEnd.SNOOZED,
+    Decision.RATE_LIMITED: RunEnd.RATE_LIMITED,
     Decision.DISCARD: RunEnd.DISCARDED,
 }
 _BY_REASON: dict[type[Reason], RunEnd] = {

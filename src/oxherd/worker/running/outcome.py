@@ -13,6 +13,7 @@ class RunEnd(IntEnum):
     RAISED_FINAL = auto()  # it raised what its event is not tried again after
     DISCARDED = auto()  # it raised Discard: another run would not help
     SNOOZED = auto()  # it raised Snooze: another run, without spending an attempt
+    RATE_LIMITED = auto()  # it raised RateLimited: the same, and its event rests
     TIMED_OUT = auto()
     TIMED_OUT_FINAL = auto()  # and its event is not tried again after a timeout
     CANCELLED = auto()  # from outside; another run would be unwanted
@@ -42,6 +43,7 @@ class Write(Enum):
     FAIL = auto()
     RETRY = auto()
     SNOOZE = auto()
+    REST = auto()
     REQUEUE = auto()
     DROP = auto()  # it has expired: failed, and not kept
     NOTHING = auto()
@@ -54,6 +56,7 @@ _OUTCOMES: dict[RunEnd, tuple[Outcome, Outcome]] = {
     RunEnd.RAISED_FINAL: (Outcome.FAILED, Outcome.FAILED),
     RunEnd.DISCARDED: (Outcome.DISCARDED, Outcome.DISCARDED),
     RunEnd.SNOOZED: (Outcome.RETRYING, Outcome.RETRYING),
+    RunEnd.RATE_LIMITED: (Outcome.RETRYING, Outcome.RETRYING),
     RunEnd.TIMED_OUT: (Outcome.RETRYING, Outcome.TIMED_OUT),
     RunEnd.TIMED_OUT_FINAL: (Outcome.TIMED_OUT, Outcome.TIMED_OUT),
     RunEnd.CANCELLED: (Outcome.CANCELLED, Outcome.CANCELLED),
@@ -75,8 +78,12 @@ _WRITES: dict[Outcome, Write] = {
 }
 
 
+# Where the outcome does not say it.
+_WRITES_OF_ENDS = {RunEnd.SNOOZED: Write.SNOOZE, RunEnd.RATE_LIMITED: Write.REST}
+
+
 def _ending(end: RunEnd, outcome: Outcome) -> tuple[Outcome, Write]:
-    return outcome, Write.SNOOZE if end is RunEnd.SNOOZED else _WRITES[outcome]
+    return outcome, _WRITES_OF_ENDS.get(end, _WRITES[outcome])
 
 
 # Joined once: they are looked up for each event.

@@ -27,6 +27,7 @@ from oxherd.worker.quarantine import quarantine
 from oxherd.worker.running.execution import ExecutionTask
 from oxherd.worker.running.failure import cancelled_error
 from oxherd.worker.running.outcome import Outcome, RunEnd, Write
+from oxherd.worker.running.resting import rest
 from oxherd.worker.served_queue import ServedQueue
 
 _CACHED_OPTIONS = 4096
@@ -136,7 +137,7 @@ class Settler:
             if write is Write.RETRY:
                 step = self._retry(job, error, delay_ms)
             else:
-                step = self._snooze(job, delay_ms) if write is Write.SNOOZE else self._requeue(job)
+                step = self._requeue(job) if write is Write.REQUEUE else self._snooze(job, write, delay_ms)
             return await self.retry_until_confirmed(job, step, leaves_running=True)
         settled = await self.retry_until_confirmed(job, step, fetch_next=fetch_next)
         if message is not None and not isinstance(settled, Unsettled):
@@ -217,9 +218,12 @@ class Settler:
             return lambda _: self._queue.retry_in_order(job, fields, delay_ms)
         return lambda _: self._queue.delay(job, delay_ms, fields) if delay_ms else self._queue.retry_now(job, fields)
 
-    def _snooze(self, job: Job, delay_ms: int) -> Step:
-        if self._ordered:
+    def _snooze(self, job: Job, write: Write, delay_ms: int) -> Step:
+        if self._ordered:  # its queue rests meanwhile, whatever was asked for
             return lambda _: self._queue.requeue_in_order(job, delay_ms)
+        # A queue's other events have nothing to do with this one's limit.
+        if write is Write.REST and not self._served.shared:
+            return lambda _: rest(self._served, job, delay_ms)
         # Also without a delay: at the head of the queue, it would keep others from beginning.
         return self._delay(job, delay_ms)
 
