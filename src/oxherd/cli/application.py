@@ -61,7 +61,9 @@ def _app_of(file: Path) -> str:
         raise ConfigError(_UNNAMED)
     app = ours["app"]
     if not isinstance(app, str) or ":" not in app:
-        raise ConfigError(f"`app` under [tool.oxherd] in {file} does not name a herd; write MODULE:HERD, such as app:herd.")
+        raise ConfigError(
+            f"`app` under [tool.oxherd] in {file} does not name a herd; write MODULE:HERD, such as app:herd."
+        )
     return app
 
 

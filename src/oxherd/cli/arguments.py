@@ -48,5 +48,7 @@ def split(words: Words | None, *names: str, at_most: int | None = None) -> tuple
     if len(rest) < len(names):
         raise UsageError(f"{names[len(rest)]} is missing; write [MODULE:HERD] {' '.join(names)}.")
     if len(rest) > most:
-        raise UsageError(f"Too many arguments; write [MODULE:HERD] {' '.join(names) or '[EVENT]' * (most > 0)}".rstrip() + ".")
+        raise UsageError(
+            f"Too many arguments; write [MODULE:HERD] {' '.join(names) or '[EVENT]' * (most > 0)}".rstrip() + "."
+        )
     return target, rest

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oxherd.cli.arguments import Error, ErrorType, Everything, Since, Until, Words, Yes, split
+from oxherd.cli.arguments import Error, ErrorType, Everything, Json, Since, Until, Words, Yes, split
 from oxherd.cli.reading import State, StateOption
 
 if TYPE_CHECKING:
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Selected = Annotated[
-    Words | None, typer.Argument(metavar="[MODULE:HERD] [EVENT] [UUID]...", show_default=False)
-]
+Selected = Annotated[Words | None, typer.Argument(metavar="[MODULE:HERD] [EVENT] [UUID]...", show_default=False)]
 OneEvent = Annotated[Words, typer.Argument(metavar="[MODULE:HERD] EVENT", show_default=False)]
 
 
@@ -99,17 +97,20 @@ def resume(words: OneEvent) -> None:
 def limits(
     words: OneEvent,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="N/SECONDS", help="At most N begun in so many seconds; none ends it.")
+        str | None,
+        typer.Option("--rate", metavar="N/SECONDS", help="At most N begun in so many seconds; none ends it."),
     ] = None,
     max_running: Annotated[
-        str | None, typer.Option("--max-running", metavar="N", help="At most N at once, over all workers; none ends it.")
+        str | None,
+        typer.Option("--max-running", metavar="N", help="At most N at once, over all workers; none ends it."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print an event's limits over all workers, or set them until its declaration changes."""
     from oxherd.cli.admin.limits import run
 
     target, (event,) = split(words, "EVENT")
-    run(target, event, rate, max_running)
+    run(target, event, rate, max_running, json=json)
 
 
 @app.command()
@@ -127,9 +128,7 @@ def _narrowing(error: str | None, error_type: str | None, since: str | None, unt
     return Narrowing(error, error_type, since, until)
 
 
-def _act(
-    action: str, words: Words | None, state: State, narrowing: Narrowing, *, everything: bool, yes: bool
-) -> None:
+def _act(action: str, words: Words | None, state: State, narrowing: Narrowing, *, everything: bool, yes: bool) -> None:
     from oxherd.cli.admin.bulk import Request, run
 
     target, rest = split(words, at_most=10_000)

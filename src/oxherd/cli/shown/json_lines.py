@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from oxherd.payload.failure import EventError
 from oxherd.schedule.cron import Cron
 from oxherd.schedule.every import Every
 
@@ -30,8 +31,8 @@ def _plain(value: Any) -> Any:
             return value.total_seconds()
         case UUID() | Cron() | Every():
             return str(value)
-        case tuple() if hasattr(value, "_asdict"):
-            return _plain(value._asdict())  # pyright: ignore[reportAttributeAccessIssue] - of every NamedTuple
+        case EventError():
+            return {"type": value.type, "message": value.message}
         case list() | tuple():
             return [_plain(each) for each in cast("list[Any]", value)]
         case dict():

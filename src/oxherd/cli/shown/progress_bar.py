@@ -30,8 +30,9 @@ class ProgressBar:
         now = time.monotonic()
         if self._first is None:
             self._first = done
-        interval = _LINE_SECONDS if self._screen.width is None else _DRAW_SECONDS
-        if self._drawn and now - self._said_at < interval or (self._screen.width is None and now - self._said_at < interval):
+        is_terminal = self._screen.width is not None
+        interval = _DRAW_SECONDS if is_terminal else _LINE_SECONDS
+        if now - self._said_at < interval and (self._drawn or not is_terminal):
             return
         self._said_at = now
         if self._screen.width is None:

@@ -43,8 +43,8 @@ class Screen:
 
 def screen_of(stream: TextIO | None = None) -> Screen:
     """The screen that a stream is; standard output unless told."""
-    stream = sys.stdout if stream is None else stream
-    if not stream.isatty():
+    chosen = stream or sys.stdout
+    if not chosen.isatty():
         return Screen(None, coloured=False)
     # https://no-color.org: any value but an empty one.
     coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
