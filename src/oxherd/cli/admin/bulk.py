@@ -20,6 +20,8 @@ from oxherd.cli.shown.progress_bar import ProgressBar
 from oxherd.errors import UsageError
 
 INTERRUPTED = 128 + signal.SIGINT
+# The state that an action is about, where it is about one only.
+_ONLY: dict[str, SearchState] = {"retry": "failed", "promote": "delayed"}
 _PAST = {"retry": "retried", "discard": "discarded", "promote": "promoted", "move": "moved", "cancel": "cancelled"}
 
 
@@ -39,6 +41,8 @@ class Request:
 def run(request: Request) -> int:
     """Act on the selection; returns the exit status."""
     name, ids = split_words(request.words)
+    if (meant := _ONLY.get(request.action, request.state)) != request.state:
+        raise UsageError(f"{request.action} is for what is {meant}; leave --state out.")
     if not (name or ids or request.everything or request.narrowing.given):
         raise UsageError(
             f"{request.action} needs a selection: an event, UUIDs, --error, --error-type, --since or --until; "

@@ -14,10 +14,10 @@ from oxherd.cli.shown.table import Cell, Column, Row, Table
 _COLUMNS = (
     Column("event"),
     Column("waiting", right=True),
-    Column("running", right=True, rank=2),
-    Column("delayed", right=True, rank=3),
+    Column("running", right=True, rank=3),
+    Column("delayed", right=True, rank=4),
     Column("failed", right=True),
-    Column("oldest", right=True, rank=1),
+    Column("oldest", right=True, rank=2),
     Column("workers", right=True, rank=1),
     Column("state", below=True),
 )

@@ -46,8 +46,7 @@ def run(target: str, event_id: str, *, json: bool) -> None:
 def _lines(screen: Screen, name: str, text: str, style: Style) -> Iterator[str]:
     """A part's lines: its name, then its text, which goes on below itself, or below the name where that is narrow."""
     indent = " " * (_NAME_WIDTH if screen.width is None or screen.width >= 60 else 2)
-    head = name.ljust(_NAME_WIDTH)
-    for number, line in enumerate(folded(head + text, screen.width, indent)):
+    for number, line in enumerate(folded(text, screen.width, name.ljust(_NAME_WIDTH), indent)):
         if number:
             yield screen.styled(line, style)
         else:
@@ -96,10 +95,14 @@ def _state(story: Story) -> str:
         words.append(f"({story.outcome})")
     if story.paused:
         words.append("on a paused queue")
-    words.append(f"- attempt {story.attempt} of {story.attempts_allowed}, begun {story.fence} times")
+    words.append(f"- attempt {story.attempt} of {story.attempts_allowed}, begun {_times(story.fence)}")
     if story.stalls:
-        words.append(f"- its worker was lost {story.stalls} times")
+        words.append(f"- its worker was lost {_times(story.stalls)}")
     return " ".join(words)
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 def _attempt(attempt: AttemptInfo) -> Iterator[tuple[str, str, Style]]:
@@ -113,7 +116,7 @@ def _attempt(attempt: AttemptInfo) -> Iterator[tuple[str, str, Style]]:
     style = Style.PLAIN if attempt.error is None else Style.WRONG
     yield number, ", ".join(part for part in parts if part) or "nothing is stored of it", style
     for frame in attempt.stack:
-        yield "", f"  {frame}", Style.DIM
+        yield "", frame, Style.DIM
 
 
 def _error(error: EventError) -> str:

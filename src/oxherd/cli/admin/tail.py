@@ -109,5 +109,5 @@ def _print(screen: Screen, line: Line) -> None:
     text = f"{line.ts.astimezone():%H:%M:%S} {line.id} {line.event or line.queue} {what}{took}"
     if line.error is not None:
         text += f": {line.error}"
-    for part in folded(text, screen.width, "  "):
+    for part in folded(text, screen.width, indent="  "):
         write_styled(screen.styled(part, _STYLES.get(what, Style.WRONG)))

@@ -64,9 +64,9 @@ def run(target: str, *, json: bool) -> int:
 def _print(findings: list[Finding], facts: Facts | None) -> None:
     screen = screen_of()
     for finding in findings:
-        for line in folded(f"{finding.what}.", screen.width, "  "):
+        for line in folded(f"{finding.what}.", screen.width, indent="  "):
             write_styled(screen.styled(line, Style.WRONG))
-        for line in folded(f"  -> {finding.remedy}", screen.width, "     "):
+        for line in folded(finding.remedy, screen.width, "  -> ", "     "):
             write_styled(line)
     if not findings and facts is not None:
         nodes = ", ".join(server.node for server in facts.servers)

@@ -34,7 +34,7 @@ def parse_moment(text: str, option: str) -> datetime | timedelta:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in one unit, or "" for None: `0.3 s`, `42 s`, `5 m`, `3 h`, `12 d`."""
+    """A duration in one unit, or "" for None: `3 ms`, `42 s`, `5 m`, `3 h`, `12 d`."""
     if seconds is None:
         return ""
     if seconds < 0:
@@ -42,7 +42,9 @@ def duration(seconds: float | None) -> str:
     for least, unit, sign in _SIZES:
         if seconds >= least:
             return f"{seconds / unit:,.0f} {sign}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds >= 10:
+        return f"{seconds:.0f} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

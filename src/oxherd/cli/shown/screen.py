@@ -63,29 +63,29 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return filling + text if right else text + filling
 
 
-def folded(text: str, width: int | None, indent: str = "") -> Iterator[str]:
-    """A text's lines at a width, broken at blanks; what has none is cut. Each line but the first is indented.
+def folded(text: str, width: int | None, first: str = "", indent: str = "") -> Iterator[str]:
+    """A text's lines at a width, broken at blanks: the first begins with `first`, the others with `indent`.
 
-    No terminal escapes are left in it.
+    A word without room behind the indent stands without it, and is cut where a whole line has no room for it, so that
+    what fits can be copied. No terminal escapes are left in it.
     """
+    line, filled = printable(first), False
     text = printable(text)
-    if width is None or cell_len(text) <= width:
-        yield text
+    if width is None or cell_len(line + text) <= width:
+        yield line + text
         return
-    width = max(width, len(indent) + 1)
-    line = ""
-    for word in text.split(" "):
-        joined = f"{line} {word}" if line.strip() else line + word
+    for word in text.split():
+        joined = f"{line} {word}" if filled else line + word
         if cell_len(joined) <= width:
-            line = joined
+            line, filled = joined, True
             continue
         if line.strip():
             yield line
-            line = indent
-        line += word
+        line = indent + word if cell_len(indent + word) <= width else word
         while cell_len(line) > width:
-            head = set_cell_size(line, width).rstrip(" ") if cell_len(line) > width else line
+            head = set_cell_size(line, width).rstrip(" ")
             yield head
-            line = indent + line[len(head) :]
-    if line.strip():
+            line = line[len(head) :]
+        filled = True
+    if filled:
         yield line

@@ -97,7 +97,7 @@ class Table:
 
     def _folded_below(self, cell: Cell) -> Iterator[str]:
         if cell.text:
-            for line in folded(_GAP + cell.text, self._screen.width, _GAP):
+            for line in folded(cell.text, self._screen.width, _GAP, _GAP):
                 yield self._screen.styled(line, cell.style)
 
     def _block(self, row: list[Cell]) -> Iterator[str]:
@@ -107,7 +107,7 @@ class Table:
             yield self._screen.styled(line, Style.BOLD)
         for column, cell in others:
             if cell.text and not (column.right and cell.text == "0"):
-                for line in folded(f"{_GAP}{column.heading} {cell.text}", self._screen.width, _GAP * 2):
+                for line in folded(cell.text, self._screen.width, f"{_GAP}{column.heading} ", _GAP * 2):
                     yield self._screen.styled(line, cell.style)
 
 
