@@ -49,6 +49,12 @@ class Terminal:
             if not self._read(0.1) and self.process.poll() is not None:
                 assert text in self.text, f"it ended without {text!r}: {self.text!r}"
 
+    def read_for(self, seconds: float) -> None:
+        """Read what comes within a time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._read(left)
+
     def type(self, text: str) -> None:
         """Type a text; `\\x03` is Ctrl-C."""
         os.write(self.ours, text.encode())

@@ -56,7 +56,8 @@ def test_what_is_given_wins_over_the_environment_and_that_over_the_file(write_ap
 @pytest.mark.parametrize(
     "words",
     [["worker"], ["check"], ["emit", "order.placed", "1"], ["ls"], ["find"], ["show", "0"], ["doctor"], ["tail"],
-     ["retry", "order.placed"], ["pause", "order.placed"], ["move", "{old}", "order.placed"], ["limits", "order.placed"]],
+     ["retry", "order.placed"], ["pause", "order.placed"], ["move", "{old}", "order.placed"],
+     ["limits", "order.placed"]],
 )  # fmt: skip
 def test_where_nothing_names_it_the_error_says_how(words: list[str], tmp_path: Path, standalone: str) -> None:
     (tmp_path / "pyproject.toml").touch()

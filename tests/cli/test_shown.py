@@ -116,7 +116,7 @@ def test_a_moment_is_read_as_so_long_ago_or_as_a_date() -> None:
     assert parse_moment("2030-01-31", "--since") == datetime(2030, 1, 31).astimezone()
 
 
-@pytest.mark.parametrize("text", ["", "15", "m", "-5m", "1.5h", "yesterday", "2030-13-01", "9" * 40 + "d", "١m"])
+@pytest.mark.parametrize("text", ["", "15", "m", "-5m", "1.5h", "yesterday", "2030-13-01", "9" * 40 + "d", "\u0661m"])
 def test_a_moment_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--since is so long ago"):
         parse_moment(text, "--since")
