@@ -26,7 +26,9 @@ class Order(BaseModel):
     email: Annotated[str, Mask("email")] = "canary-2718@example.com"
     note: str = ""
 
-@herd.event("order.placed", retry=Retry(attempts=1), schedules={"nightly": Schedule(Cron("0 2 * * *"), Order(number=0))})
+NIGHTLY = Schedule(Cron("0 2 * * *"), Order(number=0))
+
+@herd.event("order.placed", retry=Retry(attempts=1), schedules={"nightly": NIGHTLY})
 async def order_placed(order: Order) -> None:
     if order.number % 2:
         raise ValueError(f"no stock for {order.note or order.number}")
