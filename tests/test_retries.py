@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxherd import DeclarationError, Discard, OxherdError, Retry, RetryIn, Snooze
+from oxherd import DeclarationError, Discard, OxherdError, RateLimited, Retry, RetryIn, Snooze
 from oxherd.retries import AS_DECLARED, FINAL, Decision, Verdict, judge
 from oxherd.worker.running.outcome import Outcome, RunEnd, Write, ending_of
 
@@ -25,6 +25,7 @@ NOT_VALUES = Retry(never=(ValueError, KeyError))
 BOTH = Retry(on=(OSError, asyncio.CancelledError), never=ConnectionRefusedError)
 DISCARD = Verdict(Decision.DISCARD)
 IN_2_S, SNOOZE_3_S = Verdict(Decision.RETRY_IN, 2000), Verdict(Decision.SNOOZE, 3000)
+REST_4_S = Verdict(Decision.RATE_LIMITED, 4000)
 
 
 def group(*errors: BaseException) -> BaseException:
@@ -63,6 +64,9 @@ def group(*errors: BaseException) -> BaseException:
         (Retry(never=OxherdError), RetryIn(2), IN_2_S),
         (NETWORK, group(ValueError(), Snooze(3)), SNOOZE_3_S),
         (NETWORK, group(Snooze(3), RetryIn(2)), IN_2_S),
+        (NETWORK, RateLimited(4, "429"), REST_4_S),
+        (NETWORK, group(Snooze(60), RateLimited(4), RateLimited(timedelta(seconds=1))), REST_4_S),
+        (NETWORK, group(RateLimited(4), RetryIn(2)), IN_2_S),
         (NETWORK, group(Snooze(3), group(RetryIn(2), group(Discard("no")))), DISCARD),
         (NETWORK, group(RetryIn(1), RetryIn(2), RetryIn(0)), IN_2_S),
         (NETWORK, group(Snooze(3), Snooze(1)), SNOOZE_3_S),
@@ -315,10 +319,10 @@ def test_one_class_is_as_good_as_a_tuple_and_functions_may_be_any_that_take_two(
     Retry(backoff=builtin)
 
 
-# -- RetryIn and Snooze
+# -- RetryIn, Snooze and RateLimited
 
 
-@pytest.mark.parametrize("kind", [RetryIn, Snooze])
+@pytest.mark.parametrize("kind", [RetryIn, Snooze, RateLimited])
 def test_a_time_of_its_own_is_checked_where_it_is_raised(kind: Any) -> None:
     for after in (-1, math.nan, math.inf, "60", None, True, 100 * 366 * 86_400, timedelta.max, datetime.now()):
         with pytest.raises(DeclarationError, match=rf"^{kind.__name__}\(\.\.\.\) "):
@@ -327,7 +331,7 @@ def test_a_time_of_its_own_is_checked_where_it_is_raised(kind: Any) -> None:
         kind(60, 5)
 
 
-@pytest.mark.parametrize("kind", [RetryIn, Snooze])
+@pytest.mark.parametrize("kind", [RetryIn, Snooze, RateLimited])
 def test_it_says_when_or_why_and_survives_a_copy(kind: Any) -> None:
     for error, text in ((kind(60), "to be tried again in 60 s"), (kind(timedelta(minutes=1), "closed"), "closed")):
         assert isinstance(error, OxherdError)
@@ -345,6 +349,7 @@ def test_it_says_when_or_why_and_survives_a_copy(kind: Any) -> None:
         (RunEnd.RAISED, Outcome.RETRYING, Outcome.FAILED, Write.RETRY),
         (RunEnd.RAISED_FINAL, Outcome.FAILED, Outcome.FAILED, Write.FAIL),
         (RunEnd.SNOOZED, Outcome.RETRYING, Outcome.RETRYING, Write.SNOOZE),
+        (RunEnd.RATE_LIMITED, Outcome.RETRYING, Outcome.RETRYING, Write.REST),
         (RunEnd.TIMED_OUT, Outcome.RETRYING, Outcome.TIMED_OUT, Write.RETRY),
         (RunEnd.TIMED_OUT_FINAL, Outcome.TIMED_OUT, Outcome.TIMED_OUT, Write.FAIL),
         (RunEnd.DISCARDED, Outcome.DISCARDED, Outcome.DISCARDED, Write.FAIL),

@@ -12,12 +12,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Debounce, Discard, Every, Failure, Keep, Oxherd, Retry, Schedule, Unique
+from oxherd import (
+    Context,
+    Cron,
+    Debounce,
+    Discard,
+    Every,
+    Failure,
+    Keep,
+    Oxherd,
+    Rate,
+    RateLimited,
+    Retry,
+    Schedule,
+    Unique,
+)
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -182,6 +196,38 @@ async def cancelling(run: ProductRun) -> None:
         await run.ended("order.cancelled", 1, "cancelled")
 
 
+async def administration(run: ProductRun) -> None:
+    """Read, looked for, retried, promoted, discarded, cancelled; moved from a queue that no event has."""
+    herd, renamed = run.herd(), run.herd()
+    old = renamed.declare("admin.renamed", Order)
+
+    @herd.event("admin.placed", retry=Retry(attempts=1))
+    async def placed(order: Order) -> None:
+        raise ValueError("no stock")
+
+    async with herd, renamed:
+        await placed.emit_many([Order() for _ in range(3)])
+        await placed.start()
+        await run.ended("admin.placed", 3, "failed")
+        await placed.stop()
+        admin = herd.admin
+        (row,) = await admin.events()
+        assert row.failed == 3
+        (first, *_) = await admin.find(error="no stock", since=3600).all()
+        assert await admin.show(first.id) is not None
+        assert await admin.show(UUID("00000000-0000-5000-8000-000000000000")) is None
+        await admin.effects(first.id)
+        assert (await admin.retry(ids=[first.id]).run()).done == 1
+        assert (await admin.discard("admin.placed", until=timedelta()).run()).done == 2
+        await placed.emit(Order(), delay=60)
+        assert (await admin.promote("admin.placed").run()).done == 1
+        for options in ({}, {"priority": 1}, {"delay": 60}):
+            await old.emit(Order(), **options)
+        assert "{admin.renamed}" in {queue.name for queue in await admin.unknown_queues()}
+        assert (await admin.move("{admin.renamed}", "admin.placed").run()).done == 3
+        assert (await admin.cancel("admin.placed").run()).done == 4
+
+
 async def unique(run: ProductRun) -> None:
     """Of each rule, while one waits, runs and is cancelled; with an id that is known as well."""
     rules = (Unique(until="done"), Unique(until="done", keep_last=True), Unique(within=60), Debounce(wait=0.1))
@@ -297,6 +343,31 @@ async def shards(run: ProductRun) -> None:
                 await herd.start()
                 await run.ended("order.spread", 20)
                 await run.ended("order.strict", 12)
+
+
+async def limits(run: ProductRun) -> None:
+    """Declared, set and ended; an event and its shards that rest; a start that declares other ones."""
+    for most in (2, None):
+        herd = run.herd()
+
+        @herd.event("order.limited", rate=Rate(5, per=0.2), max_running=most)
+        async def limited(order: Order, ctx: Context) -> None:
+            if order.number == 1 and ctx.fence == 1:
+                raise RateLimited(0.3)
+
+        @herd.event("order.limited.spread", shards=2)
+        async def spread(order: Order, ctx: Context) -> None:
+            if ctx.fence == 1:
+                raise RateLimited(0.05)
+
+        async with herd:
+            await herd.start()
+            await spread.emit(Order())
+            await limited.emit_many([Order(number=n) for n in range(8)])
+            await limited.set_limits(rate=Rate(50, per=1), max_running=None)
+            assert (await limited.limits()).max_running is None
+            await run.ended("order.limited", 16 if most is None else 8, "completed")
+            await run.ended("order.limited.spread", 2 if most is None else 1, "completed")
 
 
 async def pausing(run: ProductRun) -> None:
@@ -475,8 +546,8 @@ async def durable(run: ProductRun) -> None:
 
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
-    emitting, outcomes, answers, unique, failures, cancelling, metrics_of_node, schedules, schedules_in_code, shards,
-    stopping, commands, metrics,
+    emitting, outcomes, answers, unique, failures, cancelling, administration, metrics_of_node, schedules,
+    schedules_in_code, shards, stopping, commands, metrics, limits,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)

@@ -67,3 +67,13 @@ async def test_a_wrong_password_for_discovery_is_an_auth_error(
             await event.emit({})
     [error] = records.named("redis.error")
     assert vars(error)["source"] == "auth"
+
+
+async def test_a_queue_that_the_user_may_not_read_is_none_of_the_unknown_ones(standalone: AuditedServer) -> None:
+    for queue in ("orders", "{renamed}"):
+        standalone.at(f"bull:{queue}:meta", "HSET", f"bull:{queue}:meta", "opts.maxLenEvents", "10000")
+    herd = Oxherd(standalone.url, emit_timeout=5)
+    herd.declare("order.placed", dict[str, str])
+    async with herd:
+        assert [queue.name for queue in await herd.admin.unknown_queues()] == ["{renamed}"]
+        assert [row.name for row in await herd.admin.events()] == ["order.placed"]

@@ -60,6 +60,9 @@ async def wrong_options(order: Order) -> None:
     Process(max_events="1000")  # error
     Process(max_memory=0.5)  # error
     await order_placed.pause(1)  # error
+    await order_placed.set_limits(rate=5)  # error
+    await order_placed.set_limits(max_running="3")  # error
+    await order_placed.set_limits(rates=None)  # error
     herd.declare("c", Order, retries=3)  # error
     herd.declare("d", Order, timeout="30")  # error
     herd.declare("e", Order, run_in="process")  # error

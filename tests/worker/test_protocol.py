@@ -79,7 +79,12 @@ def test_what_is_told_of_an_error_can_be_stored_and_logged(text: str) -> None:
 
 
 def test_what_an_error_means_for_another_attempt_is_told_with_it() -> None:
-    for decision, delay_ms in ((Decision.SNOOZE, 0), (Decision.RETRY_IN, 5), (Decision.FINAL, None)):
+    for decision, delay_ms in (
+        (Decision.SNOOZE, 0),
+        (Decision.RETRY_IN, 5),
+        (Decision.RATE_LIMITED, 7),
+        (Decision.FINAL, None),
+    ):
         raised = result_of(RAISED | {"decision": decision.value, "delay_ms": delay_ms, "fault": "\ud800"})
         assert isinstance(raised, Raised)
         assert raised.verdict == Verdict(decision, delay_ms, "?")

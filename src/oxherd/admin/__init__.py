@@ -4,6 +4,7 @@ from oxherd.admin.admin import Admin
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.rows import (
     AttemptInfo,
+    Effects,
     EventRow,
     FoundEvent,
     Progress,
@@ -19,6 +20,7 @@ __all__ = [
     "Admin",
     "AttemptInfo",
     "Bulk",
+    "Effects",
     "EventRow",
     "Found",
     "FoundEvent",

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
-from oxherd.admin import overview, story, unknown
+from oxherd.admin import effects, overview, story, unknown
 from oxherd.admin.actions import action_of
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.moving import Move
-from oxherd.admin.rows import EventRow, ScheduleRow, Story, UnknownQueue
+from oxherd.admin.rows import Effects, EventRow, ScheduleRow, Story, UnknownQueue
 from oxherd.admin.search import Found
 from oxherd.admin.selection import SearchState, SelectionOptions, event_uuid, selected
 from oxherd.admin.target import Herd
@@ -19,6 +19,8 @@ from oxherd.answers.job_cancel import checked_reason
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.emitted import Emitted
 from oxherd.errors import UsageError
+from oxherd.event_limits import NewLimits
+from oxherd.limits import Limits
 
 
 class Admin:
@@ -62,9 +64,9 @@ class Admin:
         `until` narrow it (`SelectionOptions`); an error is compared as it is shown. One that changes its state
         meanwhile may be missed, or be found as it was.
 
-        Cost: a script a page of up to 1,000 (script: find), each some milliseconds of a server's time; `since` and
-        `until` are found by an index in failed and completed. An error that few have makes it read them all: 10^5 in
-        about half a second.
+        Cost: a script a page of up to 1,000 (script: find), each some milliseconds of a server's time. In failed and
+        completed, `since` and `until` are found by an index; an error that few have makes it read them all, 10^5 in
+        about half a second. Elsewhere the times are read as well: a million in some three seconds.
 
         Raises:
             UnknownEvent: no event has that name.
@@ -93,10 +95,26 @@ class Admin:
         """`show` from code without an event loop."""
         return self._herd.run_sync(self.show(event_id, event=event))
 
+    async def effects(self, event_id: UUID | str) -> Effects:
+        """What an event's handler has emitted, as far as that is still stored, the first emitted first.
+
+        Cost: a script for each state of each queue, which looks at 1,000, the newest of those that have ended or wait
+        (script: find).
+
+        Raises:
+            UsageError: the id is no UUID.
+        """
+        return await effects.effects(self._herd, event_uuid(event_id))
+
+    def effects_sync(self, event_id: UUID | str) -> Effects:
+        """`effects` from code without an event loop."""
+        return self._herd.run_sync(self.effects(event_id))
+
     async def unknown_queues(self) -> list[UnknownQueue]:
         """The queues of the prefix that no event declares, with what they hold: of a renamed event, or another program.
 
-        A name that a queue of ours or of Node's would hardly have is left out.
+        A name that a queue of ours or of Node's would hardly have is left out, and a queue that the server's user may
+        not read.
 
         Cost: SCAN over every key of each primary, in steps of 5,000 keys, each some milliseconds of its time: about a
         second for a million keys. Then as `events`.
@@ -219,6 +237,22 @@ class Admin:
     def resume_sync(self, event: str) -> None:
         """`resume` from code without an event loop."""
         self._herd.run_sync(self.resume(event))
+
+    async def limits(self, event: str) -> Limits:
+        """An event's limits in force, as `Event.limits`. Raises UnknownEvent, and as that."""
+        return await self._herd[event].limits()
+
+    def limits_sync(self, event: str) -> Limits:
+        """`limits` from code without an event loop."""
+        return self._herd.run_sync(self.limits(event))
+
+    async def set_limits(self, event: str, **limits: Unpack[NewLimits]) -> None:
+        """Set an event's `rate` or `max_running`, as `Event.set_limits`. Raises UnknownEvent, and as that."""
+        await self._herd[event].set_limits(**limits)
+
+    def set_limits_sync(self, event: str, **limits: Unpack[NewLimits]) -> None:
+        """`set_limits` from code without an event loop."""
+        self._herd.run_sync(self.set_limits(event, **limits))
 
     async def schedules(self, event: str | None = None) -> list[ScheduleRow]:
         """The schedules of all events, or of one, the next to tick first; those that are paused last.

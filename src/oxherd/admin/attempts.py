@@ -12,6 +12,7 @@ from oxherd.admin.shown import ShownJob
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.job_status import JobStatus
 from oxherd.payload.failure import EventError
+from oxherd.privacy.redaction import LONGEST_TEXT
 
 _MOST = 10
 _FRAME = "    at "
@@ -31,7 +32,8 @@ def attempts_of_job(
     if not status.began_ms:
         return tuple(failed)
     *earlier, last = failed or [AttemptInfo(status.attempts_made or None, None, None, None, None, error, ())]
-    if error is not None:
+    # Node's field does not say the type, its trace does.
+    if error is not None and (error.type or last.error is None):
         last = AttemptInfo(last.number, None, None, None, None, error, last.stack)
     return (*earlier, _timed(last, status, now_ms))
 
@@ -47,7 +49,7 @@ def _timed(run: AttemptInfo, status: JobStatus, now_ms: int) -> AttemptInfo:
 
 def _failed(trace: str, number: int, shown: ShownJob) -> AttemptInfo:
     """A run that has failed: `Type: message`, and a line for each frame."""
-    lines = shown.text(trace).split("\n")
+    lines = shown.text(trace, LONGEST_TEXT).split("\n")
     first = next((n for n, line in enumerate(lines) if line.startswith(_FRAME)), len(lines))
     text = "\n".join(lines[:first])
     kind, colon, message = text.partition(": ")

@@ -13,7 +13,7 @@ from oxherd.admin.operation import Operation
 from oxherd.admin.search import job_filter, matches, shown_errors
 from oxherd.admin.selection import Selection
 from oxherd.admin.shown import Shown
-from oxherd.admin.target import Herd, Place, asked, places
+from oxherd.admin.target import Herd, Place, all_of, asked, places
 from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.job_sets import SETS, Cursor, FoundJob, JobFilter, JobSet, Page, count, read_page
 from oxherd.redis.client import ScriptError
@@ -121,13 +121,13 @@ class Bulk(Operation):
     async def _act_on(self, place: Place, jobs: Sequence[FoundJob]) -> set[bytes]:
         """Act on some jobs; returns the ids of those that it was done with."""
         ids = [job.cursor.id for job in jobs]
-        acted = await asyncio.gather(*(self._act_on_one(place, job_id) for job_id in ids))
+        acted = await all_of(self._act_on_one(place, job_id) for job_id in ids)
         return {job_id for job_id, done in zip(ids, acted, strict=True) if done}
 
     async def _act_on_ids(self) -> bool:
         batch = self._ids[:_BATCH]
         found = await locate(self._herd, self._places, batch)
-        await asyncio.gather(*(self._act_on_one(*found[each]) for each in batch if each in found))
+        await all_of(self._act_on_one(*found[each]) for each in batch if each in found)
         self._skipped += len(batch) - len(found)
         if len(found) < len(batch):
             self._problem("Nothing is stored of some ids: they ended, or never were.")

@@ -37,7 +37,18 @@ async def locate(herd: Herd, places: Sequence[Place], ids: Iterable[UUID]) -> di
     derived = {event_id for event_id in wanted if event_id not in found and event_id.version == _DERIVED}
     if derived:
         found |= await _locate_derived(herd, places, derived)
-    return found
+    return {event_id: each for event_id, each in found.items() if await _is_meant(herd, each)}
+
+
+async def _is_meant(herd: Herd, located: Located) -> bool:
+    """Whether a job of a queue that events share is of the event that was asked for. Command: HGET."""
+    place = located.place
+    if not place.name:
+        return True
+    k, call = place.queue.keys, place.queue.client.call
+    key = k.base.encode() + located.job_id
+    name = await asked(herd, place.queue, lambda: call(k.slot, "HGET", key, "name"))
+    return name == place.name.encode()
 
 
 async def _locate_derived(herd: Herd, places: Sequence[Place], wanted: set[UUID]) -> dict[UUID, Located]:

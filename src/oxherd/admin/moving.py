@@ -24,7 +24,7 @@ from oxherd.bullmq.shards import shard_queues
 from oxherd.declaration import MAX_SHARDS
 from oxherd.errors import OxherdError, RedisUnavailable, UsageError
 from oxherd.event import Event
-from oxherd.redis.call_state import CallState
+from oxherd.redis.call_state import CallState, Unconfirmed
 from oxherd.redis.client import ScriptError
 
 _BATCH = 100
@@ -42,7 +42,7 @@ class _Source:
 
     queue: BullQueue
     jobs: JobSet
-    cursor: Cursor = Cursor()
+    cursor: Cursor
 
 
 class Move(Operation):
@@ -92,7 +92,7 @@ class Move(Operation):
             names = await asyncio.to_thread(shard_queues, plain[1], most) if most > 1 else ()
             queues += [backend.queue_named(name) for name in names[1:]]
         sets = (*SETS["waiting"], *SETS["delayed"])
-        return [_Source(queue, jobs) for queue in queues for jobs in sets]
+        return [_Source(queue, jobs, Cursor()) for queue in queues for jobs in sets]
 
     async def _act_on_batch(self) -> bool:
         if not self._sources:
@@ -139,7 +139,7 @@ class Move(Operation):
             removed = await asked(self._herd, source.queue, lambda: remove_job(source.queue, job.raw_id, *states))
         except RedisUnavailable:
             raise
-        except (OxherdError, ScriptError) as error:
+        except (OxherdError, ScriptError, Unconfirmed) as error:
             self._problem(f"A job stays, since {self._event.name} does not take it ({str(error).rstrip('.')}).")
             return False
         if removed is not Removal.DONE:
@@ -166,7 +166,7 @@ class Move(Operation):
             emitted_ms=job.timestamp_ms,
         )
         now = await asked(herd, source.queue, source.queue.server_ms)
-        if source.jobs.key == "delayed" and found.due_ms > now:
+        if source.jobs.key == "delayed" and not found.held and found.due_ms > now:
             new = replace(new, delay_ms=found.due_ms - now, due_ms=found.due_ms)
         own = declaration.own_queue
         target = backend.shard_router(declaration).queue(new) if own else backend.queue(declaration)

@@ -12,6 +12,7 @@ from oxherd.admin.target import Herd, asked, connected, event_places
 from oxherd.bullmq.queue_counts import QueueCounts, queue_counts
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.event import Event
+from oxherd.limits import NO_LIMITS
 from oxherd.producer.backend import Backend
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -20,7 +21,8 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 async def event_rows(herd: Herd) -> list[EventRow]:
     """The events of a herd, with what their queues hold."""
     backend = await connected(herd)
-    workers, *rows = await asyncio.gather(herd.workers(), *(_counted(herd, backend, event) for event in herd))
+    counting = asyncio.gather(*(_counted(herd, backend, event) for event in herd))
+    workers, rows = await asyncio.gather(herd.workers(), counting)
     return [_row(herd, event, queues, counts, workers) for event, queues, counts in rows]
 
 
@@ -55,6 +57,8 @@ def _row(
         paused=counts[0].paused,
         paused_queues=sum(each.paused for each in counts),
         workers=sum(event.name in worker.events for worker in workers),
+        limits=counts[0].limits if len(counts) == 1 else NO_LIMITS,
+        limited_until=moment(counts[0].limited_until_ms) if len(counts) == 1 else None,
     )
 
 

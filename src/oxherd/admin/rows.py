@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from oxherd.admin.selection import SearchState
+from oxherd.limits import Limits
 from oxherd.payload.failure import EventError
 from oxherd.schedule.info import ScheduleInfo
 
@@ -29,6 +30,8 @@ class EventRow:
         paused: whether its first queue is paused.
         paused_queues: how many of its queues are; other than none or all, a pause has reached it in part.
         workers: how many live workers process it.
+        limits: its rate and how many may run at once, whoever has set them; of a queue of its own.
+        limited_until: until when it begins none, since its rate is spent or it rests after a RateLimited.
     """
 
     name: str
@@ -47,6 +50,8 @@ class EventRow:
     paused: bool
     paused_queues: int
     workers: int
+    limits: Limits
+    limited_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class FoundEvent:
         event: its name; None for a job of a name that no event of the herd has.
         queue: the name of its queue.
         attempt: from 1: the current one, or the last if it has ended; 1 for one that has not begun.
+        held: whether it is limited by its key, and waits for others of that; it is found among the delayed.
         error: what failed its last run, redacted as the log is; None where nothing did.
         outcome: how its last run ended, in the log's words; None where that is not known.
         age: seconds since its emit, by the server's clock.
@@ -68,6 +74,7 @@ class FoundEvent:
     queue: str
     state: SearchState
     attempt: int
+    held: bool
     error: EventError | None
     outcome: str | None
     emitted_at: datetime | None
@@ -85,7 +92,7 @@ class AttemptInfo:
         number: which attempt it was, from 1; None where that is not known.
         worker: the id of the worker that ran it (`WorkerInfo.id`).
         seconds: how long it ran; of one that runs still, until now.
-        error: what failed it, redacted as the log is; `stack` are its frames, innermost first.
+        error: what failed it, redacted as the log is; `stack` has its frames, innermost first.
     """
 
     number: int | None
@@ -147,6 +154,19 @@ class Story:
     payload_bytes: int
     progress: float | None
     not_known: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What an event has caused, as far as it is stored.
+
+    Attributes:
+        events: those that were found, the first emitted first.
+        searched_all: whether every stored event was looked at. Events that have ended and are not kept are not found.
+    """
+
+    events: tuple[FoundEvent, ...]
+    searched_all: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from oxherd.admin.moments import moment, seconds_since
 from oxherd.admin.rows import FoundEvent
-from oxherd.admin.selection import Selection
+from oxherd.admin.selection import SearchState, Selection
 from oxherd.admin.shown import Shown
 from oxherd.admin.target import Herd, Place, asked, places
 from oxherd.bullmq.job_sets import PAGE, SETS, Cursor, FoundJob, JobFilter, JobSet, read_page
@@ -34,7 +34,7 @@ class Found:
         self._selection = selection
         self._limit = limit
 
-    async def __aiter__(self) -> AsyncIterator[FoundEvent]:
+    async def __aiter__(self) -> AsyncGenerator[FoundEvent]:
         """The events, read a page at a time."""
         left = self._limit
         shown = Shown()
@@ -62,7 +62,7 @@ class Found:
             return await anext(rows, None)
 
         async def close() -> None:
-            await rows.aclose()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+            await rows.aclose()
 
         try:
             while (row := self._herd.run_sync(following())) is not None:
@@ -72,7 +72,7 @@ class Found:
 
     async def all(self) -> list[FoundEvent]:
         """All of them at once; give a `limit`."""
-        async with aclosing(aiter(self)) as rows:  # pyright: ignore[reportArgumentType] - a generator
+        async with aclosing(aiter(self)) as rows:
             return [row async for row in rows]
 
     def all_sync(self) -> list[FoundEvent]:
@@ -126,23 +126,28 @@ class _Source:
             self._most = PAGE if self._most >= _FIRST_PAGE else self._most
 
     def _row(self, job: FoundJob, error: EventError | None, now_ms: int) -> FoundEvent:
-        place, state = self._place, self._selection.state
-        event = place.event_of(job.name)
-        ended = self._jobs.ended
-        return FoundEvent(
-            id=place.event_id(job.cursor.id),
-            event=None if event is None else event.name,
-            queue=place.queue.keys.queue,
-            state=state,
-            attempt=max(1, job.attempts_made if ended else job.attempts_made + 1),
-            error=None if state == "completed" else error,
-            outcome=job.outcome or None,
-            emitted_at=moment(job.emitted_ms),
-            due_at=moment(job.due_ms),
-            began_at=moment(job.began_ms),
-            ended_at=moment(job.ended_ms) if ended else None,
-            age=seconds_since(job.emitted_ms, now_ms),
-        )
+        return found_event(self._place, job, self._selection.state, error, now_ms)
+
+
+def found_event(place: Place, job: FoundJob, state: SearchState, error: EventError | None, now_ms: int) -> FoundEvent:
+    """A job as it is shown."""
+    event = place.event_of(job.name)
+    ended = state in ("completed", "failed")
+    return FoundEvent(
+        id=place.event_id(job.cursor.id),
+        event=None if event is None else event.name,
+        queue=place.queue.keys.queue,
+        state=state,
+        attempt=max(1, job.attempts_made if ended else job.attempts_made + 1),
+        held=job.held,
+        error=None if state == "completed" else error,
+        outcome=job.outcome or None,
+        emitted_at=moment(job.emitted_ms),
+        due_at=moment(job.due_ms),
+        began_at=moment(job.began_ms),
+        ended_at=moment(job.ended_ms) if ended else None,
+        age=seconds_since(job.emitted_ms, now_ms),
+    )
 
 
 def job_filter(selection: Selection, place: Place) -> JobFilter:

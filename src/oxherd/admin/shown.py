@@ -23,9 +23,9 @@ class ShownJob:
     note: str | None
     redactor: Redactor | None
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, longest: int = LONGEST_MESSAGE) -> str:
         """A text without what is withheld of the payload; a fixed one where that cannot be ensured."""
-        return UNREADABLE if self.redactor is None else self.redactor.redact(text)[:LONGEST_MESSAGE]
+        return UNREADABLE if self.redactor is None else self.redactor.redact(text)[:longest]
 
     def error(self, error_type: str, message: str) -> EventError:
         """An error that another program may have written."""

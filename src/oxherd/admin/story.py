@@ -19,9 +19,7 @@ from oxherd.event import Event
 from oxherd.payload.failure import EventError
 from oxherd.worker.job_options import attempts_of
 
-_CAUSED = (
-    "What it caused in turn is not stored with it: those events name it as caused_by, and their log lines as well."
-)
+_CAUSED = "What it caused in turn is not stored with it; effects() looks for it among what is stored."
 _EARLIER = "Of earlier attempts only the errors are stored, of the last ten; the log has their workers and times."
 _ANOTHERS = "It was added or ended by another program, as far as can be told: its errors were redacted just now."
 
@@ -40,8 +38,7 @@ async def show(herd: Herd, event_id: UUID, event: str | None) -> Story | None:
         asked(herd, queue, queue.server_ms),
     )
     known = place.event_of(job.name)
-    # A shared queue may have another event's job.
-    if status is None or (event is not None and known is not None and known.name != event):
+    if status is None:
         return None
     paused = status.paused or (known is not None and await _is_paused(herd, place, known))
     return _story(place, event_id, known, status, job, paused, now_ms)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
 from oxherd.bullmq.job import event_id_text
@@ -84,6 +84,15 @@ async def event_places(herd: Herd, backend: Backend, event: Event[Any, Any]) -> 
     # To name many for the first time takes long.
     names = await asyncio.to_thread(shard_queues, declaration.name, most) if most > 1 else ()
     return [Place(home, (event,)), *(Place(backend.queue_named(name), (event,)) for name in names[1:])]
+
+
+async def all_of(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of calls that run at once; an error is raised once the last of them has ended."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)
 
 
 async def asked(herd: Herd, queue: BullQueue, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -10,8 +10,10 @@ from oxherd.admin.moments import moment
 from oxherd.admin.rows import UnknownQueue
 from oxherd.admin.target import Herd, asked, connected
 from oxherd.bullmq.keys import has_hash_tag
-from oxherd.bullmq.queue_counts import queue_counts, queue_names
+from oxherd.bullmq.queue import BullQueue
+from oxherd.bullmq.queue_counts import QueueCounts, queue_counts, queue_names
 from oxherd.bullmq.shards import shard_number
+from oxherd.errors import RedisUnavailable
 from oxherd.producer.backend import Backend
 
 _SHARD = re.compile(r"\{([^/{}]+)/\d+\.\d+\}")
@@ -29,12 +31,29 @@ async def unknown_queues(herd: Herd) -> list[UnknownQueue]:
     for name in names:
         if not is_declared(herd, name):
             groups.setdefault(plain_name(name), []).append(name)
-    return list(await asyncio.gather(*(_counted(herd, backend, name, queues) for name, queues in groups.items())))
+    found = await asyncio.gather(*(_counted(herd, backend, name, queues) for name, queues in groups.items()))
+    return [queue for queue in found if queue is not None]
 
 
-async def _counted(herd: Herd, backend: Backend, name: str, queues: Iterable[str]) -> UnknownQueue:
-    each = [backend.queue_named(queue) for queue in queues]
-    counts = await asyncio.gather(*(asked(herd, queue, lambda q=queue: queue_counts(q)) for queue in each))
+async def _counts(herd: Herd, queue: BullQueue) -> QueueCounts | None:
+    """What a queue holds; None where the server's user may not read it."""
+
+    async def read() -> QueueCounts | None:
+        try:
+            return await queue_counts(queue)
+        except RedisUnavailable as error:
+            if error.source == "auth":
+                return None
+            raise
+
+    return await asked(herd, queue, read)
+
+
+async def _counted(herd: Herd, backend: Backend, name: str, queues: Iterable[str]) -> UnknownQueue | None:
+    read = await asyncio.gather(*(_counts(herd, backend.queue_named(queue)) for queue in queues))
+    counts = [each for each in read if each is not None]
+    if not counts:
+        return None
     return UnknownQueue(
         name=name,
         queues=tuple(queues),

@@ -11,6 +11,7 @@ from oxherd.bullmq.clock import bounded_ms
 from oxherd.bullmq.options import options_of
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
+from oxherd.lineage import CAUSED_BY
 
 Order = Literal["head", "tail", "low", "high"]
 
@@ -47,13 +48,17 @@ SETS: Final[Mapping[str, tuple[JobSet, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs of a set are found; "" and None: any. Times are in milliseconds, `text` is in small letters."""
+    """Which jobs of a set are found; "" and None: any. Times are in milliseconds, `text` is in small letters.
+
+    `caused_by`: the UUID of the event whose handler emitted them.
+    """
 
     name: str = ""
     text: str = ""
     error_type: str = ""
     least_ms: int | None = None
     greatest_ms: int | None = None
+    caused_by: str = ""
 
 
 class Cursor(NamedTuple):
@@ -67,7 +72,8 @@ class Cursor(NamedTuple):
 class FoundJob:
     """A job as a page has it; times are in milliseconds since the Unix epoch, 0 where there is none.
 
-    `ours`: a worker of ours has failed it last, and written a `reason` that is redacted.
+    `held`: its key holds it back, so that it waits, though it is in `delayed`. `ours`: a worker of ours has failed it
+    last, and written a `reason` that is redacted.
     """
 
     cursor: Cursor
@@ -82,6 +88,7 @@ class FoundJob:
     outcome: str
     error_type: str
     ours: bool
+    held: bool
 
 
 class Page(NamedTuple):
@@ -104,10 +111,12 @@ async def read_page(
         RedisUnavailable, ScriptError: as `Client.script`.
     """
     k = queue.keys
+    # As it stands in the options' JSON, which is a text in a text.
+    caused = f'{CAUSED_BY}\\":\\"{wanted.caused_by}' if wanted.caused_by else ""
     times = ["" if each is None else each for each in (wanted.least_ms, wanted.greatest_ms)]
     arguments = (
         k.base + jobs.key, k.base, jobs.order, after.id, after.at, look_at, most, wanted.name, wanted.text,
-        wanted.error_type, *times, "1" if jobs.ended else "",
+        wanted.error_type, *times, "1" if jobs.ended else "", caused,
     )  # fmt: skip
     at_end, looked, now, last, last_at, other, other_at, *rows = await queue.client.script(
         k.slot, script("find"), arguments
@@ -146,10 +155,10 @@ async def newest_ids(queue: BullQueue, jobs: JobSet, most: int) -> list[bytes]:
 
 
 def _job(row: list[bytes], jobs: JobSet) -> FoundJob:
-    job_id, at, name, emitted, made, fence, reason, end, began, ended, raw_options, deferred = row
+    job_id, at, name, emitted, made, fence, reason, end, began, ended, raw_options, deferred, held = row
     outcome, error_type = end_words(end, reason)
     emitted_ms = bounded_ms(number(emitted))
-    if jobs.key == "delayed":
+    if jobs.key == "delayed" and not held:
         due_ms = bounded_ms(number(at) // 0x1000)  # the time is in the score's upper bits
     else:
         options, _ = options_of(raw_options)
@@ -167,6 +176,7 @@ def _job(row: list[bytes], jobs: JobSet) -> FoundJob:
         outcome,
         error_type,
         bool(outcome),
+        bool(held),
     )
 
 

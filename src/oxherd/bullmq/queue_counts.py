@@ -13,6 +13,7 @@ from oxherd.bullmq.options import options_of
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 from oxherd.bullmq.worker_records import SILENCE_MS
+from oxherd.limits import Limits, Rate
 from oxherd.redis.client import Client
 
 _STEP: Final = 5_000
@@ -24,7 +25,8 @@ _QUEUE: Final = re.compile(r"[A-Za-z0-9{][A-Za-z0-9._/{}@#+=-]{0,255}")
 class QueueCounts:
     """The numbers of a queue's jobs; times are in milliseconds since the Unix epoch, 0 where there is none.
 
-    `oldest_ms` is when the next one to begin could have begun, of those without a priority.
+    `limited_until_ms`: until when nothing begins, for a spent rate or a rest. `oldest_ms` is when the next one to begin
+    could have begun, of those without a priority.
     """
 
     server_ms: int
@@ -40,6 +42,8 @@ class QueueCounts:
     last_failed_ms: int
     schedules: int
     workers: int
+    limits: Limits
+    limited_until_ms: int
 
 
 async def queue_counts(queue: BullQueue) -> QueueCounts:
@@ -51,7 +55,7 @@ async def queue_counts(queue: BullQueue) -> QueueCounts:
     k = queue.keys
     reply: list[Any] = await queue.client.script(k.slot, script("overview"), (k.meta, k.base, SILENCE_MS))
     now, paused, wait, held, prioritized, active, delayed, children, completed, failed, *rest = reply
-    emitted, raw_options, due, failed_at, schedules, workers = rest
+    emitted, raw_options, due, failed_at, schedules, workers, most, per_ms, running, resting_ms = rest
     emitted_ms = bounded_ms(number(emitted))
     return QueueCounts(
         int(now),
@@ -67,7 +71,15 @@ async def queue_counts(queue: BullQueue) -> QueueCounts:
         bounded_ms(number(failed_at)),
         schedules,
         workers,
+        _limits(most, per_ms, running),
+        int(now) + resting_ms if resting_ms else 0,
     )
+
+
+def _limits(most: bytes, per_ms: bytes, running: bytes) -> Limits:
+    """The limits in `meta`, which any program may have written; those that cannot be read hold nothing back."""
+    rate = Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
+    return Limits(rate, number(running) or None)
 
 
 async def queue_names(client: Client, prefix: str) -> list[str]:

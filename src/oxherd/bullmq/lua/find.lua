@@ -5,12 +5,12 @@
 -- [3] id and [4] position (index, or score) after which it goes on; both empty: from the first,
 -- [5] how many to look at, [6] how many to find, [7] the job's name, [8] a text in small letters that the error holds,
 -- [9] its type, [10] least and [11] greatest time in milliseconds: the score of a set of ended jobs, else the emit;
--- each empty for any, [12] "1" if the set is of ended jobs
+-- each empty for any, [12] "1" if the set is of ended jobs, [13] a text that the job's options hold, or empty
 -- Returns {"1" at the end, how many were looked at, the server's time, then of the last job looked at, and of the last one
 -- that was not found, id and position (or empty)}, then of each that was found its id, position and fields.
 local key, base, order, anchor, at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local look, most, name, text, kind = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
-local least, greatest, ended = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == "1"
+local least, greatest, ended, option = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == "1", ARGV[13]
 local high, isList = order == "high", order == "head" or order == "tail"
 
 -- By bytes, as Redis orders members; Lua compares by the server's locale.
@@ -24,11 +24,7 @@ end
 
 local function range(first, last)
   if order == "head" then return redis.call("LRANGE", key, first, last) end
-  if order == "tail" then
-    local items, turned = redis.call("LRANGE", key, -1 - last, -1 - first), {}
-    for i = #items, 1, -1 do turned[#turned + 1] = items[i] end
-    return turned
-  end
+  if order == "tail" then return redis.call("LRANGE", key, -1 - last, -1 - first) end
   return redis.call(high and "ZREVRANGE" or "ZRANGE", key, first, last, "WITHSCORES")
 end
 
@@ -55,14 +51,12 @@ local function setStart()
     if high then return greatest and redis.call("ZCOUNT", key, "(" .. ARGV[11], "+inf") or 0 end
     return least and redis.call("ZCOUNT", key, "-inf", "(" .. ARGV[10]) or 0
   end
-  if redis.call("ZSCORE", key, anchor) == at then return redis.call(high and "ZREVRANK" or "ZRANK", key, anchor) + 1 end
   local first = high and redis.call("ZCOUNT", key, "(" .. at, "+inf") or redis.call("ZCOUNT", key, "-inf", "(" .. at)
   local after = first + redis.call("ZCOUNT", key, at, at)
   while first < after do
     local middle = math.floor((first + after) / 2)
     local there = range(middle, middle)[1]
-    local passed = high and isBefore(anchor, there) or (not high and isBefore(there, anchor))
-    if passed then first = middle + 1 else after = middle end
+    if there == anchor or isBefore(high and anchor or there, high and there or anchor) then first = middle + 1 else after = middle end
   end
   return first
 end
@@ -71,47 +65,62 @@ local function isWithin(moment)
   return (not least or moment >= least) and (not greatest or moment <= greatest)
 end
 
-local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa"}
+local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa", "ox:key"}
 
-local function matches(job, score)
-  if job.err then return name == "" and text == "" and kind == "" and not least and not greatest end
-  if name ~= "" and job[1] ~= name then return false end
-  if ended then
-    if not isWithin(score) then return false end
-  elseif (least or greatest) and not isWithin(tonumber(job[2]) or 0) then return false end
+local filtered = name ~= "" or text ~= "" or kind ~= "" or option ~= "" or (not ended and (least or greatest))
+
+-- Whether the job is one that is looked for; of most jobs of a long list, only these fields are read.
+local function matches(id, score)
+  if ended and not isWithin(score) then return false end
+  if not filtered then return true end
+  local job = redis.pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason", option ~= "" and "opts" or "name")
+  if job.err or (name ~= "" and job[1] ~= name) then return false end
+  if not ended and not isWithin(tonumber(job[2]) or 0) then return false end
+  if option ~= "" and not string.find(job[5] or "", option, 1, true) then return false end
   if text == "" and kind == "" then return true end
-  local class = string.match(job[6] or "", "^%S+ (%S*) %x+$") or ""
+  local class = string.match(job[3] or "", "^%S+ (%S*) %x+$") or ""
   if kind ~= "" and class ~= kind then return false end
   if text == "" then return true end
-  local reason = string.sub(job[5] or "", 1, 8256)
-  return job[5] and string.find(string.lower((class == "" and "" or class .. ": ") .. reason), text, 1, true) ~= nil
+  local reason = string.sub(job[4] or "", 1, 8256)
+  return job[4] and string.find(string.lower((class == "" and "" or class .. ": ") .. reason), text, 1, true) ~= nil
 end
 
 local clock = redis.call("TIME")
-local now = string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000))
 local start = isList and listStart() or setStart()
 local items = range(start, start + look - 1)
 local step = isList and 1 or 2
-local found, looked, last, kept, beyond = {}, 0, {"", ""}, {"", ""}, false
-for i = 1, #items, step do
-  local id, score = items[i], not isList and items[i + 1]
-  if ended and ((high and least and tonumber(score) < least) or (not high and greatest and tonumber(score) > greatest)) then
+local turned = order == "tail"
+local found, looked, last, kept, beyond = {}, 0, 0, 0, false
+-- Where an item stands in the reply: an index of `items`; 0 for none.
+local function positionOf(item)
+  if item == 0 then return "" end
+  return isList and string.format("%.0f", start + (turned and #items - item or item - 1)) or items[item + 1]
+end
+
+for n = 1, #items, step do
+  local item = turned and #items + 1 - n or n
+  local id, score = items[item], ended and tonumber(items[item + 1])
+  if ended and ((high and least and score < least) or (not high and greatest and score > greatest)) then
     beyond = true
     break
   end
-  local position = score or string.format("%.0f", start + looked)
-  looked = looked + 1
-  last = {id, position}
-  local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
-  if matches(job, tonumber(score)) then
+  looked, last = looked + 1, item
+  if matches(id, score) then
+    local job = redis.pcall("HMGET", base .. id, unpack(FIELDS))
     if job.err then job = {} end
-    local row = {id, position}
-    for field = 1, #FIELDS do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
+    local row = {id, positionOf(item)}
+    for field = 1, #FIELDS - 1 do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
+    -- One that its key holds back waits, though it is among the delayed.
+    local held = job[#FIELDS] and redis.pcall("ZSCORE", base .. "key:" .. job[#FIELDS] .. ":held", id)
+    row[#row + 1] = type(held) == "string" and "1" or ""
     found[#found + 1] = row
     if #found >= most then break end
   else
-    kept = last
+    kept = item
   end
 end
 local atEnd = beyond or (looked * step == #items and looked < look)
-return {atEnd and "1" or "", looked, now, last[1], last[2], kept[1], kept[2], unpack(found)}
+return {
+  atEnd and "1" or "", looked, string.format("%.0f", clock[1] * 1000 + math.floor(clock[2] / 1000)),
+  items[last] or "", positionOf(last), items[kept] or "", positionOf(kept), unpack(found),
+}
