@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def _own_terminal() -> None:
 
 
 @contextmanager
-def terminal(folder: Path, *arguments: str, url: str, columns: int = 80, **variables: str) -> Iterator[Terminal]:
+def terminal(folder: Path, *arguments: str, url: str, columns: int = 80, **variables: str) -> Generator[Terminal]:
     """A command of ours in a terminal."""
     started = Terminal(folder, *arguments, columns=columns, variables={"OXHERD_URL": url, **variables})
     try:

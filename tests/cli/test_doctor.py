@@ -117,7 +117,7 @@ def test_stuck_since_the_rate_is_reached(shop: Shop) -> None:
     worker.wait("event.end", count=2)
     what, remedy = findings(shop)["rate"]
     assert what.startswith("order.placed: 4 waiting")
-    assert "its rate of 2 begun in 600 s is reached, so they take 20 m" in what
+    assert "its rate is 2 begun in 600 s, by which they take 20 m" in what
     do(shop, remedy.replace("N/SECONDS", "100/1"))
     worker.wait("event.end", count=6)
     assert findings(shop) == {}
@@ -233,7 +233,7 @@ def test_a_server_that_evicts_is_full_and_keeps_nothing_is_found(make_shop: Call
 
 
 def facts(server: ServerState, *workers: WorkerInfo) -> Facts:
-    return Facts("app:herd", datetime.now(UTC), [server], [], list(workers), [], [], {}, [], {})
+    return Facts("app:herd", datetime.now(UTC), [server], [], list(workers), [], [], {}, [])
 
 
 def server(**fields: object) -> ServerState:

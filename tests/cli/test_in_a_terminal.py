@@ -70,15 +70,10 @@ def test_an_error_without_room_is_folded_below_its_event(busy: Shop) -> None:
 
 
 def test_a_terminal_has_colour_unless_it_is_not_wanted(busy: Shop) -> None:
-    for variables, coloured in (
-        ({}, True),
-        ({"NO_COLOR": ""}, True),
-        ({"NO_COLOR": "1"}, False),
-        ({"TERM": "dumb"}, False),
-    ):
-        with terminal(busy.folder, "ls", "app:herd", url=busy.url, **variables) as started:
+    for no_color, term, coloured in (("", "xterm", True), ("1", "xterm", False), ("", "dumb", False)):
+        with terminal(busy.folder, "ls", "app:herd", url=busy.url, NO_COLOR=no_color, TERM=term) as started:
             assert started.end() == 0
-        assert ("\x1b[" in started.text) is coloured, variables
+        assert ("\x1b[" in started.text) is coloured, (no_color, term)
     assert "\x1b" not in busy.run("ls").stdout
 
 

@@ -20,8 +20,11 @@ herd.declare("order.placed", int)
 """
 
 
-def ls(folder: Path, url: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, sys.executable, "-m", "oxherd", "ls", "--json", OXHERD_URL=url, **variables)
+def ls(folder: Path, url: str, app: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "oxherd", "ls", "--json"]
+    if app is None:
+        return run(folder, *command, OXHERD_URL=url)
+    return run(folder, *command, OXHERD_URL=url, OXHERD_APP=app)
 
 
 def names(text: str) -> list[str]:
@@ -29,7 +32,7 @@ def names(text: str) -> list[str]:
 
 
 def test_the_environment_names_the_herd(write_app: WriteApp, standalone: str) -> None:
-    done = ls(write_app(APP), standalone, OXHERD_APP="app:herd")
+    done = ls(write_app(APP), standalone, app="app:herd")
     assert (names(done.stdout), done.stderr) == (["order.placed"], "")
 
 
@@ -47,8 +50,8 @@ def test_the_nearest_pyproject_names_the_herd_and_its_folder_is_importable(
 def test_what_is_given_wins_over_the_environment_and_that_over_the_file(write_app: WriteApp, standalone: str) -> None:
     folder = write_app(APP)
     (folder / "pyproject.toml").write_text('[tool.oxherd]\napp = "nowhere:herd"\n')
-    assert names(ls(folder, standalone, OXHERD_APP="app:herd").stdout) == ["order.placed"]
-    given = run(folder, sys.executable, "-m", "oxherd", "ls", "app:herd", OXHERD_URL=standalone, OXHERD_APP="no:herd")
+    assert names(ls(folder, standalone, app="app:herd").stdout) == ["order.placed"]
+    given = run(folder, sys.executable, "-m", "oxherd", "ls", "app:herd", OXHERD_URL=standalone, app="no:herd")
     assert given.returncode == 0
     assert "'nowhere'" in one_line(ls(folder, standalone), 2)
 
@@ -73,7 +76,7 @@ def test_a_file_that_names_none_is_refused(text: str, tmp_path: Path, standalone
 
 
 def test_an_empty_variable_is_refused(tmp_path: Path, standalone: str) -> None:
-    assert "OXHERD_APP does not name a herd" in one_line(ls(tmp_path, standalone, OXHERD_APP=""), 2)
+    assert "OXHERD_APP does not name a herd" in one_line(ls(tmp_path, standalone, app=""), 2)
 
 
 def test_an_emit_without_the_herd_prints_its_uuid(write_app: WriteApp, standalone: str) -> None:

@@ -87,6 +87,8 @@ def _cells(row: FoundEvent, state: SearchState) -> Row:
     why = "" if row.error is None else f"{row.error.type}: {row.error.message}".strip(": ")
     if row.outcome and row.outcome not in ("failed", "completed", "retrying"):
         why = f"{row.outcome}: {why}" if why else row.outcome
+    if row.held:
+        why = f"waits for others of its key; {why}" if why else "waits for others of its key"
     moment = {
         "failed": row.ended_at,
         "completed": row.ended_at,

@@ -25,10 +25,9 @@ def run(target: str, event: str, rate: str | None, max_running: str | None, *, j
         wanted["max_running"] = parse_max_running(max_running)
 
     async def work(herd: Oxherd) -> tuple[str, Limits]:
-        limited = herd[event]
         if wanted:
-            await limited.set_limits(**wanted)
-        return limited.name, await limited.limits()
+            await herd.admin.set_limits(event, **wanted)
+        return event, await herd.admin.limits(event)
 
     name, limits = with_herd(target, work)
     if json:

@@ -63,6 +63,8 @@ def _notes(row: EventRow) -> list[str]:
         notes.append(f"paused on {row.paused_queues} of {len(row.queues)} shards")
     if row.waiting and not row.workers:
         notes.append("no worker")
+    if row.waiting and row.limited_until is not None:
+        notes.append("limited")
     if row.waiting_children:
         notes.append(f"{row.waiting_children:,} wait for children")
     if row.shared_with:

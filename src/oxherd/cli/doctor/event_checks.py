@@ -39,22 +39,24 @@ def paused(facts: Facts) -> Iterator[Finding]:
 def rate(facts: Facts) -> Iterator[Finding]:
     """An event that waits for its rate, or for somebody else's."""
     for row in facts.events:
-        limits, rests = facts.limits.get(row.name, (None, None))
-        if limits is None or rests is None:
+        until = row.limited_until
+        if not row.waiting or until is None or until <= facts.now:
             continue
-        if rests.rest_ms:
+        head = (
+            f"{row.name}: {_what_waits(row)}; none begins for another {duration((until - facts.now).total_seconds())}"
+        )
+        limit = row.limits.rate
+        if limit is None:
             yield Finding(
                 "rate",
-                f"{row.name}: {_what_waits(row)}; it rests for another {duration(rests.rest_ms / 1000)}, since a "
-                "handler raised RateLimited",
+                f"{head}, since a handler raised RateLimited",
                 "wait for that, or ask for more where the handler was limited",
             )
-        elif limits.rate is not None and rests.window_ms and rests.begun >= limits.rate.count:
-            takes = row.waiting / limits.rate.count * limits.rate.per_ms / 1000
+        else:
+            takes = duration(row.waiting / limit.count * limit.per_ms / 1000)
             yield Finding(
                 "rate",
-                f"{row.name}: {_what_waits(row)}; its rate of {describe_rate(limits.rate)} is reached, so they take "
-                f"{duration(takes)}",
+                f"{head}: its rate is {describe_rate(limit)}, by which they take {takes}",
                 f"oxherd limits {facts.target} {row.name} --rate N/SECONDS (none ends it)",
             )
 
@@ -62,8 +64,8 @@ def rate(facts: Facts) -> Iterator[Finding]:
 def max_running(facts: Facts) -> Iterator[Finding]:
     """An event that waits, and runs as often at once as it may."""
     for row in facts.events:
-        limits, _ = facts.limits.get(row.name, (None, None))
-        if limits is not None and limits.max_running is not None and row.running >= limits.max_running:
+        most = row.limits.max_running
+        if row.waiting and most is not None and row.running >= most:
             yield Finding(
                 "max running",
                 f"{row.name}: {_what_waits(row)}; {row.running:,} run, as many as max_running allows",

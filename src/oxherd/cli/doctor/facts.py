@@ -10,11 +10,9 @@ from uuid import UUID
 
 from oxherd.admin import EventRow, ScheduleRow, Story, UnknownQueue
 from oxherd.app import Oxherd
-from oxherd.bullmq.rests import Rests, rests
 from oxherd.bullmq.server_state import ServerState, server_states
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.errors import OxherdError
-from oxherd.limits import Limits
 from oxherd.redis.client import ScriptError
 
 # Failures are counted of the last hour, so many of each event at most.
@@ -56,7 +54,6 @@ class Facts:
     unknown: list[UnknownQueue]
     failures: dict[str, Failures]
     long_runs: list[LongRun]
-    limits: dict[str, tuple[Limits, Rests]]
 
     def waits(self, row: EventRow) -> bool:
         """Whether something waits that could begin now."""
@@ -67,8 +64,7 @@ async def read_facts(herd: Oxherd, target: str) -> Facts:
     """Read all that the checks need.
 
     Cost: as `Admin.events`, `unknown_queues`, `schedules` and `workers`; INFO and TIME on each primary; up to 200
-    failures of each event that has failed within the hour; up to 20 `Admin.show`; four commands for each event that
-    waits.
+    failures of each event that has failed within the hour; up to 20 `Admin.show`.
 
     Raises:
         RedisUnavailable: a server cannot be reached, or refuses us.
@@ -83,12 +79,10 @@ async def read_facts(herd: Oxherd, target: str) -> Facts:
     events, schedules = await asyncio.gather(admin.events(), admin.schedules())
     workers, unknown = await asyncio.gather(admin.workers(), admin.unknown_queues())
     now = datetime.now(UTC) + timedelta(seconds=servers[0].clock_ahead)
-    facts = Facts(target, now, servers, events, workers, schedules, unknown, {}, [], {})
+    facts = Facts(target, now, servers, events, workers, schedules, unknown, {}, [])
     for row in events:
         if row.last_failed_at is not None and row.last_failed_at > now - RECENT:
             facts.failures.update(await _failures(herd, row.name))
-        if row.waiting and len(row.queues) == 1 and not row.shared_with:
-            facts.limits[row.name] = await _limits(herd, row)
     facts.long_runs.extend(await _long_runs(herd, facts))
     return facts
 
@@ -101,15 +95,6 @@ async def _failures(herd: Oxherd, event: str) -> dict[str, Failures]:
         by_type[kind] += 1
         examples.setdefault(kind, found.id)
     return {event: Failures(by_type, examples[by_type.most_common(1)[0][0]])} if by_type else {}
-
-
-async def _limits(herd: Oxherd, row: EventRow) -> tuple[Limits, Rests]:
-    backend = await herd.backend()
-    limits = await herd[row.name].limits()
-    try:
-        return limits, await rests(backend.queue_named(row.queues[0]))
-    except ScriptError as error:
-        raise OxherdError(f"The queue {row.queues[0]} cannot be read ({str(error).rstrip('.')}).") from None
 
 
 async def _long_runs(herd: Oxherd, facts: Facts) -> list[LongRun]:
