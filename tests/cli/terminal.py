@@ -64,6 +64,8 @@ class Terminal:
         end = time.monotonic() + deadline
         while self._read(0.1) or self.process.poll() is None:
             assert time.monotonic() < end, self.text
+        while self._read(0.1):  # what it wrote last
+            pass
         return self.process.wait()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Iterator
 
-from oxherd.admin import AttemptInfo, Story
+from oxherd.admin import AttemptInfo, Effects, Story
 from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_styled
@@ -25,20 +25,21 @@ def run(target: str, event_id: str, *, json: bool) -> None:
         OxherdError: nothing is stored of the event.
     """
 
-    async def read(herd: Oxherd) -> Story | None:
-        return await herd.admin.show(event_id)
+    async def read(herd: Oxherd) -> tuple[Story | None, Effects]:
+        story = await herd.admin.show(event_id)
+        return story, Effects((), searched_all=True) if story is None else await herd.admin.effects(event_id)
 
-    story = with_herd(target, read)
+    story, effects = with_herd(target, read)
     if story is None:
         raise OxherdError(
             "Nothing is stored of this event: it has completed, was removed, or belongs to another herd or server; "
             "its log lines have the id as event_id."
         )
     if json:
-        write_json(story)
+        write_json(story, caused=effects.events)
         return
     screen = screen_of()
-    for name, text, style in _parts(story):
+    for name, text, style in (*_parts(story), *_caused(effects), *_not_known(story, effects)):
         for line in _lines(screen, name, text, style):
             write_styled(line)
 
@@ -85,8 +86,21 @@ def _parts(story: Story) -> Iterator[tuple[str, str, Style]]:
     yield "payload", f"{shown}  [{story.payload_bytes:,} bytes]", plain
     for attempt in story.attempts:
         yield from _attempt(attempt)
+
+
+def _caused(effects: Effects) -> Iterator[tuple[str, str, Style]]:
+    for found in effects.events:
+        state = found.state.replace("_", " ")
+        yield "caused", f"{found.id} {found.event or f'(unknown, in {found.queue})'} {state}", Style.PLAIN
+
+
+def _not_known(story: Story, effects: Effects) -> Iterator[tuple[str, str, Style]]:
     for sentence in story.not_known:
-        yield "not known", sentence, Style.DIM
+        # That one is looked for here.
+        if "effects()" not in sentence:
+            yield "not known", sentence, Style.DIM
+    if not effects.searched_all:
+        yield "not known", "What it caused in turn, beyond the newest thousand of each state.", Style.DIM
 
 
 def _state(story: Story) -> str:

@@ -42,9 +42,8 @@ def rate(facts: Facts) -> Iterator[Finding]:
         until = row.limited_until
         if not row.waiting or until is None or until <= facts.now:
             continue
-        head = (
-            f"{row.name}: {_what_waits(row)}; none begins for another {duration((until - facts.now).total_seconds())}"
-        )
+        rest = duration((until - facts.now).total_seconds())
+        head = f"{row.name}: {_what_waits(row)}; none begins for another {rest}"
         limit = row.limits.rate
         if limit is None:
             yield Finding(

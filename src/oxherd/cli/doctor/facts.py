@@ -13,6 +13,7 @@ from oxherd.app import Oxherd
 from oxherd.bullmq.server_state import ServerState, server_states
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.errors import OxherdError
+from oxherd.payload.failure import EventError
 from oxherd.redis.client import ScriptError
 
 # Failures are counted of the last hour, so many of each event at most.
@@ -20,6 +21,7 @@ RECENT = timedelta(hours=1)
 MOST_FAILURES = 200
 # Of runs that last longer than their lock, the oldest.
 _MOST_LONG_RUNS = 20
+_LONGEST_MESSAGE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ async def _failures(herd: Oxherd, event: str) -> dict[str, Failures]:
     by_type: Counter[str] = Counter()
     examples: dict[str, UUID] = {}
     async for found in herd.admin.find(event, since=RECENT, limit=MOST_FAILURES):
-        kind = (found.error.type if found.error else "") or "an error of unknown type"
+        error = found.error or EventError("", "an unknown error")
+        kind = error.type or error.message[:_LONGEST_MESSAGE]
         by_type[kind] += 1
         examples.setdefault(kind, found.id)
     return {event: Failures(by_type, examples[by_type.most_common(1)[0][0]])} if by_type else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
-from difflib import get_close_matches
 
 from oxherd.cli.doctor.facts import Facts
 from oxherd.cli.doctor.finding import Finding
@@ -17,7 +16,6 @@ _LATE = timedelta(minutes=1)
 
 def unknown_queues(facts: Facts) -> Iterator[Finding]:
     """A queue that holds something, that no event declares, and that no live worker of oxherd serves."""
-    names = [row.name for row in facts.events]
     for queue in facts.unknown:
         holds = [
             f"{count:,} {what}"
@@ -32,8 +30,8 @@ def unknown_queues(facts: Facts) -> Iterator[Finding]:
         ]
         if not holds or queue.workers:
             continue
-        near = get_close_matches(queue.name.strip("{}"), names, n=1, cutoff=0.4)
-        move = shlex.join(["oxherd", "move", facts.target, queue.name]) + f" {near[0] if near else 'EVENT'}"
+        # Which event it is now is not guessed: a wrong move is hard to undo.
+        move = shlex.join(["oxherd", "move", facts.target, queue.name, "EVENT"])
         yield Finding(
             "unknown queue",
             f"the queue {queue.name} holds {', '.join(holds)}, and no event of this herd declares it",

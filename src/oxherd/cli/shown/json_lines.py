@@ -14,9 +14,9 @@ from oxherd.schedule.cron import Cron
 from oxherd.schedule.every import Every
 
 
-def write_json(row: Any) -> None:
-    """Write a row as one line of ASCII: what could steer a terminal is escaped, as JSON does."""
-    text = json.dumps(_plain(row), ensure_ascii=True, separators=(",", ":"), default=str)
+def write_json(row: Any, **more: Any) -> None:
+    """Write a row, with more keys, as one line of ASCII: what could steer a terminal is escaped, as JSON does."""
+    text = json.dumps({**_plain(row), **_plain(more)}, ensure_ascii=True, separators=(",", ":"), default=str)
     # The one control character that JSON leaves as it is.
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
