@@ -100,8 +100,8 @@ def test_ctrl_c_at_a_question_changes_nothing(busy: Shop) -> None:
         started.wait_for("[y/N]")
         started.type("\x03")
         assert started.end() == 130
-    assert "interrupted" in started.text
-    assert "Traceback" not in started.text
+    assert started.lines[-2].endswith("[y/N] ^C")
+    assert started.lines[-1] == ""
     assert busy.event("order.placed")["failed"] == 4
 
 
@@ -144,7 +144,7 @@ def test_a_bar_fits_a_narrow_terminal(shop: Shop) -> None:
         assert started.end() == 0
     drawn = re.split(r"[\r\n]", started.text)
     assert max(map(len, drawn)) < 24
-    assert any(part.startswith("promote ") for part in drawn)
+    assert any(part.strip().endswith(" of 3,000") for part in drawn)
     assert "3,000 promoted" in drawn
 
 

@@ -60,7 +60,7 @@ def hostile(shop: Shop, prefix: str) -> Shop:
     base = f"{prefix}:{{order.placed}}"
     # By another program: a job, its name, its id, its error, a schedule and a worker.
     job = f"canary-id {STEERING}"
-    fields = ["name", f"name {STEERING}", "data", f'{{"note":"canary-job-14142"}}', "opts", "{}", "timestamp", "1",
+    fields = ["name", f"name {STEERING}", "data", '{"note":"canary-job-14142"}', "opts", "{}", "timestamp", "1",
               "failedReason", f"why {STEERING}", "finishedOn", "1"]  # fmt: skip
     redis(shop.url, "HSET", f"{base}:{job}", *fields)
     redis(shop.url, "ZADD", f"{base}:failed", 9_999_999_999_999, job)

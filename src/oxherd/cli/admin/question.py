@@ -28,6 +28,9 @@ def confirm(question: str, *, yes: bool) -> None:
         sys.stderr.write(f"{printable(question)} [y/N] ")
         sys.stderr.flush()
         answer = stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
     if answer.strip().lower() not in ("y", "yes"):
