@@ -66,13 +66,16 @@ _BULLMQ = "-bullmq"
     params=[
         "standalone",
         "cluster",
-        f"cluster{_BULLMQ}",
-        "sentinel",
-        pytest.param("redis7", marks=pytest.mark.redis7),
+        pytest.param(f"cluster{_BULLMQ}", marks=pytest.mark.slow),
+        pytest.param("sentinel", marks=pytest.mark.slow),
+        pytest.param("redis7", marks=[pytest.mark.slow, pytest.mark.redis7]),
     ]
 )
 def url(request: pytest.FixtureRequest) -> str:
-    """Each kind of server in turn, and BullMQ's own scripts alone: the conformance suite runs on them all."""
+    """Each kind of server in turn, and BullMQ's own scripts alone: the conformance suite runs on them all.
+
+    Most faults show on the first two; the others are for CI.
+    """
     server = request.getfixturevalue(request.param.removesuffix(_BULLMQ))
     return server if isinstance(server, str) else server.url
 

@@ -1,7 +1,8 @@
-"""With a million events waiting and a hundred thousand failed, each read takes less than a second."""
+"""With a million events waiting and a hundred thousand failed, each read takes less than a second's work."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -15,8 +16,14 @@ from tests.admin.filled import fill_failed, fill_waiting, id_of
 pytestmark = pytest.mark.slow
 
 WAITING, FAILED = 1_000_000, 100_000
-# Of a machine that does nothing else; it is shared here.
-LIMIT = 2.0
+# Seconds of processor time, the server's and ours together: whatever else the machine does, a little less is the wait.
+LIMIT = 1.0
+
+
+def worked(server: StandaloneServer) -> float:
+    """The processor time that the server and this process have used, in seconds."""
+    used = re.findall(r"used_cpu_(?:sys|user):([\d.]+)", str(server.command("INFO", "cpu")))
+    return sum(map(float, used)) + time.process_time()
 
 
 async def test_each_read_of_a_large_queue_is_quick_and_a_retry_of_all_is_stopped_and_gone_on_with() -> None:
@@ -43,9 +50,9 @@ async def test_each_read_of_a_large_queue_is_quick_and_a_retry_of_all_is_stopped
             }
             took: dict[str, float] = {}
             for name, read in reads.items():
-                began = time.monotonic()
+                began = worked(server)
                 await read
-                took[name] = time.monotonic() - began
+                took[name] = worked(server) - began
             assert max(took.values()) < LIMIT, took
             bulk = admin.retry("order.placed")
             async for progress in bulk:
@@ -55,8 +62,8 @@ async def test_each_read_of_a_large_queue_is_quick_and_a_retry_of_all_is_stopped
             summary = await bulk.run()
             assert (summary.done, summary.total) == (FAILED, FAILED)
             bulk = admin.cancel("order.placed")
-            began = time.monotonic()
+            began = worked(server)
             async for progress in bulk:
                 if progress.done >= 10_000:
                     bulk.stop()
-            assert time.monotonic() - began < 30, "what is cancelled is looked for from the end where it is"
+            assert worked(server) - began < 10, "what is cancelled is looked for from the end where it is"

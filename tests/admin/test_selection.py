@@ -41,6 +41,7 @@ def test_a_time_is_a_moment_or_how_long_ago(given: Any, expected: datetime | Non
         ({"error": ""}, "error is a text of 1 to 1000 characters"),
         ({"error": 7}, "error is a text"),
         ({"error_type": "x" * 1001}, "error_type is a text"),
+        ({"error_type": "\ud83d"}, "error_type has half of a surrogate pair"),
         ({"limit": 0}, "limit is a whole number"),
         ({"limit": True}, "limit is a whole number"),
     ],

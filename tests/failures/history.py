@@ -1,4 +1,4 @@
-"""What histories at random share: an app whose handler notes its runs, and workers that come and are killed."""
+"""What histories at random share: an app whose handlers note their runs, and workers that come and are killed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ import json
 import signal
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from oxherd import Oxherd
-from oxherd.servers.standalone import StandaloneServer
+from oxherd.servers.local_server import LocalServer
 from tests.harness import WorkerProcess
+
+
+class Run(NamedTuple):
+    """What a handler of a mixed history notes of a run, when it begins and when it returns."""
+
+    what: str
+    event: str
+    id: str
+    number: int
+    attempt: int
+    fence: int
+    at: float
 
 
 class History:
     """Runs steps, each a method's name with its arguments; `app` is the source of what the workers run."""
 
-    def __init__(self, folder: Path, server: StandaloneServer, app: str, **values: Any) -> None:
+    def __init__(self, folder: Path, server: LocalServer, app: str, **values: Any) -> None:
         prefix = f"h{uuid4().hex[:10]}"
         (folder / "app.py").write_text(textwrap.dedent(app).format(prefix=prefix, **values))
         (folder / "runs").touch()
@@ -46,7 +58,7 @@ class History:
             self.workers.pop().close()
 
     def runs(self) -> list[Any]:
-        """What the handler has noted."""
+        """What the handlers have noted."""
         return [json.loads(line) for line in (self.folder / "runs").read_text().splitlines()]
 
     def close(self) -> None:

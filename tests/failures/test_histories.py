@@ -89,6 +89,7 @@ class OrderHistory(History):
 
     def __init__(self, folder: Path, server: StandaloneServer) -> None:
         super().__init__(folder, server, APP, attempts=ATTEMPTS)
+        self.restart_server = server.restart
         retry = Retry(attempts=ATTEMPTS, delay=0.05)
         self.event = self.herd.declare("order.placed", dict[str, object], result=int, retry=retry)
         self.events: list[Known] = []
@@ -114,7 +115,7 @@ class OrderHistory(History):
             known.cancelled |= await known.emitted.cancel("at random")
 
     async def restart(self) -> None:
-        await asyncio.to_thread(self.server.restart)
+        await asyncio.to_thread(self.restart_server)
 
     def judge(self, number: int, answer: Any) -> None:
         known = self.events[number]

@@ -76,7 +76,7 @@ async def test_nodes_listeners_hear_of_what_is_retried_promoted_and_discarded(he
     async with herd:
         await node.wait(lambda said: said == "added")
         assert (await herd.admin.promote("order.placed").run()).done == 1
-        await node.wait(lambda said: isinstance(said, dict) and said.get("waiting") == "late")
+        await node.wait(lambda said: said == {"waiting": "late", "prev": "delayed"})
         assert (await herd.admin.discard("order.placed", state="waiting").run()).done == 2
         await node.wait(lambda said: isinstance(said, dict) and "removed" in said, count=2)
         said = await node.end()

@@ -29,6 +29,7 @@ from oxherd.bullmq.keys import QueueKeys
 from oxherd.bullmq.pausing import set_paused
 from oxherd.bullmq.promotion import promote
 from oxherd.bullmq.queue import BullQueue, finish_options
+from oxherd.bullmq.removal import remove_job
 from oxherd.bullmq.replies import Refusal
 from oxherd.bullmq.reprocess import reprocess
 from oxherd.bullmq.schedule_states import Repeat, ScheduleState
@@ -394,8 +395,15 @@ CALLS: dict[str, Call] = {
     "removeJob": Call(
         lambda queue, _: cancel_job(queue, JOB_ID, "why"),
         lambda theirs: theirs.remove(JOB_ID, False),
-        ours_ends=("why", "1", "cancelled Cancelled " + f"{crc32(b'why'):x}"),
-        reason="our frame takes the reason, whether the server is part of a cluster, and the end of its answer",
+        ours_ends=("why", "1", "cancelled Cancelled " + f"{crc32(b'why'):x}", ""),
+        reason="our frame takes the reason, whether the server is part of a cluster, the end of its answer, and "
+        "whether one that runs is left",
+    ),
+    "removeJob, of some states": Call(
+        lambda queue, _: remove_job(queue, JOB_ID, "failed"),
+        lambda theirs: theirs.remove(JOB_ID, False),
+        ours_ends=("1", "failed"),
+        reason="our frame takes whether the server is part of a cluster, and the states",
     ),
     "getCounts": Call(
         lambda queue, _: queue.counts(),

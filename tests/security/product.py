@@ -221,8 +221,9 @@ async def administration(run: ProductRun) -> None:
         assert (await admin.discard("admin.placed", until=timedelta()).run()).done == 2
         await placed.emit(Order(), delay=60)
         assert (await admin.promote("admin.placed").run()).done == 1
-        for options in ({}, {"priority": 1}, {"delay": 60}):
-            await old.emit(Order(), **options)
+        await old.emit(Order())
+        await old.emit(Order(), priority=1)
+        await old.emit(Order(), delay=60)
         assert "{admin.renamed}" in {queue.name for queue in await admin.unknown_queues()}
         assert (await admin.move("{admin.renamed}", "admin.placed").run()).done == 3
         assert (await admin.cancel("admin.placed").run()).done == 4

@@ -60,7 +60,7 @@ async def _promote(herd: Herd, queue: BullQueue, job_id: bytes) -> Acted:
 
 
 async def _remove(herd: Herd, queue: BullQueue, job_id: bytes, state: str) -> Acted:
-    reply, maybe_done = await _insisted(herd, lambda: remove_job(queue, job_id, state))
+    reply, maybe_done = await _insisted(herd, lambda: remove_job(queue, job_id.decode(), state))
     return Acted.DONE if reply is Removal.DONE or maybe_done else Acted.SKIPPED
 
 

@@ -136,7 +136,7 @@ class Move(Operation):
         try:
             await self._add(source, found, job)
             states = [jobs.key for jobs in (*SETS["waiting"], *SETS["delayed"])]
-            removed = await asked(self._herd, source.queue, lambda: remove_job(source.queue, job.raw_id, *states))
+            removed = await asked(self._herd, source.queue, lambda: remove_job(source.queue, job.id, *states))
         except RedisUnavailable:
             raise
         except (OxherdError, ScriptError, Unconfirmed) as error:

@@ -105,6 +105,10 @@ def _text(given: str | None, name: str) -> str:
         return ""
     if not isinstance(given, str) or not given or len(given) > _LONGEST_TEXT:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"{name} is a text of 1 to {_LONGEST_TEXT} characters.")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} has half of a surrogate pair; pass whole text.") from None
     return given
 
 

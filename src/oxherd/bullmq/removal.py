@@ -16,7 +16,7 @@ class Removal(IntEnum):
     TICK = -8  # it is a schedule's next tick
 
 
-async def remove_job(queue: BullQueue, job_id: bytes, *states: str) -> Removal:
+async def remove_job(queue: BullQueue, job_id: str, *states: str) -> Removal:
     """Remove a job if it is in one of some states, the last parts of these keys. Script: removeJob.
 
     Raises:
@@ -24,5 +24,5 @@ async def remove_job(queue: BullQueue, job_id: bytes, *states: str) -> Removal:
     """
     k = queue.keys
     clustered = "1" if queue.client.url.topology == "cluster" else ""
-    arguments = (k.base.encode() + job_id, k.repeat, job_id, "0", k.base, clustered, *states)
+    arguments = (k.job(job_id), k.repeat, job_id, "0", k.base, clustered, *states)
     return Removal(await queue.client.script(k.slot, script("remove"), arguments))
