@@ -132,7 +132,7 @@ async def test_what_is_held_back_goes_to_the_back_so_that_keys_take_turns(herd: 
 
 
 async def test_a_keys_rate_is_kept_over_two_workers_and_used(url: str, make_herd: MakeHerd) -> None:
-    count, per, windows = 10, 0.5, 6
+    count, per, windows = 10, 1.0, 5
     herds = [make_herd(url), make_herd(url)]
     for herd in herds:
 
