@@ -54,6 +54,26 @@ def test_ls_tells_a_pause_and_live_workers(shop: Shop) -> None:
     assert shop.event("order.placed")["paused"] is False
 
 
+KEYED = """
+from oxherd import Oxherd, PerKey
+
+herd = Oxherd(prefix=PREFIX)
+
+@herd.event("order.placed", key=lambda number: number % 10, per_key=PerKey(max_running=5))
+async def order_placed(number: int) -> None: ...
+"""
+
+
+def test_one_key_is_paused_and_resumed(make_shop: Callable[..., Shop], standalone: str) -> None:
+    shop = make_shop(standalone, KEYED)
+    assert shop.run("pause", "order.placed", "--key", "7").stdout.startswith("that key of order.placed is paused")
+    shop.run("emit", "order.placed", "-", stdin="7\n8\n")
+    worker = shop.worker()
+    worker.wait("event.end", count=1)
+    shop.run("resume", "order.placed", "--key", "7")
+    worker.wait("event.end", count=2)
+
+
 def test_find_finds_by_error_time_and_state(shop: Shop) -> None:
     ids = shop.emit("order.placed", *orders(4))
     shop.process(4)
@@ -187,6 +207,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a rate that is none": (["limits", "order.placed", "--rate", "fast"], "--rate is N/SECONDS"),
     "a rate of nothing": (["limits", "order.placed", "--rate", "0/60"], "Rate.count"),
     "a number that is none": (["limits", "order.placed", "--max-running", "-1"], "--max-running"),
+    "a key of an event that has none": (["pause", "order.placed", "--key", "7"], "per_key"),
     "no event to pause": (["pause"], "EVENT is missing"),
     "no UUID": (["cancel", "order.placed"], "UUID"),
     "too many": (["pause", "order.placed", "order.billed"], "Too many arguments"),

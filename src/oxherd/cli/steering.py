@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Selected = Annotated[Words | None, typer.Argument(metavar="[MODULE:HERD] [EVENT] [UUID]...", show_default=False)]
+Key = Annotated[
+    str | None, typer.Option("--key", metavar="K", help="Only what has this key, of an event with per_key.")
+]
 OneEvent = Annotated[Words, typer.Argument(metavar="[MODULE:HERD] EVENT", show_default=False)]
 
 
@@ -76,21 +79,21 @@ def cancel(
 
 
 @app.command()
-def pause(words: OneEvent) -> None:
-    """Pause an event for all workers: no run of it begins, what runs goes on."""
+def pause(words: OneEvent, key: Key = None) -> None:
+    """Pause an event for all workers, or one key of it: no run of it begins, what runs goes on."""
     from oxherd.cli.admin.steer import pause as run
 
     target, (event,) = split(words, "EVENT")
-    run(target, event)
+    run(target, event, key)
 
 
 @app.command()
-def resume(words: OneEvent) -> None:
-    """Resume an event that is paused."""
+def resume(words: OneEvent, key: Key = None) -> None:
+    """Resume an event that is paused, or one key of it."""
     from oxherd.cli.admin.steer import resume as run
 
     target, (event,) = split(words, "EVENT")
-    run(target, event)
+    run(target, event, key)
 
 
 @app.command()

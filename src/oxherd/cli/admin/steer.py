@@ -26,21 +26,25 @@ def cancel(target: str, words: Sequence[str], reason: str) -> int:
     return with_herd(target, act)
 
 
-def pause(target: str, event: str) -> None:
-    """Pause an event for all workers."""
+def pause(target: str, event: str, key: str | None) -> None:
+    """Pause an event for all workers, or one key of it."""
 
     async def act(herd: Oxherd) -> None:
-        await herd.admin.pause(event)
+        await herd[event].pause(key=key)
 
     with_herd(target, act)
-    write_line(f"{event} is paused; what runs goes on. `oxherd resume` ends it.")
+    write_line(f"{_what(event, key)} is paused; what runs goes on. `oxherd resume` ends it.")
 
 
-def resume(target: str, event: str) -> None:
-    """Resume an event."""
+def resume(target: str, event: str, key: str | None) -> None:
+    """Resume an event, or one key of it."""
 
     async def act(herd: Oxherd) -> None:
-        await herd.admin.resume(event)
+        await herd[event].resume(key=key)
 
     with_herd(target, act)
-    write_line(f"{event} is not paused.")
+    write_line(f"{_what(event, key)} is not paused.")
+
+
+def _what(event: str, key: str | None) -> str:
+    return event if key is None else f"that key of {event}"
