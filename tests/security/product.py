@@ -452,7 +452,7 @@ async def stopping(run: ProductRun) -> None:
 
 
 async def commands(run: ProductRun) -> None:
-    """`oxherd worker` with a handler in a process, killed over an event that another worker then puts back; what reads."""
+    """`oxherd worker` with a handler in a process, killed over an event that another then puts back; what reads."""
     (run.folder / "app.py").write_text(APP)
     herd = run.herd()
     process = herd.declare("app.process", Order)
