@@ -12,8 +12,8 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "admin", "failing", "history", "limits", "long-lived-workers", "on-failed", "pausing", "resources", "results",
-    "schedules", "time", "uniqueness", "workers",
+    "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "pausing",
+    "resources", "results", "schedules", "time", "uniqueness", "workers",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class EventRow:
         queues: the names of its queues, its shards in order.
         shared_with: the other events of its queue; the numbers are the whole queue's then.
         waiting: what could begin now, those with a priority included.
+        delayed: what is not due yet, and what its key holds back (`per_key`).
         waiting_children: what waits for its children, which only Node's flows have.
         failed, completed: how many are kept, not how many ever were.
         oldest_at: since when the next one to begin could have begun; None if none waits without a priority.
@@ -115,6 +116,7 @@ class Story:
     Attributes:
         state: `waiting`, `delayed`, `running`, `waiting_children`, `completed` or `failed`.
         paused: whether its queue is.
+        held: whether its key's limits, or a pause of the key, hold it back.
         attempt, attempts_allowed, fence, stalls: the current or last attempt, how many it has, how often it was begun,
             and how often its worker died over it.
         outcome: how its last run ended, in the log's words; None where that is not known.
@@ -136,6 +138,7 @@ class Story:
     queue: str
     state: str
     paused: bool
+    held: bool
     attempt: int
     attempts_allowed: int
     fence: int
@@ -208,6 +211,25 @@ class Summary:
     complete: bool
     problems: tuple[str, ...]
     until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """The key of which most of an event waits, where the event has `per_key`. The key itself is not stored.
+
+    Attributes:
+        waiting: how many of it wait or are delayed, estimated from a sample of up to 1,000 of its shard's jobs.
+        of: how many of the event wait or are delayed on that shard.
+        held: how many its limits, or a pause, hold back.
+        example: one of them.
+    """
+
+    event: str
+    waiting: int
+    of: int
+    held: int
+    paused: bool
+    example: UUID
 
 
 @dataclass(frozen=True, slots=True)
