@@ -287,3 +287,31 @@ def _python(shop: Shop, program: str, **variables: str) -> str:
         check=False,
     )
     return done.stdout
+
+
+NOTED = """
+from oxherd import Context, Oxherd, Retry
+
+herd = Oxherd(prefix=PREFIX)
+
+@herd.event("order.placed", retry=Retry(attempts=1))
+async def order_placed(number: int, ctx: Context) -> None:
+    await ctx.note("asking the bank \\x1b[31m")
+    raise ValueError("no")
+"""
+
+
+def test_the_notes_of_an_event_are_shown_and_its_figures_are_json(
+    make_shop: Callable[..., Shop], standalone: str
+) -> None:
+    shop = make_shop(standalone, NOTED)
+    event_id = shop.run("emit", "order.placed", "7").stdout.strip()
+    shop.process(1)
+    (line,) = [line for line in shop.run("show", event_id).stdout.splitlines() if line.startswith("note")]
+    assert line.split() == ["note", "asking", "the", "bank", "\\x1b[31m"]
+    (story,) = shop.json("show", event_id)
+    assert story["notes"] == ["asking the bank \x1b[31m"]
+    recent = shop.event("order.placed")["recent"]
+    assert (recent["begun"], recent["failed"], recent["completed"], recent["ran"]["count"]) == (1, 1, 0, 1)
+    assert recent["failed_rate"] == pytest.approx(60 / recent["seconds"], abs=0.001)
+    assert recent["ran"].keys() == {"count", "mean", "p50", "p95"}

@@ -86,6 +86,8 @@ def _parts(story: Story) -> Iterator[tuple[str, str, Style]]:
     yield "payload", f"{shown}  [{story.payload_bytes:,} bytes]", plain
     for attempt in story.attempts:
         yield from _attempt(attempt)
+    for note in story.notes:
+        yield "note", note, plain
 
 
 def _caused(effects: Effects) -> Iterator[tuple[str, str, Style]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from oxherd.admin import HistoryRow, Times
 from oxherd.payload.failure import EventError
 from oxherd.schedule.cron import Cron
 from oxherd.schedule.every import Every
@@ -38,6 +39,14 @@ def _plain(value: Any) -> Any:
         case dict():
             return {str(name): _plain(each) for name, each in cast("dict[Any, Any]", value).items()}
         case _ if is_dataclass(value):
-            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+            return {name: _plain(getattr(value, name)) for name in _names(value)}
         case _:
             return str(value)
+
+
+def _names(value: Any) -> list[str]:
+    """The attributes of a row that are its keys: its fields, and of figures also what is told from them."""
+    if isinstance(value, Times):
+        return ["count", "mean", "p50", "p95"]
+    names = [field.name for field in fields(value)]
+    return [*names, "begun_rate", "completed_rate", "failed_rate"] if isinstance(value, HistoryRow) else names
