@@ -35,6 +35,8 @@ async def everything(herd: Oxherd) -> AsyncIterator[Any]:
         for found in await admin.find(state=state).all():
             yield found
             yield await admin.show(found.id)
+    for row in await admin.history("order.placed", step="hour", since=3600):
+        yield row
     for schedule in await admin.schedules():
         yield schedule
     for queue in await admin.unknown_queues():
@@ -60,12 +62,14 @@ async def test_no_canary_is_found_in_any_result(local_herd: Oxherd, records: Rec
     )  # fmt: skip
     async def order_placed(order: Order, ctx: Context) -> str:
         await ctx.progress({"at": f"progress {CANARY}"})
+        await ctx.note(f"mail to {order.email}, call {order.phone}")
         if order.number == 1:
             raise ValueError(f"no mail for {order.email} ({order.note}), call {order.phone}")
         return f"receipt for {order.email}"
 
     @herd.event("order.untold", retry=Retry(attempts=1))
-    async def untold(order: dict[str, str]) -> None:
+    async def untold(order: dict[str, str], ctx: Context) -> None:
+        await ctx.note(f"hello {order['name']}")
         raise KeyError(order["name"])
 
     async with herd:
@@ -112,3 +116,4 @@ async def fail_as_node_does(queue: BullQueue, job_id: str) -> None:
     trace = json.dumps([f"Error: {reason}\n    at send (/app/mail.js:7:3)"])
     await call(k.slot, "HSET", k.job(job_id), "failedReason", reason, "stacktrace", trace)
     await call(k.slot, "HDEL", k.job(job_id), "ox:end")
+    await call(k.slot, "RPUSH", k.logs(job_id), reason)
