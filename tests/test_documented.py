@@ -12,8 +12,8 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "admin", "failing", "limits", "long-lived-workers", "on-failed", "pausing", "resources", "results", "schedules",
-    "time", "uniqueness", "workers",
+    "admin", "failing", "limits", "limits-per-key", "long-lived-workers", "on-failed", "pausing", "resources",
+    "results", "schedules", "time", "uniqueness", "workers",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from oxherd.declared_schedules import DeclaredSchedule, declared_schedules
 from oxherd.errors import DeclarationError, UsageError, did_you_mean, is_interrupt
-from oxherd.limits import NO_LIMITS, Limits, PerKey, Rate, check_limits
+from oxherd.limits import NO_LIMITS, Limits, PerKey, Rate, check_limits, limit_key
 from oxherd.payload.failure import MOST_PAYLOAD, FailureType, payload_type
 from oxherd.payload.keyring import Keyring, Sealing
 from oxherd.payload.payload_type import PayloadType
@@ -330,6 +330,20 @@ def unique_key_of(declaration: Declaration, payload: Any) -> UniqueKey | None:
     return unique_key(declaration.name, key, unique.rule)
 
 
+def limit_key_of(declaration: Declaration, payload: Any) -> str | None:
+    """What the limits of a payload's key go by, "" if it has none; None if nothing is declared. Raises as `key_of`."""
+    if declaration.limits.per_key is None:
+        return None
+    return limit_key(declaration.name, key_of(declaration, payload))
+
+
+def key_bytes(value: object) -> bytes | None:
+    """A key as it is hashed; None if it is no str, int, UUID or bytes."""
+    if isinstance(value, bytes):
+        return value
+    return str(value).encode("utf-8", "surrogatepass") if isinstance(value, str | int | UUID) else None
+
+
 def _key_bytes(
     declaration: Declaration, what: str, function: Callable[[Any], object], payload: Any, *, optional: bool
 ) -> bytes | None:
@@ -340,12 +354,9 @@ def _key_bytes(
             raise
         why = f"raised {type(error).__name__}"
     else:
-        if isinstance(value, bytes):
-            return value
-        if isinstance(value, str | int | UUID):
-            return str(value).encode("utf-8", "surrogatepass")
-        if value is None and optional:
-            return None
+        key = key_bytes(value)
+        if key is not None or (value is None and optional):
+            return key
         why = f"returned a {type(value).__name__}"
     raise UsageError(f"{declaration.name}: its {what} function {why}; let it return a str, int, UUID or bytes.")
 

@@ -7,9 +7,10 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 from oxherd.bullmq.limits import LimitFields, max_running_fields, rate_fields
+from oxherd.bullmq.per_key import per_key_fields
 from oxherd.declaration import Declaration, check_options
 from oxherd.errors import UsageError
-from oxherd.limits import NO_LIMITS, Limits, Rate, check_max_running, check_rate
+from oxherd.limits import Limits, PerKey, Rate, check_max_running, check_per_key, check_rate
 from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.limiting import current_limits, write_limits
@@ -22,6 +23,7 @@ class NewLimits(TypedDict, total=False):
 
     rate: Rate | None
     max_running: int | None
+    per_key: PerKey | None
 
 
 class Herd(Protocol):
@@ -45,17 +47,18 @@ class EventLimits(ABC):
     def herd(self) -> Herd: ...
 
     async def set_limits(self, **limits: Unpack[NewLimits]) -> None:
-        """Set `rate` or `max_running` for all workers, at once, until the declaration's own changes. None ends a limit.
+        """Set `rate`, `max_running` or `per_key` for all workers, at once, until the declaration's own changes.
 
-        What runs goes on. A test kit that keeps the emits ignores it.
+        None ends a limit. What runs goes on. A test kit that keeps the emits ignores it.
 
         Raises:
-            UsageError: nothing is given, several events share the queue, or the event has shards.
+            UsageError: nothing is given; several events share the queue, or the event has shards (but for `per_key`);
+                `per_key` is not declared.
             DeclarationError: a limit is not what `Oxherd.event` takes.
             RedisUnavailable: the queue could not be reached within the herd's `emit_timeout`; it may be set.
             OxherdError: a key of the queue is damaged.
 
-        Script: declare_limits.
+        Scripts: declare_limits, look_at_keys.
         """
         fields = self._checked(limits)
         herd = self.herd
@@ -67,7 +70,9 @@ class EventLimits(ABC):
         self.herd.run_sync(self.set_limits(**limits))
 
     async def limits(self) -> Limits:
-        """Return the limits in force, whoever has set them, Node included. Of a shared queue, those of all its events.
+        """Return the limits in force, whoever has set them, Node included.
+
+        Of a shared queue, `rate` and `max_running` are those of all its events; with shards there is only `per_key`.
 
         A test kit that keeps the emits answers what is declared. Command: HMGET.
 
@@ -78,8 +83,6 @@ class EventLimits(ABC):
         herd, declaration = self.herd, self.declaration
         if herd.delivery is not None:
             return declaration.limits
-        if declaration.shards > 1:
-            return NO_LIMITS  # what somebody may have set for one shard is none of the event
         return await current_limits(await herd.backend(), declaration, timeout=herd.emit_timeout)
 
     def limits_sync(self) -> Limits:
@@ -90,7 +93,7 @@ class EventLimits(ABC):
         name = self.declaration.name
         check_options(name, limits, NewLimits.__optional_keys__)
         if not limits:
-            raise UsageError(f"{name}: set_limits sets nothing; pass rate= or max_running=, None to end a limit.")
+            raise UsageError(f"{name}: set_limits sets nothing; pass rate=, max_running= or per_key=, None to end it.")
         fields: list[LimitFields] = []
         if "rate" in limits:
             check_rate(limits["rate"], f"{name}: rate")
@@ -98,7 +101,13 @@ class EventLimits(ABC):
         if "max_running" in limits:
             check_max_running(limits["max_running"], f"{name}: max_running")
             fields.append(max_running_fields(limits["max_running"]))
-        self._refuse_where_not_alone(next(iter(limits)))
+        for limit in limits.keys() - {"per_key"}:
+            self._refuse_where_not_alone(limit)
+        if "per_key" in limits:
+            check_per_key(limits["per_key"], f"{name}: per_key")
+            if self.declaration.limits.per_key is None:
+                raise UsageError(f"{name}: set_limits(per_key=...) needs per_key=PerKey(...) at the declaration.")
+            fields.append(per_key_fields(name, limits["per_key"] or PerKey()))
         return fields
 
     def _refuse_where_not_alone(self, limit: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from oxherd.errors import DeclarationError
@@ -68,6 +69,11 @@ class Limits:
 NO_LIMITS = Limits()
 
 
+def limit_key(event: str, key: bytes | None) -> str:
+    """What an event's limits for that key go by, in Redis; "" if it has none. A key is stored as a hash only."""
+    return "" if key is None else sha256(event.encode() + b"\0" + key).hexdigest()[:32]
+
+
 def check_limits(
     event: str,
     limits: Limits,
@@ -87,8 +93,7 @@ def check_limits(
         if not own_queue:
             raise DeclarationError(f"{event}: {which} would hold for all events of its queue; leave queue out.")
     if limits.per_key is not None:
-        if not isinstance(limits.per_key, PerKey):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DeclarationError(f"{event}: per_key must be a PerKey(...).")
+        check_per_key(limits.per_key, f"{event}: per_key")
         if key is None:
             raise DeclarationError(f"{event}: per_key needs the event's key=.")
         if ordered:
@@ -100,6 +105,12 @@ def check_rate(rate: Any, what: str) -> None:
     """Raise DeclarationError unless it is a Rate or None."""
     if rate is not None and not isinstance(rate, Rate):
         raise DeclarationError(f"{what} must be a Rate(count, per=seconds).")
+
+
+def check_per_key(per_key: Any, what: str) -> None:
+    """Raise DeclarationError unless it is a PerKey or None."""
+    if per_key is not None and not isinstance(per_key, PerKey):
+        raise DeclarationError(f"{what} must be a PerKey(...).")
 
 
 def check_max_running(most: Any, what: str) -> None:

@@ -290,7 +290,7 @@ async def test_what_cannot_be_set_is_refused_with_a_sentence(local_herd: Oxherd)
     home = herd.declare("order.home", int)
     anything: Any = placed
     async with herd:
-        with pytest.raises(UsageError, match=r"^order\.placed: set_limits sets nothing; pass rate= or max_running="):
+        with pytest.raises(UsageError, match=r"^order\.placed: set_limits sets nothing; pass rate=, max_running="):
             await placed.set_limits()
         with pytest.raises(DeclarationError, match=r"^order\.placed: there is no option 'rates'; did you mean 'rate'"):
             await anything.set_limits(rates=Rate(1, per=1))

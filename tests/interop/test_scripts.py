@@ -246,6 +246,7 @@ NO_TIMESTAMP = "BullMQ's Python appends the time, which no line of the script re
 NO_NEXT = "we ask for no next job: Node sends 0 and nil, Python '0'; the script compares with 1"
 TOLD = "as Node's does: whether the event stream is told; the script takes a missing argument for yes"
 PARENTS = "our frame is told whether the server is a cluster, and whether to leave the parent out; no fields are empty"
+KEYED = "ours gives back the share of the job's key, here of none, and may let the key rest"
 ONCE = {"deduplication": {"id": JOB_ID, "ttl": 60_000}}
 STATES = ("wait", "active", "delayed", "prioritized", "paused", "completed", "failed")
 
@@ -307,10 +308,14 @@ CALLS: dict[str, Call] = {
     "retryJob": Call(
         lambda queue, _: queue.retry_now(our_job(), FLAT),
         lambda theirs: theirs.retryJob(JOB_ID, False, TOKEN, {"fieldsToUpdate": FAILURE}),
+        ours_ends=("",),
+        reason=KEYED,
     ),
     "retryJob, last in first out": Call(
         lambda queue, _: queue.retry_now(our_job(opts='{"lifo":true}'), FLAT),
         lambda theirs: theirs.retryJob(JOB_ID, True, TOKEN, {"fieldsToUpdate": FAILURE}),
+        ours_ends=("",),
+        reason=KEYED,
     ),
     "reprocessJob": Call(
         lambda queue, _: reprocess(queue, JOB_ID),
@@ -321,16 +326,16 @@ CALLS: dict[str, Call] = {
     "moveToDelayed": Call(
         lambda queue, _: queue.delay(our_job(), 500, FLAT),
         lambda theirs: theirs.moveToDelayed(JOB_ID, round(time.time() * 1000), 500, TOKEN, {"fieldsToUpdate": FAILURE}),
-        ours_ends=("", ""),
+        ours_ends=("", "", "", "0"),
         theirs_ends=("0",),
-        reason=NO_NEXT,
+        reason=f"{NO_NEXT}; {KEYED}",
     ),
     "moveToDelayed, without an attempt": Call(
         lambda queue, _: queue.delay(our_job(), 500, [], skip_attempt=True),
         lambda theirs: theirs.moveToDelayed(JOB_ID, round(time.time() * 1000), 500, TOKEN, {"skipAttempt": True}),
-        ours_ends=("", ""),
+        ours_ends=("", "", "", "0"),
         theirs_ends=("0",),
-        reason=NO_NEXT,
+        reason=f"{NO_NEXT}; {KEYED}",
     ),
     "moveStalledJobsToWait": Call(
         lambda queue, _: queue.check_stalled(1, {}, 10_000, round(time.time() * 1000)),
@@ -481,7 +486,8 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
         "job id key": BASE + JOB_ID,
     }
     assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
-    assert sent.arguments == [known[words[f"ARGV[{number}]"]] for number in range(1, 4)]
+    # Ours ends with the job's key.
+    assert sent.arguments == [*(known[words[f"ARGV[{number}]"]] for number in range(1, 4)), ""]
     assert len(words) == len(known)
 
 

@@ -26,6 +26,7 @@ from oxherd import (
     Failure,
     Keep,
     Oxherd,
+    PerKey,
     Rate,
     RateLimited,
     Retry,
@@ -371,6 +372,32 @@ async def limits(run: ProductRun) -> None:
             await run.ended("order.limited.spread", 2 if most is None else 1, "completed")
 
 
+async def limits_by_key(run: ProductRun) -> None:
+    """Held back and let go, of all priorities; keyed at the first fetch; a key rests, or is paused; other limits."""
+    herd, producer = run.herd(), run.herd()
+    free = producer.declare("order.by_key", Order)
+
+    @herd.event("order.by_key", key=lambda order: order.customer, per_key=PerKey(max_running=1, rate=Rate(5, per=0.1)))
+    async def placed(order: Order, ctx: Context) -> None:
+        if order.number == 1 and ctx.fence == 1:
+            raise RateLimited(0.05)
+
+    async with herd, producer:
+        await placed.pause(key="a")
+        await placed.emit_many([Order(number=n, customer="ab"[n % 2]) for n in range(12)])
+        await placed.emit_many([Order(customer="b")] * 2, priority=2)
+        await free.emit_many([Order(customer="c")] * 4)
+        await free.emit(Order(customer="c"), priority=2)
+        await herd.start()
+        await run.ended("order.by_key", 13, "completed")
+        held = await placed.emit(Order(customer="a"))
+        await held.cancel()
+        await placed.resume(key="a")
+        await placed.set_limits(per_key=PerKey(max_running=2))
+        assert (await placed.limits()).per_key == PerKey(max_running=2)
+        await run.ended("order.by_key", 19, "completed")
+
+
 async def pausing(run: ProductRun) -> None:
     """Paused and resumed, with shards, seen by a worker that starts meanwhile; what BullMQ 5 has put aside."""
     herd = run.herd()
@@ -425,7 +452,7 @@ async def stopping(run: ProductRun) -> None:
 
 
 async def commands(run: ProductRun) -> None:
-    """`oxherd worker` with a handler in a process, killed over an event that another worker then puts back; `check`."""
+    """`oxherd worker` with a handler in a process, killed over an event that another then puts back; what reads."""
     (run.folder / "app.py").write_text(APP)
     herd = run.herd()
     process = herd.declare("app.process", Order)
@@ -446,6 +473,10 @@ async def commands(run: ProductRun) -> None:
         done = await asyncio.to_thread(cli, run.folder, "check", "app:herd", url=run.place.url)
         assert done.returncode == 0, done
         assert "schedule app.killed yearly" in done.stdout
+        for command in ("ls", "find", "schedules", "workers", "doctor"):
+            done = await asyncio.to_thread(cli, run.folder, command, "app:herd", url=run.place.url)
+            assert not done.stderr.startswith("oxherd:"), done
+            assert "refuses" not in done.stdout, done
         await killed.unschedule("yearly")
 
 
@@ -548,7 +579,7 @@ async def durable(run: ProductRun) -> None:
 Feature = Callable[[ProductRun], Awaitable[None]]
 FEATURES: tuple[Feature, ...] = (
     emitting, outcomes, answers, unique, failures, cancelling, administration, metrics_of_node, schedules,
-    schedules_in_code, shards, stopping, commands, metrics, limits,
+    schedules_in_code, shards, stopping, commands, metrics, limits, limits_by_key,
 )  # fmt: skip
 # What disturbs the others, or is disturbed by them.
 PARTS_ALONE: tuple[Feature, ...] = (shared, lost_answers, pausing)

@@ -20,6 +20,7 @@ from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.emitted import Emitted
 from oxherd.errors import UsageError
 from oxherd.event_limits import NewLimits
+from oxherd.event_pausing import Key
 from oxherd.limits import Limits
 
 
@@ -222,21 +223,21 @@ class Admin:
 
     # -- events and schedules
 
-    async def pause(self, event: str) -> None:
-        """Pause an event, as `Event.pause`. Raises UnknownEvent, and as that."""
-        await self._herd[event].pause()
+    async def pause(self, event: str, *, key: Key | None = None) -> None:
+        """Pause an event, or one key of it, as `Event.pause`. Raises UnknownEvent, and as that."""
+        await self._herd[event].pause(key=key)
 
-    def pause_sync(self, event: str) -> None:
+    def pause_sync(self, event: str, *, key: Key | None = None) -> None:
         """`pause` from code without an event loop."""
-        self._herd.run_sync(self.pause(event))
+        self._herd.run_sync(self.pause(event, key=key))
 
-    async def resume(self, event: str) -> None:
-        """Resume an event, as `Event.resume`. Raises UnknownEvent, and as that."""
-        await self._herd[event].resume()
+    async def resume(self, event: str, *, key: Key | None = None) -> None:
+        """Resume an event, or one key of it, as `Event.resume`. Raises UnknownEvent, and as that."""
+        await self._herd[event].resume(key=key)
 
-    def resume_sync(self, event: str) -> None:
+    def resume_sync(self, event: str, *, key: Key | None = None) -> None:
         """`resume` from code without an event loop."""
-        self._herd.run_sync(self.resume(event))
+        self._herd.run_sync(self.resume(event, key=key))
 
     async def limits(self, event: str) -> Limits:
         """An event's limits in force, as `Event.limits`. Raises UnknownEvent, and as that."""
@@ -247,7 +248,7 @@ class Admin:
         return self._herd.run_sync(self.limits(event))
 
     async def set_limits(self, event: str, **limits: Unpack[NewLimits]) -> None:
-        """Set an event's `rate` or `max_running`, as `Event.set_limits`. Raises UnknownEvent, and as that."""
+        """Set an event's limits, as `Event.set_limits`. Raises UnknownEvent, and as that."""
         await self._herd[event].set_limits(**limits)
 
     def set_limits_sync(self, event: str, **limits: Unpack[NewLimits]) -> None:

@@ -21,6 +21,7 @@ class EventRow:
         queues: the names of its queues, its shards in order.
         shared_with: the other events of its queue; the numbers are the whole queue's then.
         waiting: what could begin now, those with a priority included.
+        delayed: what is not due yet, and what its key holds back (`per_key`).
         waiting_children: what waits for its children, which only Node's flows have.
         failed, completed: how many are kept, not how many ever were.
         oldest_at: since when the next one to begin could have begun; None if none waits without a priority.

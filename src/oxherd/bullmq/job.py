@@ -28,7 +28,8 @@ class Job:
     `stalled` are the stalls that count, `uncounted_stalls` those beside other jobs. `damage` says what is wrong with
     it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
     `forgets_parent`: it ends without notifying its parent. `ran`: one that expires has begun before (`expiry.py`).
-    `cancel_reason`: why it is to be cancelled, if it is.
+    `cancel_reason`: why it is to be cancelled, if it is. `limit_key`: what its limits go by, where it was fetched
+    alone (`limits.limit_key`); "": nothing.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Job:
     forgets_parent: bool = False
     ran: bool = False
     cancel_reason: str | None = None
+    limit_key: str = ""
 
     @property
     def due_ms(self) -> int:
@@ -80,7 +82,8 @@ class NewJob:
     `once_ms`: for how long its id adds no second job. `durable`: it counts as added once the replicas or the disk have
     it. `metadata` is BullMQ's telemetry metadata, the option that each job has to itself. `due_ms`: the moment, in
     milliseconds since the Unix epoch, that `delay_ms` has been counted to; 0 if none was given. `unique`: with which
-    other jobs it makes one. `emitted_ms`: when it was emitted, if that is not now; it is then not added in a batch.
+    other jobs it makes one. `limit_key`: what its limits go by, "" for nothing; None if its event has none by key.
+    `emitted_ms`: when it was emitted, if that is not now; it is then not added in a batch.
     """
 
     id: str
@@ -94,6 +97,7 @@ class NewJob:
     metadata: str = ""
     due_ms: int = 0
     unique: UniqueKey | None = None
+    limit_key: str | None = None
     emitted_ms: int = 0
 
 
@@ -109,7 +113,11 @@ _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
 def decode(job_id: bytes, fields: list[bytes], token: str) -> Job:
     """Decode a job from its hash, a flat list of fields and values; `damage` says what is missing or wrong."""
     get = dict(zip(fields[::2], fields[1::2], strict=False)).get
-    return job_of(job_id, [get(name) for name in _FIELDS], token)
+    job = job_of(job_id, [get(name) for name in _FIELDS], token)
+    limit_key = get(b"ox:key")
+    if limit_key is not None:
+        job.limit_key = _text(limit_key)
+    return job
 
 
 def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:

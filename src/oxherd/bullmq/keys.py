@@ -43,6 +43,9 @@ class QueueKeys:
         self.schedules = self.base + "schedules"
         self.ticks = self.base + "ticks"
         self.declared = self.base + "declared"
+        # Ours: of events with limits for each key, the keys that hold something back, and those that are paused.
+        self.limited_keys = self.base + "keys"
+        self.paused_keys = self.base + "keys:paused"
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
 
     def job(self, job_id: str) -> str:

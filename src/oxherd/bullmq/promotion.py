@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oxherd.bullmq.clock import now_ms
+from oxherd.bullmq.per_key import look_at_keys
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 
@@ -14,23 +15,37 @@ _TICK = b"repeat:"
 async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> int:
     """Make due what is delayed until `until_ms` (milliseconds since the Unix epoch); returns how many jobs that were.
 
-    `ticks`: those of schedules as well. A queue goes on that waits for a retry in order, for
-    the end of a rate's window, or rests. Script: promote; commands:
-    ZRANGE, PTTL, DEL.
+    `ticks`: those of schedules as well. A queue or a key goes on that waits for a retry in order, for the end of a
+    rate's window, or rests. Scripts: promote, look_at_keys; commands: ZRANGE, PTTL, DEL.
     """
     k, client = queue.keys, queue.client
     promoted = 0
+    limits, held = await _limited_keys(queue)
     # A delayed job's time is in its score's upper bits.
     flat: list[Any] = await client.call(k.slot, "ZRANGE", k.delayed, 0, -1, "WITHSCORES")
     for job_id, score in zip(flat[::2], flat[1::2], strict=True):
-        if float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
+        if job_id in held or float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
             continue
         promoted += await promote(queue, job_id) == 0
-    for key in (k.held, k.limiter, k.rest):
+    for key in (k.held, k.limiter, k.rest, *limits):
         if 0 < int(await client.call(k.slot, "PTTL", key)) <= until_ms - now_ms():
             await client.call(k.slot, "DEL", key)
             await queue.wake()
+    if limits:
+        await look_at_keys(queue)
     return promoted
+
+
+async def _limited_keys(queue: BullQueue) -> tuple[list[str], set[bytes]]:
+    """What limits the keys that hold something back, and what they hold back: that is not delayed. Command: ZRANGE."""
+    k, client = queue.keys, queue.client
+    limits: list[str] = []
+    held: set[bytes] = set()
+    for limit_key in await client.call(k.slot, "ZRANGE", k.limited_keys, 0, -1):
+        key = f"{k.base}key:{bytes(limit_key).decode()}:"
+        limits += (f"{key}rate", f"{key}rest")
+        held.update(await client.call(k.slot, "ZRANGE", f"{key}held", 0, -1))
+    return limits, held
 
 
 async def promote(queue: BullQueue, job_id: bytes) -> int:

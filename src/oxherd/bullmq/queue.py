@@ -51,7 +51,7 @@ class BullQueue:
             Unconfirmed: a durable job was not confirmed by `deadline`, or cannot be.
         """
         state = state or CallState()
-        if job.unique is not None:
+        if _by_key(job):
             return (await self.add_all([job], deadline=deadline, state=state)).get(job.id)
         many = self._add_many
         if many is not None and not job.delay_ms and not job.priority and not job.emitted_ms:
@@ -90,8 +90,8 @@ class BullQueue:
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Split jobs into batches for `add_all`, each of which is added whole or not at all."""
-        unique = bool(jobs) and jobs[0].unique is not None
-        if not unique and (self._add_many is None or any(job.delay_ms or job.priority for job in jobs)):
+        by_key = bool(jobs) and _by_key(jobs[0])
+        if not by_key and (self._add_many is None or any(job.delay_ms or job.priority for job in jobs)):
             return [[job] for job in jobs]
         return list(batches(jobs))
 
@@ -100,7 +100,7 @@ class BullQueue:
 
         Returns the ids of those that are duplicates, each with the id of the job that it is one of.
         """
-        if jobs[0].unique is not None:
+        if _by_key(jobs[0]):
             return await add_unique(self.client, self.keys, jobs, deadline=deadline, state=state)
         many = self._add_many
         if many is None or len(jobs) == 1:
@@ -109,14 +109,17 @@ class BullQueue:
         reply = await retry(lambda: many.add_all(jobs, state, deadline), deadline=deadline, state=state)
         return duplicates(jobs, reply, state) if reply else {}
 
-    async def fetch(self, token: str, lock_ms: int) -> Fetched:
-        """Begin the next job, locked with `token` for `lock_ms` milliseconds, in one attempt. Script: moveToActive."""
-        arguments = self._fetch_arguments(token, lock_ms, now_ms())
-        return fetched(await self.client.script(self.keys.slot, script("fetch_next"), arguments), token)
+    async def fetch(self, token: str, lock_ms: int, *, by_key: bool = False) -> Fetched:
+        """Begin the next job, locked with `token` for `lock_ms` milliseconds, in one attempt. Script: moveToActive.
 
-    def fetch_later(self, token: str, lock_ms: int) -> bytes:
+        `by_key`: the next that the limits of its key allow.
+        """
+        arguments = self._fetch_arguments(token, lock_ms, now_ms())
+        return fetched(await self.client.script(self.keys.slot, _fetch_script(by_key), arguments), token)
+
+    def fetch_later(self, token: str, lock_ms: int, *, by_key: bool = False) -> bytes:
         """As `fetch`: the packed call, for a connection on which it waits before it runs, by the server's clock."""
-        return pack_script(script("fetch_next"), self._fetch_arguments(token, lock_ms, 0))
+        return pack_script(_fetch_script(by_key), self._fetch_arguments(token, lock_ms, 0))
 
     async def fetch_in_order(self, token: str, lock_ms: int) -> Fetched:
         """As `fetch`, but only if nothing on the queue runs or waits for its retry."""
@@ -180,22 +183,28 @@ class BullQueue:
         k = self.keys
         return (
             k.active, k.wait, k.paused, k.job(job.id), k.meta, k.events, k.delayed, k.prioritized, k.pc, k.marker,
-            k.stalled, k.base, now_ms(), push, job.id, job.token, pack(fields),
+            k.stalled, k.base, now_ms(), push, job.id, job.token, pack(fields), job.limit_key,
         )  # fmt: skip
 
-    async def delay(self, job: Job, delay_ms: int, fields: list[Any], *, skip_attempt: bool = False) -> int:
-        """Put a job back for `delay_ms` milliseconds; costs an attempt, unless skipped. Script: moveToDelayed."""
+    async def delay(
+        self, job: Job, delay_ms: int, fields: list[Any], *, skip_attempt: bool = False, rest_ms: int = 0
+    ) -> int:
+        """Put a job back for `delay_ms` milliseconds; costs an attempt, unless skipped. Script: moveToDelayed.
+
+        `rest_ms`: for how long its key begins nothing.
+        """
         k = self.keys
         arguments = (
             k.marker, k.active, k.prioritized, k.delayed, k.job(job.id), k.events, k.meta, k.stalled, k.wait,
             k.limiter, k.pc, k.base, str(now_ms()), job.id, job.token, delay_ms, "1" if skip_attempt else "0",
-            pack(fields) if fields else "", "", "",
+            pack(fields) if fields else "", "", "", job.limit_key, rest_ms,
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("delay"), arguments))
 
-    async def requeue(self, job_id: str | bytes, token: str) -> int:
+    async def requeue(self, job_id: str | bytes, token: str, limit_key: str = "") -> int:
         """Put a job back at the head of the queue; costs no attempt. Script: moveJobFromActiveToWait."""
-        reply = int(await self.client.script(self.keys.slot, script("requeue"), self._requeue_arguments(job_id, token)))
+        arguments = self.requeue_arguments(job_id, token, limit_key)
+        reply = int(await self.client.script(self.keys.slot, script("requeue"), arguments))
         if reply >= 0:
             # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
             await self.wake()
@@ -203,12 +212,12 @@ class BullQueue:
 
     async def requeue_in_order(self, job: Job, delay_ms: int) -> int:
         """Put a job back as the queue's next, held for `delay_ms` milliseconds; costs no attempt."""
-        arguments = (*self._requeue_arguments(job.id, job.token), self.keys.held, delay_ms)
+        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), self.keys.held, delay_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
 
     async def requeue_at_rest(self, job: Job, rest_ms: int) -> int:
         """Put a job back at the head of the queue, which rests for `rest_ms` milliseconds; costs no attempt."""
-        arguments = (*self._requeue_arguments(job.id, job.token), rest_ms)
+        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), rest_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_at_rest"), arguments))
 
     async def rest(self, rest_ms: int) -> None:
@@ -216,11 +225,12 @@ class BullQueue:
         k = self.keys
         await self.client.script(k.slot, script("rest"), (k.marker, k.base, rest_ms))
 
-    def _requeue_arguments(self, job_id: str | bytes, token: str) -> tuple[Argument, ...]:
+    def requeue_arguments(self, job_id: str | bytes, token: str, limit_key: str = "") -> tuple[Argument, ...]:
+        """Keys and arguments of moveJobFromActiveToWait, and what the job's limits go by."""
         k = self.keys
         return (
             k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
-            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id,
+            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id, limit_key,
         )  # fmt: skip
 
     async def holds(self, job_id: str, *, marked: bool = False) -> bool:
@@ -357,6 +367,15 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
             **job.options.parent_policies,
         }
     )
+
+
+def _by_key(job: NewJob) -> bool:
+    """Whether a key says what becomes of a new job."""
+    return job.unique is not None or job.limit_key is not None
+
+
+def _fetch_script(by_key: bool) -> Script:
+    return script("fetch_by_key" if by_key else "fetch_next")
 
 
 def _text(job_id: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Adds jobs of which those with one key may make one job together."""
+"""Adds jobs of which those with one key may make one job together, or have limits together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _arguments(keys: QueueKeys, jobs: list[NewJob]) -> tuple[Argument, ...]:
     for job in jobs:
         if job.unique is not None:
             rule = rule or job.unique.rule
-        each += (job.id, job.data, job.metadata, "" if job.unique is None else job.unique.id)
+        each += (job.id, job.data, job.metadata, "" if job.unique is None else job.unique.id, job.limit_key or "")
     return (
         k.wait, k.meta, k.id, k.active, k.events, k.marker, k.prioritized, k.delayed, k.pc, k.job(first.id),
         k.base, now, first.name, pack(first.options), first.once_ms, *(rule or ("done", 0, 0)), delay_ms,

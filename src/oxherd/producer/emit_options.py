@@ -10,7 +10,7 @@ from uuid import UUID
 
 from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
-from oxherd.declaration import Declaration, check_priority, once_to_ms, unique_key_of
+from oxherd.declaration import Declaration, check_priority, limit_key_of, once_to_ms, unique_key_of
 from oxherd.errors import UsageError
 from oxherd.policy import Seconds, boolean
 from oxherd.producer.emit_times import Times, times_of
@@ -82,12 +82,18 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
         job = NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata, due_ms)
         jobs.append(job)
     if declaration.unique is not None:
-        return [replace(job, unique=_unique_key(declaration, job)) for job in jobs]
+        jobs = [replace(job, unique=_unique_key(declaration, job)) for job in jobs]
+    if declaration.limits.per_key is not None:
+        jobs = [replace(job, limit_key=limit_key_of(declaration, _payload_of(declaration, job))) for job in jobs]
     return jobs
 
 
 def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:
     if job.delay_ms and isinstance(declaration.unique, Debounce):
         raise UsageError(f"{job.name}: its Debounce says when it is due; leave delay and at out.")
-    payload = declaration.payload
-    return unique_key_of(declaration, payload.decode(payload.open(job.data)))
+    return unique_key_of(declaration, _payload_of(declaration, job))
+
+
+def _payload_of(declaration: Declaration, job: NewJob) -> Any:
+    # As its handler will be given it, whatever the caller's object does.
+    return declaration.payload.decode(declaration.payload.open(job.data))

@@ -1,13 +1,16 @@
-"""Pauses and resumes an event on all of its queues."""
+"""Pauses and resumes an event on all of its queues, or one of its keys."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
-from oxherd.bullmq import pausing
+from oxherd import limits
+from oxherd.bullmq import pausing, per_key
 from oxherd.bullmq.queue import BullQueue
-from oxherd.bullmq.shards import shard_queues
+from oxherd.bullmq.shards import shard_of, shard_queues
 from oxherd.declaration import Declaration
 from oxherd.errors import OxherdError, RedisUnavailable
 from oxherd.producer.backend import Backend
@@ -23,10 +26,32 @@ async def set_paused(backend: Backend, declaration: Declaration, paused: bool, *
         OxherdError: a key of a queue is damaged; others may be done.
     """
     call = "pause" if paused else "resume"
-    name = declaration.name
+    step = _set_all(backend, declaration, paused, time.monotonic() + timeout)
+    await _done_in_time(step, backend, declaration.name, call, timeout)
+
+
+async def set_key_paused(
+    backend: Backend, declaration: Declaration, key: bytes, paused: bool, *, timeout: float
+) -> None:
+    """Pause or resume a key of an event, on the shard that has it; retried for `timeout` seconds. Raises as above."""
+    call = "pause" if paused else "resume"
+    shard = shard_of(key, declaration.shards) if declaration.shards > 1 else 0
+    queue = backend.queue(declaration)
+    if shard:
+        # To name many for the first time takes long.
+        names = await asyncio.to_thread(shard_queues, declaration.name, declaration.shards)
+        queue = backend.queue_named(names[shard])
+    limit_key, deadline = limits.limit_key(declaration.name, key), time.monotonic() + timeout
+    step = retry(lambda: per_key.set_key_paused(queue, limit_key, paused), deadline=deadline)
+    await _done_in_time(step, backend, declaration.name, call, timeout)
+
+
+async def _done_in_time(
+    step: Coroutine[Any, Any, None], backend: Backend, name: str, call: str, timeout: float
+) -> None:
     try:
         async with asyncio.timeout(timeout):
-            await _set_all(backend, declaration, paused, time.monotonic() + timeout)
+            await step
     except RedisUnavailable as error:
         text = f"{name}: it may be {call}d in part only ({str(error).rstrip('.')}); call {call}() again."
         raise RedisUnavailable(text, source=error.source, node=error.node, maybe_applied=True) from None

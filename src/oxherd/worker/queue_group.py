@@ -20,7 +20,7 @@ from oxherd.context import Context
 from oxherd.declaration import Declaration, key_of
 from oxherd.signals import EventAttempt, Signals
 from oxherd.worker.background_loop import BackgroundLoop
-from oxherd.worker.declared_limits import declare
+from oxherd.worker.declared_limits import declare, declare_for_keys
 from oxherd.worker.fault_reporter import FaultReporter
 from oxherd.worker.fetching.isolation import Isolation
 from oxherd.worker.fetching.slots import SlotPool
@@ -101,6 +101,7 @@ class QueueGroup:
         self._slots.resize(self._events.concurrency)
         for worker in self._workers.values():
             worker.relay.start_if_needed()
+            worker.fetcher.prepare_again()
         self._heartbeat.beat_now()
         self._schedules.start_if_needed()
 
@@ -192,9 +193,7 @@ class QueueGroup:
             shared=not self._declaration.own_queue,
             ordered=self._declaration.ordered,
             route=self._route if self._declaration.key is not None and self._declaration.shards > 1 else None,
-            prepare=partial(declare, queue, self._declaration)
-            if name == self._first
-            else partial(inherit_pause, self._home, queue),
+            prepare=partial(self._prepare, queue),
             siblings=lambda: [worker.served.queue for worker in self._workers.values()],
         )
         worker = self._workers[name] = QueueWorker(served, self._slots.queue_slots(), self._isolation, self._identity)
@@ -203,6 +202,15 @@ class QueueGroup:
         if len(self._workers) == 2:
             # With one queue, slots that wait for its server have no other use.
             self._start(SlotReclaimer(self._first, self._reclaim_slots))
+
+    async def _prepare(self, queue: BullQueue) -> None:
+        """What has to be done before the first fetch from a queue. Raises RedisUnavailable, ScriptError."""
+        declarations = [event.declaration for event in self._events]
+        if queue.keys.queue == self._first:
+            await declare(queue, self._declaration, declarations)
+        else:
+            await inherit_pause(self._home, queue)
+            await declare_for_keys(queue, declarations)
 
     def _route(self, payload: Any) -> BullQueue:
         """The shard of a payload's key."""

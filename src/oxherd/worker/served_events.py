@@ -51,6 +51,7 @@ class ServedEvents:
     Attributes:
         concurrency: the sum of theirs.
         lock_ms: their shortest lock, so that each is begun again in time after a worker's death.
+        by_key: whether one of them has limits for each key, so that the next job is another script's to find.
     """
 
     def __init__(self) -> None:
@@ -84,3 +85,4 @@ class ServedEvents:
         declarations = [event.declaration for event in self]
         self.concurrency = sum(each.concurrency for each in declarations)
         self.lock_ms = min((each.lock_ms for each in declarations), default=30_000)
+        self.by_key = any(each.limits.per_key is not None for each in declarations)

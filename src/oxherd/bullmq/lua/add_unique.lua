@@ -6,7 +6,8 @@
 -- whose slot is moving replies TRYAGAIN instead of starting the script
 -- ARGV[1] key prefix, [2] timestamp, [3] name, [4] msgpacked options, [5] life of the `de:` keys of the jobs' own ids in
 -- milliseconds (0: none), [6] rule: "done", "last", "within" or "debounce", [7] its time, [8] its longest time, both in
--- milliseconds, [9] delay, [10] priority, then for each job: id, data, telemetry metadata, deduplication id ("": none)
+-- milliseconds, [9] delay, [10] priority, then for each job: id, data, telemetry metadata, deduplication id ("": none), and
+-- what its limits go by ("": nothing)
 -- Returns {index, id} for each job that made none, from 0, in one list: the id is that of the job it would have been.
 --- @include "includes/guard"
 local rcall = redis.call
@@ -25,8 +26,8 @@ local function deduplicated(first, id, unique)
   return first
 end
 
--- A job's hash: data, options with what is its own, and what it is unique by.
-local function fieldsOf(data, metadata, unique, since, after)
+-- A job's hash: data, options with what is its own, what it is unique by, and what its limits go by.
+local function fieldsOf(data, metadata, unique, limitKey, since, after)
   local options = cmsgpack.unpack(ARGV[4])
   if metadata ~= "" then options["tm"] = metadata end
   if priority > 0 then options["priority"] = priority end
@@ -36,6 +37,10 @@ local function fieldsOf(data, metadata, unique, since, after)
     options["de"] = {id = unique, ttl = rule == "within" and time or nil, keepLastIfActive = rule == "last" or nil}
     fields[#fields + 1] = "deid"
     fields[#fields + 1] = unique
+  end
+  if limitKey ~= "" then
+    fields[#fields + 1] = "ox:key"
+    fields[#fields + 1] = limitKey
   end
   fields[#fields + 1] = "opts"
   fields[#fields + 1] = cjson.encode(options)
@@ -66,10 +71,10 @@ local function store(id, fields, after)
 end
 
 -- Stores a job that holds `key`; leaves nothing behind if that fails halfway.
-local function storeOrUndo(id, data, metadata, unique, key)
+local function storeOrUndo(id, data, metadata, unique, limitKey, key)
   local after = rule == "debounce" and unique ~= "" and time or delay
   local stored, why = pcall(function()
-    store(id, fieldsOf(data, metadata, unique, now, after), after)
+    store(id, fieldsOf(data, metadata, unique, limitKey, now, after), after)
     if key then
       if rule == "within" then rcall("SET", key, id, "PX", time) else rcall("SET", key, id) end
     end
@@ -91,28 +96,35 @@ local function holderOf(key)
   return id, job[3] and job[3] ~= "0"
 end
 
+-- A payload takes the place of another, which may have had another key.
+local function rekey(id, limitKey)
+  if limitKey == "" then rcall("HDEL", prefix .. id, "ox:key") else rcall("HSET", prefix .. id, "ox:key", limitKey) end
+end
+
 -- Gives a debounced job that has not begun the last payload, and a later due time.
-local function debounce(id, data, metadata, unique)
+local function debounce(id, data, metadata, unique, limitKey)
   local first = tonumber(rcall("HGET", prefix .. id, "timestamp")) or now
   local due = math.min(now + time, first + longest)
   -- What is due already keeps its place.
   if rcall("ZSCORE", delayed, id) and due > now then delayUntil(id, due) end
-  rcall("HSET", prefix .. id, unpack(fieldsOf(data, metadata, unique, first, math.max(1, due - first))))
+  rcall("HSET", prefix .. id, unpack(fieldsOf(data, metadata, unique, limitKey, first, math.max(1, due - first))))
+  rekey(id, limitKey)
 end
 
 -- Has a payload follow a job that has begun, in place of one that was to follow it. Until then its job is in no list.
 -- Returns the job that was to follow.
-local function follow(id, data, metadata, unique)
+local function follow(id, data, metadata, unique, limitKey)
   local nextKey = prefix .. "dn:" .. unique
   local before = rcall("HGET", nextKey, "jid")
-  local follower, fields = before or id, fieldsOf(data, metadata, unique, now, delay)
+  local follower, fields = before or id, fieldsOf(data, metadata, unique, limitKey, now, delay)
   rcall("HSET", nextKey, "name", name, "data", data, "opts", fields[#fields], "jid", follower)
   rcall("HSET", prefix .. follower, unpack(fields))
+  rekey(follower, limitKey)
   if life ~= "0" and not before then rcall("SET", prefix .. "de:" .. id, id, "PX", life) end
   return before
 end
 
-local function add(id, data, metadata, unique)
+local function add(id, data, metadata, unique, limitKey)
   if rcall("EXISTS", prefix .. id) == 1 then
     say("duplicated", "jobId", id)
     return id
@@ -121,7 +133,7 @@ local function add(id, data, metadata, unique)
     local first = rcall("GET", prefix .. "de:" .. id)
     if first then return deduplicated(first, id, id) end
   end
-  if unique == "" then return storeOrUndo(id, data, metadata, unique) end
+  if unique == "" then return storeOrUndo(id, data, metadata, unique, limitKey) end
   local key = prefix .. "de:" .. unique
   if rule == "within" and rcall("PTTL", key) > 0 then return deduplicated(rcall("GET", key), id, unique) end
   local holder, begun = holderOf(key)
@@ -129,30 +141,33 @@ local function add(id, data, metadata, unique)
     -- With a time, it was set under another rule, or by Node: it holds until its job ends.
     if rcall("PTTL", key) > 0 then rcall("SET", key, holder) end
     if rule == "last" and begun then
-      local before = follow(id, data, metadata, unique)
+      local before = follow(id, data, metadata, unique, limitKey)
       deduplicated(holder, id, unique)
       return before
     end
-    if rule == "last" then rcall("HSET", prefix .. holder, "data", data) end
-    if rule == "debounce" then debounce(holder, data, metadata, unique) end
+    if rule == "last" then
+      rcall("HSET", prefix .. holder, "data", data)
+      rekey(holder, limitKey)
+    end
+    if rule == "debounce" then debounce(holder, data, metadata, unique, limitKey) end
     return deduplicated(holder, id, unique)
   end
   -- One was to follow a job that was lost: it takes that one's place.
   local before = rule == "last" and not holder and rcall("HGET", prefix .. "dn:" .. unique, "jid")
-  storeOrUndo(before or id, data, metadata, unique, key)
+  storeOrUndo(before or id, data, metadata, unique, limitKey, key)
   if before then rcall("DEL", prefix .. "dn:" .. unique) end
   return before
 end
 
 -- Fails on a damaged list here, before anything of the first job is written.
 rcall("LLEN", wait)
-rcall("INCRBY", KEYS[3], (#ARGV - 10) / 4)
+rcall("INCRBY", KEYS[3], (#ARGV - 10) / 5)
 if not queue[3] then rcall("HSET", meta, "opts.maxLenEvents", maxEvents) end
 local found = {}
-for i = 11, #ARGV, 4 do
-  local first = add(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+for i = 11, #ARGV, 5 do
+  local first = add(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
   if first then
-    found[#found + 1] = (i - 11) / 4
+    found[#found + 1] = (i - 11) / 5
     found[#found + 1] = first
   end
 end

@@ -11,6 +11,7 @@
 --- @include "includes/answer"
 --- @include "includes/cancel"
 --- @include "includes/unique"
+--- @include "includes/keyed"
 local id, base, reason, clustered = ARGV[1], ARGV[3], ARGV[4], ARGV[5] == "1"
 local jobKey = base .. id
 
@@ -26,7 +27,8 @@ local function request()
 end
 
 if redis.call("EXISTS", jobKey) == 0 then return wasCancelled(base .. "answer:" .. id, "end") end
-local deduplicated = redis.call("HGET", jobKey, "deid")
+local noted = redis.call("HMGET", jobKey, "deid", "ox:key")
+local deduplicated = noted[1]
 if redis.call("ZSCORE", base .. "completed", id) then return 0 end
 if redis.call("ZSCORE", base .. "failed", id) then return wasCancelled(jobKey, "ox:end") end
 if ARGV[7] ~= "1" and redis.call("LPOS", base .. "active", id) then
@@ -82,4 +84,5 @@ if redis.pcall("GET", base .. "held") == id then
   redis.call("DEL", base .. "held")
   redis.call("ZADD", base .. "marker", 0, "0")
 end
+release(base, id, noted[2], "0")
 return 1

@@ -7,6 +7,7 @@
 --- @include "includes/answer"
 --- @include "includes/cancel"
 --- @include "includes/unique"
+--- @include "includes/keyed"
 if ARGV[6] == "1" and redis.call("PTTL", ARGV[7] .. "rest") > 0 then ARGV[6] = "" end
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
@@ -20,7 +21,7 @@ if redis.call("EXISTS", ARGV[7] .. "metrics:completed", ARGV[7] .. "metrics:fail
     ARGV[8] = cmsgpack.pack(opts)
   end
 end
-local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel", "deid")
+local noted = redis.pcall("HMGET", KEYS[12], "ox:asked", "ox:cancel", "deid", "ox:key")
 leaveToHolder(ARGV[7], ARGV[1], noted[3])
 local reply = endWithMessage(ARGV[7], ARGV[12], function()
   return finish(ARGV[7], ARGV[1], ARGV[2], KEYS[11], opts, clustered, detach, function()
@@ -32,5 +33,6 @@ if type(reply) == "table" or reply >= 0 then
   settleAnswer(noted[1] == "1", ARGV[7], ARGV[1], ARGV[5], ARGV[4], endOf(ARGV[9]))
   -- An operator's retry of the job is not cancelled.
   if noted[2] then forgetRequest(ARGV[7], ARGV[1]) end
+  if noted[4] then release(ARGV[7], ARGV[1], noted[4], "0") end
 end
 return reply

@@ -1,6 +1,6 @@
 -- Completes jobs that are removed, and begins as many next ones: what BullMQ's moveToFinished does for each in turn, with
 -- what they share looked up once. The unusual is left to BullMQ's script: a paused, limited, resting or metered queue (the reply is empty), a
--- job with a parent, children or a deduplication id (its code is 1).
+-- job with a parent, children, a deduplication id or a key with limits (its code is 1).
 --
 -- KEYS: wait, active, prioritized, events, stalled, delayed, meta, pc, marker
 -- ARGV[1] key prefix, [2] timestamp, [3] lock in milliseconds, [4] worker's name, then for each job: id, token, result,
@@ -10,6 +10,7 @@
 -- ox:cancel.
 --- @include "includes/guard"
 --- @include "includes/answer"
+--- @include "includes/promote"
 local rcall = redis.call
 local wait, active, prioritized, events, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -25,11 +26,11 @@ end
 rcall("XTRIM", events, "MAXLEN", "~", maxEvents)
 
 local function finish(jobKey, id, token, result)
-  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid", "ox:asked", "ox:cancel")
+  local job = rcall("HMGET", jobKey, "name", "parentKey", "parent", "deid", "ox:asked", "ox:cancel", "ox:key")
   if not job[1] then
     return rcall("EXISTS", jobKey) == 1 and 1 or -1
   end
-  if job[2] or job[3] or job[4] then return 1 end
+  if job[2] or job[3] or job[4] or job[7] then return 1 end
   if rcall("EXISTS", jobKey .. ":dependencies", jobKey .. ":unsuccessful") > 0 then return 1 end
   local lockKey = jobKey .. ":lock"
   local holder = rcall("GET", lockKey)
@@ -48,29 +49,10 @@ local function finish(jobKey, id, token, result)
 end
 
 local promoted = false
-local function promoteDelayed()
-  if promoted then return end
-  promoted = true
-  local due = promotableJobs(prefix, timestamp)
-  if #due == 0 then return end
-  rcall("ZREM", delayed, unpack(due))
-  for _, id in ipairs(due) do
-    local jobKey = prefix .. id
-    local priority = tonumber(rcall("HGET", jobKey, "priority")) or 0
-    if priority == 0 then
-      rcall("LPUSH", wait, id)
-    else
-      rcall("ZADD", prioritized, priority * 0x100000000 + rcall("INCR", pc) % 0x100000000, id)
-    end
-    rcall("XADD", events, "*", "event", "waiting", "jobId", id, "prev", "delayed")
-    rcall("HSET", jobKey, "delay", 0)
-  end
-  rcall("ZADD", marker, 0, "0")
-end
-
 local began = false
 local function fetch(token)
-  promoteDelayed()
+  if not promoted then promoteDelayed(prefix, timestamp) end
+  promoted = true
   local id = rcall("RPOPLPUSH", wait, active)
   if id and string.sub(id, 1, 2) == "0:" then
     -- A marker of BullMQ 4, which BullMQ's script drops as well.

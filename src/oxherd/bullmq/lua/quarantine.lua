@@ -9,6 +9,7 @@
 --- @include "includes/outbox"
 --- @include "includes/answer"
 --- @include "includes/cancel"
+--- @include "includes/keyed"
 --- @include "includes/room"
 local id, base, opts, clustered, found = ARGV[1], ARGV[7], cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11]
 local message = ARGV[12]
@@ -34,7 +35,7 @@ if not isInteger(redis.call("HGET", jobKey, "atm")) then redis.call("HSET", jobK
 local detach = not isParent(redis.call("HGET", jobKey, "parent")) or parentFault(jobKey, clustered)
 local untold = detach and redis.call("HEXISTS", jobKey, "parentKey") == 1
 ARGV[4] = "the job cannot be read: " .. found
-local asked = isAsked(jobKey)
+local asked, key = isAsked(jobKey), redis.call("HGET", jobKey, "ox:key")
 endWithMessage(base, message, function()
   return finish(base, id, ARGV[2], KEYS[11], opts, clustered, detach, function()
 --- @bullmq
@@ -42,5 +43,6 @@ endWithMessage(base, message, function()
 end)
 settleAnswer(asked, base, id, "failed", ARGV[4], "")
 forgetRequest(base, id)
+release(base, id, key, "0")
 wakeIfRoom(base)
 return {found, untold and 1 or 0}

@@ -7,6 +7,7 @@
 --- @include "includes/guard"
 --- @include "includes/parents"
 --- @include "includes/unique"
+--- @include "includes/keyed"
 local id, base, clustered = ARGV[1], ARGV[3], ARGV[4] == "1"
 local jobKey = base .. id
 local list, held
@@ -17,7 +18,8 @@ for i = 5, #ARGV do
   elseif redis.call("LPOS", key, id, "RANK", -1) then list, held = key, true end
 end
 if not held then return 0 end
-local deduplicated = redis.call("HGET", jobKey, "deid")
+local noted = redis.call("HMGET", jobKey, "deid", "ox:key")
+local deduplicated = noted[1]
 -- What removeJob writes after it has taken the job off its list.
 local damaged = damagedKey(base, {"events", "marker"})
   or (not isInteger(redis.call("HGET", base .. "meta", "opts.maxLenEvents")) and base .. "meta")
@@ -40,4 +42,5 @@ local removed = (function()
 --- @bullmq
 end)()
 if removed == 1 and follower then beginFollower(base, follower, deduplicated) end
+if removed == 1 then release(base, id, noted[2], "0") end
 return removed

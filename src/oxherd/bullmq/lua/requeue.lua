@@ -1,5 +1,9 @@
--- BullMQ's moveJobFromActiveToWait, which loses no job to a damaged key.
+-- BullMQ's moveJobFromActiveToWait, which loses no job to a damaged key. ARGV[4] is the hash of its key, "" for none.
 --- @include "includes/guard"
-return moveOrRestore(string.sub(ARGV[3], 1, -#ARGV[1] - 1), ARGV[1], ARGV[2], function()
+--- @include "includes/keyed"
+local base = string.sub(ARGV[3], 1, -#ARGV[1] - 1)
+local reply = moveOrRestore(base, ARGV[1], ARGV[2], function()
 --- @bullmq
 end)
+if reply >= 0 then release(base, ARGV[1], ARGV[4], "0") end
+return reply

@@ -6,10 +6,12 @@
 -- fields}; 0 if it is not stored.
 local base, id = ARGV[1], ARGV[2]
 local job = redis.pcall("HMGET", KEYS[1], "timestamp", "atm", "ats", "progress", "failedReason", "ox:end", "pb", "processedOn",
-  "finishedOn", "name")
+  "finishedOn", "name", "ox:key")
 -- Other hashes of the queue must not pass for jobs.
 if job.err or not (job[10] or redis.call("HEXISTS", KEYS[1], "data") == 1) then return 0 end
 local due = redis.call("ZSCORE", base .. "delayed", id)
+-- One that its key holds back waits, whatever its score.
+if due and job[11] and redis.call("ZSCORE", base .. "key:" .. job[11] .. ":held", id) then due = false end
 local state = due and "delayed" or "waiting"
 for _, each in ipairs({"completed", "failed", "waiting-children"}) do
   if redis.call("ZSCORE", base .. each, id) then state = each end

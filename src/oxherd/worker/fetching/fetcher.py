@@ -48,7 +48,7 @@ class Fetcher(BackgroundLoop):
         self._tokens = tokens
         self._unresolved = unresolved
         self._begin = begin
-        self._call = served.queue.fetch_in_order if served.ordered else served.queue.fetch
+        self._call = served.queue.fetch_in_order if served.ordered else self._fetch_unordered
         self._most_at_once = 1 if served.ordered else _MOST_AT_ONCE
         self._prepare = served.prepare
         self._wait = MarkerWait(served.queue)
@@ -67,6 +67,7 @@ class Fetcher(BackgroundLoop):
                 if failures:
                     # Hold no slot for a server that may not answer.
                     await self._queue.ping()
+                    self.prepare_again()
                 at_once = await self._next(at_once)
                 failures = 0
             except RedisUnavailable:  # reported as an outage
@@ -105,6 +106,10 @@ class Fetcher(BackgroundLoop):
         self._wait = MarkerWait(self._queue)
         self.start()
 
+    def prepare_again(self) -> None:
+        """Do what `ServedQueue.prepare` does before the next fetch: another event is served, or the server was away."""
+        self._prepare = self._served.prepare
+
     async def keep_connected(self) -> None:
         """Keep the waiting connection open also while there is no time to wait. Raises RedisUnavailable."""
         await self._wait.keep_connected()
@@ -125,8 +130,12 @@ class Fetcher(BackgroundLoop):
     async def _next(self, at_once: int) -> int:
         """Fetch once, wait where there is nothing; returns how many to fetch next."""
         if self._prepare is not None:
-            await self._prepare()
-            self._prepare = None
+            prepare, self._prepare = self._prepare, None
+            try:
+                await prepare()
+            except BaseException:
+                self._prepare = prepare
+                raise
         if self._unresolved:
             await self._unresolved.resolve()
         slots = await self._slots.acquire(at_once)
@@ -183,6 +192,9 @@ class Fetcher(BackgroundLoop):
         self._begin(fetched.job)
         return fetched
 
+    def _fetch_unordered(self, token: str, lock_ms: int) -> Awaitable[Fetched]:
+        return self._queue.fetch(token, lock_ms, by_key=self._served.events.by_key)
+
     async def _until_due(self, due_ms: int) -> None:
         """Wait until there is something to fetch; the fetch sent along with the wait may begin it."""
         while not self._draining.is_set() and not self._unresolved and (not due_ms or due_ms > now_ms()):
@@ -203,7 +215,8 @@ class Fetcher(BackgroundLoop):
         token = self._tokens.acquire()
         job = None
         try:
-            woken = await self._wait.wait(due_ms, token, self._served.events.lock_ms)
+            events = self._served.events
+            woken = await self._wait.wait(due_ms, token, events.lock_ms, by_key=events.by_key)
             if woken.fetched is not None:
                 job = woken.fetched.job
         except BaseException:

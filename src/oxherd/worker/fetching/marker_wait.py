@@ -42,7 +42,7 @@ class MarkerWait:
         self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker, queue.keys.worker_connection)
         self._waiting: asyncio.Task[Waited] | None = None
 
-    async def wait(self, due_ms: int, token: str | None, lock_ms: int) -> Woken:
+    async def wait(self, due_ms: int, token: str | None, lock_ms: int, *, by_key: bool = False) -> Woken:
         """Wait for a marker, until `due_ms` at most (0: unlimited); `token` sends a fetch along.
 
         Raises:
@@ -52,7 +52,7 @@ class MarkerWait:
         most = min(seconds, DRAINED_SECONDS)
         then = None
         if token is not None:
-            then = self._queue.fetch_later(token, lock_ms)
+            then = self._queue.fetch_later(token, lock_ms, by_key=by_key)
             # Shorter than a lock: while this process is suspended, its waiting fetch must not get the very event that
             # the server has just taken from it.
             most = min(most, lock_ms / 2000)

@@ -76,7 +76,7 @@ class Expiry:
 
         async def step(_: bool) -> Reply:
             await mark_ran(queue, job, ran=False)
-            return await queue.requeue(job.id, job.token)
+            return await queue.requeue(job.id, job.token, job.limit_key)
 
         execution.admission.release()
         settled = await self._settler.retry_until_confirmed(job, step, leaves_running=True)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,12 @@ from oxherd.bullmq.clock import now_ms
 from oxherd.bullmq.expiry import options_of_forwarded
 from oxherd.bullmq.job import Job, NewJob
 from oxherd.bullmq.options import without_metadata
+from oxherd.bullmq.per_key import key_job
 from oxherd.bullmq.replies import Fetched
 from oxherd.bullmq.schedule_ticks import next_tick_ms
 from oxherd.context import Context, LockLost
-from oxherd.declaration import Declaration, is_name
-from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable
+from oxherd.declaration import Declaration, is_name, limit_key_of
+from oxherd.errors import InvalidPayload, OxherdError, RedisUnavailable, UsageError
 from oxherd.redis.client import ScriptError
 from oxherd.redis.retry import retry
 from oxherd.signals import CancelledBeforeBegin, ErrorInfo, EventBegan, EventEnded, ResultDropped
@@ -99,7 +101,7 @@ class Pipeline:
         if job.scheduler is not None and self._served.route is not None:
             return await self._forward_tick(execution, declaration, payload, self._served.route)
         execution.declaration = declaration
-        put_back = await self._admit(execution, processed)
+        put_back = await self._admit(execution, processed, payload)
         if put_back is not None:
             return put_back
         run = self._begin(execution, processed, data, payload)
@@ -198,7 +200,8 @@ class Pipeline:
         new = NewJob(execution.event_id, declaration.name, job.data, options, once_ms=once_ms, metadata=metadata)
 
         async def add() -> None:
-            await route(payload).add(new, deadline=time.monotonic())
+            keyed = replace(new, limit_key=limit_key_of(declaration, payload))
+            await route(payload).add(keyed, deadline=time.monotonic())
 
         try:
             # That shard's server may be away while those of others are not.
@@ -220,8 +223,13 @@ class Pipeline:
 
     # -- admission
 
-    async def _admit(self, execution: Execution, processed: ServedEvent) -> Fetched | Unsettled | None:
+    async def _admit(self, execution: Execution, processed: ServedEvent, payload: Any) -> Fetched | Unsettled | None:
         """None once the handler may begin; else what became of the job, which was put back."""
+        job, declaration = execution.job, processed.declaration
+        if not job.limit_key and declaration.limits.per_key is not None:
+            put_back = await self._note_key(job, declaration, payload)
+            if put_back is not None:
+                return put_back
         limiter, admission = processed.limiter, execution.admission
         if not limiter.locked():
             await limiter.acquire()
@@ -245,6 +253,17 @@ class Pipeline:
             return await self._refused(execution, processed.declaration)
         expires = execution.job.options.expires_ms
         return await self._expiry.begin(execution, processed.declaration) if expires else None
+
+    async def _note_key(self, job: Job, declaration: Declaration, payload: Any) -> Fetched | Unsettled | None:
+        """Put back a job of whose key nobody has known yet; None if it has none."""
+        try:
+            limit_key = limit_key_of(declaration, payload)
+        except UsageError as error:
+            return await self._fail(job, declaration, Problem("data", _info(error)))
+        if not limit_key:
+            return None
+        step = partial(key_job, self._queue, job, limit_key)
+        return await self._settler.retry_until_confirmed(job, lambda _: step(), leaves_running=True)
 
     async def _refused(self, execution: Execution, declaration: Declaration) -> Fetched | Unsettled:
         if execution.job.cancel_reason is not None:

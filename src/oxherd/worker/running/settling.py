@@ -122,6 +122,8 @@ class Settler:
         `delay_ms`: before it is tried again. `told`: what its event's `on_failed` is told where it fails.
         """
         message: Message | None = None
+        if self._events.by_key:
+            fetch_next = False
         if write is Write.COMPLETE:
             step = self._complete(job, declaration, result)
         elif write is Write.FAIL:
@@ -175,7 +177,7 @@ class Settler:
 
         def complete(fetch: bool) -> Awaitable[Reply]:
             nonlocal batched
-            if batched is not None and self._removes(job, declaration):
+            if batched is not None and not job.limit_key and self._removes(job, declaration):
                 # If it leaves the job to BullMQ's script (None), that one is next.
                 batch, batched = batched, None
                 return batch.finish(job, result, self._events.lock_ms, fetch_next=fetch, running=self._held())
@@ -221,7 +223,9 @@ class Settler:
     def _snooze(self, job: Job, write: Write, delay_ms: int) -> Step:
         if self._ordered:  # its queue rests meanwhile, whatever was asked for
             return lambda _: self._queue.requeue_in_order(job, delay_ms)
-        # A queue's other events have nothing to do with this one's limit.
+        # Other keys, and a queue's other events, have nothing to do with this one's limit.
+        if write is Write.REST and job.limit_key:
+            return lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True, rest_ms=delay_ms)
         if write is Write.REST and not self._served.shared:
             return lambda _: rest(self._served, job, delay_ms)
         # Also without a delay: at the head of the queue, it would keep others from beginning.
@@ -231,7 +235,7 @@ class Settler:
         return lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True)
 
     def _requeue(self, job: Job) -> Step:
-        return lambda _: self._queue.requeue(job.id, job.token)
+        return lambda _: self._queue.requeue(job.id, job.token, job.limit_key)
 
     async def _wake(self) -> None:
         """Wake the workers that wait for an ordered job to end; they also look every few seconds."""
