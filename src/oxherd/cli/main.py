@@ -143,7 +143,7 @@ def check(target: Target = None) -> None:
 
 @app.command("types")
 def typescript(
-    target: Target,
+    target: Target = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Write events.d.ts and events.json there.", show_default=False),
@@ -152,7 +152,7 @@ def typescript(
     """Print TypeScript declarations of the events, or write them, with JSON Schemas, into a folder."""
     from oxherd.cli.typescript import run
 
-    run(target, out)
+    run(named_target(target), out)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.output import write_line
-from oxherd.errors import ConfigError
+from oxherd.errors import OxherdError
 from oxherd.typescript.declarations import json_text, typescript
 from oxherd.typescript.event_schemas import herd_schemas
 
@@ -16,7 +16,8 @@ def run(target: str, folder: Path | None) -> None:
     """Print the declarations, or write them and the schemas into `folder`, which is made if there is none.
 
     Raises:
-        ConfigError: the herd cannot be loaded, has an event that cannot be described, or the folder cannot be written.
+        ConfigError: the herd cannot be loaded, or has an event that cannot be described.
+        OxherdError: the folder cannot be written.
     """
     herd = load_herd(target)
     schemas = herd_schemas(herd.prefix, herd)
@@ -28,7 +29,7 @@ def run(target: str, folder: Path | None) -> None:
         for name, text in (("events.d.ts", typescript(schemas)), ("events.json", json_text(schemas))):
             _replace(folder / name, text)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written ({error.strerror}); give --out another folder.") from None
+        raise OxherdError(f"{folder} cannot be written ({error.strerror}); give --out another folder.") from None
     many = "1 event" if len(schemas.events) == 1 else f"{len(schemas.events)} events"
     write_line(f"{many}: {folder / 'events.d.ts'}, {folder / 'events.json'}")
 
