@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -87,7 +87,7 @@ class Board:
 
 
 @asynccontextmanager
-async def board_of(on_node: OnNode, queue: str = "{order.placed}") -> AsyncIterator[Board]:
+async def board_of(on_node: OnNode, queue: str = "{order.placed}") -> AsyncGenerator[Board]:
     """A board while the block runs."""
     script = on_node(SCRIPT, queue)
     (told,) = await script.wait(lambda said: isinstance(said, dict) and "port" in said)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import BaseModel
 
-from oxherd import Context, Cron, Every, Keep, Oxherd, Retry
+from oxherd import Context, Cron, Event, Every, Keep, Oxherd, PerKey, Retry, Schedule
+from oxherd.bullmq.inspection import stored_keys
 from oxherd.bullmq.shards import shard_queues
 from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import Records, until
@@ -78,7 +79,8 @@ async def test_it_shows_each_state_with_its_jobs(herd: Oxherd, board: Board, rec
         assert (await board.jobs("delayed"))[0]["delay"] == FAR * 1000
         one = await board.get(f"/{ids[2]}")
         assert (one["job"]["id"], one["status"]) == (ids[2], "active")
-        assert len((await board.get("/workers"))["workers"]) == 1
+        (listed,) = (await board.get("/workers"))["workers"]
+        assert listed["name"] == worker.id
         go_on.set()
 
 
@@ -205,6 +207,83 @@ async def test_after_all_is_obliterated_the_event_works_as_before(herd: Oxherd, 
         emitted = await order_placed.emit(Order(order_id=3))
         await records.wait("event.end", outcome="completed", event_id=emitted.id)
         assert (await board.listed())["hasWorkers"]
+
+
+async def test_limits_and_keys_start_anew_after_all_is_obliterated(
+    herd: Oxherd, board: Board, records: Records
+) -> None:
+    @herd.event(
+        "order.placed",
+        max_running=5,
+        key=lambda order: order.order_id,
+        per_key=PerKey(max_running=1),
+        keep=Keep(completed=9),
+    )
+    async def order_placed(order: Order) -> None:
+        if order.order_id == 7:
+            await asyncio.sleep(FAR)
+
+    async with herd:
+        await herd.start()
+        first, *_ = await order_placed.emit_many([Order(order_id=7) for _ in range(3)])
+        await records.wait("event.begin")
+        await herd.stop(timeout=0)
+        await until(lambda: _counted(board, 3))
+        await board.put("/pause")
+        await board.put("/obliterate", {"force": True})
+        assert await first.status() is None
+        await herd.start()
+        await until(lambda: _most(order_placed, 5))
+        await order_placed.emit_many([Order(order_id=number) for number in (7, 8, 8)])
+        await records.wait("event.begin", count=4)
+        await records.wait("event.end", count=2, outcome="completed")
+        await herd.stop(timeout=0)
+
+
+async def _most(event: Event[Order, None], count: int) -> bool:
+    return (await event.limits()).max_running == count
+
+
+async def _counted(board: Board, count: int) -> bool:
+    return sum((await board.counts()).values()) == count
+
+
+async def test_a_running_event_is_not_removed_and_a_completed_one_runs_again(
+    herd: Oxherd, board: Board, records: Records
+) -> None:
+    go_on = asyncio.Event()
+
+    @herd.event("order.placed", keep=Keep(completed=9))
+    async def order_placed(order: Order) -> None:
+        await go_on.wait()
+
+    async with herd:
+        await herd.start()
+        emitted = await order_placed.emit(Order(order_id=1))
+        await records.wait("event.begin")
+        with pytest.raises(AssertionError, match="JOB_IS_ACTIVE"):
+            await board.put(f"/{emitted.id}/clean")
+        go_on.set()
+        await records.wait("event.end", outcome="completed")
+        assert await board.put("/retry/completed") == {"retried": 1, "skipped": 0}
+        await records.wait("event.end", count=2, outcome="completed")
+
+
+async def test_a_schedule_in_code_that_is_removed_is_stored_again(herd: Oxherd, board: Board) -> None:
+    nightly = Schedule(Cron("0 2 * * *"), Order(order_id=1))
+
+    @herd.event("order.placed", schedules={"nightly": nightly})
+    async def order_placed(order: Order) -> None: ...
+
+    async def has_schedule() -> bool:
+        return [each["id"] for each in await board.schedulers()] == ["nightly"]
+
+    async with herd:
+        await herd.start()
+        await until(has_schedule)
+        await board.put("/job-schedulers/nightly/remove")
+        assert not await has_schedule()
+        await until(has_schedule)
 
 
 async def test_schedules_are_listed_run_changed_and_removed(herd: Oxherd, board: Board, records: Records) -> None:
@@ -368,3 +447,19 @@ async def test_nodes_getters_answer_as_for_nodes_own_jobs(herd: Oxherd, on_node:
     assert found["logs"] == {"logs": ["noted by Node"], "count": 1}
     assert (found["workers"], found["metrics"]) == (1, 0)
     assert (found["returned"], found["json"]) == ({"receipt": 0}, {"order_id": 0})
+
+
+async def test_what_node_has_logged_goes_with_its_job(local_herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @local_herd.event("order.placed")
+    async def order_placed(order: Order) -> None: ...
+
+    node = on_node("""
+        const job = await queue.add("order.placed", { order_id: 1 });
+        await job.log("noted by Node");
+    """)
+    await node.end()
+    async with local_herd:
+        await local_herd.start()
+        await records.wait("event.end", outcome="completed")
+        queue = (await local_herd.backend()).queue(order_placed.declaration)
+        assert not [key for key in await stored_keys(queue) if key.endswith(":logs")]
