@@ -79,6 +79,11 @@ async def test_it_shows_each_state_with_its_jobs(herd: Oxherd, board: Board, rec
         assert (await board.jobs("delayed"))[0]["delay"] == FAR * 1000
         one = await board.get(f"/{ids[2]}")
         assert (one["job"]["id"], one["status"]) == (ids[2], "active")
+        for page in ("metrics", "default-job-options", "rate-limit", "job-data-schema"):
+            await board.get(f"/{page}")
+        assert (await board.get(f"/{ids[2]}/logs")) == []
+        await board.get(f"/{ids[2]}/flow")
+        assert (await board.ask("GET", "/api/redis/stats"))["clients"]["connected"] > 0
         (listed,) = (await board.get("/workers"))["workers"]
         assert listed["name"] == worker.id
         go_on.set()
@@ -449,8 +454,8 @@ async def test_nodes_getters_answer_as_for_nodes_own_jobs(herd: Oxherd, on_node:
     assert (found["returned"], found["json"]) == ({"receipt": 0}, {"order_id": 0})
 
 
-async def test_what_node_has_logged_goes_with_its_job(local_herd: Oxherd, on_node: OnNode, records: Records) -> None:
-    @local_herd.event("order.placed")
+async def test_what_node_has_logged_goes_with_its_job(herd: Oxherd, on_node: OnNode, records: Records) -> None:
+    @herd.event("order.placed")
     async def order_placed(order: Order) -> None: ...
 
     node = on_node("""
@@ -458,8 +463,8 @@ async def test_what_node_has_logged_goes_with_its_job(local_herd: Oxherd, on_nod
         await job.log("noted by Node");
     """)
     await node.end()
-    async with local_herd:
-        await local_herd.start()
+    async with herd:
+        await herd.start()
         await records.wait("event.end", outcome="completed")
-        queue = (await local_herd.backend()).queue(order_placed.declaration)
+        queue = (await herd.backend()).queue(order_placed.declaration)
         assert not [key for key in await stored_keys(queue) if key.endswith(":logs")]

@@ -1,15 +1,21 @@
-"""A producer in TypeScript, compiled against what `oxherd types` writes: mistakes are refused, its events processed."""
+"""What `oxherd types` writes is used by Node: a producer that tsc compiles, mistakes that it refuses, a board."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
-from tests.harness import WorkerProcess, cli, run
+from oxherd import Oxherd
+from oxherd.servers.ports import free_ports
+from tests.harness import WorkerProcess, cli, environment, run, until
 from tests.node import node_packages, require_node
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
@@ -132,6 +138,35 @@ def test_the_pages_producer_compiles_and_its_event_is_processed(
     done = run(folder, str(shutil.which("node")), "built/producer.js", OXHERD_URL=redis7)
     assert (done.stdout, done.stderr) == ("R-7\n", "")
     worker.wait("event.end", outcome="completed", event="order.placed")
+
+
+async def test_the_pages_board_shows_the_events_and_no_payload(
+    folder: Path, redis7: str, make_herd: Callable[..., Oxherd], prefix: str
+) -> None:
+    (folder / "app.py").write_text(block("python").replace("Oxherd()", f"Oxherd(prefix={prefix!r})"))
+    cli(folder, "types", "app:herd", "--out", "types")
+    (folder / "board.js").write_text(block("js"))
+    herd = make_herd(redis7)
+    async with herd:
+        await herd.declare("order.placed", str).emit("alice@example.com")
+        (port,) = free_ports(1)
+        variables = environment(OXHERD_URL=redis7, PORT=str(port))
+        board = await asyncio.create_subprocess_exec(str(shutil.which("node")), "board.js", cwd=folder, env=variables)
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+
+                async def answer() -> httpx.Response | None:
+                    with suppress(httpx.TransportError):
+                        return await http.get("/api/queues?activeQueue=%257Border.placed%257D&page=1&jobsPerPage=9")
+
+                (queue,) = (await until(answer)).json()["queues"]
+                schema = (await http.get("/api/queues/%7Border.placed%7D/job-data-schema")).json()
+        finally:
+            board.kill()
+            await board.wait()
+    (job,) = queue["jobs"]
+    assert (queue["name"], job["name"], job["data"]) == ("{order.placed}", "order.placed", "not shown")
+    assert schema == json.loads((folder / "types/events.json").read_text())["events"]["order.placed"]["payload"]
 
 
 def test_what_is_right_compiles_and_each_mistake_is_refused(folder: Path) -> None:
