@@ -110,6 +110,33 @@ def test_stuck_since_one_event_kills_its_workers(make_shop: Callable[..., Shop],
     last.stop()
 
 
+CUSTOMERS = """
+import asyncio
+from oxherd import Oxherd, PerKey
+
+herd = Oxherd(prefix=PREFIX, emit_timeout=3)
+
+@herd.event("order.placed", key=lambda order: order["customer"], per_key=PerKey(max_running=1))
+async def order_placed(order: dict[str, str]) -> None:
+    if order["customer"] == "c-canary-7":
+        await asyncio.sleep(60)
+"""
+
+
+def test_stuck_since_one_key_floods(make_shop: Callable[..., Shop], standalone: str) -> None:
+    shop = make_shop(standalone, CUSTOMERS)
+    worker = shop.worker()
+    emitted = shop.emit("order.placed", *[{"customer": "c-canary-7"}] * 150, *[{"customer": str(n)} for n in range(20)])
+    worker.wait("event.end", count=20)
+    what, remedy = findings(shop)["flood"]
+    assert re.fullmatch(r"order.placed: some \d+ of \d+ that wait have one key, and its limits hold them back", what)
+    shown = do(shop, remedy.split(" tells")[0])
+    assert any(each in shown for each in emitted[:150])
+    assert "held back by its key" in shown
+    shop.run("cancel", *emitted[:100])
+    assert "flood" not in findings(shop)
+
+
 def test_stuck_since_the_rate_is_reached(shop: Shop) -> None:
     shop.run("limits", "order.placed", "--rate", "2/600")
     worker = shop.worker()
@@ -217,7 +244,7 @@ def test_a_lock_that_a_handler_cannot_keep_is_found(make_shop: Callable[..., Sho
     until_sync(lambda: first.count("event.begin") + second.count("event.begin") >= 2)
     until_sync(lambda: "lock" in findings(shop))
     what, remedy = findings(shop)["lock"]
-    assert what.startswith("order.placed: 1 runs last longer than lock=0.5, and have lost it before")
+    assert what.startswith("order.placed: 1 run lasts longer than lock=0.5, whose workers were lost before")
     assert remedy.startswith("raise lock=")
 
 
@@ -236,7 +263,7 @@ def test_a_server_that_evicts_is_full_and_keeps_nothing_is_found(make_shop: Call
 
 
 def facts(server: ServerState, *workers: WorkerInfo) -> Facts:
-    return Facts("app:herd", datetime.now(UTC), [server], [], list(workers), [], [], {}, [])
+    return Facts("app:herd", datetime.now(UTC), [server], [], list(workers), [], [], [], {}, [])
 
 
 def server(**fields: object) -> ServerState:

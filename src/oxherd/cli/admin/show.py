@@ -107,6 +107,8 @@ def _state(story: Story) -> str:
     words = [story.state.replace("_", " ")]
     if story.outcome and story.outcome != story.state:
         words.append(f"({story.outcome})")
+    if story.held:
+        words.append("- held back by its key")
     if story.paused:
         words.append("on a paused queue")
     words.append(f"- attempt {story.attempt} of {story.attempts_allowed}, begun {_times(story.fence)}")

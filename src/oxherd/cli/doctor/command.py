@@ -26,6 +26,7 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     event_checks.paused,
     event_checks.rate,
     event_checks.max_running,
+    event_checks.flood,
     event_checks.failures,
     event_checks.lock,
     queue_checks.unknown_queues,

@@ -11,6 +11,9 @@ from oxherd.cli.doctor.facts import MOST_FAILURES, Facts
 from oxherd.cli.doctor.finding import Finding
 from oxherd.cli.shown.moments import duration
 
+# So many of one key held back are worth a line.
+_FLOOD = 100
+
 
 def no_worker(facts: Facts) -> Iterator[Finding]:
     """An event that waits, and that no live worker processes."""
@@ -72,6 +75,20 @@ def max_running(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def flood(facts: Facts) -> Iterator[Finding]:
+    """A key that holds back many: it is paused, or gets more than its limits let through."""
+    for key in facts.keys:
+        if key.held < _FLOOD or key.waiting * 2 < key.of:
+            continue
+        why = "it is paused" if key.paused else "its limits hold them back"
+        yield Finding(
+            "flood",
+            f"{key.event}: some {key.waiting:,} of {key.of:,} that wait have one key, and {why}",
+            f"oxherd show {facts.target} {key.example} tells of one; then resume the key or cancel them, or give every "
+            "key more (await event.set_limits(per_key=...))",
+        )
+
+
 def failures(facts: Facts) -> Iterator[Finding]:
     """What has failed for good within the hour, by its most frequent error."""
     for event, found in facts.failures.items():
@@ -89,13 +106,15 @@ def failures(facts: Facts) -> Iterator[Finding]:
 
 def lock(facts: Facts) -> Iterator[Finding]:
     """Runs longer than their lock, of events whose lock was lost before: a run that cannot keep it."""
-    lost = [run for run in facts.long_runs if run.story.stalls]
-    for event, count in Counter(run.event for run in lost).items():
-        run = next(run for run in lost if run.event == event)
+    # A worker that has lost one may list it for some seconds still.
+    lost = {run.id: run for run in facts.long_runs if run.story.stalls}
+    for event, count in Counter(run.event for run in lost.values()).items():
+        run = next(run for run in lost.values() if run.event == event)
+        runs = "1 run lasts" if count == 1 else f"{count:,} runs last"
         yield Finding(
             "lock",
-            f"{event}: {count:,} runs last longer than lock={run.lock:g}, and have lost it before "
-            f"({run.id}: {run.story.stalls} times, and runs for {duration(run.seconds)})",
+            f"{event}: {runs} longer than lock={run.lock:g}, whose workers were lost before "
+            f"({run.id}: {run.story.stalls}x, and runs for {duration(run.seconds)})",
             "raise lock= above what the handler takes without an await, or make it a def handler, run in a thread",
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from oxherd.admin import EventRow, ScheduleRow, Story, UnknownQueue
+from oxherd.admin import EventRow, KeyRow, ScheduleRow, Story, UnknownQueue
 from oxherd.app import Oxherd
 from oxherd.bullmq.server_state import ServerState, server_states
 from oxherd.bullmq.worker_info import WorkerInfo
@@ -54,6 +54,7 @@ class Facts:
     workers: list[WorkerInfo]
     schedules: list[ScheduleRow]
     unknown: list[UnknownQueue]
+    keys: list[KeyRow]
     failures: dict[str, Failures]
     long_runs: list[LongRun]
 
@@ -65,8 +66,8 @@ class Facts:
 async def read_facts(herd: Oxherd, target: str) -> Facts:
     """Read all that the checks need.
 
-    Cost: as `Admin.events`, `unknown_queues`, `schedules` and `workers`; INFO and TIME on each primary; up to 200
-    failures of each event that has failed within the hour; up to 20 `Admin.show`.
+    Cost: as `Admin.events`, `unknown_queues`, `schedules`, `workers` and `busiest_keys`; INFO and TIME on each
+    primary; up to 200 failures of each event that has failed within the hour; up to 20 `Admin.show`.
 
     Raises:
         RedisUnavailable: a server cannot be reached, or refuses us.
@@ -79,9 +80,9 @@ async def read_facts(herd: Oxherd, target: str) -> Facts:
         raise OxherdError(f"The server refuses INFO or TIME ({str(error).rstrip('.')}); grant them.") from None
     admin = herd.admin
     events, schedules = await asyncio.gather(admin.events(), admin.schedules())
-    workers, unknown = await asyncio.gather(admin.workers(), admin.unknown_queues())
+    workers, unknown, keys = await asyncio.gather(admin.workers(), admin.unknown_queues(), admin.busiest_keys())
     now = datetime.now(UTC) + timedelta(seconds=servers[0].clock_ahead)
-    facts = Facts(target, now, servers, events, workers, schedules, unknown, {}, [])
+    facts = Facts(target, now, servers, events, workers, schedules, unknown, keys, {}, [])
     for row in events:
         if row.last_failed_at is not None and row.last_failed_at > now - RECENT:
             facts.failures.update(await _failures(herd, row.name))
