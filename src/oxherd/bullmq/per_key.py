@@ -51,13 +51,14 @@ async def read_per_key(queue: BullQueue, event: str) -> PerKey | None:
     return PerKey(most or None, Rate(count, per=per_ms / 1000) if count else None)
 
 
-async def look_at_keys(queue: BullQueue) -> None:
-    """Let go what keys hold back, as far as their limits allow by now, in one attempt. Script: look_at_keys.
+async def look_at_keys(queue: BullQueue, *, go_on: bool = False) -> int:
+    """Have all keys looked at that hold something back, in one attempt; returns how many fetches are still to look at.
 
-    Raises RedisUnavailable, ScriptError.
+    `go_on`: only those. Script: look_at_keys. Raises RedisUnavailable, ScriptError.
     """
     k = queue.keys
-    await queue.client.script(k.slot, script("look_at_keys"), (k.limited_keys, k.base))
+    arguments = (k.limited_keys, k.marker, k.base, "1" if go_on else "0")
+    return int(await queue.client.script(k.slot, script("look_at_keys"), arguments))
 
 
 async def key_job(queue: BullQueue, job: Job, limit_key: str) -> int:

@@ -10,6 +10,8 @@ from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 
 _TICK = b"repeat:"
+# As includes/keyed.lua has it.
+_HELD = 0xFFF
 
 
 async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> int:
@@ -24,7 +26,9 @@ async def promote_delayed(queue: BullQueue, *, until_ms: float, ticks: bool) -> 
     # A delayed job's time is in its score's upper bits.
     flat: list[Any] = await client.call(k.slot, "ZRANGE", k.delayed, 0, -1, "WITHSCORES")
     for job_id, score in zip(flat[::2], flat[1::2], strict=True):
-        if job_id in held or float(score) / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
+        due = int(float(score))
+        is_held = job_id in held and due % 0x1000 == _HELD
+        if is_held or due / 0x1000 > until_ms or (bytes(job_id).startswith(_TICK) and not ticks):
             continue
         promoted += await promote(queue, job_id) == 0
     for key in (k.held, k.limiter, k.rest, *limits):

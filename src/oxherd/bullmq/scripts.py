@@ -65,7 +65,7 @@ OURS: dict[str, int | str] = {
     "requeue_in_order": "moveJobFromActiveToWait",
     "key_job": "moveJobFromActiveToWait",
     "pause_key": 2,
-    "look_at_keys": 1,
+    "look_at_keys": 2,
     "requeue_at_rest": "moveJobFromActiveToWait",
     "rest": 1,
     "check_stalled": "moveStalledJobsToWait",

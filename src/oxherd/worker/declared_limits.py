@@ -25,7 +25,10 @@ async def declare_for_keys(queue: BullQueue, declared: Iterable[Declaration]) ->
 
 async def _declare(queue: BullQueue, limits: list[LimitFields]) -> None:
     if limits and await declare_limits(queue, limits):
-        await look_at_keys(queue)
+        left = await look_at_keys(queue)
+        # Where no event has limits by key any more, those who fetch look at keys only when they find nothing else.
+        while left:
+            left = await look_at_keys(queue, go_on=True)
 
 
 def _key_fields(declared: Iterable[Declaration]) -> list[LimitFields]:

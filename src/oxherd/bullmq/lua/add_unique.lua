@@ -96,8 +96,19 @@ local function holderOf(key)
   return id, job[3] and job[3] ~= "0"
 end
 
--- A payload takes the place of another, which may have had another key.
+-- A payload takes the place of another, which may have had another key: it lines up with that one's.
 local function rekey(id, limitKey)
+  local before = rcall("HGET", prefix .. id, "ox:key")
+  if (before or "") == limitKey then return end
+  if before then
+--- @include "includes/keyed"
+    local held = isHeld(prefix, id)
+    if rcall("ZREM", prefix .. "key:" .. before .. ":held", id) == 1 and held then
+      rcall("ZADD", delayed, 0x1000, id)
+      rcall("ZADD", marker, 0, "0")
+    end
+    release(prefix, id, before, "0")
+  end
   if limitKey == "" then rcall("HDEL", prefix .. id, "ox:key") else rcall("HSET", prefix .. id, "ox:key", limitKey) end
 end
 
@@ -105,10 +116,11 @@ end
 local function debounce(id, data, metadata, unique, limitKey)
   local first = tonumber(rcall("HGET", prefix .. id, "timestamp")) or now
   local due = math.min(now + time, first + longest)
+  rekey(id, limitKey)
   -- What is due already keeps its place.
   if rcall("ZSCORE", delayed, id) and due > now then delayUntil(id, due) end
   rcall("HSET", prefix .. id, unpack(fieldsOf(data, metadata, unique, limitKey, first, math.max(1, due - first))))
-  rekey(id, limitKey)
+  if limitKey == "" then rcall("HDEL", prefix .. id, "ox:key") end
 end
 
 -- Has a payload follow a job that has begun, in place of one that was to follow it. Until then its job is in no list.

@@ -11,7 +11,7 @@ local function fetchNext()
 end
 -- Fails on a damaged `active` before anything is moved.
 redis.call("LLEN", KEYS[2])
-for _, hash in ipairs(redis.call("ZRANGEBYSCORE", base .. "keys", "-inf", now, "LIMIT", 0, 100)) do admit(base, hash, now) end
+admitDue(base, now)
 -- BullMQ's script promotes as well, and must not begin what has not been looked at here.
 local moreDue = promoteDelayed(base, ARGV[2]) == 1000
 
@@ -26,8 +26,22 @@ local function upcoming()
   end
 end
 
+-- One that its key has let go before, and that is further back in the queue: it takes the place of the upcoming job, so that
+-- they begin in order. Taken off the queue; nil if there is none.
+local function earlier(id, job, running)
+  while true do
+    local other = redis.call("ZRANGEBYSCORE", running, "(0", "+inf", "LIMIT", 0, 1)[1]
+    if not other or other == id then return end
+    local its = tonumber(redis.call("HGET", base .. other, "ox:turn") or "")
+    if its and its >= turnOf(base, id, job) then return end
+    if redis.call("LREM", wait, 1, other) > 0 or redis.call("ZREM", prioritized, other) == 1 then return other end
+    redis.call("ZREM", running, other)
+  end
+end
+
 local full = {}
--- Whether a job may begin as far as its key goes, and its turn if it may not.
+-- Whether a job may begin as far as its key goes; else its turn, whether what is held back is to be let go, and which job is
+-- to take its place.
 local function mayBegin(id, job)
   local hash = job[1]
   local running = base .. "key:" .. hash .. ":running"
@@ -38,9 +52,10 @@ local function mayBegin(id, job)
     share = nil
   end
   if full[hash] and not share then return false, turnOf(base, id, job) end
-  redis.call("ZREMRANGEBYSCORE", running, "(0", now)
   local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, share and 1 or 0)
   if room > 0 then
+    local other = not share and earlier(id, job, running)
+    if other then return false, turnOf(base, id, job), false, other end
     local first, its = firstHeld(base, hash)
     if not first then return true end
     local turn = turnOf(base, id, job)
@@ -61,10 +76,15 @@ for _ = 1, MOST_AT_ONCE do
   begins, isPrioritized = upcoming()
   job = begins and redis.pcall("HMGET", base .. begins, "ox:key", "name", "ox:turn", "ats", "priority")
   if not job or job.err or not job[1] then break end
-  local may, turn, admits = mayBegin(begins, job)
+  local may, turn, admits, other = mayBegin(begins, job)
   if may then break end
+  local score = isPrioritized and redis.call("ZSCORE", prioritized, begins)
   hold(base, begins, isPrioritized, job[1], turn, now)
-  if admits then admit(base, job[1], now) end
+  if admits then admit(base, job[1], now, MOST_AT_ONCE) end
+  if other then
+    lookAgain(base, job[1], now + LOOK_MS)
+    if isPrioritized then redis.call("ZADD", prioritized, score, other) else redis.call("RPUSH", wait, other) end
+  end
   begins = nil
 end
 if not begins and job then return {0, 0, 0, 1} end
@@ -72,10 +92,5 @@ if not begins and job then return {0, 0, 0, 1} end
 local reply = fetchNext()
 if reply[1] ~= 0 then
   if job and not job.err and job[1] then countBegin(base, reply[2], job[1], keyLimits(base, job[2]), now) end
-  return reply
 end
--- By the worker's clock.
-local look = redis.call("ZRANGE", base .. "keys", 0, 0, "WITHSCORES")
-local again = look[2] and math.max(1, tonumber(ARGV[2]) + tonumber(look[2]) - now)
-if again and (not reply[4] or reply[4] == 0 or again < reply[4]) then reply[4] = again end
 return reply

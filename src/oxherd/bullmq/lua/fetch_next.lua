@@ -21,4 +21,14 @@ if reply[1] == 0 and reply[4] == 0 then
   local upcoming = redis.call("ZRANGE", KEYS[7], 0, 0, "WITHSCORES")
   if upcoming[2] then reply[4] = tonumber(upcoming[2]) / 0x1000 end
 end
+-- What keys hold back, also where no event of this worker has limits by key any more.
+if reply[1] == 0 and redis.call("EXISTS", ARGV[1] .. "keys") == 1 then
+--- @include "includes/keyed"
+  local now = serverMs()
+  admitDue(ARGV[1], now)
+  local look = redis.call("ZRANGE", ARGV[1] .. "keys", 0, 0, "WITHSCORES")
+  -- By the worker's clock.
+  local again = look[2] and math.max(1, tonumber(ARGV[2]) + tonumber(look[2]) - now)
+  if again and (not reply[4] or reply[4] == 0 or again < reply[4]) then reply[4] = again end
+end
 return reply

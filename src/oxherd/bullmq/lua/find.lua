@@ -112,7 +112,8 @@ for n = 1, #items, step do
     for field = 1, #FIELDS - 1 do row[#row + 1] = string.sub(job[field] or "", 1, 8256) end
     -- One that its key holds back waits, though it is among the delayed.
     local held = job[#FIELDS] and redis.pcall("ZSCORE", base .. "key:" .. job[#FIELDS] .. ":held", id)
-    row[#row + 1] = type(held) == "string" and "1" or ""
+    if type(held) == "string" then held = redis.pcall("ZSCORE", base .. "delayed", id) end
+    row[#row + 1] = type(held) == "string" and tonumber(held) % 0x1000 == 0xFFF and "1" or ""
     found[#found + 1] = row
     if #found >= most then break end
   else

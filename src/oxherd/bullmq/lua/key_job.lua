@@ -18,7 +18,7 @@ if room > 0 and (not first or turn < its) then
   takeShare(base .. "key:" .. hash, id, now + LOOK_MS)
 else
   hold(base, id, (tonumber(job[5]) or 0) > 0, hash, turn, now)
-  if room > 0 then admit(base, hash, now) else lookAgain(base, hash, again) end
+  if room > 0 then admit(base, hash, now, MOST_AT_ONCE) else lookAgain(base, hash, again) end
 end
 -- BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
 redis.call("ZADD", KEYS[8], 0, "0")

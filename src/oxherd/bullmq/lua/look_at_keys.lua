@@ -1,8 +1,13 @@
--- Looks at all keys that hold something back: their limits have changed.
+-- Has all keys that hold something back looked at, since their limits have changed: a hundred here, the others by whoever
+-- fetches next, so that the server is not held up.
 --
--- KEYS: keys
--- ARGV[1] key prefix
+-- KEYS: keys, marker
+-- ARGV[1] key prefix, [2] "1" to go on with those that are still to be looked at
+-- Returns how many are left.
 --- @include "includes/keyed"
 local now = serverMs()
-for _, hash in ipairs(redis.call("ZRANGE", KEYS[1], 0, -1)) do admit(ARGV[1], hash, now) end
-return 0
+if ARGV[2] ~= "1" then redis.call("ZUNIONSTORE", KEYS[1], 1, KEYS[1], "WEIGHTS", 0) end
+admitDue(ARGV[1], now)
+local left = redis.call("ZCOUNT", KEYS[1], "-inf", now)
+if left > 0 then redis.call("ZADD", KEYS[2], 0, "0") end
+return left

@@ -30,11 +30,14 @@ end
 local resting, used = left("rest"), tonumber(redis.pcall("GET", base .. "limiter"))
 local most = tonumber(limits[1])
 if most and used and used >= most then resting = math.max(resting, left("limiter")) end
+local upcoming = first("delayed", "ZRANGE")
+-- One that its key holds back is due at no time.
+if upcoming ~= "" and upcoming % 0x1000 == 0xFFF then upcoming = "" end
 return {
   string.format("%.0f", now), paused and "1" or "",
   count("LLEN", "wait"), count("LLEN", "paused"), count("ZCARD", "prioritized"), count("LLEN", "active"),
   count("ZCARD", "delayed"), count("ZCARD", "waiting-children"), count("ZCARD", "completed"), count("ZCARD", "failed"),
-  job[1] or "", string.sub(job[2] or "", 1, 65536), first("delayed", "ZRANGE"), first("failed", "ZREVRANGE"),
+  job[1] or "", string.sub(job[2] or "", 1, 65536), upcoming, first("failed", "ZREVRANGE"),
   count("ZCARD", "repeat"), count("ZCOUNT", "worker:seen", string.format("%.0f", now - ARGV[2]), "+inf"),
   limits[1] or "", limits[2] or "", limits[3] or "", resting,
 }

@@ -5,9 +5,8 @@
 --- @include "includes/keyed"
 if ARGV[3] == "1" then
   redis.call("SADD", KEYS[1], ARGV[2])
-  redis.call("ZREM", KEYS[2], ARGV[2])
 else
   redis.call("SREM", KEYS[1], ARGV[2])
-  admit(ARGV[1], ARGV[2], serverMs())
 end
+admit(ARGV[1], ARGV[2], serverMs(), MOST_AT_ONCE)
 return 0

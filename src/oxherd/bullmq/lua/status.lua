@@ -11,7 +11,7 @@ local job = redis.pcall("HMGET", KEYS[1], "timestamp", "atm", "ats", "progress",
 if job.err or not (job[10] or redis.call("HEXISTS", KEYS[1], "data") == 1) then return 0 end
 local due = redis.call("ZSCORE", base .. "delayed", id)
 -- One that its key holds back waits, whatever its score.
-local held = due and job[11] and redis.call("ZSCORE", base .. "key:" .. job[11] .. ":held", id)
+local held = due and job[11] and due % 0x1000 == 0xFFF and redis.call("ZSCORE", base .. "key:" .. job[11] .. ":held", id)
 if held then due = false end
 local state = due and "delayed" or "waiting"
 for _, each in ipairs({"completed", "failed", "waiting-children"}) do

@@ -1,10 +1,12 @@
 -- Limits for each key of an event. A job's field `ox:key` is the hash of its event and key, `ox:turn` its place in the key's
 -- line. Of each key, `key:<hash>:held` has the ids that are held back, by turn: they are in `delayed` with a far score, so that
 -- they come by themselves where this set is lost; `:running` those that run (score 0), or are let go to the queue and have not
--- begun (the score is until when that counts); `:rate` counts a window's begins; `:rest` exists while the key rests. `keys` has
+-- begun (the score is until when they take a share of the limits; they keep their place in line); `:rate` counts a window's begins; `:rest` exists while the key rests. `keys` has
 -- the keys that hold something back, by when to look at them again; `keys:paused` those that are paused. Times are the
 -- server's, in milliseconds.
 local LOOK_MS, FAR_MS, MOST_AT_ONCE = 10000, 86400000, 1000
+-- The lower bits of a held job's score: one that is delayed for another reason has left its key's line.
+local HELD = 0xFFF
 -- What is left of a key that nothing begins of any more, such as the share of a job that was removed by hand.
 local FORGET_MS = 604800000
 
@@ -25,24 +27,32 @@ local function takeShare(key, id, score)
   redis.call("PEXPIRE", key .. ":running", FORGET_MS)
 end
 
--- How many more of a key may begin, and when to look again if there is none; never while it is paused. `own` counts a share
--- that is not taken from others.
+-- For how long the window of a key's rate is open, no longer than one of today's limits.
+local function windowLeft(key, limits)
+  local left, per = redis.call("PTTL", key .. ":rate"), tonumber(limits.per)
+  if left <= per then return left end
+  redis.call("PEXPIRE", key .. ":rate", limits.per)
+  return per
+end
+
+-- How many more of a key may begin, and when to look again if there is none. `own` counts a share that is not taken from
+-- others. Where the event has no limits by key any more, nobody could resume the key.
 local function roomOf(base, hash, limits, now, own)
   local key = base .. "key:" .. hash
   local running = key .. ":running"
-  if redis.call("SISMEMBER", base .. "keys:paused", hash) == 1 then return 0 end
+  if not limits then return MOST_AT_ONCE, now end
+  if redis.call("SISMEMBER", base .. "keys:paused", hash) == 1 then return 0, now + FAR_MS end
   local rest = redis.call("PTTL", key .. ":rest")
   if rest > 0 then return 0, now + rest end
-  if not limits then return math.huge, now + LOOK_MS end
   local room = MOST_AT_ONCE
   if limits.count > 0 then
-    local left = redis.call("PTTL", key .. ":rate")
+    local left = windowLeft(key, limits)
     local used = left > 0 and tonumber(redis.call("GET", key .. ":rate")) or 0
     if used >= limits.count then return 0, now + left end
-    room = math.min(room, limits.count - used - redis.call("ZCOUNT", running, "(0", "+inf") + own)
+    room = math.min(room, limits.count - used - redis.call("ZCOUNT", running, "(" .. now, "+inf") + own)
   end
   if limits.most > 0 then
-    local count = redis.call("ZCARD", running)
+    local count = redis.call("ZCARD", running) - redis.call("ZCOUNT", running, "(0", now)
     if count - own >= limits.most then
       -- A worker has died over them, or Node's has ended them.
       for _, id in ipairs(redis.call("ZRANGEBYSCORE", running, 0, 0)) do
@@ -54,19 +64,23 @@ local function roomOf(base, hash, limits, now, own)
   return math.max(room, 0), now + LOOK_MS
 end
 
--- The first of those that a key holds back; drops what was taken off `delayed` by others.
+local function isHeld(base, id)
+  local score = redis.call("ZSCORE", base .. "delayed", id)
+  return score and tonumber(score) % 0x1000 == HELD
+end
+
+-- The first of those that a key holds back; drops what others have taken off `delayed`, or delayed for another time.
 local function firstHeld(base, hash)
   local held = base .. "key:" .. hash .. ":held"
   while true do
     local first = redis.call("ZRANGE", held, 0, 0, "WITHSCORES")
-    if not first[1] or redis.call("ZSCORE", base .. "delayed", first[1]) then return first[1], tonumber(first[2]) end
+    if not first[1] or isHeld(base, first[1]) then return first[1], tonumber(first[2]) end
     redis.call("ZREM", held, first[1])
   end
 end
 
 -- Has a key looked at again, should nothing else let go what it holds back.
 local function lookAgain(base, hash, again)
-  if not again then return end
   redis.call("ZADD", base .. "keys", again, hash)
   redis.call("ZADD", base .. "marker", "LT", again, "1")
 end
@@ -84,24 +98,28 @@ end
 -- Holds the queue's next job back.
 local function hold(base, id, isPrioritized, hash, turn, now)
   redis.call("ZADD", base .. "key:" .. hash .. ":held", turn, id)
-  redis.call("ZADD", base .. "delayed", string.format("%.0f", (now + FAR_MS) * 0x1000), id)
+  redis.call("ZADD", base .. "delayed", string.format("%.0f", (now + FAR_MS) * 0x1000 + HELD), id)
   if isPrioritized then redis.call("ZREM", base .. "prioritized", id) else redis.call("RPOP", base .. "wait") end
 end
 
--- Lets go to the queue what a key holds back, as far as it has room, and says when to look at the key again.
-local function admit(base, hash, now)
+-- Lets go to the queue what a key holds back, as far as it has room, `most` at once, and says when to look at the key again.
+-- Returns how many.
+local function admit(base, hash, now, most)
   local key = base .. "key:" .. hash
   local first, room, again = firstHeld(base, hash), nil, nil
   if first then
-    redis.call("ZREMRANGEBYSCORE", key .. ":running", "(0", now)
+    for _, id in ipairs(redis.call("ZRANGEBYSCORE", key .. ":running", "(0", now, "LIMIT", 0, 100)) do
+      if redis.call("EXISTS", base .. id) == 0 then redis.call("ZREM", key .. ":running", id) end
+    end
     room, again = roomOf(base, hash, keyLimits(base, redis.call("HGET", base .. first, "name")), now, 0)
   end
-  while first and room > 0 do
+  local count = 0
+  while first and room > count and count < most do
     local priority = tonumber(redis.call("HGET", base .. first, "priority")) or 0
     -- At the back: the keys take turns.
     if priority > 0 then
-      local count = redis.call("INCR", base .. "pc") % 0x100000000
-      redis.call("ZADD", base .. "prioritized", priority * 0x100000000 + count, first)
+      local place = redis.call("INCR", base .. "pc") % 0x100000000
+      redis.call("ZADD", base .. "prioritized", priority * 0x100000000 + place, first)
     else
       redis.call("LPUSH", base .. "wait", first)
     end
@@ -110,9 +128,19 @@ local function admit(base, hash, now)
     takeShare(key, first, now + LOOK_MS)
     redis.call("XADD", base .. "events", "*", "event", "waiting", "jobId", first, "prev", "delayed")
     redis.call("ZADD", base .. "marker", 0, "0")
-    first, room = firstHeld(base, hash), room - 1
+    first, count = firstHeld(base, hash), count + 1
   end
-  if first and again then lookAgain(base, hash, again) else redis.call("ZREM", base .. "keys", hash) end
+  if first then lookAgain(base, hash, room > count and now or again) else redis.call("ZREM", base .. "keys", hash) end
+  return count
+end
+
+-- Looks at the keys whose time has come.
+local function admitDue(base, now)
+  local left = MOST_AT_ONCE
+  for _, hash in ipairs(redis.call("ZRANGEBYSCORE", base .. "keys", "-inf", now, "LIMIT", 0, 100)) do
+    left = left - admit(base, hash, now, left)
+    if left <= 0 then return end
+  end
 end
 
 -- Counts the begin of a job, which has room.
@@ -121,7 +149,7 @@ local function countBegin(base, id, hash, limits, now)
   takeShare(key, id, 0)
   redis.call("ZREM", key .. ":held", id)
   if not limits or limits.count == 0 then return end
-  local left, used = redis.call("PTTL", key .. ":rate"), 1
+  local left, used = windowLeft(key, limits), 1
   if left > 0 then
     used = redis.call("INCR", key .. ":rate")
   else
@@ -138,5 +166,5 @@ local function release(base, id, hash, rest)
   local key = base .. "key:" .. hash
   redis.call("ZREM", key .. ":running", id)
   if tonumber(rest) > redis.call("PTTL", key .. ":rest") and rest ~= "0" then redis.call("SET", key .. ":rest", 1, "PX", rest) end
-  if redis.call("EXISTS", key .. ":held") == 1 then admit(base, hash, serverMs()) end
+  if redis.call("EXISTS", key .. ":held") == 1 then admit(base, hash, serverMs(), MOST_AT_ONCE) end
 end
