@@ -17,19 +17,30 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from oxherd import Limits, PerKey, Rate
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.local_server import LocalServer
 from oxherd.servers.process import ServerProcess
 from oxherd.servers.standalone import StandaloneServer
-from tests.failures.history_part import KINDS, OrdersPart, Part
+from tests.failures.history_part import KINDS, RESTS, OrdersPart, Part
+from tests.failures.limits_part import LimitedOrders, LimitedUnique
 from tests.failures.mixed_history import MixedHistory
 from tests.failures.schedules_part import MINE, SchedulesPart
 from tests.failures.unique_part import RULES, UniquePart
 
 pytestmark = pytest.mark.slow
 
-PARTS: list[Callable[[], Part]] = [OrdersPart, SchedulesPart, *[lambda rule=rule: UniquePart(rule) for rule in RULES]]
-EMITTING = ["orders", *[f"unique.{rule}" for rule in RULES]]
+PARTS: list[Callable[[], Part]] = [
+    OrdersPart,
+    SchedulesPart,
+    *[lambda rule=rule: UniquePart(rule) for rule in RULES],
+    lambda: LimitedOrders("limited", Limits(Rate(4, per=0.4), max_running=2)),
+    lambda: LimitedOrders("keyed", Limits(per_key=PerKey(2, Rate(4, per=0.4)))),
+    lambda: LimitedUnique("last", PerKey(1, Rate(3, per=0.4))),
+]
+BY_KEY = ["keyed", "keyed.last"]
+LIMITED = ["limited", *BY_KEY]
+EMITTING = ["orders", *[f"unique.{rule}" for rule in RULES], *LIMITED]
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 Step = tuple[Any, ...]
@@ -46,6 +57,28 @@ emits = st.builds(
     st.sampled_from("ab"),
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     st.sampled_from([0.0, 0.05, 0.15]),
+)
+limited_emits = st.builds(
+    one_after_the_other,
+    st.sampled_from(LIMITED),
+    st.sampled_from("ab"),
+    st.lists(st.sampled_from([*KINDS, "plain", "slow", *RESTS]), min_size=3, max_size=8),
+    st.sampled_from([0.0, 0.05]),
+)
+rates = st.sampled_from([Rate(2, per=0.3), Rate(5, per=0.5), None])
+mosts = st.sampled_from([1, 2, 3, None])
+limits = st.one_of(
+    st.tuples(
+        st.just("limited"),
+        st.one_of(rates.map(lambda rate: {"rate": rate}), mosts.map(lambda most: {"max_running": most})),
+    ),
+    st.tuples(st.sampled_from(BY_KEY), st.builds(PerKey, mosts, rates).map(lambda per_key: {"per_key": per_key})),
+).map(lambda limit: ("tell", limit[0], "limit", limit[1]))
+key_pauses = st.tuples(
+    st.just("tell"),
+    st.sampled_from(BY_KEY),
+    st.sampled_from(["pause_key", "pause_key", "resume_key"]),
+    st.sampled_from("ab"),
 )
 pauses = st.tuples(
     st.just("tell"), st.sampled_from([*EMITTING, *["beats"] * 4]), st.sampled_from(["pause", "pause", "resume"])
@@ -71,8 +104,12 @@ disasters = st.one_of(
     st.tuples(st.just("burst"), st.integers(0, 2), st.just("orders"), st.sampled_from(KINDS)),
 )
 kills = st.sampled_from([("kill",), ("worker",)])
-calls = st.sampled_from([*[pauses] * 2, *[schedules] * 3, *[waits] * 2, *[kills] * 2, *[disasters] * 2])
-phrases = st.sampled_from([*[emits] * 6, halts, *[calls.flatmap(lambda step: step).map(lambda step: [step])] * 6])
+calls = st.sampled_from(
+    [*[pauses] * 2, *[key_pauses] * 2, *[limits] * 2, *[schedules] * 3, *[waits] * 2, *[kills] * 2, *[disasters] * 2]
+)
+phrases = st.sampled_from(
+    [*[emits] * 4, *[limited_emits] * 4, halts, *[calls.flatmap(lambda step: step).map(lambda step: [step])] * 6]
+)
 histories = st.lists(phrases.flatmap(lambda phrase: phrase), min_size=20, max_size=50).map(
     lambda history: list(chain.from_iterable(history))
 )
