@@ -112,7 +112,7 @@ class LimitsPart(Part):
     def _judge_order(self, what: str, entries: list[Entry]) -> None:
         added = list(dict.fromkeys(each.job for each in entries if each.event == "added"))
         begun = list(dict.fromkeys(each.job for each in entries if each.event == "active"))
-        assert begun == [job for job in added if job in begun], f"{self.name}, {what}: {begun} of {added}"
+        assert begun == [job for job in added if job in begun], f"{self.name}, {what}: {begun} of {added}, by {entries}"
 
     def _rest_of(self, job: str, entries: Sequence[Entry]) -> float:
         """For how long it makes its scope rest by leaving the run that began last, which is its first."""

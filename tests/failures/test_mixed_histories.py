@@ -22,7 +22,7 @@ from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.local_server import LocalServer
 from oxherd.servers.process import ServerProcess
 from oxherd.servers.standalone import StandaloneServer
-from tests.failures.history_part import KINDS, RESTS, OrdersPart, Part
+from tests.failures.history_part import KINDS, RESTS, Part
 from tests.failures.limits_part import LimitedOrders, LimitedUnique
 from tests.failures.mixed_history import MixedHistory
 from tests.failures.schedules_part import MINE, SchedulesPart
@@ -31,7 +31,7 @@ from tests.failures.unique_part import RULES, UniquePart
 pytestmark = pytest.mark.slow
 
 PARTS: list[Callable[[], Part]] = [
-    OrdersPart,
+    lambda: LimitedOrders("orders", Limits()),
     SchedulesPart,
     *[lambda rule=rule: UniquePart(rule) for rule in RULES],
     lambda: LimitedOrders("limited", Limits(Rate(4, per=0.4), max_running=2)),
@@ -39,8 +39,8 @@ PARTS: list[Callable[[], Part]] = [
     lambda: LimitedUnique("last", PerKey(1, Rate(3, per=0.4))),
 ]
 BY_KEY = ["keyed", "keyed.last"]
-LIMITED = ["limited", *BY_KEY]
-EMITTING = ["orders", *[f"unique.{rule}" for rule in RULES], *LIMITED]
+LIMITED = ["orders", "limited", *BY_KEY]
+EMITTING = [*[f"unique.{rule}" for rule in RULES], *LIMITED]
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 Step = tuple[Any, ...]
@@ -58,28 +58,43 @@ emits = st.builds(
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
     st.sampled_from([0.0, 0.05, 0.15]),
 )
-limited_emits = st.builds(
-    one_after_the_other,
-    st.sampled_from(LIMITED),
-    st.sampled_from("ab"),
-    st.lists(st.sampled_from([*KINDS, "plain", "slow", *RESTS]), min_size=3, max_size=8),
-    st.sampled_from([0.0, 0.05]),
-)
 rates = st.sampled_from([Rate(2, per=0.3), Rate(5, per=0.5), None])
 mosts = st.sampled_from([1, 2, 3, None])
-limits = st.one_of(
-    st.tuples(
-        st.just("limited"),
-        st.one_of(rates.map(lambda rate: {"rate": rate}), mosts.map(lambda most: {"max_running": most})),
-    ),
-    st.tuples(st.sampled_from(BY_KEY), st.builds(PerKey, mosts, rates).map(lambda per_key: {"per_key": per_key})),
-).map(lambda limit: ("tell", limit[0], "limit", limit[1]))
+limits_of_all = st.one_of(st.builds(dict, rate=rates), st.builds(dict, max_running=mosts))
+limits_of_keys = st.builds(dict, per_key=st.builds(PerKey, mosts, rates))
+
+
+def limited(part: str, key: str, kinds: list[str], then: dict[str, Any]) -> list[Step]:
+    """More is emitted of a key than may begin, and then perhaps other limits are set."""
+    calls = [("limit", then)] if then else []
+    return [("tell", part, *call) for call in (*[("emit", kind, key) for kind in kinds], *calls)]
+
+
+crowds = st.sampled_from(LIMITED).flatmap(
+    lambda part: st.builds(
+        limited,
+        st.just(part),
+        st.sampled_from("ab"),
+        st.lists(st.sampled_from([*KINDS, "plain", *RESTS]), min_size=3, max_size=8),
+        st.one_of(st.just({}), limits_of_keys if part in BY_KEY else limits_of_all),
+    )
+)
+
+
+def let_go(part: str, key: str, first: int, later: int) -> list[Step]:
+    """A key lets go what it held back while nobody has looked at what came later."""
+    emits = ("tell", part, "emit", "plain", key)
+    held = [("tell", part, "pause_key", key), *[emits] * first, ("wait", 0.3)]
+    return [*held, ("kill",), ("kill",), *[emits] * later, ("tell", part, "resume_key", key), ("worker",)]
+
+
 key_pauses = st.tuples(
     st.just("tell"),
     st.sampled_from(BY_KEY),
     st.sampled_from(["pause_key", "pause_key", "resume_key"]),
     st.sampled_from("ab"),
 )
+repeats = st.tuples(st.just("tell"), st.sampled_from(["orders", "limited", "keyed"]), st.just("again"))
 pauses = st.tuples(
     st.just("tell"), st.sampled_from([*EMITTING, *["beats"] * 4]), st.sampled_from(["pause", "pause", "resume"])
 )
@@ -97,6 +112,7 @@ def halted_when_due(name: str, away: float) -> list[Step]:
     return [call if call[0] == "wait" else ("tell", "beats", *call) for call in calls]
 
 
+passing = st.builds(let_go, st.just("keyed"), st.sampled_from("ab"), st.just(1), st.integers(1, 2))
 halts = st.builds(halted_when_due, st.sampled_from(["often", "mine"]), st.sampled_from([0.2, 0.5]))
 waits = st.tuples(st.just("wait"), st.sampled_from([0.02, 0.1, 0.3, 1.0]))
 disasters = st.one_of(
@@ -105,10 +121,18 @@ disasters = st.one_of(
 )
 kills = st.sampled_from([("kill",), ("worker",)])
 calls = st.sampled_from(
-    [*[pauses] * 2, *[key_pauses] * 2, *[limits] * 2, *[schedules] * 3, *[waits] * 2, *[kills] * 2, *[disasters] * 2]
+    [
+        *[pauses] * 2,
+        *[key_pauses] * 2,
+        repeats,
+        *[schedules] * 3,
+        *[waits] * 2,
+        *[kills] * 2,
+        *[disasters] * 2,
+    ]
 )
 phrases = st.sampled_from(
-    [*[emits] * 4, *[limited_emits] * 4, halts, *[calls.flatmap(lambda step: step).map(lambda step: [step])] * 6]
+    [*[emits] * 4, *[crowds] * 4, halts, passing, *[calls.flatmap(lambda step: step).map(lambda step: [step])] * 6]
 )
 histories = st.lists(phrases.flatmap(lambda phrase: phrase), min_size=20, max_size=50).map(
     lambda history: list(chain.from_iterable(history))

@@ -31,21 +31,22 @@ local full = {}
 local function mayBegin(id, job)
   local hash = job[1]
   local running = base .. "key:" .. hash .. ":running"
+  dropLapsed(base, hash, now)
   local share = redis.call("ZSCORE", running, id)
-  if share and tonumber(share) <= now then
-    -- That of a run whose worker has died, or of a job that was long on its way.
+  if share == "0" then
+    -- That of a run whose worker has died.
     redis.call("ZREM", running, id)
     share = nil
   end
   if full[hash] and not share then return false, turnOf(base, id, job) end
-  redis.call("ZREMRANGEBYSCORE", running, "(0", now)
   local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, share and 1 or 0)
   if room > 0 then
     local first, its = firstHeld(base, hash)
-    if not first then return true end
+    local ahead = not share and firstLetGo(base, hash)
+    if not first and not ahead then return true end
     local turn = turnOf(base, id, job)
-    if turn <= its then return true end
-    -- Those that are held back go first, now that there is room again.
+    if turn <= (its or turn) and turn <= (ahead or turn) then return true end
+    -- Those that were held back go first, now that there is room again.
     redis.call("ZREM", running, id)
     return false, turn, true
   end

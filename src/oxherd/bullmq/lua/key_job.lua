@@ -13,7 +13,7 @@ job[4] = "0" -- its handler has not begun
 local turn = turnOf(base, id, job)
 local room, again = roomOf(base, hash, keyLimits(base, job[2]), now, 0)
 local first, its = firstHeld(base, hash)
-if room > 0 and (not first or turn < its) then
+if room > 0 and turn <= (first and its or turn) and turn <= (firstLetGo(base, hash) or turn) then
   -- Others that are keyed at the same time must not pass it.
   takeShare(base .. "key:" .. hash, id, now + LOOK_MS)
 else

@@ -64,6 +64,31 @@ local function firstHeld(base, hash)
   end
 end
 
+-- Renews the shares of what was let go to the queue and still waits there: those of its key that came later would pass it. Drops
+-- those of what is gone, and after a day anyway: what is in no list any more must not use up its key's room for good.
+local function dropLapsed(base, hash, now)
+  local running = base .. "key:" .. hash .. ":running"
+  for _, id in ipairs(redis.call("ZRANGEBYSCORE", running, "(0", now)) do
+    local job = redis.pcall("HMGET", base .. id, "name", "finishedOn", "ats", "ox:lapsed")
+    local isGone = job.err or not job[1] or job[2] or redis.call("ZSCORE", base .. "delayed", id)
+      or redis.call("LPOS", base .. "active", id)
+    local begins, since = string.match(not isGone and job[4] or "", "^(%d+) (%d+)$")
+    if begins ~= (job[3] or "0") then since = nil end
+    if isGone or (since and now - tonumber(since) > FAR_MS) then
+      redis.call("ZREM", running, id)
+    else
+      if not since then redis.call("HSET", base .. id, "ox:lapsed", (job[3] or "0") .. " " .. string.format("%.0f", now)) end
+      redis.call("ZADD", running, now + LOOK_MS, id)
+    end
+  end
+end
+
+-- The turn of what a key let go first to the back of the queue, where others of the key may be before it.
+local function firstLetGo(base, hash)
+  local first = redis.call("ZRANGEBYSCORE", base .. "key:" .. hash .. ":running", "(0", "+inf", "LIMIT", 0, 1)[1]
+  return first and tonumber(redis.call("HGET", base .. first, "ox:turn"))
+end
+
 -- Has a key looked at again, should nothing else let go what it holds back.
 local function lookAgain(base, hash, again)
   if not again then return end
@@ -93,7 +118,7 @@ local function admit(base, hash, now)
   local key = base .. "key:" .. hash
   local first, room, again = firstHeld(base, hash), nil, nil
   if first then
-    redis.call("ZREMRANGEBYSCORE", key .. ":running", "(0", now)
+    dropLapsed(base, hash, now)
     room, again = roomOf(base, hash, keyLimits(base, redis.call("HGET", base .. first, "name")), now, 0)
   end
   while first and room > 0 do
