@@ -43,13 +43,13 @@ class LimitsPart(Part):
         self.keys_paused_at: dict[str, Position] = {}
         self.key_pauses: list[tuple[str, Position, Position]] = []
 
-    async def limit(self, limits: dict[str, Any]) -> None:
+    async def limit(self, name: str, limit: Any) -> None:
         if len(self.changes) == 1:
             # The first worker's start would write over them.
-            await until(lambda: self._are_declared(), deadline=60)
+            await until(self._are_declared, deadline=60)
         before, asked_ms = await self.position(), time.time() * 1000
-        await self.event.set_limits(**limits)
-        self.limits = replace(self.limits, **limits)
+        await self.event.set_limits(**{name: limit})
+        self.limits = replace(self.limits, **{name: limit})
         self.changes.append(Change(before, await self.position(), asked_ms, self.limits))
 
     async def pause_key(self, key: str) -> None:

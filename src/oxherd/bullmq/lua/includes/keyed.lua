@@ -1,7 +1,7 @@
 -- Limits for each key of an event. A job's field `ox:key` is the hash of its event and key, `ox:turn` its place in the key's
 -- line. Of each key, `key:<hash>:held` has the ids that are held back, by turn: they are in `delayed` with a far score, so that
 -- they come by themselves where this set is lost; `:running` those that run (score 0), or are let go to the queue and have not
--- begun (the score is until when that counts); `:rate` counts a window's begins; `:rest` exists while the key rests. `keys` has
+-- begun (the score is when that is looked at again); `:rate` counts a window's begins; `:rest` exists while the key rests. `keys` has
 -- the keys that hold something back, by when to look at them again; `keys:paused` those that are paused. Times are the
 -- server's, in milliseconds.
 local LOOK_MS, FAR_MS, MOST_AT_ONCE = 10000, 86400000, 1000
