@@ -452,7 +452,7 @@ async def stopping(run: ProductRun) -> None:
 
 
 async def commands(run: ProductRun) -> None:
-    """`oxherd worker` with a handler in a process, killed over an event that another worker then puts back; `check`."""
+    """`oxherd worker` with a handler in a process, killed over an event that another then puts back; what reads."""
     (run.folder / "app.py").write_text(APP)
     herd = run.herd()
     process = herd.declare("app.process", Order)
@@ -473,6 +473,10 @@ async def commands(run: ProductRun) -> None:
         done = await asyncio.to_thread(cli, run.folder, "check", "app:herd", url=run.place.url)
         assert done.returncode == 0, done
         assert "schedule app.killed yearly" in done.stdout
+        for command in ("ls", "find", "schedules", "workers", "doctor"):
+            done = await asyncio.to_thread(cli, run.folder, command, "app:herd", url=run.place.url)
+            assert not done.stderr.startswith("oxherd:"), done
+            assert "refuses" not in done.stdout, done
         await killed.unschedule("yearly")
 
 

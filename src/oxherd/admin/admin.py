@@ -11,7 +11,7 @@ from oxherd.admin import effects, overview, story, unknown
 from oxherd.admin.actions import action_of
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.moving import Move
-from oxherd.admin.rows import Effects, EventRow, ScheduleRow, Story, UnknownQueue
+from oxherd.admin.rows import Effects, EventRow, KeyRow, ScheduleRow, Story, UnknownQueue
 from oxherd.admin.search import Found
 from oxherd.admin.selection import SearchState, SelectionOptions, event_uuid, selected
 from oxherd.admin.target import Herd
@@ -238,6 +238,17 @@ class Admin:
     def resume_sync(self, event: str, *, key: Key | None = None) -> None:
         """`resume` from code without an event loop."""
         self._herd.run_sync(self.resume(event, key=key))
+
+    async def busiest_keys(self) -> list[KeyRow]:
+        """The key of which most waits, of each event with `per_key` of which anything waits; the busiest first.
+
+        Cost: a script a queue, which looks at up to 1,000 jobs (script: busiest_key).
+        """
+        return await overview.key_rows(self._herd)
+
+    def busiest_keys_sync(self) -> list[KeyRow]:
+        """`busiest_keys` from code without an event loop."""
+        return self._herd.run_sync(self.busiest_keys())
 
     async def limits(self, event: str) -> Limits:
         """An event's limits in force, as `Event.limits`. Raises UnknownEvent, and as that."""

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oxherd.admin.moments import moment, seconds_since
-from oxherd.admin.rows import EventRow, ScheduleRow
+from oxherd.admin.rows import EventRow, KeyRow, ScheduleRow
 from oxherd.admin.target import Herd, asked, connected, event_places
+from oxherd.bullmq.per_key import busiest_key
 from oxherd.bullmq.queue_counts import QueueCounts, queue_counts
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.event import Event
@@ -60,6 +61,22 @@ def _row(
         limits=counts[0].limits if len(counts) == 1 else NO_LIMITS,
         limited_until=moment(counts[0].limited_until_ms) if len(counts) == 1 else None,
     )
+
+
+async def key_rows(herd: Herd) -> list[KeyRow]:
+    """The busiest key of each event that has limits for each key."""
+    backend = await connected(herd)
+    rows: list[KeyRow] = []
+    for event in herd:
+        if event.declaration.limits.per_key is None:
+            continue
+        places = await event_places(herd, backend, event)
+        reads = (asked(herd, place.queue, lambda q=place.queue: busiest_key(q)) for place in places)
+        found = zip(places, await asyncio.gather(*reads), strict=True)
+        place, key = max(found, key=lambda each: each[1].jobs if each[1] else 0)
+        if key is not None:
+            rows.append(KeyRow(event.name, key.jobs, key.total, key.held, key.paused, place.event_id(key.example)))
+    return sorted(rows, key=lambda row: -row.waiting)
 
 
 async def schedule_rows(herd: Herd, event: str | None) -> list[ScheduleRow]:

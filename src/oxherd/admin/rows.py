@@ -112,6 +112,7 @@ class Story:
     Attributes:
         state: `waiting`, `delayed`, `running`, `waiting_children`, `completed` or `failed`.
         paused: whether its queue is.
+        held: whether its key's limits, or a pause of the key, hold it back.
         attempt, attempts_allowed, fence, stalls: the current or last attempt, how many it has, how often it was begun,
             and how often its worker died over it.
         outcome: how its last run ended, in the log's words; None where that is not known.
@@ -132,6 +133,7 @@ class Story:
     queue: str
     state: str
     paused: bool
+    held: bool
     attempt: int
     attempts_allowed: int
     fence: int
@@ -203,6 +205,25 @@ class Summary:
     complete: bool
     problems: tuple[str, ...]
     until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """The key of which most of an event waits, where the event has `per_key`. The key itself is not stored.
+
+    Attributes:
+        waiting: how many of it wait or are delayed, estimated from a sample of up to 1,000 of its shard's jobs.
+        of: how many of the event wait or are delayed on that shard.
+        held: how many its limits, or a pause, hold back.
+        example: one of them.
+    """
+
+    event: str
+    waiting: int
+    of: int
+    held: int
+    paused: bool
+    example: UUID
 
 
 @dataclass(frozen=True, slots=True)

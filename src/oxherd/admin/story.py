@@ -71,6 +71,7 @@ def _story(
         queue=place.queue.keys.queue,
         state=status.state,
         paused=paused,
+        held=status.held,
         attempt=attempt,
         attempts_allowed=attempts_of(job, None if event is None else event.declaration),
         fence=status.fence,

@@ -19,13 +19,14 @@ _STATES = {b"waiting-children": "waiting_children"}
 class JobStatus:
     """A stored job; times are in milliseconds since the Unix epoch, 0 where there is none.
 
-    `error_type` is "" where another program wrote `reason`; `worker` is BullMQ's `processedBy`; `position` is the last
-    id of the queue's event stream at that moment.
+    `held`: its key has no room for it. `error_type` is "" where another program wrote `reason`; `worker` is BullMQ's
+    `processedBy`; `position` is the last id of the queue's event stream at that moment.
     """
 
     position: bytes
     state: str
     paused: bool
+    held: bool
     due_ms: int
     emitted_ms: int
     attempts_made: int
@@ -51,12 +52,13 @@ async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
     if not isinstance(reply, list):
         return None
     fields: list[bytes] = [value or b"" for value in reply]  # pyright: ignore[reportUnknownVariableType]
-    position, state, paused, due, emitted, made, fence, progress, reason, end, worker, began, ended, name = fields
+    position, state, paused, held, due, emitted, made, fence, progress, reason, end, worker, began, ended, name = fields
     outcome, error_type = end_words(end, reason)
     return JobStatus(
         position=position,
         state=_STATES.get(state, state.decode()),
         paused=bool(paused),
+        held=bool(held),
         due_ms=bounded_ms(_number(due)),
         emitted_ms=bounded_ms(_number(emitted)),
         attempts_made=_number(made),

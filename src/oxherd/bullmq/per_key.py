@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from oxherd.bullmq.job import Job
 from oxherd.bullmq.limits import LimitFields
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 from oxherd.limits import PerKey, Rate
+
+# Jobs of a list that are looked at.
+_SAMPLE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class BusiestKey:
+    """The key of which most of a queue waits: by a sample, `jobs` of all the `total`; `held` are held back.
+
+    `example` is the id of one of them.
+    """
+
+    total: int
+    jobs: int
+    held: int
+    paused: bool
+    example: bytes
 
 
 def per_key_fields(event: str, per_key: PerKey | None) -> LimitFields:
@@ -59,3 +78,17 @@ async def set_key_paused(queue: BullQueue, limit_key: str, paused: bool) -> None
     k = queue.keys
     arguments = (k.paused_keys, k.limited_keys, k.base, limit_key, "1" if paused else "0")
     await queue.client.script(k.slot, script("pause_key"), arguments)
+
+
+async def busiest_key(queue: BullQueue) -> BusiestKey | None:
+    """The key of which most of a queue waits, in one attempt; None if nothing waits that has one.
+
+    Script: busiest_key, which looks at up to 1,000 jobs. Raises as `set_key_paused`.
+    """
+    k = queue.keys
+    arguments = (k.wait, k.delayed, k.prioritized, k.paused_keys, k.base, _SAMPLE)
+    reply = await queue.client.script(k.slot, script("busiest_key"), arguments)
+    if not reply:
+        return None
+    total, jobs, held, paused, example = reply
+    return BusiestKey(total, jobs, held, paused == 1, example)

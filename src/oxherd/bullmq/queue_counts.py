@@ -93,7 +93,7 @@ async def queue_names(client: Client, prefix: str) -> list[str]:
     head, tail = f"{prefix}:", ":meta"
     pattern = "".join(f"\\{char}" if char in "[]*?\\" else char for char in head) + "*" + tail
     found: set[str] = set()
-    for slot in await _slots(client):
+    for slot in await primary_slots(client):
         cursor: bytes = b"0"
         while True:
             cursor, keys = await client.call(slot, "SCAN", cursor, "MATCH", pattern, "COUNT", _STEP)
@@ -109,7 +109,7 @@ def is_queue_name(name: object) -> bool:
     return isinstance(name, str) and _QUEUE.fullmatch(name) is not None
 
 
-async def _slots(client: Client) -> Sequence[int]:
+async def primary_slots(client: Client) -> Sequence[int]:
     """A slot of each primary."""
     if client.url.topology != "cluster":
         return [0]

@@ -77,6 +77,7 @@ OURS: dict[str, int | str] = {
     "find": 1,
     "overview": 1,
     "remove": "removeJob",
+    "busiest_key": 4,
     "heartbeat": 4,
     "workers": 1,
     "schedule": "addJobScheduler",

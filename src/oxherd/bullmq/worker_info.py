@@ -39,6 +39,8 @@ class WorkerInfo:
         since: when it began to process the first of them, by its own clock.
         last_seen: its last heartbeat, by the server's clock.
         running: what it ran then, oldest first; the oldest 100 of each event. `running_count` counts all.
+        clock_ahead: by how many seconds its clock was ahead of the server's then, less the heartbeat's way there; None
+            where it does not say.
     """
 
     id: str
@@ -50,6 +52,7 @@ class WorkerInfo:
     last_seen: datetime
     running: tuple[Running, ...]
     running_count: int
+    clock_ahead: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class WorkerRecord:
     since_ms: int
     running: list[tuple[str, str, int]]
     running_count: int
+    clock_ms: int = 0
 
     def to_json(self) -> bytes:
         """The stored form."""
@@ -77,6 +81,7 @@ class WorkerRecord:
             "since": self.since_ms,
             "running": running[:MAX_RUNNING],
             "running_count": self.running_count,
+            "clock": self.clock_ms,
         }
         return json.dumps(record, separators=(",", ":")).encode()
 
@@ -106,7 +111,11 @@ def parse(worker_id: bytes, seen_ms: bytes, record: bytes) -> WorkerInfo | None:
         return None
     events = {name for name in _list(found.get("events"), _MAX_EVENTS) if isinstance(name, str) and is_name(name)}
     running = [run for item in _list(found.get("running"), MAX_RUNNING) if (run := _running(_fields(item))) is not None]
-    return WorkerInfo(member, host, pid, version, tuple(sorted(events)), since, seen, _oldest_first(running), count)
+    clock = _time(found.get("clock") or None)
+    ahead = None if clock is None else (clock - seen).total_seconds()
+    return WorkerInfo(
+        member, host, pid, version, tuple(sorted(events)), since, seen, _oldest_first(running), count, ahead
+    )
 
 
 def merged(found: Iterable[WorkerInfo]) -> list[WorkerInfo]:

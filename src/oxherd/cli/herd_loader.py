@@ -36,7 +36,7 @@ def load_herd(target: str, told: Collection[int] = ()) -> Oxherd:
         # Not quoted in the message: with arguments in the wrong order it may be a payload.
         raise ConfigError("The first argument does not name a herd; write MODULE:HERD, for example app:herd.")
     module_name, _, path = target.partition(":")
-    _make_importable(str(Path.cwd()))
+    make_importable(str(Path.cwd()))
     try:
         module = found = importlib.import_module(module_name)
         for name in path.split("."):
@@ -62,7 +62,7 @@ def _folder(module: ModuleType) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _make_importable(folder: str) -> None:
+def make_importable(folder: str) -> None:
     """Put a folder behind the standard library, which a project's `queue.py` must not replace, and before the rest."""
     if folder in sys.path:
         return

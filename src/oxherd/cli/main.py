@@ -12,13 +12,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from oxherd import __version__
+from oxherd.cli import reading, steering
+from oxherd.cli.arguments import TARGET_HELP, Target, named_target
 from oxherd.cli.output import discard, output_works, prepare_streams, write_error
 from oxherd.errors import OxherdError, UsageError
 
 # A command's module is imported when it runs, which keeps `oxherd --help` fast.
 app = typer.Typer(
     name="oxherd",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -29,7 +30,6 @@ _LONGEST_MESSAGE = 400
 _WORDS = re.compile(r"\w{4,}")
 _TOO_MANY = re.compile(r"extra argument|No such option|does not take a value")
 
-Target = Annotated[str, typer.Argument(metavar="MODULE:HERD", help="The herd, such as app:herd.", show_default=False)]
 Cluster = Annotated[bool, typer.Option("--cluster", help="Use a real six-node cluster on this machine.")]
 
 
@@ -70,7 +70,7 @@ def demo(cluster: Cluster = False) -> None:
 
 @app.command()
 def worker(
-    target: Target,
+    target: Target = None,
     event: Annotated[
         list[str] | None, typer.Option("--event", help="Process only this event; may be repeated.")
     ] = None,
@@ -102,7 +102,7 @@ def worker(
     from oxherd.cli.worker import run
 
     status = run(
-        target,
+        named_target(target),
         event,
         processes=processes,
         reload=reload,
@@ -116,24 +116,29 @@ def worker(
 
 @app.command()
 def emit(
-    target: Target,
-    event: Annotated[str, typer.Argument(metavar="EVENT", show_default=False)],
-    payload: Annotated[
-        str, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)
-    ],
+    first: Annotated[str, typer.Argument(metavar="[MODULE:HERD]", help=TARGET_HELP, show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="EVENT", show_default=False)],
+    third: Annotated[
+        str | None, typer.Argument(metavar="JSON", help="One payload, or - for JSON lines.", show_default=False)
+    ] = None,
 ) -> None:
     """Emit one event and print its UUID; with -, one event a line, after all lines are validated."""
     from oxherd.cli.emit import run
 
-    run(target, event, payload)
+    if third is not None:
+        run(first, second, third)
+    elif ":" in first:
+        raise UsageError("emit takes MODULE:HERD, EVENT and JSON; see oxherd emit --help.")
+    else:
+        run(named_target(None), first, second)
 
 
 @app.command()
-def check(target: Target) -> None:
+def check(target: Target = None) -> None:
     """Validate declarations, the server and stored schedules, without running anything."""
     from oxherd.cli.check import run
 
-    raise typer.Exit(run(target))
+    raise typer.Exit(run(named_target(target)))
 
 
 @app.command()
@@ -178,6 +183,10 @@ def drill(
         return
     commands = None if break_command is None else FaultCommands(break_command, mend_command, seconds)
     raise typer.Exit(run(names or [], seed=seed, seeds=seeds, url=url, commands=commands, logs=logs, json=json))
+
+
+app.add_typer(reading.app)
+app.add_typer(steering.app)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -48,6 +48,11 @@ def write_line(text: str) -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
+def write_styled(line: str) -> None:
+    """Print a line that `cli.shown` has made: what is not its own style is printable already."""
+    sys.stdout.write(f"{line}\n")
+
+
 def write_error(text: str) -> None:
     """Print lines to standard error, each as `write_line` does."""
     try:

@@ -96,4 +96,5 @@ class Heartbeat(BackgroundLoop):
                 for run in heapq.nsmallest(MAX_RUNNING, runs, key=lambda run: run.began_at)
             ],
             running_count=len(runs),
+            clock_ms=now,
         )

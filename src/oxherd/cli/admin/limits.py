@@ -1,0 +1,58 @@
+"""`oxherd limits`: an event's limits over all workers, and new ones at run time."""
+
+from __future__ import annotations
+
+import re
+
+from oxherd.app import Oxherd
+from oxherd.cli.admin.session import with_herd
+from oxherd.cli.output import write_line
+from oxherd.cli.shown.json_lines import write_json
+from oxherd.errors import UsageError
+from oxherd.event_limits import NewLimits
+from oxherd.limits import Limits, Rate
+
+_RATE = re.compile(r"(\d{1,10})/(\d{1,12}(?:\.\d{1,3})?)", re.ASCII)
+_ENDS = "none"
+
+
+def run(target: str, event: str, rate: str | None, max_running: str | None, *, json: bool) -> None:
+    """Set what is given, and print what is in force then."""
+    wanted = NewLimits()
+    if rate is not None:
+        wanted["rate"] = parse_rate(rate)
+    if max_running is not None:
+        wanted["max_running"] = parse_max_running(max_running)
+
+    async def work(herd: Oxherd) -> tuple[str, Limits]:
+        if wanted:
+            await herd.admin.set_limits(event, **wanted)
+        return event, await herd.admin.limits(event)
+
+    name, limits = with_herd(target, work)
+    if json:
+        found = None if limits.rate is None else {"count": limits.rate.count, "per": limits.rate.per_ms / 1000}
+        write_json({"event": name, "rate": found, "max_running": limits.max_running})
+        return
+    write_line(f"rate         {describe_rate(limits.rate)}")
+    write_line(f"max running  {'no limit' if limits.max_running is None else f'{limits.max_running:,} at once'}")
+
+
+def parse_rate(text: str) -> Rate | None:
+    """The rate that `N/SECONDS` or `none` says; raises UsageError for another text, DeclarationError as `Rate`."""
+    found = _RATE.fullmatch(text)
+    if found is None and text != _ENDS:
+        raise UsageError("--rate is N/SECONDS, such as 100/60 for 100 begun in 60 seconds, or none.")
+    return None if found is None else Rate(int(found[1]), per=float(found[2]))
+
+
+def parse_max_running(text: str) -> int | None:
+    """The number that a text says, None for `none`; raises UsageError for another text."""
+    if not (text == _ENDS or (text.isascii() and text.isdigit() and len(text) <= 10)):
+        raise UsageError("--max-running is a whole number from 1, or none.")
+    return None if text == _ENDS else int(text)
+
+
+def describe_rate(rate: Rate | None) -> str:
+    """A rate in words."""
+    return "no limit" if rate is None else f"{rate.count:,} begun in {rate.per_ms / 1000:g} s"

@@ -1,0 +1,62 @@
+"""Which events a command is about, as its arguments and options say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from oxherd.admin.selection import SelectionOptions
+from oxherd.cli.shown.moments import parse_moment
+from oxherd.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """The options that narrow a selection; None for those that are not given."""
+
+    error: str | None = None
+    error_type: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any is given."""
+        return self != Narrowing()
+
+    def options(self) -> SelectionOptions:
+        """As `herd.admin` takes them. Raises UsageError for a time that is none."""
+        found = SelectionOptions()
+        if self.error is not None:
+            found["error"] = self.error
+        if self.error_type is not None:
+            found["error_type"] = self.error_type
+        if self.since is not None:
+            found["since"] = parse_moment(self.since, "--since")
+        if self.until is not None:
+            found["until"] = parse_moment(self.until, "--until")
+        return found
+
+    def words(self) -> list[str]:
+        """As the command's arguments, for another command that goes on; without `--until`."""
+        given = (("--error", self.error), ("--error-type", self.error_type), ("--since", self.since))
+        return [word for option, value in given if value is not None for word in (option, value)]
+
+
+def split_words(words: Sequence[str]) -> tuple[str | None, list[UUID]]:
+    """An event's name, if there is one, and UUIDs.
+
+    Raises:
+        UsageError: there is more than one name.
+    """
+    ids: list[UUID] = []
+    names: list[str] = []
+    for word in words:
+        try:
+            ids.append(UUID(word))
+        except ValueError:
+            names.append(word)
+    if len(names) > 1:
+        raise UsageError("One event at a time, and UUIDs as they are in the log: one of the arguments is neither.")
+    return (names[0] if names else None), ids

@@ -1,0 +1,76 @@
+"""`oxherd doctor`: runs every check, and prints a line on what is wrong and a line on what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from oxherd.app import Oxherd
+from oxherd.cli.admin.session import with_herd
+from oxherd.cli.doctor import event_checks, queue_checks, server_checks
+from oxherd.cli.doctor.facts import Facts, read_facts
+from oxherd.cli.doctor.finding import Finding
+from oxherd.cli.output import write_styled
+from oxherd.cli.shown.json_lines import write_json
+from oxherd.cli.shown.screen import Style, folded, screen_of
+from oxherd.errors import RedisUnavailable, ServerError
+
+# In the order in which their findings are printed: what keeps others from working comes first.
+CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
+    server_checks.version,
+    server_checks.eviction,
+    server_checks.memory,
+    server_checks.persistence,
+    server_checks.server_clocks,
+    server_checks.worker_clocks,
+    event_checks.no_worker,
+    event_checks.paused,
+    event_checks.rate,
+    event_checks.max_running,
+    event_checks.flood,
+    event_checks.failures,
+    event_checks.lock,
+    queue_checks.unknown_queues,
+    queue_checks.stopped_schedules,
+)
+_REMEDIES = {
+    "auth": "put the password that is valid now into OXHERD_URL (percent-encoded), here and for the workers; "
+    "rights are listed in docs/operations.md",
+    "cluster": "CLUSTER INFO and CLUSTER NODES on one of its nodes say what is down",
+}
+_START_IT = "start the server, or correct OXHERD_URL, and see what lies between (DNS, firewall, TLS)"
+
+
+def run(target: str, *, json: bool) -> int:
+    """Print what is found; returns 1 if that is anything, else 0."""
+    facts: Facts | None = None
+
+    async def read(herd: Oxherd) -> Facts:
+        return await read_facts(herd, target)
+
+    try:
+        facts = with_herd(target, read)
+    except (RedisUnavailable, ServerError) as error:
+        source = error.source if isinstance(error, RedisUnavailable) else "connect"
+        findings = [Finding("server", str(error).rstrip("."), _REMEDIES.get(source, _START_IT))]
+    else:
+        findings = [finding for check in CHECKS for finding in check(facts)]
+    if json:
+        for finding in findings:
+            write_json(finding)
+    else:
+        _print(findings, facts)
+    return 1 if findings else 0
+
+
+def _print(findings: list[Finding], facts: Facts | None) -> None:
+    screen = screen_of()
+    for finding in findings:
+        for line in folded(f"{finding.what}.", screen.width, indent="  "):
+            write_styled(screen.styled(line, Style.WRONG))
+        for line in folded(finding.remedy, screen.width, "  -> ", "     "):
+            write_styled(line)
+    if not findings and facts is not None:
+        nodes = ", ".join(server.node for server in facts.servers)
+        text = f"Nothing is found wrong: {len(facts.events)} events, {len(facts.workers)} workers, {nodes}."
+        for line in folded(text, screen.width):
+            write_styled(screen.styled(line, Style.GOOD))
