@@ -56,9 +56,9 @@ emits = st.builds(
     st.sampled_from(EMITTING),
     st.sampled_from("ab"),
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
-    st.sampled_from([0.0, 0.05, 0.15]),
+    st.sampled_from([0.0, 0.05, 0.15, 0.45]),
 )
-rates = st.sampled_from([Rate(2, per=0.3), Rate(5, per=0.5), None])
+rates = st.sampled_from([Rate(2, per=0.3), Rate(3, per=0.2), Rate(5, per=0.5), None])
 mosts = st.sampled_from([1, 2, 3, None])
 limits_of_all = st.one_of(st.tuples(st.just("rate"), rates), st.tuples(st.just("max_running"), mosts))
 limits_of_keys = st.tuples(st.just("per_key"), st.builds(PerKey, mosts, rates))
@@ -70,7 +70,7 @@ def limited(part: str, key: str, kinds: list[str], then: tuple[str, Any] | None)
     return [("tell", part, *call) for call in (*[("emit", kind, key) for kind in kinds], *calls)]
 
 
-crowds = st.sampled_from(LIMITED).flatmap(
+crowds = st.sampled_from([*LIMITED, "limited"]).flatmap(
     lambda part: st.builds(
         limited,
         st.just(part),
@@ -79,7 +79,7 @@ crowds = st.sampled_from(LIMITED).flatmap(
             st.lists(st.sampled_from([*KINDS, *["plain"] * 3]), min_size=5, max_size=9),
             st.lists(st.sampled_from(["plain", *RESTS, *RESTS]), min_size=2, max_size=4),
         ),
-        st.one_of(st.none(), limits_of_keys if part in BY_KEY else limits_of_all),
+        st.one_of(st.none(), *[limits_of_keys if part in BY_KEY else limits_of_all] * 2),
     )
 )
 
@@ -127,7 +127,7 @@ calls = st.sampled_from(
     [
         *[pauses] * 2,
         *[key_pauses] * 2,
-        repeats,
+        *[repeats] * 2,
         *[schedules] * 3,
         *[waits] * 2,
         *[kills] * 2,
