@@ -163,6 +163,7 @@ class OrdersPart(Part):
 
     async def judge(self) -> None:
         await super().judge()
-        assert {run.id for run in self.runs()} == {str(event_id) for event_id, _, _ in self.emits}
+        wanted, begun = {str(event_id) for event_id, _, _ in self.emits}, {run.id for run in self.runs()}
+        assert begun == wanted, f"{self.name}: not begun {wanted - begun}, of others {begun - wanted}"
         for each in self.emits:
             self.judge_answer(*each)

@@ -97,7 +97,7 @@ key_pauses = st.tuples(
     st.sampled_from(["pause_key", "pause_key", "resume_key"]),
     st.sampled_from("ab"),
 )
-repeats = st.tuples(st.just("tell"), st.sampled_from(["orders", "limited", "keyed"]), st.just("again"))
+repeats = st.tuples(st.just("tell"), st.sampled_from(["orders", "limited", "keyed", "keyed"]), st.just("again"))
 pauses = st.tuples(
     st.just("tell"), st.sampled_from([*EMITTING, *["beats"] * 4]), st.sampled_from(["pause", "pause", "resume"])
 )
@@ -127,7 +127,7 @@ calls = st.sampled_from(
     [
         *[pauses] * 2,
         *[key_pauses] * 2,
-        *[repeats] * 2,
+        *[repeats] * 3,
         *[schedules] * 3,
         *[waits] * 2,
         *[kills] * 2,
