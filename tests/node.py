@@ -1,9 +1,8 @@
-"""Node's packages for the tests that need them, at exact versions, installed once into `.node/` of the checkout."""
+"""Node's packages for the tests that need them, by a lock file with hashes, installed once into `.node/`."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"@octokit/webhooks-examples": "7.6.1", "bullmq": "6.7.0", "ioredis": "5.11.1"}
+LOCKED = Path(__file__).parent / "interop"
+FILES = ("package.json", "package-lock.json")
 
 _FOLDER = Path(__file__).parent.parent / ".node"
 
@@ -28,21 +28,23 @@ def require_node() -> None:
 
 
 def node_packages() -> Path:
-    """The `node_modules` folder that holds PACKAGES; the first of several test processes installs them."""
+    """The `node_modules` folder with what package-lock.json lists; the first of several test processes installs it."""
     _FOLDER.mkdir(exist_ok=True)
-    stamp = _FOLDER / "installed.json"
+    stamp, lock_file = _FOLDER / "installed.json", LOCKED / "package-lock.json"
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists() or json.loads(stamp.read_text()) != PACKAGES:
+        if not stamp.exists() or stamp.read_bytes() != lock_file.read_bytes():
             _install()
             # Written last: an install that was interrupted is made again.
-            stamp.write_text(json.dumps(PACKAGES))
+            shutil.copyfile(lock_file, stamp)
     return _FOLDER / "node_modules"
 
 
 def _install() -> None:
-    (_FOLDER / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+    for name in FILES:
+        shutil.copyfile(LOCKED / name, _FOLDER / name)
+    # Checks each package's hash.
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     done = subprocess.run(command, cwd=_FOLDER, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
-        pytest.fail(f"npm could not install {PACKAGES}:\n{done.stderr}")
+        pytest.fail(f"npm could not install what tests/interop/package-lock.json lists:\n{done.stderr}")

@@ -25,7 +25,7 @@ const flows = () => open(new FlowProducer({ connection: connect(), prefix }));
 // From the stream's start: "ready" comes before its first read, and what happens in between would not be heard.
 const events = () => open(new QueueEvents(name, { connection: connect(), prefix, lastEventId: "0-0" }));
 // The body's own names: what it is given, in order.
-const given = { queue, worker, flows, events, say, done, UnrecoverableError };
+const given = { queue, worker, flows, events, say, done, UnrecoverableError, require };
 
 const body = new (Object.getPrototypeOf(async () => {}).constructor)(...Object.keys(given), script);
 body(...Object.values(given))

@@ -68,7 +68,8 @@ async def test_a_worker_is_listed_while_it_is_busy_and_after_its_connections_wer
         await counted(script, 1)
         backend = await herd.backend()
         queue = backend.queue(order_placed.declaration)
-        name = queue.keys.worker_connection
+        (worker,) = await herd.workers()
+        name = queue.keys.worker_connection(worker.id)
         clients = (await queue.client.call(queue.keys.slot, "CLIENT", "LIST")).decode().splitlines()
         (ours,) = [line for line in clients if f" name={name} " in line]
         await queue.client.call(queue.keys.slot, "CLIENT", "KILL", "ID", ours.partition(" ")[0].removeprefix("id="))

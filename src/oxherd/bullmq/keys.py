@@ -14,8 +14,7 @@ class QueueKeys:
         self.queue = queue
         self.base = f"{prefix}:{queue}:"
         self.slot = key_slot(self.base)
-        # BullMQ's `getWorkers` counts the connections of this name.
-        self.worker_connection = f"{prefix}:{b64encode(queue.encode()).decode()}"
+        self._client_name = f"{prefix}:{b64encode(queue.encode()).decode()}"
         self.wait = self.base + "wait"
         self.active = self.base + "active"
         self.paused = self.base + "paused"
@@ -47,6 +46,10 @@ class QueueKeys:
         self.limited_keys = self.base + "keys"
         self.paused_keys = self.base + "keys:paused"
         self.outbox = self.base + "outbox"  # ours: messages that a relay sends to other queues
+
+    def worker_connection(self, worker_id: str) -> str:
+        """The name of a worker's waiting connection: BullMQ's `getWorkers` lists those, boards show the id."""
+        return f"{self._client_name}:w:{worker_id}"
 
     def job(self, job_id: str) -> str:
         """The hash of a job."""

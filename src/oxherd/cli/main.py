@@ -141,6 +141,20 @@ def check(target: Target = None) -> None:
     raise typer.Exit(run(named_target(target)))
 
 
+@app.command("types")
+def typescript(
+    target: Target = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Write events.d.ts and events.json there.", show_default=False),
+    ] = None,
+) -> None:
+    """Print TypeScript declarations of the events, or write them, with JSON Schemas, into a folder."""
+    from oxherd.cli.typescript import run
+
+    run(named_target(target), out)
+
+
 @app.command()
 def dev(cluster: Cluster = False) -> None:
     """Run the embedded server, or a cluster, until Ctrl-C, and print its OXHERD_URL."""

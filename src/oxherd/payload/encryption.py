@@ -40,9 +40,10 @@ class Sealer:
         self._names = names
         self._prefix = prefix
         self.keyring: Keyring | None = None
+        self.paths: tuple[str, ...] = ()  # of the sealed fields; none where the whole is sealed
         self._fields: PathTree | None = None
         if isinstance(seal, Sealing):
-            self.keyring = seal.keyring
+            self.keyring, self.paths = seal.keyring, seal.paths
             self._fields = parse_paths(
                 schema, seal.paths, f"{event}: seal", by_alias=True, unambiguous=seal.keyring.strict
             )

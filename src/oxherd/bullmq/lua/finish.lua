@@ -11,11 +11,12 @@
 if ARGV[6] == "1" and redis.call("PTTL", ARGV[7] .. "rest") > 0 then ARGV[6] = "" end
 if ARGV[6] == "1" then promotableJobs(ARGV[7], ARGV[2]) end
 local opts, clustered, detach = cmsgpack.unpack(ARGV[8]), ARGV[10] == "1", ARGV[11] == "1"
--- Metrics are collected where a worker of Node's has begun to. How many minutes it keeps is not stored: two weeks are kept.
-do
+-- Metrics are collected where a worker of Node's has begun to, be it of the other outcome. How many minutes it keeps is
+-- not stored: two weeks are kept.
+if redis.call("EXISTS", ARGV[7] .. "metrics:completed", ARGV[7] .. "metrics:failed") > 0 then
   local counted, points = redis.pcall("HMGET", KEYS[13], "count", "prevTS", "prevCount"), redis.pcall("LLEN", KEYS[13] .. ":data")
-  if not counted.err and type(points) == "number" and counted[1] and isInteger(counted[1]) and isInteger(counted[2])
-    and isInteger(counted[3]) and (counted[3] or not counted[2]) then
+  if not counted.err and type(points) == "number" and (counted[1] or redis.call("EXISTS", KEYS[13]) == 0)
+    and isInteger(counted[1]) and isInteger(counted[2]) and isInteger(counted[3]) and (counted[3] or not counted[2]) then
     opts["maxMetricsSize"] = math.max(points, 20160)
     ARGV[8] = cmsgpack.pack(opts)
   end

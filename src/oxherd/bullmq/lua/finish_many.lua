@@ -17,7 +17,7 @@ local delayed, meta, pc, marker = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local prefix, timestamp, lockDuration, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local queue = rcall("HMGET", meta, "paused", "concurrency", "max", "opts.maxLenEvents")
-if queue[1] or queue[2] or queue[3] or rcall("EXISTS", prefix .. "metrics:completed", prefix .. "rest") > 0 then return {} end
+if queue[1] or queue[2] or queue[3] or rcall("EXISTS", prefix .. "metrics:completed", prefix .. "metrics:failed", prefix .. "rest") > 0 then return {} end
 local maxEvents = queue[4]
 if not maxEvents then
   maxEvents = 10000

@@ -51,7 +51,7 @@ class Fetcher(BackgroundLoop):
         self._call = served.queue.fetch_in_order if served.ordered else self._fetch_unordered
         self._most_at_once = 1 if served.ordered else _MOST_AT_ONCE
         self._prepare = served.prepare
-        self._wait = MarkerWait(served.queue)
+        self._wait = MarkerWait(served.queue, tokens.worker_id)
         self._draining = asyncio.Event()
         # Slots held for calls under way, and since when (monotonic seconds).
         self._reserved = 0
@@ -103,7 +103,7 @@ class Fetcher(BackgroundLoop):
                 async with asyncio.timeout(_RESTART_SECONDS):
                     await self._queue.client.reconnect(self._queue.keys.slot)
         self._slots.recount(held())
-        self._wait = MarkerWait(self._queue)
+        self._wait = MarkerWait(self._queue, self._tokens.worker_id)
         self.start()
 
     def prepare_again(self) -> None:

@@ -37,9 +37,10 @@ class MarkerWait:
     a round trip (docs/decisions/hot-path.md). Its job needs a slot, held during the wait.
     """
 
-    def __init__(self, queue: BullQueue) -> None:
+    def __init__(self, queue: BullQueue, worker_id: str) -> None:
         self._queue = queue
-        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker, queue.keys.worker_connection)
+        name = queue.keys.worker_connection(worker_id)
+        self._pop = BlockingPop(queue.client, queue.keys.slot, queue.keys.marker, name)
         self._waiting: asyncio.Task[Waited] | None = None
 
     async def wait(self, due_ms: int, token: str | None, lock_ms: int, *, by_key: bool = False) -> Woken:
