@@ -90,7 +90,7 @@ class LimitsPart(Part):
 
     def _judge_begins(self, what: str, entries: list[Entry], scope: Callable[[Limits], Scope]) -> None:
         """Never more at once, or in a window, than a limit in force allows; nothing in a rest of this scope."""
-        running, windows, rests = set[str](), Windows(), 0.0
+        running, windows, rests, shortened_at = set[str](), Windows(), 0.0, 0.0
         keys_rest = self.limits_keys and what == "as a whole"
         for index, entry in enumerate(entries):
             case = f"{self.name}, {what}: {entry} with {running} running, after {self.changes}, of {entries}"
@@ -101,7 +101,9 @@ class LimitsPart(Part):
                 scopes = [scope(change.limits) for change in in_force]
                 assert any(most is None or len(running) <= most for most, _ in scopes), case
                 for change, (_, rate) in zip(in_force, scopes, strict=True):
-                    windows.shorten(change.asked_ms, rate)
+                    if change.asked_ms > shortened_at:
+                        windows.shorten(change.asked_ms, rate)
+                        shortened_at = change.asked_ms
                 assert windows.count(entry.position[0], [rate for _, rate in scopes]), f"{windows.states}; {case}"
             elif entry.event in LEAVES and entry.job in running:
                 running.discard(entry.job)
