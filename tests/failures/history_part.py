@@ -17,6 +17,8 @@ from tests.failures.history import Run
 ATTEMPTS = 2
 RETRY = Retry(attempts=ATTEMPTS, delay=0.1)
 KINDS = ("plain", "slow", "fails", "retries")
+# For how long the event, or its key, rests after the first run of these.
+RESTS = {"rests": 0.3, "rests long": 0.7}
 Position = tuple[int, int]
 
 
@@ -34,6 +36,7 @@ class Part:
     def __init__(self, name: str, options: str = "", **declared: Any) -> None:
         self.name, self.options, self.declared = name, options, declared
         self.numbers = count()
+        self.payloads: dict[int, dict[str, object]] = {}
         self.event: Event[dict[str, object], Any]
         self.runs: Callable[[], list[Run]]
         self.waits: dict[UUID, asyncio.Task[Any]] = {}
@@ -54,6 +57,12 @@ async def {self.name.replace(".", "_")}(payload: dict[str, object], ctx: Context
         """Declare the event for the history's own process; `runs` answers what this event's handler has noted."""
         self.event = herd.declare(self.name, dict[str, object], retry=RETRY, **self.declared)
         self.runs = runs
+
+    def payload(self, kind: str, key: str) -> dict[str, object]:
+        """A payload with a number of its own."""
+        number = next(self.numbers)
+        self.payloads[number] = {"number": number, "kind": kind, "key": key}
+        return self.payloads[number]
 
     def follow(self, emitted: Emitted[Any]) -> None:
         """Ask for an event's result as early as possible."""
@@ -101,6 +110,8 @@ async def {self.name.replace(".", "_")}(payload: dict[str, object], ctx: Context
         else:
             assert answer == number, case
             assert any(run.what == "returned" for run in runs), case
+        if kind in RESTS:
+            assert {run.attempt for run in runs} == {1}, case
 
     async def queue(self) -> BullQueue:
         return (await self.event.herd.backend()).queue(self.event.declaration)
@@ -138,13 +149,21 @@ class OrdersPart(Part):
         self.emits: list[tuple[UUID, int, str]] = []
 
     async def emit(self, kind: str, key: str = "") -> None:
-        number = next(self.numbers)
-        emitted = await self.event.emit({"number": number, "kind": kind, "key": key})
-        self.emits.append((emitted.id, number, kind))
+        payload = self.payload(kind, key)
+        emitted = await self.event.emit(payload)
+        self.emits.append((emitted.id, int(str(payload["number"])), kind))
         self.follow(emitted)
+
+    async def again(self) -> None:
+        """Emit an event once more that has probably ended: it is known by its id."""
+        if self.emits:
+            event_id, number, _ = self.emits[len(self.emits) // 2]
+            emitted = await self.event.emit(self.payloads[number], id=event_id)
+            assert (emitted.id, emitted.duplicate) == (event_id, True), f"{self.name}: {number} twice"
 
     async def judge(self) -> None:
         await super().judge()
-        assert {run.id for run in self.runs()} == {str(event_id) for event_id, _, _ in self.emits}
+        wanted, begun = {str(event_id) for event_id, _, _ in self.emits}, {run.id for run in self.runs()}
+        assert begun == wanted, f"{self.name}: not begun {wanted - begun}, of others {begun - wanted}"
         for each in self.emits:
             self.judge_answer(*each)

@@ -10,15 +10,16 @@ from typing import Any
 from oxherd.servers.local_server import LocalServer
 from oxherd.servers.process import ServerProcess
 from tests.failures.history import History, Run
-from tests.failures.history_part import ATTEMPTS, Part
+from tests.failures.history_part import ATTEMPTS, RESTS, Part
 
 APP = f"""
 import asyncio, json, os, time
-from oxherd import Context, Every, Oxherd, PerKey, Rate, Retry, Schedule
+from oxherd import Context, Every, Oxherd, PerKey, Rate, RateLimited, Retry, Schedule
 
 herd = Oxherd(prefix={{prefix!r}})
 RUNS = os.open("runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 RETRY = Retry(attempts={ATTEMPTS}, delay=0.1)
+RESTS = {str(RESTS).replace("{", "{{").replace("}", "}}")}
 
 def note(what: str, number: object, ctx: Context) -> None:
     line = json.dumps([what, ctx.event, str(ctx.id), number, ctx.attempt, ctx.fence, time.time()])
@@ -30,6 +31,8 @@ async def run(payload: dict[str, object], ctx: Context) -> object:
     await asyncio.sleep(0.3 if kind == "slow" else 0.01)
     if kind == "fails" or (kind == "retries" and ctx.attempt < {ATTEMPTS}):
         raise ValueError("as told")
+    if kind in RESTS and ctx.fence == 1:
+        raise RateLimited(RESTS[kind], "as told")
     note("returned", number, ctx)
     return number
 """

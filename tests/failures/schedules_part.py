@@ -80,18 +80,18 @@ class SchedulesPart(Part):
         end = time.time()
 
         def late() -> bool:
-            ticks = self._ticks()
+            ticks = self._ticks(self.runs())
             return names <= {name for name, at, _ in ticks if at > end}
 
         await until(late, deadline=40, every=0.1)
-        old = {run.id for _, at, run in self._ticks() if at <= end}
+        old = {run.id for _, at, run in self._ticks(self.runs()) if at <= end}
         await until(lambda: old <= {run.id for run in self.runs() if run.what == "returned"}, deadline=40, every=0.1)
 
     async def judge(self) -> None:
         await super().judge()
-        ticks = self._ticks()
+        runs = self.runs()  # it goes on ticking
+        ticks = self._ticks(runs)
         known = {str(event_id) for event_id in self.waits} | {run.id for _, _, run in ticks}
-        runs = self.runs()
         assert {run.id for run in runs} == known, f"{self.name}: not all of {runs} are ticks or run now"
         for event_id, answer in self.answers.items():
             assert isinstance(answer, int), f"{self.name}: {event_id} run now was answered {answer!r}"
@@ -120,15 +120,15 @@ class SchedulesPart(Part):
                     assert run.number == change.number, case
                     assert round(at * 1000) % round(change.every * 1000) == 0, case
 
-    def _ticks(self) -> list[tuple[str, float, Run]]:
-        """The runs that are ticks: of which schedule, when due."""
+    def _ticks(self, runs: list[Run]) -> list[tuple[str, float, Run]]:
+        """Those runs that are ticks: of which schedule, when due."""
         first, last = int(self.began_at) * 1000, int(time.time() + 1) * 1000
         ids = {
             event_id_text(f"{{{self.name}}}", f"repeat:{name}:{ms}"): (name, ms / 1000)
             for name in ("each", "often", "mine")
             for ms in range(first, last, 100)
         }
-        return [(*ids[run.id], run) for run in self.runs() if run.id in ids]
+        return [(*ids[run.id], run) for run in runs if run.id in ids]
 
     def _goes_on(self, name: str, asked_at: float) -> None:
         halted_at = self.halted_at.pop(name, None)

@@ -38,15 +38,15 @@ def key_of(payload: dict[str, object]) -> str:
 class UniquePart(Part):
     """Events that are unique by a rule; an emit ends before the next begins."""
 
-    def __init__(self, rule: str, options: str = "", **declared: Any) -> None:
-        super().__init__(f"unique.{rule}", options, key=key_of, unique=RULES[rule], **declared)
+    def __init__(self, rule: str, options: str = "", name: str = "", **declared: Any) -> None:
+        super().__init__(name or f"unique.{rule}", options, key=key_of, unique=RULES[rule], **declared)
         self.rule = rule
         self.emits: list[Known] = []
 
     async def emit(self, kind: str, key: str = "a") -> None:
-        number, asked_at = next(self.numbers), time.time()
-        emitted = await self.event.emit({"number": number, "kind": kind, "key": key})
-        self.emits.append(Known(number, key, kind, asked_at, time.time(), emitted))
+        payload, asked_at = self.payload(kind, key), time.time()
+        emitted = await self.event.emit(payload)
+        self.emits.append(Known(int(str(payload["number"])), key, kind, asked_at, time.time(), emitted))
         self.follow(emitted)
 
     async def judge(self) -> None:
