@@ -15,6 +15,9 @@ from oxherd.servers.local_cluster import LocalCluster
 from tests.cli.shop import Shop, make_shop, shop
 from tests.harness import environment
 
+# A process for each command.
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_shop", "shop"]  # fixtures
 
 

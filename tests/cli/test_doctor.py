@@ -21,6 +21,9 @@ from tests.cli.shop import Shop, make_shop, shop
 from tests.cli.support import redis
 from tests.harness import cli, until_sync
 
+# A process for each command.
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_shop", "shop"]  # fixtures
 
 

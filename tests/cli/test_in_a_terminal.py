@@ -15,6 +15,9 @@ from tests.cli.shop import Shop, make_shop, shop
 from tests.cli.terminal import in_terminal, terminal
 from tests.harness import environment, run
 
+# A process for each command.
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_shop", "shop"]  # fixtures
 
 LONG = "the shelf of the warehouse in Rotterdam that was closed for the night, and in no other one either"

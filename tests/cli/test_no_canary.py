@@ -12,6 +12,9 @@ from tests.cli.support import redis
 from tests.cli.terminal import terminal
 from tests.harness import run
 
+# A process for each command.
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_shop", "shop"]  # fixtures
 
 STEERING = "\x1b]0;title\x07\x1b[31m\x9b2J\u202ekcab\u2066\r\u200b\x7f"

@@ -229,7 +229,8 @@ def test_the_log_follows_the_reference(app: Path, standalone: str, prefix: str, 
     (outside,) = [r for r in records if r["msg"] == "outside"]
     assert not {"event", "event_id", "attempt"} & set(outside)
 
-    first, retrying, second, failed = of(records, failing)
+    # The next attempt may begin before the end of the one before it is told.
+    first, retrying, second, failed = sorted(of(records, failing), key=lambda record: record["attempt"])
     assert (first["attempt"], first["fence"], second["attempt"], second["fence"]) == (1, 1, 2, 2)
     assert (retrying["outcome"], failed["outcome"]) == ("retrying", "failed")
     assert set(failed) == END | {"error"}
@@ -611,7 +612,7 @@ def test_sigterm_under_load_loses_nothing_and_runs_nothing_twice(
     assert Counter(r["outcome"] for r in records if r["msg"] == "event.end") == {"completed": len(emitted)}
     assert Counter(r["level"] for r in records) == {"INFO": len(records)}
     own = {f"{prefix}:{{load}}:{name}" for name in ("events", "id", "marker", "meta", "stalled-check")}
-    assert set(keys(standalone, prefix)) <= own
+    assert {key for key in keys(standalone, prefix) if ":history:" not in key} <= own
 
 
 def unfinished(url: str, prefix: str) -> int:
