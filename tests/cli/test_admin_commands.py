@@ -38,7 +38,17 @@ def test_ls_lists_the_events_with_what_they_hold(shop: Shop) -> None:
     counts = {row["name"]: (row["waiting"], row["running"], row["delayed"], row["failed"]) for row in rows}
     assert counts == {"order.placed": (0, 0, 1, 2), "order.billed": (3, 0, 0, 0), "mail.send": (0, 0, 0, 0)}
     table = shop.run("ls").stdout.splitlines()
-    assert table[0].split() == ["EVENT", "WAITING", "RUNNING", "DELAYED", "FAILED", "OLDEST", "WORKERS", "STATE"]
+    assert table[0].split() == [
+        "EVENT",
+        "WAITING",
+        "RUNNING",
+        "DELAYED",
+        "FAILED",
+        "OLDEST",
+        "DONE/MIN",
+        "WORKERS",
+        "STATE",
+    ]
     assert table[2].startswith("order.billed        3")
     assert table[2].endswith("no worker")
 

@@ -18,6 +18,8 @@ _COLUMNS = (
     Column("delayed", right=True, rank=4),
     Column("failed", right=True),
     Column("oldest", right=True, rank=2),
+    # Completed a minute, over the last five.
+    Column("done/min", right=True, spare=True),
     Column("workers", right=True, rank=1),
     Column("state", below=True),
 )
@@ -50,9 +52,14 @@ def _cells(row: EventRow) -> Row:
         f"{row.delayed:,}",
         Cell(f"{row.failed:,}", Style.WRONG if row.failed else Style.PLAIN),
         duration(row.oldest_seconds),
+        _per_minute(row.recent.completed_rate),
         Cell(f"{row.workers:,}", Style.WRONG if stuck else Style.PLAIN),
         Cell("; ".join(_notes(row)), Style.WARNING),
     )
+
+
+def _per_minute(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.1f}"
 
 
 def _notes(row: EventRow) -> list[str]:

@@ -18,12 +18,14 @@ class Column:
     Attributes:
         right: whether its texts stand at its right.
         rank: the columns of the highest rank are left out first; those of rank 0 never.
+        spare: whether it is shown only where every column has room.
         below: whether its text goes to a line below its row, where it does not fit beside the others.
     """
 
     heading: str
     right: bool = False
     rank: int = 0
+    spare: bool = False
     below: bool = False
 
 
@@ -71,6 +73,9 @@ class Table:
     def _layout(self) -> tuple[list[int], list[int]]:
         """The columns that stand beside each other, and those that go below; without the former, rows are blocks."""
         every = list(range(len(self._columns)))
+        if self._fits(every):
+            return every, []
+        every = [number for number in every if not self._columns[number].spare]
         beside = [number for number in every if not self._columns[number].below]
         below = [number for number in every if self._columns[number].below]
         if self._fits(every):
