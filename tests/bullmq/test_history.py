@@ -71,7 +71,8 @@ async def test_an_event_takes_no_more_bytes_than_is_said(kind: str, herd: Oxherd
         most = MOST_BYTES if kind == "full" else USUAL_BYTES
         assert 0.5 * most < size < most
         stored = await stored_history(queue, "order.placed", "minute")
-        assert len(stored.figures) == KEPT["minute"]
+        # The minute may end while they are written.
+        assert KEPT["minute"] - 1 <= len(stored.figures) <= KEPT["minute"]
         assert stored.figures[stored.first] == figures
 
 
@@ -96,7 +97,9 @@ async def test_a_batch_is_added_once_however_often_it_is_sent(herd: Oxherd) -> N
             await add_figures(queue, worker, batch, [Counted(0, "order.placed", {BEGUN: 1, RAN: 2})])
         for step in ("minute", "hour"):
             found = await stored_history(queue, "order.placed", step)
-            assert found.figures[found.server_ms // (60_000 if step == "minute" else 3_600_000)] == {BEGUN: 3, RAN: 6}
+            # In the present minute or hour, or in two if one has just ended.
+            assert sum(each[BEGUN] for each in found.figures.values()) == 3
+            assert sum(each[RAN] for each in found.figures.values()) == 6
 
 
 async def test_what_was_counted_earlier_is_in_the_minute_in_which_it_was(herd: Oxherd) -> None:
