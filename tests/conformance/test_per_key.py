@@ -95,7 +95,7 @@ async def test_several_of_a_key_run_where_that_is_allowed_and_another_key_is_not
         assert runs.begun.index(("b", 0)) < 8
 
 
-async def test_the_keys_take_turns(herd: Oxherd) -> None:
+async def test_with_room_for_one_in_all_events_begin_in_the_order_of_their_emits(herd: Oxherd) -> None:
     runs = Runs()
 
     @herd.event("order.placed", key=key_of, per_key=ONE, concurrency=1)
