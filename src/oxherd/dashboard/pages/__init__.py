@@ -1,0 +1,11 @@
+"""The pages, each a module: it reads from `herd.admin` and returns what its template needs."""
+
+from __future__ import annotations
+
+from oxherd.dashboard.page import Load
+from oxherd.dashboard.pages import overview
+
+# By their addresses, below the one where the dashboard is mounted.
+PAGES: dict[str, Load] = {
+    "/": overview.load,
+}

@@ -1,0 +1,58 @@
+"""Makes HTML of pages: the templates, and how they write times and numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from oxherd import __version__
+from oxherd.cli.shown.moments import ago, duration
+from oxherd.dashboard.time_ranges import RANGES
+
+
+def environment() -> Environment:
+    """The templates; everything that they print is escaped."""
+    made = Environment(
+        loader=PackageLoader("oxherd.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(ago=ago, duration=duration, rate=rate, stamp=stamp, iso=iso, short=short, query=query)
+    made.globals.update(ranges=RANGES, version=__version__)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return made
+
+
+def render(templates: Environment, name: str, **values: Any) -> str:
+    """A page, or with `layout="fragment.html"` only what of it is live."""
+    return templates.get_template(name).render(now=datetime.now(UTC), **values)
+
+
+def rate(per_minute: float) -> str:
+    """A number a minute."""
+    return f"{per_minute:,.0f}" if per_minute >= 10 or not per_minute else f"{per_minute:.1f}"
+
+
+def stamp(moment: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(moment: datetime) -> str:
+    """A moment as RFC 3339."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def short(event_id: object) -> str:
+    """The end of a UUID, which tells those of one minute apart; its beginning is the time."""
+    return f"…{str(event_id)[-12:]}"
+
+
+def query(values: dict[str, object], **changed: object) -> str:
+    """The query of an address: values with some changed; empty ones are left out."""
+    return urlencode({name: value for name, value in {**values, **changed}.items() if value not in (None, "", False)})
