@@ -25,6 +25,7 @@ class Page:
         template: its file; it extends `layout`, and fills the blocks `head` (once) and `live` (streamed anew).
         nav: which entry of the navigation it belongs to.
         status: the HTTP status.
+        redirect: the address of another page instead, below the dashboard's own.
     """
 
     template: str
@@ -32,6 +33,7 @@ class Page:
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     nav: str = ""
     status: int = 200
+    redirect: str = ""
 
 
 # Data do not depend on who looks, so that they are read once for all; a template may ask `user.may_act`.

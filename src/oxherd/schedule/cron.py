@@ -226,14 +226,18 @@ def _instant(wall: datetime, offset: timedelta) -> datetime:
     return (wall - offset).replace(tzinfo=UTC)
 
 
+def plain_expression(expression: str) -> str:
+    """An expression as cronsim reads it: names such as `@daily` as fields, and `?`, as in other dialects, as `*`."""
+    *clock, day, month, weekday = ["", "", "", *_NAMED.get(expression.strip().lower(), expression).split()]
+    return " ".join([*clock, day.replace("?", "*"), month, weekday.replace("?", "*")]).strip()
+
+
 @lru_cache(maxsize=1024)
 def _pattern(expression: str) -> _Pattern:
     if len(expression) > _LONGEST_EXPRESSION:
         size = f"cannot be read, at {len(expression)} characters"
         raise ScheduleError(f"The cron expression {_quote(expression)} {size}: {_EXAMPLE}.")
-    # `?` is `*` in the fields of days, as in other dialects.
-    *clock, day, month, weekday = ["", "", "", *_NAMED.get(expression.strip().lower(), expression).split()]
-    fields = " ".join([*clock, day.replace("?", "*"), month, weekday.replace("?", "*")]).strip()
+    fields = plain_expression(expression)
     if fields.startswith("@"):
         raise ScheduleError(
             f"The cron expression {_quote(expression)} is not a known name: use one of {', '.join(_NAMED)}."

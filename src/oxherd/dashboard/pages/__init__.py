@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from oxherd.dashboard.page import Load
-from oxherd.dashboard.pages import overview
+from oxherd.dashboard.pages import event, failed, limits, overview, schedules, search, story, workers
 
 # By their addresses, below the one where the dashboard is mounted.
 PAGES: dict[str, Load] = {
     "/": overview.load,
+    "/events/{name}": event.load,
+    "/stories/{id}": story.load,
+    "/failed": failed.load,
+    "/schedules": schedules.load,
+    "/workers": workers.load,
+    "/limits": limits.load,
+    "/search": search.load,
 }
