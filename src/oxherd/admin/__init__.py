@@ -1,6 +1,7 @@
 """Reading and steering what a herd's queues hold: what the command line and the dashboard are made of."""
 
 from oxherd.admin.admin import Admin
+from oxherd.admin.audit import Audited, AuditRow
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.figures import HistoryRow, Times, summed
 from oxherd.admin.rows import (
@@ -21,6 +22,8 @@ from oxherd.admin.selection import SearchState
 __all__ = [
     "Admin",
     "AttemptInfo",
+    "AuditRow",
+    "Audited",
     "Bulk",
     "Effects",
     "EventRow",

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
-from oxherd.admin import effects, history, overview, story, unknown
+from oxherd.admin import audit, effects, history, overview, story, unknown
 from oxherd.admin.actions import action_of
+from oxherd.admin.audit import Audited, AuditRow
 from oxherd.admin.bulk import Bulk
 from oxherd.admin.figures import HistoryRow
 from oxherd.admin.moving import Move
@@ -155,6 +156,24 @@ class Admin:
     def workers_sync(self) -> list[WorkerInfo]:
         """`workers` from code without an event loop."""
         return self._herd.run_sync(self.workers())
+
+    async def audit(self, *, limit: int = 100) -> list[AuditRow]:
+        """What people have done by the dashboard and the command line, the newest first; the last 10,000 are kept.
+
+        Command: XREVRANGE.
+
+        Raises:
+            UsageError: `limit` is no number from 1 to 1,000.
+        """
+        return await audit.audit_rows(self._herd, limit)
+
+    def audit_sync(self, *, limit: int = 100) -> list[AuditRow]:
+        """`audit` from code without an event loop."""
+        return self._herd.run_sync(self.audit(limit=limit))
+
+    async def record(self, entry: Audited) -> None:
+        """Add to the audit log what somebody has done; the dashboard and the command line do. Command: XADD."""
+        await audit.record(self._herd, entry)
 
     # -- acting on a selection
 

@@ -3,16 +3,16 @@
 Needs `oxherd[dashboard]`.
 """
 
-from oxherd.errors import ConfigError
+from __future__ import annotations
 
-try:
-    import jinja2 as _jinja2
-    import starlette as _starlette
-except ImportError:
-    raise ConfigError("Starlette or Jinja2 is not installed; install oxherd[dashboard].") from None
-del _jinja2, _starlette
+from importlib.util import find_spec
 
 from oxherd.dashboard.access.user import Role, User
+from oxherd.errors import ConfigError
+
+if find_spec("starlette") is None or find_spec("jinja2") is None:
+    raise ConfigError("Starlette or Jinja2 is not installed; install oxherd[dashboard].")
+
 from oxherd.dashboard.mounted import dashboard
 
 __all__ = ["Role", "User", "dashboard"]

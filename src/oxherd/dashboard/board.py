@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request as HttpRequest
@@ -15,12 +16,21 @@ from oxherd.dashboard.live import LiveStreams
 from oxherd.dashboard.page import Load, Page, Request
 from oxherd.dashboard.reading import Reading
 from oxherd.dashboard.rendering import environment, render
-from oxherd.errors import OxherdError, UnknownEvent, UsageError
+from oxherd.errors import OxherdError, RedisUnavailable, UnknownEvent, UsageError
 
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
 
 _log = logging.getLogger("oxherd.dashboard")
+
+# What was done before a page was shown, as its address has it.
+_DONE = {
+    "pause": "It is paused.",
+    "resume": "It goes on.",
+    "limits": "Its limits are set.",
+    "pause-schedule": "The schedule is paused.",
+    "resume-schedule": "The schedule goes on.",
+}
 
 
 class Board:
@@ -56,7 +66,7 @@ class Board:
         return HTMLResponse(self._html(request, page, "layout.html", reading), page.status)
 
     def _html(self, request: HttpRequest, page: Page, layout: str, reading: Reading | None) -> str:
-        user: User = request.scope["oxherd.user"]
+        user: User | None = request.scope["oxherd.user"]
         return render(
             self.templates,
             page.template,
@@ -66,7 +76,8 @@ class Board:
             nav=page.nav,
             user=user,
             root=root_of(request),
-            live=_live_address(request),
+            live=_live_address(request) if page.is_live else None,
+            done=_DONE.get(request.query_params.get("done", "")),
             query_now=asked_with(request).query,
             problem=None if reading is None else reading.problem,
             as_of=None if reading is None else reading.as_of,
@@ -87,15 +98,23 @@ def root_of(request: HttpRequest) -> str:
 async def _loaded(load: Load, reading: Reading, request: Request) -> Page:
     try:
         return await load(reading, request)
-    except NotKnown as error:
-        return Page("problem.html", "Redis does not answer", {"what": str(error), "again": True}, status=503)
-    except UnknownEvent as error:
-        return Page("problem.html", "No such event", {"what": str(error), "again": False}, status=404)
-    except UsageError as error:
-        return Page("problem.html", "This cannot be shown", {"what": str(error), "again": False}, status=400)
     except OxherdError as error:
+        return replace(problem_page(error), is_live=True)
+
+
+def problem_page(error: OxherdError) -> Page:
+    """What is shown instead of what an error kept from being shown or done."""
+    titles: dict[type[OxherdError], tuple[str, int]] = {
+        NotKnown: ("Redis does not answer", 503),
+        RedisUnavailable: ("Redis does not answer", 503),
+        UnknownEvent: ("No such event", 404),
+        UsageError: ("This cannot be done", 400),
+    }
+    found = next((kind for kind in titles if isinstance(error, kind)), None)
+    title, status = ("This cannot be shown", 500) if found is None else titles[found]
+    if found is None:
         _log.warning("dashboard: %s", error)
-        return Page("problem.html", "This cannot be shown", {"what": str(error), "again": True}, status=500)
+    return Page("problem.html", title, {"what": str(error), "again": status >= 500}, status=status, is_live=False)
 
 
 def _live_address(request: HttpRequest) -> str:

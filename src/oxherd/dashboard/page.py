@@ -25,6 +25,7 @@ class Page:
         template: its file; it extends `layout`, and fills the blocks `head` (once) and `live` (streamed anew).
         nav: which entry of the navigation it belongs to.
         status: the HTTP status.
+        is_live: whether its live part is streamed.
         redirect: the address of another page instead, below the dashboard's own.
     """
 
@@ -33,6 +34,7 @@ class Page:
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     nav: str = ""
     status: int = 200
+    is_live: bool = True
     redirect: str = ""
 
 

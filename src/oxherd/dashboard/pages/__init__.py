@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oxherd.dashboard.page import Load
-from oxherd.dashboard.pages import event, failed, limits, overview, schedules, search, story, workers
+from oxherd.dashboard.pages import audit, event, failed, limits, overview, schedules, search, story, workers
 
 # By their addresses, below the one where the dashboard is mounted.
 PAGES: dict[str, Load] = {
@@ -14,5 +14,6 @@ PAGES: dict[str, Load] = {
     "/schedules": schedules.load,
     "/workers": workers.load,
     "/limits": limits.load,
+    "/audit": audit.load,
     "/search": search.load,
 }
