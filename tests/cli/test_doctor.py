@@ -15,7 +15,7 @@ import pytest
 from oxherd.bullmq.server_state import ServerState
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.cli.doctor import server_checks
-from oxherd.cli.doctor.facts import Facts
+from oxherd.doctor.facts import Facts
 from oxherd.servers.standalone import StandaloneServer
 from tests.cli.shop import Shop, make_shop, shop
 from tests.cli.support import redis

@@ -10,10 +10,10 @@ import pytest
 
 from oxherd import UsageError
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import ago, duration, parse_moment
 from oxherd.cli.shown.screen import Screen, Style, folded, width_of
 from oxherd.cli.shown.table import Cell, Column, Table
 from oxherd.payload.failure import EventError
+from oxherd.wording import ago, duration, parse_moment
 
 COLUMNS = (
     Column("name"),

@@ -164,6 +164,31 @@ def dev(cluster: Cluster = False) -> None:
 
 
 @app.command()
+def dashboard(
+    target: Target = None,
+    bind: Annotated[str, typer.Option("--bind", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8765",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Lines of TOKEN, or NAME ROLE TOKEN (viewer or operator), to sign in with.",
+            show_default=False,
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", metavar="HOST", help="Another name that browsers have for it; may be repeated."),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Everybody only looks.")] = False,
+) -> None:
+    """Serve the pages that show and steer the events, until Ctrl-C."""
+    from oxherd.cli.dashboard import run
+
+    run(named_target(target), bind, token_file, allowed_host or [], read_only=read_only)
+
+
+@app.command()
 def drill(
     names: Annotated[
         list[str] | None,

@@ -87,7 +87,7 @@ def workers(target: Target = None, json: Json = False) -> None:
 @app.command()
 def doctor(target: Target = None, json: Json = False) -> None:
     """Say what is wrong and what to do; the exit status is 1 if anything is."""
-    from oxherd.cli.doctor.command import run
+    from oxherd.cli.doctor import run
 
     raise typer.Exit(run(named_target(target), json=json))
 

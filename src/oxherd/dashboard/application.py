@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from oxherd.app import Oxherd
 
 
-def application(herd: Oxherd, keyring: Keyring | None = None) -> Starlette:
+def application(herd: Oxherd, keyring: Keyring | None = None, stopping: asyncio.Event | None = None) -> Starlette:
     """The pages and actions of a herd, without the guard before them."""
-    board, operations = Board(herd), Operations(herd.admin)
+    board, operations = Board(herd, stopping), Operations(herd.admin)
     pages = {**PAGES, "/operations/{id}": operation_page(operations)}
     routes = [Route(path, board.endpoint(load), methods=["GET"]) for path, load in pages.items()]
     routes += action_routes(board, operations)

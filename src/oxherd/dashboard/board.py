@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -36,10 +37,10 @@ _DONE = {
 class Board:
     """What the pages of a herd share."""
 
-    def __init__(self, herd: Oxherd) -> None:
+    def __init__(self, herd: Oxherd, stopping: asyncio.Event | None = None) -> None:
         self.herd = herd
         self.known = LastKnown()
-        self.live = LiveStreams()
+        self.live = LiveStreams(stopping)
         self.templates = environment()
 
     def endpoint(self, load: Load) -> Callable[[HttpRequest], Awaitable[Response]]:

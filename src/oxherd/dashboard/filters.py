@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, cast, get_args
 
 from oxherd.admin import SearchState
-from oxherd.cli.shown.moments import parse_moment
 from oxherd.errors import UsageError
+from oxherd.wording import parse_moment
 
 STATES: tuple[SearchState, ...] = ("waiting", "running", "delayed", "failed", "completed", "waiting_children")
 _FIELDS = ("error", "error_type", "since", "until")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,6 @@ def dashboard(
     return guarded(herd, Access(authenticate, keyring, hosts, read_only))
 
 
-def guarded(herd: Oxherd, access: Access) -> ASGIApp:
-    """The pages of a herd behind a guard."""
-    return Guard(application(herd, access.keyring), access)
+def guarded(herd: Oxherd, access: Access, stopping: asyncio.Event | None = None) -> ASGIApp:
+    """The pages of a herd behind a guard; their streams end once `stopping` is set."""
+    return Guard(application(herd, access.keyring, stopping), access)

@@ -33,7 +33,7 @@ class Running:
     operation: Operation
     audited: Audited
     id: str = field(default_factory=lambda: uuid4().hex)
-    progress: Progress = Progress(0, 0, None)
+    progress: Progress = field(default_factory=lambda: Progress(0, 0, None))
     error: str | None = None
     task: asyncio.Task[None] | None = None
 

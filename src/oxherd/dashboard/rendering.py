@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from oxherd import __version__
-from oxherd.cli.shown.moments import ago, duration
 from oxherd.dashboard.time_ranges import RANGES
+from oxherd.wording import ago, duration
 
 
 def environment() -> Environment:

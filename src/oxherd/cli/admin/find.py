@@ -12,10 +12,10 @@ from oxherd.cli.admin.selection import Narrowing
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_error, write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import ago
 from oxherd.cli.shown.screen import Style, screen_of
 from oxherd.cli.shown.table import Cell, Column, Row, Table
 from oxherd.errors import UsageError
+from oxherd.wording import ago
 
 # Printed at once, so that a pipe that ends early ends the search.
 _PART = 200

@@ -11,6 +11,7 @@ from oxherd.cli.shown.json_lines import write_json
 from oxherd.errors import UsageError
 from oxherd.event_limits import NewLimits
 from oxherd.limits import Limits, Rate
+from oxherd.wording import describe_rate
 
 _RATE = re.compile(r"(\d{1,10})/(\d{1,12}(?:\.\d{1,3})?)", re.ASCII)
 _ENDS = "none"
@@ -51,8 +52,3 @@ def parse_max_running(text: str) -> int | None:
     if not (text == _ENDS or (text.isascii() and text.isdigit() and len(text) <= 10)):
         raise UsageError("--max-running is a whole number from 1, or none.")
     return None if text == _ENDS else int(text)
-
-
-def describe_rate(rate: Rate | None) -> str:
-    """A rate in words."""
-    return "no limit" if rate is None else f"{rate.count:,} begun in {rate.per_ms / 1000:g} s"

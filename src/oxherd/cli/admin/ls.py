@@ -7,9 +7,9 @@ from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import duration
 from oxherd.cli.shown.screen import Style, screen_of
 from oxherd.cli.shown.table import Cell, Column, Row, Table
+from oxherd.wording import duration
 
 _COLUMNS = (
     Column("event"),

@@ -9,11 +9,11 @@ from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_error, write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import ago, clock
 from oxherd.cli.shown.screen import Style, screen_of
 from oxherd.cli.shown.table import Cell, Column, Row, Table
 from oxherd.schedule.cron import Cron
 from oxherd.schedule.every import Every
+from oxherd.wording import ago, clock
 
 _COLUMNS = (
     Column("event"),

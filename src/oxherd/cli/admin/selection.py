@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from oxherd.admin.selection import SelectionOptions
-from oxherd.cli.shown.moments import parse_moment
 from oxherd.errors import UsageError
+from oxherd.wording import parse_moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import ago, clock, duration
 from oxherd.cli.shown.screen import Screen, Style, folded, screen_of
 from oxherd.errors import OxherdError
 from oxherd.payload.failure import EventError
+from oxherd.wording import ago, clock, duration
 
 _NAME_WIDTH = 11
 

@@ -16,11 +16,11 @@ from oxherd.bullmq.stream_tail import Happening, StreamTail, read_all
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_error, write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import duration
 from oxherd.cli.shown.screen import Screen, Style, folded, screen_of
 from oxherd.errors import OxherdError, RedisUnavailable
 from oxherd.payload.failure import EventError
 from oxherd.redis.client import ScriptError
+from oxherd.wording import duration
 
 _POLL_SECONDS = 0.5
 # Of what has failed in one read, so many errors are looked up.

@@ -9,9 +9,9 @@ from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_error, write_styled
 from oxherd.cli.shown.json_lines import write_json
-from oxherd.cli.shown.moments import ago, duration
 from oxherd.cli.shown.screen import screen_of
 from oxherd.cli.shown.table import Column, Row, Table
+from oxherd.wording import ago, duration
 
 _COLUMNS = (
     Column("host"),

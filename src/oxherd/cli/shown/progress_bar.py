@@ -6,8 +6,8 @@ import sys
 import time
 
 from oxherd.cli.output import write_error
-from oxherd.cli.shown.moments import duration
 from oxherd.cli.shown.screen import padded, screen_of, width_of
+from oxherd.wording import duration
 
 _LINE_SECONDS = 5.0
 _DRAW_SECONDS = 0.1

@@ -17,7 +17,7 @@ _RESUME = "What waits begins."
 _RUN = "Its payload is emitted now, beside its ticks."
 _PAUSE_SCHEDULE = "It makes no tick until it is resumed."
 _RESUME_SCHEDULE = "Its next tick is the first one after now."
-_LIMITS = "Over all workers, from now on. Empty: no limit. A start of workers changes them only where the declaration has changed."
+_LIMITS = "Over all workers, from now on, until the declaration changes. Empty: no limit."
 
 
 def _event(herd: Oxherd, fields: Fields) -> str:
@@ -123,7 +123,7 @@ def _seconds(text: str) -> float:
 async def _ask_move(herd: Oxherd, fields: Fields) -> Question:
     queue = fields.get("queue", "")
     names = tuple((event.name, event.name) for event in herd)
-    text = "What waits or is delayed there goes to the event's queue, under its name. What it was called before, only you know."
+    text = "What waits or is delayed there goes to the queue of an event, under that event's name."
     chosen = Field("event", "To the event", choices=names)
     return Question(f"Move what waits in {queue}", text, "Move", "/", hidden={"queue": queue}, fields=(chosen,))
 

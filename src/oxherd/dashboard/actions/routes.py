@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -14,7 +12,7 @@ from oxherd.dashboard.actions.action import Acting, Action
 from oxherd.dashboard.actions.events import event_action, limits_action, move_action, schedule_action
 from oxherd.dashboard.actions.selections import VERBS, selection_action
 from oxherd.dashboard.board import Board, problem_page, root_of
-from oxherd.dashboard.operations import Operations, Running
+from oxherd.dashboard.operations import Operations
 from oxherd.dashboard.page import Page
 from oxherd.errors import OxherdError
 
@@ -29,47 +27,61 @@ ACTIONS: dict[str, Action] = {
 
 def action_routes(board: Board, operations: Operations) -> list[Route]:
     """The routes of the actions, and of operations that are stopped and gone on with."""
+    return [
+        Route("/actions/{name}", _Actions(board, operations).answer, methods=["GET", "POST"]),
+        Route("/operations/{id}/{step}", _Steps(board, operations).answer, methods=["POST"]),
+    ]
 
-    async def answer(request: Request) -> Response:
+
+class _Actions:
+    """Answers with an action's question, or does it."""
+
+    def __init__(self, board: Board, operations: Operations) -> None:
+        self._board = board
+        self._operations = operations
+
+    async def answer(self, request: Request) -> Response:
         name = request.path_params["name"]
         action = ACTIONS.get(name)
         user: User = request.scope["oxherd.user"]
         if action is None:
-            return _problem(board, request, "No such action", "There is no such action.", 404)
+            return _problem(self._board, request, "No such action", "There is no such action.", 404)
         if not user.may_act:
-            return _problem(board, request, "Operators only", "A viewer cannot change anything; ask an operator.", 403)
+            what = "A viewer cannot change anything; ask an operator."
+            return _problem(self._board, request, "Operators only", what, 403)
         try:
-            if request.method == "POST":
-                address = await action.act(Acting(board.herd, operations, user), await form(request))
-                return _see_other(request, address)
-            question = await action.ask(board.herd, request.query_params)
+            return await self._asked_or_done(request, name, action, user)
         except OxherdError as error:
-            return board.response(request, problem_page(error))
-        return board.response(request, Page("question.html", question.title, {"question": question, "action": name}))
+            return self._board.response(request, problem_page(error))
 
-    def steering(step: Callable[[Running], Awaitable[None]]) -> Callable[[Request], Awaitable[Response]]:
-        async def steer(request: Request) -> Response:
-            running = operations.get(request.path_params["id"])
-            if running is not None:
-                try:
-                    await step(running)
-                except OxherdError as error:
-                    return board.response(request, problem_page(error))
-            return _see_other(request, f"/operations/{request.path_params['id']}")
+    async def _asked_or_done(self, request: Request, name: str, action: Action, user: User) -> Response:
+        herd = self._board.herd
+        if request.method == "POST":
+            return _see_other(request, await action.act(Acting(herd, self._operations, user), await form(request)))
+        question = await action.ask(herd, request.query_params)
+        values = {"question": question, "action": name}
+        return self._board.response(request, Page("question.html", question.title, values, is_live=False))
 
-        return steer
 
-    async def stop(running: Running) -> None:
-        running.operation.stop()
+class _Steps:
+    """Stops an operation, or goes on with it."""
 
-    async def go_on(running: Running) -> None:
-        operations.go_on(running)
+    def __init__(self, board: Board, operations: Operations) -> None:
+        self._board = board
+        self._operations = operations
 
-    return [
-        Route("/actions/{name}", answer, methods=["GET", "POST"]),
-        Route("/operations/{id}/stop", steering(stop), methods=["POST"]),
-        Route("/operations/{id}/go-on", steering(go_on), methods=["POST"]),
-    ]
+    async def answer(self, request: Request) -> Response:
+        running, step = self._operations.get(request.path_params["id"]), request.path_params["step"]
+        if running is None or step not in ("stop", "go-on"):
+            return _problem(self._board, request, "No such operation", "This process does not know it any more.", 404)
+        try:
+            if step == "stop":
+                running.operation.stop()
+            else:
+                self._operations.go_on(running)
+        except OxherdError as error:
+            return self._board.response(request, problem_page(error))
+        return _see_other(request, f"/operations/{running.id}")
 
 
 def _see_other(request: Request, address: str) -> Response:
@@ -77,4 +89,6 @@ def _see_other(request: Request, address: str) -> Response:
 
 
 def _problem(board: Board, request: Request, title: str, what: str, status: int) -> Response:
-    return board.response(request, Page("problem.html", title, {"what": what, "again": False}, status=status))
+    return board.response(
+        request, Page("problem.html", title, {"what": what, "again": False}, status=status, is_live=False)
+    )

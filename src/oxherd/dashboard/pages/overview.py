@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from oxherd.admin import EventRow, HistoryRow, summed
+from oxherd.dashboard.attention import attention
 from oxherd.dashboard.charts import ends_chart, sparkline, times_chart
 from oxherd.dashboard.page import Page, Request
 from oxherd.dashboard.reading import Reading
@@ -15,7 +16,7 @@ from oxherd.dashboard.time_ranges import HOUR, TimeRange, time_range
 async def load(read: Reading, request: Request) -> Page:
     """The overview."""
     asked = time_range(request.query.get("range"))
-    rows = await read.events()
+    rows, findings = await asyncio.gather(read.events(), attention(read))
     histories = await _histories(read, rows, asked)
     together = _together(histories)
     sparklines = (
@@ -25,6 +26,7 @@ async def load(read: Reading, request: Request) -> Page:
         "overview.html",
         "Overview",
         {
+            "findings": findings,
             "rows": rows,
             "totals": _totals(rows),
             "recent": summed(row.recent for row in rows) if rows else None,

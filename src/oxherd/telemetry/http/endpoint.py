@@ -48,14 +48,14 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
-    """Parse HOST:PORT, for IPv6 as `[::1]:8081`; raises ConfigError."""
+def parse_address(text: str, option: str = "--health") -> Address:
+    """Parse an option's HOST:PORT, for IPv6 as `[::1]:8081`; raises ConfigError."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     plain = host.isascii() and host.isprintable() and " " not in host and bracketed == (":" in host)
     if not (colon and host and plain and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigError("--health takes HOST:PORT, such as 127.0.0.1:8081, or [::1]:8081 for IPv6.")
+        raise ConfigError(f"{option} takes HOST:PORT, such as 127.0.0.1:8081, or [::1]:8081 for IPv6.")
     return Address(host, int(port))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from oxherd.bullmq.server_state import OLDEST_VERSION
-from oxherd.cli.doctor.facts import Facts
-from oxherd.cli.doctor.finding import Finding
-from oxherd.cli.shown.moments import ago, duration
+from oxherd.doctor.facts import Facts
+from oxherd.doctor.finding import Finding
+from oxherd.wording import ago, duration
 
 _FULL = 0.9
 _SKEW_SECONDS = 2.0

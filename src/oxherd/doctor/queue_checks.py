@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from datetime import timedelta
 
-from oxherd.cli.doctor.facts import Facts
-from oxherd.cli.doctor.finding import Finding
-from oxherd.cli.shown.moments import ago, clock
+from oxherd.doctor.facts import Facts
+from oxherd.doctor.finding import Finding
+from oxherd.wording import ago, clock
 
 # A tick is made when the one before it begins, which a busy worker delays.
 _LATE = timedelta(minutes=1)
@@ -36,6 +36,8 @@ def unknown_queues(facts: Facts) -> Iterator[Finding]:
             "unknown queue",
             f"the queue {queue.name} holds {', '.join(holds)}, and no event of this herd declares it",
             f"if its event was renamed: {move}; if it is another program's, leave it",
+            "If its event was renamed, move what waits to the new name; if it is another program's, leave it.",
+            queue=queue.name,
         )
 
 
@@ -54,4 +56,6 @@ def stopped_schedules(facts: Facts) -> Iterator[Finding]:
             f"{schedule.event}: the schedule {info.name} has stopped; its tick of {clock(info.next)} "
             f"({ago(info.next, facts.now)}) has not begun",
             remedy,
+            "Start a worker for its event." if row is None or not row.workers else "Store or declare it again.",
+            event=schedule.event,
         )

@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Times, durations and rates as people write and read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from oxherd.errors import UsageError
+from oxherd.limits import Rate
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -58,3 +59,8 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
 def clock(moment: datetime | None) -> str:
     """A moment by this machine's clock and time zone, to the second; "" for None."""
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def describe_rate(rate: Rate | None) -> str:
+    """A rate in words."""
+    return "no limit" if rate is None else f"{rate.count:,} begun in {rate.per_ms / 1000:g} s"

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from oxherd.admin import EventRow
-from oxherd.cli.admin.limits import describe_rate
-from oxherd.cli.doctor.facts import MOST_FAILURES, Facts
-from oxherd.cli.doctor.finding import Finding
-from oxherd.cli.shown.moments import duration
+from oxherd.doctor.facts import MOST_FAILURES, Facts
+from oxherd.doctor.finding import Finding
+from oxherd.wording import describe_rate, duration
 
 # So many of one key held back are worth a line.
 _FLOOD = 100
@@ -23,6 +22,8 @@ def no_worker(facts: Facts) -> Iterator[Finding]:
                 "no worker",
                 f"{row.name}: {_what_waits(row)}, and no live worker of oxherd processes it",
                 f"oxherd worker {facts.target} (oxherd workers {facts.target} lists those that are alive)",
+                "Start a worker for it.",
+                event=row.name,
             )
 
 
@@ -36,6 +37,8 @@ def paused(facts: Facts) -> Iterator[Finding]:
             "paused",
             f"{row.name}: paused{part}; {_what_waits(row)}",
             f"oxherd resume {facts.target} {row.name}",
+            "Resume it once the reason is gone.",
+            event=row.name,
         )
 
 
@@ -53,6 +56,7 @@ def rate(facts: Facts) -> Iterator[Finding]:
                 "rate",
                 f"{head}, since a handler raised RateLimited",
                 "wait for that, or ask for more where the handler was limited",
+                event=row.name,
             )
         else:
             takes = duration(row.waiting / limit.count * limit.per_ms / 1000)
@@ -60,6 +64,8 @@ def rate(facts: Facts) -> Iterator[Finding]:
                 "rate",
                 f"{head}: its rate is {describe_rate(limit)}, by which they take {takes}",
                 f"oxherd limits {facts.target} {row.name} --rate N/SECONDS (none ends it)",
+                "Raise or end its rate, or wait.",
+                event=row.name,
             )
 
 
@@ -72,6 +78,8 @@ def max_running(facts: Facts) -> Iterator[Finding]:
                 "max running",
                 f"{row.name}: {_what_waits(row)}; {row.running:,} run, as many as max_running allows",
                 f"oxherd limits {facts.target} {row.name} --max-running N (none ends it)",
+                "Raise or end it, or wait.",
+                event=row.name,
             )
 
 
@@ -86,6 +94,9 @@ def flood(facts: Facts) -> Iterator[Finding]:
             f"{key.event}: some {key.waiting:,} of {key.of:,} that wait have one key, and {why}",
             f"oxherd show {facts.target} {key.example} tells of one; then resume the key or cancel them, or give every "
             "key more (await event.set_limits(per_key=...))",
+            "Resume the key, cancel them, or give every key more.",
+            event=key.event,
+            example=key.example,
         )
 
 
@@ -101,6 +112,9 @@ def failures(facts: Facts) -> Iterator[Finding]:
             f"{event}: {said} failed within the hour, {of} with {kind}",
             f"oxherd show {facts.target} {found.example} tells of one; then oxherd retry {facts.target} {event}, or "
             "discard",
+            "See what they say; retry them once it is mended, or discard them.",
+            event=event,
+            example=found.example,
         )
 
 
@@ -116,6 +130,8 @@ def lock(facts: Facts) -> Iterator[Finding]:
             f"{event}: {runs} longer than lock={run.lock:g}, whose workers were lost before "
             f"({run.id}: {run.story.stalls}x, and runs for {duration(run.seconds)})",
             "raise lock= above what the handler takes without an await, or make it a def handler, run in a thread",
+            event=event,
+            example=run.id,
         )
 
 

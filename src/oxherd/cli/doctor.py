@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
-from oxherd.cli.doctor import event_checks, queue_checks, server_checks
-from oxherd.cli.doctor.facts import Facts, read_facts
-from oxherd.cli.doctor.finding import Finding
 from oxherd.cli.output import write_styled
 from oxherd.cli.shown.json_lines import write_json
 from oxherd.cli.shown.screen import Style, folded, screen_of
+from oxherd.doctor import Facts, Finding, findings_of, read_facts
 from oxherd.errors import RedisUnavailable, ServerError
 
-# In the order in which their findings are printed: what keeps others from working comes first.
-CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
-    server_checks.version,
-    server_checks.eviction,
-    server_checks.memory,
-    server_checks.persistence,
-    server_checks.server_clocks,
-    server_checks.worker_clocks,
-    event_checks.no_worker,
-    event_checks.paused,
-    event_checks.rate,
-    event_checks.max_running,
-    event_checks.flood,
-    event_checks.failures,
-    event_checks.lock,
-    queue_checks.unknown_queues,
-    queue_checks.stopped_schedules,
-)
 _REMEDIES = {
     "auth": "put the password that is valid now into OXHERD_URL (percent-encoded), here and for the workers; "
     "rights are listed in docs/operations.md",
@@ -53,7 +31,7 @@ def run(target: str, *, json: bool) -> int:
         source = error.source if isinstance(error, RedisUnavailable) else "connect"
         findings = [Finding("server", str(error).rstrip("."), _REMEDIES.get(source, _START_IT))]
     else:
-        findings = [finding for check in CHECKS for finding in check(facts)]
+        findings = list(findings_of(facts))
     if json:
         for finding in findings:
             write_json(finding)
