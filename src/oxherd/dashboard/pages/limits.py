@@ -17,12 +17,14 @@ async def load(read: Reading, request: Request) -> Page:  # noqa: ARG001
     return Page("limits.html", "Limits", values, nav="limits")
 
 
+_UNITS = {1_000: "second", 60_000: "minute", 3_600_000: "hour", 86_400_000: "day"}
+
+
 def described_rate(rate: Rate | None) -> str:
     """A rate as people say it."""
     if rate is None:
         return "none"
-    seconds = rate.per_ms / 1000
-    per = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}.get(seconds, f"{seconds:g} s")
+    per = _UNITS.get(rate.per_ms, f"{rate.per_ms / 1000:g} s")
     return f"{rate.count:,} a {per}" if per[0].isalpha() else f"{rate.count:,} in {per}"
 
 

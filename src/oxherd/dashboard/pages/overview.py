@@ -55,7 +55,7 @@ def _together(histories: Sequence[Sequence[HistoryRow]]) -> list[HistoryRow]:
 
 def _totals(rows: Sequence[EventRow]) -> dict[str, int]:
     """What all queues hold; a queue that several events share is counted once."""
-    totals = dict.fromkeys(("waiting", "running", "delayed", "failed"), 0)
+    totals: dict[str, int] = dict.fromkeys(("waiting", "running", "delayed", "failed"), 0)
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         if row.queues not in seen:
