@@ -201,7 +201,7 @@ class BullQueue:
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("delay"), arguments))
 
-    async def requeue(self, job_id: str | bytes, token: str, limit_key: str = "", runs: bytes = b"") -> int:
+    async def requeue(self, job_id: str | bytes, token: str, limit_key: str = "", runs: str = "") -> int:
         """Put a job back at the head of the queue; costs no attempt. Script: moveJobFromActiveToWait.
 
         `runs`: what its field `ox:runs` becomes; empty if that stays.
@@ -213,12 +213,12 @@ class BullQueue:
             await self.wake()
         return reply
 
-    async def requeue_in_order(self, job: Job, delay_ms: int, runs: bytes = b"") -> int:
+    async def requeue_in_order(self, job: Job, delay_ms: int, runs: str = "") -> int:
         """Put a job back as the queue's next, held for `delay_ms` milliseconds; costs no attempt."""
         arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key, runs), self.keys.held, delay_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
 
-    async def requeue_at_rest(self, job: Job, rest_ms: int, runs: bytes = b"") -> int:
+    async def requeue_at_rest(self, job: Job, rest_ms: int, runs: str = "") -> int:
         """Put a job back at the head of the queue, which rests for `rest_ms` milliseconds; costs no attempt."""
         arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key, runs), rest_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_at_rest"), arguments))
@@ -229,7 +229,7 @@ class BullQueue:
         await self.client.script(k.slot, script("rest"), (k.marker, k.base, rest_ms))
 
     def requeue_arguments(
-        self, job_id: str | bytes, token: str, limit_key: str = "", runs: bytes = b""
+        self, job_id: str | bytes, token: str, limit_key: str = "", runs: str = ""
     ) -> tuple[Argument, ...]:
         """Keys and arguments of moveJobFromActiveToWait, what the job's limits go by, and its runs."""
         k = self.keys

@@ -38,7 +38,7 @@ class Run:
     message: str = ""
 
 
-def with_run(stored: bytes, run: Run) -> bytes:
+def with_run(stored: bytes, run: Run) -> str:
     """What the field holds after another run; the oldest ones leave it."""
     line = json.dumps(
         [
@@ -46,15 +46,20 @@ def with_run(stored: bytes, run: Run) -> bytes:
             run.error_type[:_LONGEST_TYPE], run.message[:_LONGEST_MESSAGE],
         ],
         ensure_ascii=False, separators=(",", ":"),
-    ).encode("utf-8", "backslashreplace")  # fmt: skip
-    lines = stored.split(b"\n")[-(MOST - 1) :] if stored and len(stored) <= LONGEST else []
-    room = LONGEST - len(line)
-    while lines and sum(map(len, lines)) + len(lines) > room:
-        del lines[0]
-    return b"\n".join([*lines, line])
+    )  # fmt: skip
+    # JSON escapes half a character as this does; a name in Redis may be no UTF-8.
+    line = line.encode("utf-8", "backslashreplace").decode()
+    older = stored.decode("utf-8", "replace").split("\n")[-(MOST - 1) :] if stored and len(stored) <= LONGEST else []
+    sizes = [len(each.encode()) + 1 for each in older]
+    size = len(line.encode()) + sum(sizes)
+    first = 0
+    while size > LONGEST and first < len(older):
+        size -= sizes[first]
+        first += 1
+    return "\n".join([*older[first:], line])
 
 
-def run_fields(stored: bytes) -> list[Any]:
+def run_fields(stored: str) -> list[Any]:
     """The field as BullMQ's scripts take it; nothing where it is empty."""
     return ["ox:runs", stored] if stored else []
 

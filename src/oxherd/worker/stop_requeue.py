@@ -68,7 +68,7 @@ class StopRequeue:
         became = await self._put_back(execution, runs_with(execution.job, run, Outcome.REQUEUED, None))
         self._executions.pipeline.announce_end(execution, run, became, None)
 
-    async def _put_back(self, execution: Execution, runs: bytes = b"") -> Outcome:
+    async def _put_back(self, execution: Execution, runs: str = "") -> Outcome:
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 settled = await self._settler.settle(execution.job, execution.declaration, Write.REQUEUE, runs=runs)

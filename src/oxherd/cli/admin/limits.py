@@ -10,7 +10,7 @@ from oxherd.cli.output import write_line
 from oxherd.cli.shown.json_lines import write_json
 from oxherd.errors import UsageError
 from oxherd.event_limits import NewLimits
-from oxherd.limits import Limits, Rate
+from oxherd.limits import Limits, PerKey, Rate
 from oxherd.wording import describe_rate
 
 _RATE = re.compile(r"(\d{1,10})/(\d{1,12}(?:\.\d{1,3})?)", re.ASCII)
@@ -32,11 +32,24 @@ def run(target: str, event: str, rate: str | None, max_running: str | None, *, j
 
     name, limits = with_herd(target, work)
     if json:
-        found = None if limits.rate is None else {"count": limits.rate.count, "per": limits.rate.per_ms / 1000}
-        write_json({"event": name, "rate": found, "max_running": limits.max_running})
+        each = limits.per_key
+        per_key = None if each is None else {"rate": _plain(each.rate), "max_running": each.max_running}
+        write_json({"event": name, "rate": _plain(limits.rate), "max_running": limits.max_running, "per_key": per_key})
         return
-    write_line(f"rate         {describe_rate(limits.rate)}")
-    write_line(f"max running  {'no limit' if limits.max_running is None else f'{limits.max_running:,} at once'}")
+    _write("", limits)
+    if limits.per_key is not None:
+        _write(" of each key", limits.per_key)
+
+
+def _plain(rate: Rate | None) -> dict[str, float] | None:
+    return None if rate is None else {"count": rate.count, "per": rate.per_ms / 1000}
+
+
+def _write(whose: str, limits: Limits | PerKey) -> None:
+    width = len("max running  ") + len(whose)
+    most = "no limit" if limits.max_running is None else f"{limits.max_running:,} at once"
+    write_line(f"{f'rate{whose}':{width}}{describe_rate(limits.rate)}")
+    write_line(f"{f'max running{whose}':{width}}{most}")
 
 
 def parse_rate(text: str) -> Rate | None:

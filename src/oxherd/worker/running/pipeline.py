@@ -311,7 +311,7 @@ class Pipeline:
             outcome, write = ending_of(end, attempts_left=attempts_left)
             delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
             # BullMQ's own fields say it of one that completes.
-            runs = b"" if write is Write.COMPLETE else runs_with(job, run, outcome, error)
+            runs = "" if write is Write.COMPLETE else runs_with(job, run, outcome, error)
             settled = await self._settler.settle(
                 job, declaration, write, result=run.result, error=error, outcome=outcome,
                 delay_ms=delay_ms or 0, told=error and _told(job, outcome, error), runs=runs,

@@ -11,7 +11,7 @@ from oxherd.redis.client import ScriptError
 from oxherd.worker.served_queue import ServedQueue
 
 
-async def rest(served: ServedQueue, job: Job, rest_ms: int, runs: bytes) -> int:
+async def rest(served: ServedQueue, job: Job, rest_ms: int, runs: str) -> int:
     """Put a job back at the head of its queue and let its event rest; returns as `BullQueue.requeue_at_rest`.
 
     Other shards are told once: one that cannot be reached goes on until its own runs meet the limit.

@@ -12,7 +12,7 @@ from oxherd.worker.running.execution import HandlerRun
 from oxherd.worker.running.outcome import Outcome
 
 
-def runs_with(job: Job, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> bytes:
+def runs_with(job: Job, run: HandlerRun, outcome: Outcome, error: ErrorInfo | None) -> str:
     """The job's field `ox:runs` with this run."""
     ran_ms = round((run.ended_at - run.began_at) * 1000)
     ended_ms = now_ms() - round((time.perf_counter() - run.ended_at) * 1000)

@@ -116,7 +116,7 @@ class Settler:
         outcome: Outcome = Outcome.FAILED,
         delay_ms: int = 0,
         told: Told | None = None,
-        runs: bytes = b"",
+        runs: str = "",
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
         """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
@@ -150,7 +150,7 @@ class Settler:
         return settled
 
     async def settle_cancelled(
-        self, job: Job, declaration: Declaration, *, fetch_next: bool, runs: bytes = b""
+        self, job: Job, declaration: Declaration, *, fetch_next: bool, runs: str = ""
     ) -> Fetched | Unsettled:
         """Send a job to failed that was cancelled before its worker could tell its handler."""
         error, outcome = cancelled_error(job.cancel_reason or ""), Outcome.CANCELLED
@@ -198,7 +198,7 @@ class Settler:
         error: ErrorInfo | None,
         outcome: Outcome,
         message: Message | None,
-        runs: bytes,
+        runs: str,
     ) -> Step:
         fields = [*([] if error is None else failure_fields(job, error, outcome)), *run_fields(runs)]
         reason = b"" if error is None else error.message.encode()
@@ -220,13 +220,13 @@ class Settler:
         fields = end_field("expired", "EventExpired", EXPIRED.decode())
         return lambda fetch: self._queue.finish(job, "failed", EXPIRED, options, fetch_next=fetch, fields=fields)
 
-    def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int, runs: bytes) -> Step:
+    def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int, runs: str) -> Step:
         fields = [*([] if error is None else failure_fields(job, error, Outcome.RETRYING)), *run_fields(runs)]
         if self._ordered:
             return lambda _: self._queue.retry_in_order(job, fields, delay_ms)
         return lambda _: self._queue.delay(job, delay_ms, fields) if delay_ms else self._queue.retry_now(job, fields)
 
-    def _put_back(self, job: Job, write: Write, delay_ms: int, runs: bytes) -> Step:
+    def _put_back(self, job: Job, write: Write, delay_ms: int, runs: str) -> Step:
         if write is Write.REQUEUE:
             return lambda _: self._queue.requeue(job.id, job.token, job.limit_key, runs)
         if self._ordered:  # its queue rests meanwhile, whatever was asked for
@@ -240,7 +240,7 @@ class Settler:
         # Also without a delay: at the head of the queue, it would keep others from beginning.
         return self._delay(job, delay_ms, runs)
 
-    def _delay(self, job: Job, delay_ms: int, runs: bytes = b"") -> Step:
+    def _delay(self, job: Job, delay_ms: int, runs: str = "") -> Step:
         return lambda _: self._queue.delay(job, delay_ms, run_fields(runs), skip_attempt=True)
 
     async def _wake(self) -> None:
