@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import signal
 import subprocess
@@ -110,11 +111,20 @@ def test_show_tells_an_events_story(shop: Shop) -> None:
     printed = shop.run("show", event_id).stdout
     assert "state      failed - attempt 1 of 1, begun once\n" in printed
     assert "error      ValueError: no stock for 1\n" in printed
+    table = printed[printed.index("ATTEMPT") :]
+    assert table.splitlines()[0].split() == ["ATTEMPT", "BEGAN", "TOOK", "OUTCOME", "WORKER", "ERROR"]
+    row = r" *1  [-\d]+ [:\d]+ +[\d.]+ m?s  failed +\S+:\d+:[0-9a-f]{12}  ValueError: no stock for 1"
+    assert re.fullmatch(row, table.splitlines()[1])
+    assert "\ntrace 1    " in table
     assert "c***@***" in printed
     (story,) = shop.json("show", event_id)
     assert (story["event"], story["state"], story["attempts"][0]["error"]["type"]) == (
         "order.placed", "failed", "ValueError",
     )  # fmt: skip
+    (attempt,) = story["attempts"]
+    assert (attempt["number"], attempt["fence"], attempt["outcome"]) == (1, 1, "failed")
+    assert attempt["worker"]
+    assert attempt["began_at"] <= attempt["ended_at"]
     assert "Nothing is stored" in shop.run("show", str(uuid4()), status=1).stderr
     assert "UUID" in shop.run("show", "7", status=2).stderr
 
