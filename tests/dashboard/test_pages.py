@@ -147,7 +147,7 @@ async def test_no_page_has_an_inline_script_or_style_or_asks_another_host(busy: 
 
 async def test_a_live_page_says_what_has_changed(busy: Oxherd) -> None:
     app = dashboard(busy)
-    async with Request(app, "/events/invoice.send", query="live=1", host="127.0.0.1") as stream:
+    async with Request(app, "/events/invoice.send", query="live=1", spec="2.3", host="127.0.0.1") as stream:
         await until(lambda: b"<nav" in stream.body)
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert b"<html" not in stream.body
