@@ -16,7 +16,14 @@ class Request:
     """A GET of an application's path, answered until it is left; `async with` leaves it."""
 
     def __init__(
-        self, app: Callable[..., Any], path: str, *, method: str = "GET", query: str = "", **headers: str
+        self,
+        app: Callable[..., Any],
+        path: str,
+        *,
+        method: str = "GET",
+        query: str = "",
+        spec: str = "2.4",
+        **headers: str,
     ) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -29,7 +36,7 @@ class Request:
         self._asked = False
         self._scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": spec},
             "http_version": "1.1",
             "method": method,
             "scheme": "http",

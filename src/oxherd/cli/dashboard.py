@@ -86,6 +86,8 @@ async def _end_streams(server: uvicorn.Server, stopping: asyncio.Event) -> None:
 
 def _check(address: Address, token_file: Path | None, allowed_hosts: Sequence[str]) -> None:
     if _is_loopback(address.host):
+        if allowed_hosts and token_file is None:
+            raise UsageError("Who comes by another --allowed-host may be anybody: give --token-file as well.")
         return
     if token_file is None:
         raise UsageError("On an address that others reach, the dashboard needs --token-file; or bind it to 127.0.0.1.")

@@ -37,9 +37,9 @@ class LiveStreams:
             end, last = time.monotonic() + _LONGEST_SECONDS, ""
             while time.monotonic() < end and not self._is_stopping():
                 html = await render()
-                if html != last:
-                    yield _message(html)
-                    last = html
+                # A comment shows whether anybody is there.
+                yield _message(html) if html != last else b":\n\n"
+                last = html
                 await self._pause()
         finally:
             self._open -= 1

@@ -26,6 +26,7 @@ class Running:
         back: the address of the page that it was begun on.
         audited: what the audit log says of it, its numbers apart.
         error: why it has ended before its end.
+        is_told_to_stop: since it last went on.
     """
 
     title: str
@@ -35,12 +36,18 @@ class Running:
     id: str = field(default_factory=lambda: uuid4().hex)
     progress: Progress = field(default_factory=lambda: Progress(0, 0, None))
     error: str | None = None
+    is_told_to_stop: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether it acts."""
         return self.task is not None and not self.task.done()
+
+    def stop(self) -> None:
+        """End it after the batch that is under way, or after its first."""
+        self.is_told_to_stop = True
+        self.operation.stop()
 
     @property
     def summary(self) -> Summary:
@@ -85,7 +92,7 @@ class Operations:
         """Go on with one that was stopped, or has failed; raises UsageError as `begin`."""
         if not running.is_running:
             self._check_room()
-            running.error = None
+            running.error, running.is_told_to_stop = None, False
             self._go(running)
 
     def _check_room(self) -> None:
@@ -99,6 +106,8 @@ class Operations:
         try:
             async for progress in running.operation:
                 running.progress = progress
+                if running.is_told_to_stop:  # before it had begun
+                    running.operation.stop()
         except OxherdError as error:
             running.error = str(error)
         finally:

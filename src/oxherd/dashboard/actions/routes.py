@@ -76,7 +76,7 @@ class _Steps:
             return _problem(self._board, request, "No such operation", "This process does not know it any more.", 404)
         try:
             if step == "stop":
-                running.operation.stop()
+                running.stop()
             else:
                 self._operations.go_on(running)
         except OxherdError as error:
