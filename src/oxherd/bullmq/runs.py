@@ -1,6 +1,7 @@
 """The runs of a job, in its field `ox:runs`: the last ten, a line of JSON each, no more than 1.5 KB.
 
-`lua/check_stalled.lua` writes a line as well. Any program may have written the field: what is read is bounded and checked.
+`lua/check_stalled.lua` writes a line as well. Any program may have written the field: what is read is bounded, and
+checked.
 """
 
 from __future__ import annotations
