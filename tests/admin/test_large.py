@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 WAITING, FAILED = 1_000_000, 100_000
 # Seconds of processor time, the server's and ours together: whatever else the machine does, a little less is the wait.
 LIMIT = 1.0
+# Of a search that finds nothing among all that wait: some 2 s.
+LONG_LIMIT = 4.0
 
 
 def worked(server: StandaloneServer) -> float:
@@ -54,6 +56,9 @@ async def test_each_read_of_a_large_queue_is_quick_and_a_retry_of_all_is_stopped
                 await read
                 took[name] = worked(server) - began
             assert max(took.values()) < LIMIT, took
+            began = worked(server)
+            assert await admin.find(state="waiting", since=60, limit=50).all() == []
+            assert worked(server) - began < LONG_LIMIT, "the time of each that waits is read"
             bulk = admin.retry("order.placed")
             async for progress in bulk:
                 if progress.done >= FAILED // 2:

@@ -67,13 +67,21 @@ end
 
 local FIELDS = {"name", "timestamp", "atm", "ats", "failedReason", "ox:end", "processedOn", "finishedOn", "opts", "defa", "ox:key"}
 
-local filtered = name ~= "" or text ~= "" or kind ~= "" or option ~= "" or (not ended and (least or greatest))
+local pcall = redis.pcall
+local hasWords = name ~= "" or text ~= "" or kind ~= "" or option ~= ""
+-- To read one field takes half as long as to read five, and a long list is read to its end.
+local onlyTimes = not hasWords and not ended and (least or greatest)
+local filtered = hasWords or onlyTimes
 
 -- Whether the job is one that is looked for; of most jobs of a long list, only these fields are read.
 local function matches(id, score)
   if ended and not isWithin(score) then return false end
   if not filtered then return true end
-  local job = redis.pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason", option ~= "" and "opts" or "name")
+  if onlyTimes then
+    local emitted = pcall("HGET", base .. id, "timestamp")
+    return isWithin(type(emitted) == "string" and tonumber(emitted) or 0)
+  end
+  local job = pcall("HMGET", base .. id, "name", "timestamp", "ox:end", "failedReason", option ~= "" and "opts" or "name")
   if job.err or (name ~= "" and job[1] ~= name) then return false end
   if not ended and not isWithin(tonumber(job[2]) or 0) then return false end
   if option ~= "" and not string.find(job[5] or "", option, 1, true) then return false end
