@@ -18,6 +18,8 @@ from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.doctor import growth_checks, server_checks
 from oxherd.doctor.facts import Facts, read_facts
 from oxherd.doctor.finding import Finding
+from oxherd.errors import OxherdError
+from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.cli.shop import Shop, make_shop, shop
 from tests.cli.support import redis
@@ -333,6 +335,50 @@ async def test_keys_that_grow_are_found(local_herd: Oxherd) -> None:
         assert "oxherd discard app:herd order.placed --state completed" in found[0].remedy
         assert "21,000 failed are kept, though keep= says 10,000" in found[1].what
         assert "should have 10,000" in found[2].what
+
+
+async def test_of_a_damaged_stream_doctor_says_so_in_a_sentence(local_herd: Oxherd) -> None:
+    local_herd.declare("order.placed", int)
+    async with local_herd:
+        queue = (await local_herd.backend()).queue(local_herd["order.placed"].declaration)
+        await queue.client.call(queue.keys.slot, "SET", queue.keys.events, "canary")
+        with pytest.raises(
+            OxherdError, match=r"The queue \{order\.placed\} cannot be read .*; mend that key\."
+        ) as raised:
+            await read_facts(local_herd, "app:herd")
+        assert "canary" not in str(raised.value)
+
+
+SHARDED = """
+from oxherd import Oxherd, Retry
+
+herd = Oxherd(prefix=PREFIX)
+
+@herd.event("order.placed", shards=4, key=lambda number: str(number), retry=Retry(attempts=1))
+async def order_placed(number: int) -> None:
+    if number % 2:
+        raise ValueError("no stock")
+"""
+
+
+def test_the_four_shards_of_an_event_on_a_cluster_are_one_row_and_acted_on_together(
+    make_shop: Callable[..., Shop], cluster: LocalCluster
+) -> None:
+    shop = make_shop(cluster.url, SHARDED)
+    emitted = shop.run("emit", "order.placed", "-", stdin="\n".join(map(str, range(40)))).stdout.split()
+    (row,) = shop.json("ls")
+    assert (row["name"], row["waiting"], len(row["queues"])) == ("order.placed", 40, 4)
+    assert {each["id"] for each in shop.json("find", "--state", "waiting")} == set(emitted)
+    assert len({each["queue"] for each in shop.json("find", "--state", "waiting")}) == 4
+    what, _ = findings(shop)["no worker"]
+    assert what.startswith("order.placed: 40 waiting")
+    shop.process(40)
+    failed = shop.json("find", "order.placed")
+    assert {each["id"] for each in failed} == set(emitted[1::2])
+    assert findings(shop)["failures"][0] == "order.placed: 20 failed within the hour, all with ValueError"
+    assert shop.run("retry", "order.placed").stdout == "20 retried\n"
+    (row,) = shop.json("ls")
+    assert (row["waiting"], row["failed"]) == (20, 0)
 
 
 def growth(facts: Facts) -> list[Finding]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from oxherd.admin import EventRow, KeyRow, ScheduleRow, Story, UnknownQueue
+from oxherd.admin.target import asked
 from oxherd.app import Oxherd
 from oxherd.bullmq.queue_sizes import QueueSizes, queue_sizes
 from oxherd.bullmq.server_state import ServerState, server_states
@@ -112,7 +113,8 @@ def _keeps(herd: Oxherd) -> dict[str, Keep]:
 async def _sizes(herd: Oxherd, events: list[EventRow]) -> list[QueueSizes]:
     backend = await herd.backend()
     names = dict.fromkeys(name for row in events for name in row.queues)
-    return list(await asyncio.gather(*(queue_sizes(backend.queue_named(name)) for name in names)))
+    queues = [backend.queue_named(name) for name in names]
+    return list(await asyncio.gather(*(asked(herd, queue, lambda q=queue: queue_sizes(q)) for queue in queues)))
 
 
 async def _failures(herd: Oxherd, event: str) -> dict[str, Failures]:
