@@ -1,6 +1,7 @@
 """The runs of a job, in its field `ox:runs`: the last ten, a line of JSON each, no more than 1.5 KB.
 
-`lua/check_stalled.lua` writes a line as well. Any program may have written the field: what is read is bounded and checked.
+`lua/check_stalled.lua` writes a line as well. Any program may have written the field: reading is bounded and checked.
+checked.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ class Run:
     outcome: str
     error_type: str = ""
     message: str = ""
+
+    @property
+    def trace_start(self) -> str:
+        """How the trace begins that its failure has left; "" if nothing failed it."""
+        is_cut = len(self.error_type) >= _LONGEST_TYPE
+        return self.error_type if is_cut or not self.error_type else f"{self.error_type}: {self.message}"
 
 
 def with_run(stored: bytes, run: Run) -> str:
