@@ -95,9 +95,7 @@ def _limits(most: bytes, per_ms: bytes, running: bytes, per_key: bytes) -> Limit
 
 def _rate(most: bytes, per_ms: bytes) -> Rate | None:
     """The rate, None if there is none; raises DeclarationError where it is none that we would write."""
-    with suppress(DeclarationError):
-        return Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
-    return None
+    return Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
 
 
 async def queue_names(client: Client, prefix: str) -> list[str]:

@@ -33,7 +33,6 @@ local function noteLost(jobKey, job)
   local ats, made, worker, began, runs = job[2], job[6] or "0", job[7], job[8], job[9] or ""
   if not (ats and worker and began and #worker <= 300 and isInteger(ats) and isInteger(made) and isInteger(began)) then return end
   local line = string.format('[%d,%s,%s,%s,null,"lost","",""]', made + 1, ats, cjson.encode(worker), began)
-  if #line > 1536 then return end -- a name that JSON makes longer
   if #line > 500 then return end -- the name of another's worker, which JSON escapes
   if #runs > 1536 then runs = "" end -- not ours
   runs = runs == "" and line or runs .. "\n" .. line
