@@ -1,6 +1,6 @@
 """The runs of a job, in its field `ox:runs`: the last ten, a line of JSON each, no more than 1.5 KB.
 
-`lua/check_stalled.lua` writes a line as well. Any program may have written the field: reading is bounded and checked.
+`lua/check_stalled.lua` writes a line as well. Any program may have written the field: what is read is bounded, and
 checked.
 """
 
