@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 @asynccontextmanager
 async def visitor(
     app: Callable[..., Any], *, host: str = HOST, peer: str = "127.0.0.1", **headers: str
-) -> AsyncIterator[httpx2.AsyncClient]:
+) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client of an application; it follows no redirection."""
     transport = httpx2.ASGITransport(app=app, client=(peer, 40_000))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
