@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -66,8 +67,18 @@ async def report(order: Order) -> None:
 image_resize = herd.declare("image.resize", Order)
 
 
-async def fill() -> None:
-    """Emit what gets stuck, and what does not."""
+async def work_well() -> None:
+    """Emit what is done, but for some failures and an event that is paused."""
+    async with herd:
+        await sync_stock.pause()
+        await order_placed.emit_many([Order(number=number, customer=f"c-{number}") for number in range(4101, 4141)])
+        await order_placed.emit(Order(number=4141), delay=5400)
+        await sync_stock.emit_many([Order(number=number) for number in range(1, 10)])
+        await track_parcel.emit(Order(number=4102))
+
+
+async def get_stuck() -> None:
+    """Emit what gets stuck for every reason, and what does not."""
     renamed = Oxherd()
     old = renamed.declare("cart.abandoned", Order)
     async with herd, renamed:
@@ -82,4 +93,4 @@ async def fill() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(fill())
+    asyncio.run(get_stuck() if "--stuck" in sys.argv else work_well())

@@ -69,10 +69,10 @@ class Site:
         self._workers[-1].wait("worker.start")
         return self._workers[-1]
 
-    def fill(self) -> None:
-        """Have everything in it that pages tell of."""
+    def fill(self, *, is_stuck: bool = True) -> None:
+        """Have everything in it that pages tell of, every trouble included or not."""
         worker = self.work()
-        done = run(self.folder, sys.executable, "app.py", OXHERD_URL=self.server.url)
+        done = run(self.folder, sys.executable, "app.py", *(["--stuck"] if is_stuck else []), OXHERD_URL=self.server.url)
         assert done.returncode == 0, done.stderr
         worker.wait("event.end", count=4, event="order.placed", outcome="failed")
         worker.wait("event.end", count=40, event="mail.send")
@@ -93,7 +93,7 @@ class Site:
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[Site]:
     """A site with a server of its own."""
-    with StandaloneServer() as server:
+    with StandaloneServer(settings={"appendonly": "yes"}) as server:
         site = Site(folder, server, *options)
         try:
             yield site

@@ -73,7 +73,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         viewport = {"width": width, "height": 900}
         contexts.append(browser.new_context(color_scheme=scheme, viewport=viewport))  # pyright: ignore[reportArgumentType]
         page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         return page
 
