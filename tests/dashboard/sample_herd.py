@@ -1,4 +1,4 @@
-"""A shop's herd in every trouble that its dashboard tells of: for the tests in a browser, and for the docs' pictures."""
+"""A shop's herd in every trouble that a dashboard tells of, for the tests in a browser and the docs' pictures."""
 
 from __future__ import annotations
 

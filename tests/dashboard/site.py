@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ class Site:
     def fill(self, *, is_stuck: bool = True) -> None:
         """Have everything in it that pages tell of, every trouble included or not."""
         worker = self.work()
-        done = run(self.folder, sys.executable, "app.py", *(["--stuck"] if is_stuck else []), OXHERD_URL=self.server.url)
+        done = run(
+            self.folder, sys.executable, "app.py", *(["--stuck"] if is_stuck else []), OXHERD_URL=self.server.url
+        )
         assert done.returncode == 0, done.stderr
         worker.wait("event.end", count=4, event="order.placed", outcome="failed")
         worker.wait("event.end", count=40, event="mail.send")
@@ -91,7 +93,7 @@ class Site:
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Site]:
+def served(folder: Path, *options: str) -> Generator[Site]:
     """A site with a server of its own."""
     with StandaloneServer(settings={"appendonly": "yes"}) as server:
         site = Site(folder, server, *options)
@@ -102,7 +104,7 @@ def served(folder: Path, *options: str) -> Iterator[Site]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium() -> Generator[Browser]:
     """Debian's Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -176,11 +176,13 @@ def test_the_keyboard_alone_is_enough(site: Site, visit: Callable[..., Page]) ->
 
     tab_to(page, "Pause")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Pause mail.send?")).to_be_visible()
     tab_to(page, "Pause")
     page.keyboard.press("Enter")
     expect(page.get_by_text("It is paused.")).to_be_visible()
     tab_to(page, "Resume")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Resume mail.send?")).to_be_visible()
     tab_to(page, "Resume")
     page.keyboard.press("Enter")
     expect(page.get_by_text("It goes on.")).to_be_visible()
@@ -192,6 +194,7 @@ def test_the_keyboard_alone_is_enough(site: Site, visit: Callable[..., Page]) ->
     expect(page.get_by_text("None that is failed matches.")).to_be_visible()
     tab_to(page, "Clear")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Retry all")).to_be_visible()
     tab_to(page, "Retry all")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Retry 1 failed event")).to_be_visible()
@@ -219,7 +222,9 @@ def test_a_new_failure_appears_and_what_is_typed_or_opened_stays(site: Site, vis
     assert page.locator("details").evaluate("details => details.open")
 
 
-def test_an_outage_of_redis_is_told_on_the_open_page_with_what_was_known(site: Site, visit: Callable[..., Page]) -> None:
+def test_an_outage_of_redis_is_told_on_the_open_page_with_what_was_known(
+    site: Site, visit: Callable[..., Page]
+) -> None:
     site.emit("mail.send", number=1)
     page = visit()
     page.goto(f"{site.address}/")
