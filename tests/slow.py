@@ -1,7 +1,7 @@
 """Which tests are slow beside those that say so themselves.
 
-The quick set has each promise at least once: on a cluster, with a worker killed, in an outage, beside Node. What repeats
-that on another server, or waits for another limit, is for CI.
+The quick set has each promise at least once: on a cluster, with a worker killed, in an outage, beside Node.
+What repeats that on another server, or waits for another limit, is for CI.
 """
 
 from __future__ import annotations

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pwd
+import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +16,12 @@ from uuid import uuid4
 
 import pytest
 
+from oxherd import Oxherd
+from oxherd.admin import Audited
+from oxherd.bullmq.audit_log import audit_key
 from oxherd.servers.local_cluster import LocalCluster
 from tests.cli.shop import Shop, make_shop, shop
+from tests.cli.support import redis
 from tests.harness import environment
 
 # A process for each command.
@@ -110,11 +119,20 @@ def test_show_tells_an_events_story(shop: Shop) -> None:
     printed = shop.run("show", event_id).stdout
     assert "state      failed - attempt 1 of 1, begun once\n" in printed
     assert "error      ValueError: no stock for 1\n" in printed
+    table = printed[printed.index("ATTEMPT") :]
+    assert table.splitlines()[0].split() == ["ATTEMPT", "BEGAN", "TOOK", "OUTCOME", "WORKER", "ERROR"]
+    row = r" *1  [-\d]+ [:\d]+ +[\d.]+ m?s  failed +\S+:\d+:[0-9a-f]{12}  ValueError: no stock for 1"
+    assert re.fullmatch(row, table.splitlines()[1])
+    assert "\ntrace 1    " in table
     assert "c***@***" in printed
     (story,) = shop.json("show", event_id)
     assert (story["event"], story["state"], story["attempts"][0]["error"]["type"]) == (
         "order.placed", "failed", "ValueError",
     )  # fmt: skip
+    (attempt,) = story["attempts"]
+    assert (attempt["number"], attempt["fence"], attempt["outcome"]) == (1, 1, "failed")
+    assert attempt["worker"]
+    assert attempt["began_at"] <= attempt["ended_at"]
     assert "Nothing is stored" in shop.run("show", str(uuid4()), status=1).stderr
     assert "UUID" in shop.run("show", "7", status=2).stderr
 
@@ -235,6 +253,47 @@ def test_an_event_of_four_shards_on_a_cluster_is_one_row_and_acted_on_in_all(
     assert failures["what"] == "order.placed: 40 failed within the hour, all with ValueError"
     assert shop.run("retry", "order.placed").stdout == "40 retried\n"
     assert (shop.event("order.placed")["waiting"], shop.event("order.placed")["failed"]) == (40, 0)
+
+
+def test_what_the_commands_do_is_in_the_audit_log_with_who_did_it(shop: Shop, prefix: str) -> None:
+    ids = shop.emit("order.placed", *orders(4))
+    shop.process(4)
+    shop.run("retry", "order.placed", "--error", "for 3")
+    shop.run("discard", ids[1], "--yes")
+    shop.run("pause", "order.placed")
+    shop.run("resume", "order.placed")
+    shop.run("limits", "order.placed", "--rate", "100/60", "--max-running", "none")
+    shop.run("limits", "order.placed")
+    shop.run("cancel", ids[3])
+    shop.run("pause", "order.palced", status=2)
+
+    async def entries() -> list[Audited]:
+        async with Oxherd(shop.url, prefix=prefix) as herd:
+            return [row.entry for row in reversed(await herd.admin.audit())]
+
+    found = asyncio.run(entries())
+    assert [(each.action, each.subject, each.selection, each.done, each.outcome) for each in found] == [
+        ("retry", "order.placed", "failed, an error text", 0, "begun"),
+        ("retry", "order.placed", "failed, an error text", 1, "done"),
+        ("discard", "", "1 UUID", 0, "begun"),
+        ("discard", "", "1 UUID", 1, "done"),
+        ("pause", "order.placed", "", 0, "done"),
+        ("resume", "order.placed", "", 0, "done"),
+        ("limits", "order.placed", "rate 100/60, no max running", 0, "done"),
+        ("cancel", "", "1 UUID", 0, "begun"),
+        ("cancel", "", "1 UUID", 1, "done"),
+    ]
+    who = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+    assert {(each.who, each.via) for each in found} == {(who, "command line")}
+
+
+def test_nothing_long_is_begun_that_the_audit_log_cannot_have(shop: Shop, prefix: str) -> None:
+    shop.emit("order.placed", *orders(2))
+    shop.process(2)
+    redis(shop.url, "SET", audit_key(prefix), "no stream")
+    assert "audit log" in shop.run("retry", "order.placed", status=1).stderr
+    assert shop.event("order.placed")["failed"] == 1
+    assert "it is done, but not in the audit log" in shop.run("pause", "order.placed").stderr
 
 
 BAD: dict[str, tuple[list[str], str]] = {

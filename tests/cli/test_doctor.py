@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from oxherd import Oxherd
 from oxherd.bullmq.server_state import ServerState
 from oxherd.bullmq.worker_info import WorkerInfo
-from oxherd.cli.doctor import server_checks
-from oxherd.doctor.facts import Facts
+from oxherd.doctor import growth_checks, server_checks
+from oxherd.doctor.facts import Facts, read_facts
+from oxherd.doctor.finding import Finding
 from oxherd.servers.standalone import StandaloneServer
 from tests.cli.shop import Shop, make_shop, shop
 from tests.cli.support import redis
@@ -311,3 +313,28 @@ def test_where_nothing_is_wrong_it_says_what_was_looked_at(shop: Shop) -> None:
     with StandaloneServer(settings={"appendonly": "yes"}) as fresh:
         shop.url = fresh.url
         assert shop.run("doctor").stdout.startswith("Nothing is found wrong: 3 events, 0 workers, ")
+
+
+async def test_keys_that_grow_are_found(local_herd: Oxherd) -> None:
+    local_herd.declare("order.placed", int)
+    async with local_herd:
+        queue = (await local_herd.backend()).queue(local_herd["order.placed"].declaration)
+        k, call = queue.keys, queue.client.call
+        await local_herd["order.placed"].emit(1)
+        assert [each.check for each in growth(await read_facts(local_herd, "app:herd"))] == []
+        fill = (
+            "for n = 1, 21000 do redis.call('ZADD', KEYS[1], n, n); redis.call('ZADD', KEYS[2], n, n) "
+            "redis.call('XADD', KEYS[3], '*', 'event', 'added'); redis.call('HSET', KEYS[4], n, '{}') end"
+        )
+        await call(k.slot, "EVAL", fill, 4, k.completed, k.failed, k.events, k.outbox)
+        found = growth(await read_facts(local_herd, "app:herd"))
+        assert [each.check for each in found] == ["kept", "kept", "stream", "outbox"]
+        assert "21,000 completed are kept, though keep= says 0" in found[0].what
+        assert "oxherd discard app:herd order.placed --state completed" in found[0].remedy
+        assert "21,000 failed are kept, though keep= says 10,000" in found[1].what
+        assert "should have 10,000" in found[2].what
+
+
+def growth(facts: Facts) -> list[Finding]:
+    checks = (growth_checks.kept, growth_checks.streams, growth_checks.outboxes)
+    return [finding for check in checks for finding in check(facts)]

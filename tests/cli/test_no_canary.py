@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -67,6 +68,9 @@ def hostile(shop: Shop, prefix: str) -> Shop:
               "failedReason", f"why {STEERING}", "finishedOn", "1"]  # fmt: skip
     redis(shop.url, "HSET", f"{base}:{job}", *fields)
     redis(shop.url, "ZADD", f"{base}:failed", 9_999_999_999_999, job)
+    run_line = json.dumps([1, 1, f"worker {STEERING}", 1, 1, STEERING, STEERING, f"canary-note-31415 {STEERING}"])
+    for row in shop.json("find"):
+        redis(shop.url, "HSET", f"{base}:{row['id']}", "ox:runs", run_line)
     redis(shop.url, "HSET", f"{prefix}:{{old}}:meta", "version", STEERING)
     redis(shop.url, "LPUSH", f"{prefix}:{{old}}:wait", job)
     redis(shop.url, "ZADD", f"{base}:repeat", 1, f"schedule {STEERING}")

@@ -109,6 +109,30 @@ def test_events_of_a_killed_worker_are_begun_again_within_twice_the_lock(
     herd.close_sync()
 
 
+async def test_a_run_whose_worker_was_killed_is_told_as_lost(
+    server: StandaloneServer, app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    herd = declare(server.url, prefix)
+    (app / "slow").touch()
+    first = start_worker(url=server.url, log="first.jsonl")
+    async with herd:
+        emitted = await herd["order.slow"].emit({"order_id": 1})
+        await asyncio.to_thread(first.wait, "event.begin")
+        (killed,) = await herd.workers()
+        first.signal(signal.SIGKILL)
+        second = start_worker(url=server.url, log="second.jsonl")
+        await asyncio.to_thread(second.wait, "event.begin", deadline=LOCK * 6)
+        story = await herd.admin.show(emitted.id)
+    assert story is not None
+    lost, *_, running = story.attempts
+    assert (lost.number, lost.fence, lost.outcome, lost.worker) == (1, 1, "lost", killed.id)
+    assert lost.began_at is not None
+    assert (lost.ended_at, lost.seconds, lost.error) == (None, None, None)
+    assert (running.number, running.outcome) == (1, None)
+    assert running.worker not in (None, killed.id)
+    assert any("lost run" in each for each in story.not_known)
+
+
 @pytest.mark.parametrize("ticking", [False, True])
 def test_an_event_that_kills_its_worker_each_time_ends_in_failed(
     ticking: bool, server: StandaloneServer, app: Path, prefix: str, start_worker: Callable[..., WorkerProcess]
@@ -138,6 +162,12 @@ def test_an_event_that_kills_its_worker_each_time_ends_in_failed(
     ]
     assert Counter(r["fence"] for r in begins) == {1: 1, 2: 1}
     assert len({r["event_id"] for r in begins}) == 1
+    story = herd.admin.show_sync(begins[0]["event_id"])
+    assert story is not None
+    assert [(run.fence, run.outcome) for run in story.attempts] == [(1, "lost"), (2, "lost"), (3, "failed")]
+    assert len({run.worker for run in story.attempts}) == 3
+    assert story.attempts[-1].error is not None
+    assert story.attempts[-1].error.type == "Stalled"
     herd.close_sync()
 
 

@@ -487,8 +487,8 @@ async def test_move_job_from_active_to_wait_is_called_as_its_header_says() -> No
         "job id key": BASE + JOB_ID,
     }
     assert sent.keys == [known[words[f"KEYS[{number}]"]] for number in range(1, 10)]
-    # Ours ends with the job's key.
-    assert sent.arguments == [*(known[words[f"ARGV[{number}]"]] for number in range(1, 4)), ""]
+    # Ours ends with the job's key, and its runs.
+    assert sent.arguments == [*(known[words[f"ARGV[{number}]"]] for number in range(1, 4)), "", ""]
     assert len(words) == len(known)
 
 

@@ -16,7 +16,7 @@ from oxherd.bullmq.per_key import busiest_key
 from oxherd.bullmq.queue_counts import QueueCounts, queue_counts
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.event import Event
-from oxherd.limits import NO_LIMITS
+from oxherd.limits import Limits
 from oxherd.producer.backend import Backend
 
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -42,7 +42,9 @@ async def event_rows(herd: Herd) -> list[EventRow]:
 
 async def _counted(herd: Herd, backend: Backend, event: Event[Any, Any]) -> _Counted:
     places = await event_places(herd, backend, event)
-    counting = asyncio.gather(*(asked(herd, place.queue, lambda q=place.queue: queue_counts(q)) for place in places))
+    counting = asyncio.gather(
+        *(asked(herd, place.queue, lambda q=place.queue: queue_counts(q, event.name)) for place in places)
+    )
     counts, recent = await asyncio.gather(counting, recent_row(herd, places[0].queue, event.name))
     return _Counted(event, tuple(place.queue.keys.queue for place in places), counts, recent)
 
@@ -68,7 +70,7 @@ def _row(herd: Herd, counted: _Counted, workers: list[WorkerInfo]) -> EventRow:
         paused=counts[0].paused,
         paused_queues=sum(each.paused for each in counts),
         workers=sum(event.name in worker.events for worker in workers),
-        limits=counts[0].limits if len(counts) == 1 else NO_LIMITS,
+        limits=counts[0].limits if len(counts) == 1 else Limits(per_key=counts[0].limits.per_key),
         limited_until=moment(counts[0].limited_until_ms) if len(counts) == 1 else None,
         recent=counted.recent,
     )

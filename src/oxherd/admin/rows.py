@@ -32,7 +32,8 @@ class EventRow:
         paused: whether its first queue is paused.
         paused_queues: how many of its queues are; other than none or all, a pause has reached it in part.
         workers: how many live workers process it.
-        limits: its rate and how many may run at once, whoever has set them; of a queue of its own.
+        limits: its rate and how many may run at once, whoever has set them, of a queue of its own; and those of each of
+            its keys.
         limited_until: until when it begins none, since its rate is spent or it rests after a RateLimited.
         recent: its runs of the last five to six minutes, with their rates, and p50 and p95 of running and waiting; of
             this event alone, also where it shares its queue.
@@ -91,20 +92,25 @@ class FoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptInfo:
-    """One run of an event, as far as it is stored: of earlier ones only their errors are, of the last ten.
+    """One run of an event, as far as it is stored; None for what is not known of it.
 
     Attributes:
-        number: which attempt it was, from 1; None where that is not known.
+        number: which attempt it was, from 1. A run that was put back, or lost, has the same as the next one.
+        fence: which begin of the event it was, from 1.
         worker: the id of the worker that ran it (`WorkerInfo.id`).
+        ended_at: None while it runs, and where its worker was lost.
         seconds: how long it ran; of one that runs still, until now.
+        outcome: what became of the event by it, in the log's words; `lost` where its worker died or lost its lock.
         error: what failed it, redacted as the log is; `stack` has its frames, innermost first.
     """
 
     number: int | None
+    fence: int | None
     worker: str | None
     began_at: datetime | None
     ended_at: datetime | None
     seconds: float | None
+    outcome: str | None
     error: EventError | None
     stack: tuple[str, ...]
 
@@ -124,7 +130,7 @@ class Story:
         cancel_reason: why it is to be cancelled, if it is; redacted.
         schedule: the schedule that it is a tick of.
         caused_by, root: the event whose handler emitted it, and the first of all; None for one emitted elsewhere.
-        attempts: its runs, oldest first.
+        attempts: its runs, oldest first, the last ten.
         payload: what the log may show of it (JSON), or None.
         payload_note: why nothing is shown of it, in a few words; None where `payload` is what the log shows.
         payload_bytes: how long its stored JSON is.

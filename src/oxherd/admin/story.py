@@ -8,7 +8,7 @@ from uuid import UUID
 from oxherd.admin.attempts import attempts_of_job
 from oxherd.admin.locating import locate
 from oxherd.admin.moments import moment
-from oxherd.admin.rows import Story
+from oxherd.admin.rows import AttemptInfo, Story
 from oxherd.admin.shown import Shown, ShownJob
 from oxherd.admin.target import Herd, Place, asked, places
 from oxherd.bullmq.job import Job
@@ -19,9 +19,12 @@ from oxherd.declaration import is_name
 from oxherd.event import Event
 from oxherd.payload.failure import EventError
 from oxherd.worker.job_options import attempts_of
+from oxherd.worker.running.outcome import Outcome
 
 _CAUSED = "What it caused in turn is not stored with it; effects() looks for it among what is stored."
-_EARLIER = "Of earlier attempts only the errors are stored, of the last ten; the log has their workers and times."
+_EARLIER = "Of some attempts only the errors are stored; the log of those who ran them has their workers and times."
+_LOST = "When a lost run ended is not known: its worker died, or lost its lock."
+_BEGINS = "{} of its {} begins are not stored: only the last ten runs are, and none before its handler began."
 _ANOTHERS = "It was added or ended by another program, as far as can be told: its errors were redacted just now."
 
 
@@ -98,7 +101,7 @@ def _story(
         payload_bytes=len(job.data),
         progress=status.progress if type(status.progress) in (int, float) else None,
         notes=tuple(shown.texts(notes)),
-        not_known=_not_known(status, attempt),
+        not_known=_not_known(status, attempts),
     )
 
 
@@ -110,10 +113,14 @@ def _error(status: JobStatus, shown: ShownJob) -> EventError | None:
     return shown.error("", status.reason)
 
 
-def _not_known(status: JobStatus, attempt: int) -> tuple[str, ...]:
+def _not_known(status: JobStatus, attempts: tuple[AttemptInfo, ...]) -> tuple[str, ...]:
     sentences = [_CAUSED]
-    if attempt > 1:
+    if any(attempt.worker is None for attempt in attempts):
         sentences.append(_EARLIER)
+    if any(attempt.outcome == Outcome.LOST for attempt in attempts):
+        sentences.append(_LOST)
+    if status.fence > len(attempts):
+        sentences.append(_BEGINS.format(status.fence - len(attempts), status.fence))
     if status.reason and not status.outcome:
         sentences.append(_ANOTHERS)
     return tuple(sentences)

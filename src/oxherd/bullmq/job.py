@@ -29,7 +29,7 @@ class Job:
     it, `unusable` that BullMQ's scripts fail on it; ours take its `raw_id`. `written_options` include the lineage.
     `forgets_parent`: it ends without notifying its parent. `ran`: one that expires has begun before (`expiry.py`).
     `cancel_reason`: why it is to be cancelled, if it is. `limit_key`: what its limits go by, where it was fetched
-    alone (`limits.limit_key`); "": nothing.
+    alone (`limits.limit_key`); "": nothing. `runs`: its earlier runs (`runs.py`).
     """
 
     id: str
@@ -53,6 +53,7 @@ class Job:
     forgets_parent: bool = False
     ran: bool = False
     cancel_reason: str | None = None
+    runs: bytes = b""
     limit_key: str = ""
 
     @property
@@ -104,7 +105,7 @@ class NewJob:
 # The fields of a job that a worker reads, in the order of `job_of`.
 FIELDS = (
     "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace", "ox:uncounted", "priority",
-    "ox:ran", "ox:cancel",
+    "ox:ran", "ox:cancel", "ox:runs",
 )  # fmt: skip
 _FIELDS = tuple(name.encode() for name in FIELDS)
 _NO_VALUES: list[bytes | None] = [None] * len(FIELDS)
@@ -125,7 +126,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     unusable = None if values else "its key holds no hash"
     (
         name, data, options, timestamp, made, fence, stalled, deferred, scheduler, stacktrace, uncounted, priority,
-        ran, cancel,
+        ran, cancel, runs,
     ) = values or _NO_VALUES  # fmt: skip
     damage = None if name is not None and data is not None else "its name or data is missing"
     try:
@@ -166,6 +167,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         False,
         ran is not None,
         cancel_reason=None if cancel is None else _text(cancel),
+        runs=runs or b"",
     )
 
 

@@ -201,23 +201,26 @@ class BullQueue:
         )  # fmt: skip
         return int(await self.client.script(k.slot, script("delay"), arguments))
 
-    async def requeue(self, job_id: str | bytes, token: str, limit_key: str = "") -> int:
-        """Put a job back at the head of the queue; costs no attempt. Script: moveJobFromActiveToWait."""
-        arguments = self.requeue_arguments(job_id, token, limit_key)
+    async def requeue(self, job_id: str | bytes, token: str, limit_key: str = "", runs: str = "") -> int:
+        """Put a job back at the head of the queue; costs no attempt. Script: moveJobFromActiveToWait.
+
+        `runs`: what its field `ox:runs` becomes; empty if that stays.
+        """
+        arguments = self.requeue_arguments(job_id, token, limit_key, runs)
         reply = int(await self.client.script(self.keys.slot, script("requeue"), arguments))
         if reply >= 0:
             # BullMQ sets no marker for a prioritized job here: idle workers would sleep on.
             await self.wake()
         return reply
 
-    async def requeue_in_order(self, job: Job, delay_ms: int) -> int:
+    async def requeue_in_order(self, job: Job, delay_ms: int, runs: str = "") -> int:
         """Put a job back as the queue's next, held for `delay_ms` milliseconds; costs no attempt."""
-        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), self.keys.held, delay_ms)
+        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key, runs), self.keys.held, delay_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_in_order"), arguments))
 
-    async def requeue_at_rest(self, job: Job, rest_ms: int) -> int:
+    async def requeue_at_rest(self, job: Job, rest_ms: int, runs: str = "") -> int:
         """Put a job back at the head of the queue, which rests for `rest_ms` milliseconds; costs no attempt."""
-        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key), rest_ms)
+        arguments = (*self.requeue_arguments(job.id, job.token, job.limit_key, runs), rest_ms)
         return int(await self.client.script(self.keys.slot, script("requeue_at_rest"), arguments))
 
     async def rest(self, rest_ms: int) -> None:
@@ -225,12 +228,14 @@ class BullQueue:
         k = self.keys
         await self.client.script(k.slot, script("rest"), (k.marker, k.base, rest_ms))
 
-    def requeue_arguments(self, job_id: str | bytes, token: str, limit_key: str = "") -> tuple[Argument, ...]:
-        """Keys and arguments of moveJobFromActiveToWait, and what the job's limits go by."""
+    def requeue_arguments(
+        self, job_id: str | bytes, token: str, limit_key: str = "", runs: str = ""
+    ) -> tuple[Argument, ...]:
+        """Keys and arguments of moveJobFromActiveToWait, what the job's limits go by, and its runs."""
         k = self.keys
         return (
             k.active, k.wait, k.stalled, k.paused, k.meta, k.limiter, k.prioritized, k.marker, k.events,
-            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id, limit_key,
+            job_id, token, k.job(job_id) if isinstance(job_id, str) else k.base.encode() + job_id, limit_key, runs,
         )  # fmt: skip
 
     async def holds(self, job_id: str, *, marked: bool = False) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,12 +14,15 @@ from oxherd.bullmq.options import options_of
 from oxherd.bullmq.queue import BullQueue
 from oxherd.bullmq.scripts import script
 from oxherd.bullmq.worker_records import SILENCE_MS
-from oxherd.limits import Limits, Rate
+from oxherd.errors import DeclarationError
+from oxherd.limits import Limits, PerKey, Rate
 from oxherd.redis.client import Client
 
 _STEP: Final = 5_000
 # What a queue may be called by ours or by Node's; a colon is in none.
 _QUEUE: Final = re.compile(r"[A-Za-z0-9{][A-Za-z0-9._/{}@#+=-]{0,255}")
+# As `per_key.per_key_fields` writes it.
+_PER_KEY: Final = re.compile(rb"(\d{1,10})/(\d{1,10})/(\d{1,13})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,16 @@ class QueueCounts:
     limited_until_ms: int
 
 
-async def queue_counts(queue: BullQueue) -> QueueCounts:
-    """What a queue holds. Script: overview.
+async def queue_counts(queue: BullQueue, event: str = "") -> QueueCounts:
+    """What a queue holds, with an event's limits for each key. Script: overview.
 
     Raises:
         RedisUnavailable, ScriptError: as `Client.script`.
     """
     k = queue.keys
-    reply: list[Any] = await queue.client.script(k.slot, script("overview"), (k.meta, k.base, SILENCE_MS))
+    reply: list[Any] = await queue.client.script(k.slot, script("overview"), (k.meta, k.base, SILENCE_MS, event))
     now, paused, wait, held, prioritized, active, delayed, children, completed, failed, *rest = reply
-    emitted, raw_options, due, failed_at, schedules, workers, most, per_ms, running, resting_ms = rest
+    emitted, raw_options, due, failed_at, schedules, workers, most, per_ms, running, per_key, resting_ms = rest
     emitted_ms = bounded_ms(number(emitted))
     return QueueCounts(
         int(now),
@@ -71,15 +75,23 @@ async def queue_counts(queue: BullQueue) -> QueueCounts:
         bounded_ms(number(failed_at)),
         schedules,
         workers,
-        _limits(most, per_ms, running),
+        _limits(most, per_ms, running, per_key),
         int(now) + resting_ms if resting_ms else 0,
     )
 
 
-def _limits(most: bytes, per_ms: bytes, running: bytes) -> Limits:
+def _limits(most: bytes, per_ms: bytes, running: bytes, per_key: bytes) -> Limits:
     """The limits in `meta`, which any program may have written; those that cannot be read hold nothing back."""
-    rate = Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
-    return Limits(rate, number(running) or None)
+    each = None
+    found = _PER_KEY.fullmatch(per_key)
+    if found is not None:
+        with suppress(DeclarationError):
+            each = PerKey(int(found[1]) or None, _rate(found[2], found[3]))
+    return Limits(_rate(most, per_ms), number(running) or None, each)
+
+
+def _rate(most: bytes, per_ms: bytes) -> Rate | None:
+    return Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
 
 
 async def queue_names(client: Client, prefix: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from oxherd.doctor import event_checks, queue_checks, server_checks
+from oxherd.doctor import event_checks, growth_checks, queue_checks, server_checks
 from oxherd.doctor.facts import Facts, read_facts, read_quick_facts
 from oxherd.doctor.finding import Finding
 
@@ -27,6 +27,9 @@ CHECKS: tuple[Callable[[Facts], Iterable[Finding]], ...] = (
     event_checks.lock,
     queue_checks.unknown_queues,
     queue_checks.stopped_schedules,
+    growth_checks.kept,
+    growth_checks.streams,
+    growth_checks.outboxes,
 )
 
 

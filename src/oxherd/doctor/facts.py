@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from oxherd.admin import EventRow, KeyRow, ScheduleRow, Story, UnknownQueue
 from oxherd.app import Oxherd
+from oxherd.bullmq.queue_sizes import QueueSizes, queue_sizes
 from oxherd.bullmq.server_state import ServerState, server_states
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.errors import OxherdError
 from oxherd.payload.failure import EventError
+from oxherd.policy import Keep
 from oxherd.redis.client import ScriptError
 
 # Failures are counted of the last hour, so many of each event at most.
@@ -57,6 +59,8 @@ class Facts:
     keys: list[KeyRow]
     failures: dict[str, Failures]
     long_runs: list[LongRun]
+    sizes: list[QueueSizes] = field(default_factory=list[QueueSizes])
+    keeps: dict[str, Keep] = field(default_factory=dict[str, Keep])
 
     def waits(self, row: EventRow) -> bool:
         """Whether something waits that could begin now."""
@@ -71,14 +75,15 @@ async def read_quick_facts(herd: Oxherd, target: str) -> Facts:
     admin = herd.admin
     events, schedules, workers = await asyncio.gather(admin.events(), admin.schedules(), admin.workers())
     keys = await admin.busiest_keys()
-    return Facts(target, datetime.now(UTC), [], events, workers, schedules, [], keys, {}, [])
+    return Facts(target, datetime.now(UTC), [], events, workers, schedules, [], keys, {}, [], keeps=_keeps(herd))
 
 
 async def read_facts(herd: Oxherd, target: str) -> Facts:
     """Read all that the checks need.
 
     Cost: as `Admin.events`, `unknown_queues`, `schedules`, `workers` and `busiest_keys`; INFO and TIME on each
-    primary; up to 200 failures of each event that has failed within the hour; up to 20 `Admin.show`.
+    primary; XLEN, HLEN and HGET on each queue; up to 200 failures of each event that has failed within the hour; up
+    to 20 `Admin.show`.
 
     Raises:
         RedisUnavailable: a server cannot be reached, or refuses us.
@@ -91,12 +96,23 @@ async def read_facts(herd: Oxherd, target: str) -> Facts:
         raise OxherdError(f"The server refuses INFO or TIME ({str(error).rstrip('.')}); grant them.") from None
     quick, unknown = await asyncio.gather(read_quick_facts(herd, target), herd.admin.unknown_queues())
     now = datetime.now(UTC) + timedelta(seconds=servers[0].clock_ahead)
-    facts = replace(quick, now=now, servers=servers, unknown=unknown)
+    sizes = await _sizes(herd, quick.events)
+    facts = replace(quick, now=now, servers=servers, unknown=unknown, sizes=sizes)
     for row in facts.events:
         if row.last_failed_at is not None and row.last_failed_at > now - RECENT:
             facts.failures.update(await _failures(herd, row.name))
     facts.long_runs.extend(await _long_runs(herd, facts))
     return facts
+
+
+def _keeps(herd: Oxherd) -> dict[str, Keep]:
+    return {event.name: event.declaration.keep for event in herd}
+
+
+async def _sizes(herd: Oxherd, events: list[EventRow]) -> list[QueueSizes]:
+    backend = await herd.backend()
+    names = dict.fromkeys(name for row in events for name in row.queues)
+    return list(await asyncio.gather(*(queue_sizes(backend.queue_named(name)) for name in names)))
 
 
 async def _failures(herd: Oxherd, event: str) -> dict[str, Failures]:

@@ -10,6 +10,7 @@ from oxherd.context import Stopping
 from oxherd.worker.executions import Executions
 from oxherd.worker.running.execution import Execution, Stage
 from oxherd.worker.running.outcome import Outcome, Write
+from oxherd.worker.running.run_record import runs_with
 from oxherd.worker.running.settling import Unsettled
 
 # How long a cancelled handler may clean up before it counts as stuck.
@@ -64,13 +65,13 @@ class StopRequeue:
         """Put an event back whose handler goes on: nothing of this run is recorded any more."""
         run = execution.abandon()
         self._executions.drop(execution)
-        became = await self._put_back(execution)
+        became = await self._put_back(execution, runs_with(execution.job, run, Outcome.REQUEUED, None))
         self._executions.pipeline.announce_end(execution, run, became, None)
 
-    async def _put_back(self, execution: Execution) -> Outcome:
+    async def _put_back(self, execution: Execution, runs: str = "") -> Outcome:
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
-                settled = await self._settler.settle(execution.job, execution.declaration, Write.REQUEUE)
+                settled = await self._settler.settle(execution.job, execution.declaration, Write.REQUEUE, runs=runs)
         except TimeoutError:
             settled = Unsettled.UNWRITTEN
         execution.unwritten = settled is Unsettled.UNWRITTEN

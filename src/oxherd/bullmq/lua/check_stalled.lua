@@ -34,13 +34,28 @@ end
 local limits = {}
 for i = 6, #ARGV, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local stalled = check()
+-- Adds a run whose worker was lost to the job's field `ox:runs`, as `runs.py` does; when it ended, nobody knows.
+local function noteLost(jobKey, job)
+  local ats, made, worker, began, runs = job[2], job[6] or "0", job[7], job[8], job[9] or ""
+  if not (worker and #worker <= 300 and isInteger(ats) and ats and isInteger(made) and isInteger(began) and began) then return end
+  if #runs > 1536 then runs = "" end -- not ours
+  local line = string.format('[%d,%s,%s,%s,null,"lost","",""]', made + 1, ats, cjson.encode(worker), began)
+  runs = runs == "" and line or runs .. "\n" .. line
+  local _, breaks = string.gsub(runs, "\n", "")
+  while breaks > 9 or #runs > 1536 do
+    runs, breaks = string.match(runs, "^[^\n]*\n(.*)$") or line, breaks - 1
+  end
+  redis.call("HSET", jobKey, "ox:runs", runs)
+end
+
 -- A job that was held had not begun. A stall beyond the limit counts only if the job had just begun alone, for the third time
 -- beside others, or if three did not count.
 for _, id in ipairs(stalled) do
   local jobKey = ARGV[2] .. id
-  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name", "ox:uncounted")
+  local job = redis.call("HMGET", jobKey, "stc", "ats", "ox:begun", "name", "ox:uncounted", "atm", "pb", "processedOn", "ox:runs")
   local stalls, ats = tonumber(job[1]), job[2] or ""
   local counts = job[3] ~= ats .. " held"
+  if counts then noteLost(jobKey, job) end
   if counts and stalls > 1 and stalls > (limits[job[4]] or tonumber(ARGV[1])) then
     counts = job[3] == ats .. " alone" or (tonumber(job[5]) or 0) >= 3
     if job[3] == ats .. " beside" and redis.call("HINCRBY", jobKey, "ox:beside", 1) > 2 then counts = true end

@@ -7,7 +7,7 @@
 -- "1" to fetch a next one
 -- Returns {code, next} for each job: code is 0, 1 or one of moveToFinished's; next is as in moveToFinished, but a job's
 -- fields are the values of name, data, opts, timestamp, atm, ats, stc, defa, rjk, stacktrace, ox:uncounted, priority, ox:ran,
--- ox:cancel.
+-- ox:cancel, ox:runs.
 --- @include "includes/guard"
 --- @include "includes/answer"
 --- @include "includes/promote"
@@ -73,7 +73,7 @@ local function fetch(token)
     rcall("SET", jobKey .. ":lock", token, "PX", lockDuration)
     rcall("XADD", events, "*", "event", "active", "jobId", id, "prev", "waiting")
     local fields = redis.pcall("HMGET", jobKey, "name", "data", "opts", "timestamp", "atm", "ats", "stc", "defa", "rjk", "stacktrace",
-      "ox:uncounted", "priority", "ox:ran", "ox:cancel")
+      "ox:uncounted", "priority", "ox:ran", "ox:cancel", "ox:runs")
     if fields.err then
       -- The key holds no hash: the worker quarantines the job.
       fields = {}

@@ -1,4 +1,4 @@
--- Notes the hash of a job's key, ARGV[5], which nobody has known before it was fetched, and puts the job back as requeue does:
+-- Notes the hash of a job's key, ARGV[6], which nobody has known before it was fetched, and puts the job back as requeue does:
 -- at the head of the queue if its key has room, else behind those that its key holds back.
 local function requeue()
 --- @include "requeue"
@@ -6,7 +6,7 @@ end
 local reply = requeue()
 if reply < 0 then return reply end
 --- @include "includes/keyed"
-local base, id, hash, now = string.sub(ARGV[3], 1, -#ARGV[1] - 1), ARGV[1], ARGV[5], serverMs()
+local base, id, hash, now = string.sub(ARGV[3], 1, -#ARGV[1] - 1), ARGV[1], ARGV[6], serverMs()
 redis.call("HSET", ARGV[3], "ox:key", hash)
 local job = redis.call("HMGET", ARGV[3], "ox:key", "name", "ox:turn", "ats", "priority")
 job[4] = "0" -- its handler has not begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from oxherd.admin import AttemptInfo, Effects, Story
 from oxherd.app import Oxherd
@@ -11,11 +11,23 @@ from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_styled
 from oxherd.cli.shown.json_lines import write_json
 from oxherd.cli.shown.screen import Screen, Style, folded, screen_of
+from oxherd.cli.shown.table import Cell, Column, Row, Table
 from oxherd.errors import OxherdError
 from oxherd.payload.failure import EventError
 from oxherd.wording import ago, clock, duration
 
 _NAME_WIDTH = 11
+_COLUMNS = (
+    Column("attempt", right=True),
+    Column("began"),
+    Column("took", right=True, rank=1),
+    Column("outcome"),
+    Column("worker", below=True),
+    Column("error", below=True),
+)
+
+# Its name, its text, and how that is shown.
+Part = tuple[str, str, Style]
 
 
 def run(target: str, event_id: str, *, json: bool) -> None:
@@ -39,7 +51,14 @@ def run(target: str, event_id: str, *, json: bool) -> None:
         write_json(story, caused=effects.events)
         return
     screen = screen_of()
-    for name, text, style in (*_parts(story), *_caused(effects), *_not_known(story, effects)):
+    _write(screen, _parts(story))
+    for line in _attempts(screen, story.attempts):
+        write_styled(line)
+    _write(screen, (*_traces(story), *_notes(story), *_caused(effects), *_not_known(story, effects)))
+
+
+def _write(screen: Screen, parts: Iterable[Part]) -> None:
+    for name, text, style in parts:
         for line in _lines(screen, name, text, style):
             write_styled(line)
 
@@ -54,7 +73,7 @@ def _lines(screen: Screen, name: str, text: str, style: Style) -> Iterator[str]:
             yield screen.styled(line[:_NAME_WIDTH], Style.DIM) + screen.styled(line[_NAME_WIDTH:], style)
 
 
-def _parts(story: Story) -> Iterator[tuple[str, str, Style]]:
+def _parts(story: Story) -> Iterator[Part]:
     plain = Style.PLAIN
     yield "id", str(story.id), plain
     yield "event", story.event or "(unknown here)", Style.BOLD
@@ -84,19 +103,43 @@ def _parts(story: Story) -> Iterator[tuple[str, str, Style]]:
             yield name, str(value), plain
     shown = f"({story.payload_note})" if story.payload_note else _compact(story.payload)
     yield "payload", f"{shown}  [{story.payload_bytes:,} bytes]", plain
+
+
+def _attempts(screen: Screen, attempts: Sequence[AttemptInfo]) -> Iterator[str]:
+    """A table of the runs, where there are any."""
+    return Table(screen, _COLUMNS).lines([_attempt(attempt) for attempt in attempts]) if attempts else iter(())
+
+
+def _attempt(attempt: AttemptInfo) -> Row:
+    return (
+        "" if attempt.number is None else f"{attempt.number:,}",
+        clock(attempt.began_at),
+        duration(attempt.seconds),
+        (attempt.outcome or "").replace("_", " "),
+        attempt.worker or "",
+        "" if attempt.error is None else Cell(_error(attempt.error), Style.WRONG),
+    )
+
+
+def _traces(story: Story) -> Iterator[Part]:
+    """The frames of the errors."""
     for attempt in story.attempts:
-        yield from _attempt(attempt)
+        for number, frame in enumerate(attempt.stack):
+            yield "" if number else f"trace {attempt.number or ''}".strip(), frame, Style.DIM
+
+
+def _notes(story: Story) -> Iterator[Part]:
     for note in story.notes:
-        yield "note", note, plain
+        yield "note", note, Style.PLAIN
 
 
-def _caused(effects: Effects) -> Iterator[tuple[str, str, Style]]:
+def _caused(effects: Effects) -> Iterator[Part]:
     for found in effects.events:
         state = found.state.replace("_", " ")
         yield "caused", f"{found.id} {found.event or f'(unknown, in {found.queue})'} {state}", Style.PLAIN
 
 
-def _not_known(story: Story, effects: Effects) -> Iterator[tuple[str, str, Style]]:
+def _not_known(story: Story, effects: Effects) -> Iterator[Part]:
     for sentence in story.not_known:
         # That one is looked for here.
         if "effects()" not in sentence:
@@ -121,20 +164,6 @@ def _state(story: Story) -> str:
 
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number:,} times"
-
-
-def _attempt(attempt: AttemptInfo) -> Iterator[tuple[str, str, Style]]:
-    parts = [
-        "" if attempt.began_at is None else f"began {clock(attempt.began_at)}",
-        "" if attempt.seconds is None else f"took {duration(attempt.seconds)}",
-        "" if attempt.worker is None else f"on {attempt.worker}",
-        "" if attempt.error is None else _error(attempt.error),
-    ]
-    number = "attempt" if attempt.number is None else f"attempt {attempt.number}"
-    style = Style.PLAIN if attempt.error is None else Style.WRONG
-    yield number, ", ".join(part for part in parts if part) or "nothing is stored of it", style
-    for frame in attempt.stack:
-        yield "", frame, Style.DIM
 
 
 def _error(error: EventError) -> str:

@@ -78,7 +78,7 @@ class _Steps:
             if step == "stop":
                 running.stop()
             else:
-                self._operations.go_on(running)
+                await self._operations.go_on(running, request.scope["oxherd.user"].name)
         except OxherdError as error:
             return self._board.response(request, problem_page(error))
         return _see_other(request, f"/operations/{running.id}")

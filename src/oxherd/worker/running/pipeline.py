@@ -35,6 +35,7 @@ from oxherd.worker.running.missed_ticks import MissedTicks
 from oxherd.worker.running.outcome import Outcome, Write, ending_of
 from oxherd.worker.running.problem import Problem, problem_of
 from oxherd.worker.running.reports import Reports
+from oxherd.worker.running.run_record import runs_with
 from oxherd.worker.running.settling import UNCOMPLETED, Settler, Unsettled
 from oxherd.worker.served_events import ServedEvent
 from oxherd.worker.served_queue import Route, ServedQueue
@@ -309,9 +310,11 @@ class Pipeline:
         while True:
             outcome, write = ending_of(end, attempts_left=attempts_left)
             delay_ms = self._delay_ms(run, declaration) if outcome is Outcome.RETRYING else None
+            # BullMQ's own fields say it of one that completes.
+            runs = "" if write is Write.COMPLETE else runs_with(job, run, outcome, error)
             settled = await self._settler.settle(
                 job, declaration, write, result=run.result, error=error, outcome=outcome,
-                delay_ms=delay_ms or 0, told=error and _told(job, outcome, error),
+                delay_ms=delay_ms or 0, told=error and _told(job, outcome, error), runs=runs,
                 fetch_next=self._slots.may_continue(),
             )  # fmt: skip
             if not isinstance(settled, Unsettled) or settled not in UNCOMPLETED:
@@ -320,7 +323,8 @@ class Pipeline:
             end, error = UNCOMPLETED[settled]
         if settled is Unsettled.CANCELLED:
             outcome, error, delay_ms = Outcome.CANCELLED, cancelled_error(job.cancel_reason or ""), None
-            settled = await self._settler.settle_cancelled(job, declaration, fetch_next=self._slots.may_continue())
+            runs, fetch_next = runs_with(job, run, outcome, error), self._slots.may_continue()
+            settled = await self._settler.settle_cancelled(job, declaration, fetch_next=fetch_next, runs=runs)
         if isinstance(settled, Unsettled):
             execution.unwritten = settled is Unsettled.UNWRITTEN
             outcome, delay_ms = Outcome.LOST, None

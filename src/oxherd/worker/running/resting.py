@@ -11,13 +11,13 @@ from oxherd.redis.client import ScriptError
 from oxherd.worker.served_queue import ServedQueue
 
 
-async def rest(served: ServedQueue, job: Job, rest_ms: int) -> int:
+async def rest(served: ServedQueue, job: Job, rest_ms: int, runs: str) -> int:
     """Put a job back at the head of its queue and let its event rest; returns as `BullQueue.requeue_at_rest`.
 
     Other shards are told once: one that cannot be reached goes on until its own runs meet the limit.
     """
     rest_ms = max(1, rest_ms)  # an expiry
-    reply = await served.queue.requeue_at_rest(job, rest_ms)
+    reply = await served.queue.requeue_at_rest(job, rest_ms, runs)
 
     async def rest_one(queue: BullQueue) -> None:
         try:

@@ -14,6 +14,7 @@ from oxherd.bullmq.options import LONGEST_CACHED
 from oxherd.bullmq.outbox import Message
 from oxherd.bullmq.queue import finish_options
 from oxherd.bullmq.replies import NOTHING, Fetched, Refusal
+from oxherd.bullmq.runs import run_fields
 from oxherd.declaration import Declaration
 from oxherd.errors import RedisUnavailable
 from oxherd.redis.client import ScriptError
@@ -115,11 +116,13 @@ class Settler:
         outcome: Outcome = Outcome.FAILED,
         delay_ms: int = 0,
         told: Told | None = None,
+        runs: str = "",
         fetch_next: bool = False,
     ) -> Fetched | Unsettled:
         """Write what became of a job, and if it failed, how; returns the job that the same script began, if any.
 
-        `delay_ms`: before it is tried again. `told`: what its event's `on_failed` is told where it fails.
+        `delay_ms`: before it is tried again. `told`: what its event's `on_failed` is told where it fails. `runs`: what
+        the job's field `ox:runs` becomes, unless it is completed; empty if that stays.
         """
         message: Message | None = None
         if self._events.by_key:
@@ -130,16 +133,14 @@ class Settler:
             if told is not None:
                 known = declaration or self._served.declaration_of(job)
                 message = failure_message(self._queue.keys.queue, job, known, told)
-            step = self._fail(job, declaration, error, outcome, message)
+            step = self._fail(job, declaration, error, outcome, message, runs)
         elif write is Write.DROP:
             step = self._drop(job, declaration)
         elif write is Write.NOTHING:
             return Unsettled.LOST
         else:
-            if write is Write.RETRY:
-                step = self._retry(job, error, delay_ms)
-            else:
-                step = self._requeue(job) if write is Write.REQUEUE else self._snooze(job, write, delay_ms)
+            is_retry = write is Write.RETRY
+            step = self._retry(job, error, delay_ms, runs) if is_retry else self._put_back(job, write, delay_ms, runs)
             return await self.retry_until_confirmed(job, step, leaves_running=True)
         settled = await self.retry_until_confirmed(job, step, fetch_next=fetch_next)
         if message is not None and not isinstance(settled, Unsettled):
@@ -148,10 +149,14 @@ class Settler:
             await self._wake()
         return settled
 
-    async def settle_cancelled(self, job: Job, declaration: Declaration, *, fetch_next: bool) -> Fetched | Unsettled:
+    async def settle_cancelled(
+        self, job: Job, declaration: Declaration, *, fetch_next: bool, runs: str = ""
+    ) -> Fetched | Unsettled:
         """Send a job to failed that was cancelled before its worker could tell its handler."""
         error, outcome = cancelled_error(job.cancel_reason or ""), Outcome.CANCELLED
-        return await self.settle(job, declaration, Write.FAIL, error=error, outcome=outcome, fetch_next=fetch_next)
+        return await self.settle(
+            job, declaration, Write.FAIL, error=error, outcome=outcome, runs=runs, fetch_next=fetch_next
+        )
 
     async def postpone(self, job: Job, delay_ms: int, *, keeps_turn: bool = True) -> Fetched | Unsettled:
         """Offer a job again later, without spending an attempt; an ordered one at once, if it keeps its turn."""
@@ -193,8 +198,9 @@ class Settler:
         error: ErrorInfo | None,
         outcome: Outcome,
         message: Message | None,
+        runs: str,
     ) -> Step:
-        fields = [] if error is None else failure_fields(job, error, outcome)
+        fields = [*([] if error is None else failure_fields(job, error, outcome)), *run_fields(runs)]
         reason = b"" if error is None else error.message.encode()
         left = b"" if message is None else message.packed
 
@@ -214,28 +220,28 @@ class Settler:
         fields = end_field("expired", "EventExpired", EXPIRED.decode())
         return lambda fetch: self._queue.finish(job, "failed", EXPIRED, options, fetch_next=fetch, fields=fields)
 
-    def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int) -> Step:
-        fields = [] if error is None else failure_fields(job, error, Outcome.RETRYING)
+    def _retry(self, job: Job, error: ErrorInfo | None, delay_ms: int, runs: str) -> Step:
+        fields = [*([] if error is None else failure_fields(job, error, Outcome.RETRYING)), *run_fields(runs)]
         if self._ordered:
             return lambda _: self._queue.retry_in_order(job, fields, delay_ms)
         return lambda _: self._queue.delay(job, delay_ms, fields) if delay_ms else self._queue.retry_now(job, fields)
 
-    def _snooze(self, job: Job, write: Write, delay_ms: int) -> Step:
+    def _put_back(self, job: Job, write: Write, delay_ms: int, runs: str) -> Step:
+        if write is Write.REQUEUE:
+            return lambda _: self._queue.requeue(job.id, job.token, job.limit_key, runs)
         if self._ordered:  # its queue rests meanwhile, whatever was asked for
-            return lambda _: self._queue.requeue_in_order(job, delay_ms)
+            return lambda _: self._queue.requeue_in_order(job, delay_ms, runs)
         # Other keys, and a queue's other events, have nothing to do with this one's limit.
         if write is Write.REST and job.limit_key:
-            return lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True, rest_ms=delay_ms)
+            fields = run_fields(runs)
+            return lambda _: self._queue.delay(job, delay_ms, fields, skip_attempt=True, rest_ms=delay_ms)
         if write is Write.REST and not self._served.shared:
-            return lambda _: rest(self._served, job, delay_ms)
+            return lambda _: rest(self._served, job, delay_ms, runs)
         # Also without a delay: at the head of the queue, it would keep others from beginning.
-        return self._delay(job, delay_ms)
+        return self._delay(job, delay_ms, runs)
 
-    def _delay(self, job: Job, delay_ms: int) -> Step:
-        return lambda _: self._queue.delay(job, delay_ms, [], skip_attempt=True)
-
-    def _requeue(self, job: Job) -> Step:
-        return lambda _: self._queue.requeue(job.id, job.token, job.limit_key)
+    def _delay(self, job: Job, delay_ms: int, runs: str = "") -> Step:
+        return lambda _: self._queue.delay(job, delay_ms, run_fields(runs), skip_attempt=True)
 
     async def _wake(self) -> None:
         """Wake the workers that wait for an ordered job to end; they also look every few seconds."""
