@@ -225,6 +225,36 @@ def test_everything_is_read_on_a_cluster(make_shop: Callable[..., Shop], cluster
     assert {finding["check"] for finding in shop.json("doctor", status=1)} >= {"no worker"}
 
 
+SHARDED = """
+from oxherd import Oxherd, Retry
+
+herd = Oxherd(prefix=PREFIX)
+
+@herd.event("order.placed", shards=4, retry=Retry(attempts=1))
+async def order_placed(number: int) -> None:
+    raise ValueError(f"no stock for {number}")
+"""
+
+
+def test_an_event_of_four_shards_on_a_cluster_is_one_row_and_acted_on_in_all(
+    make_shop: Callable[..., Shop], cluster: LocalCluster
+) -> None:
+    shop = make_shop(cluster.url, SHARDED)
+    ids = shop.run("emit", "order.placed", "-", stdin="\n".join(map(str, range(40)))).stdout.split()
+    (row,) = shop.json("ls")
+    assert (row["name"], row["waiting"], len(set(row["queues"]))) == ("order.placed", 40, 4)
+    (stuck,) = [finding for finding in shop.json("doctor", status=1) if finding["check"] == "no worker"]
+    assert stuck["what"].startswith("order.placed: 40 waiting")
+    shop.process(40)
+    assert {found["id"] for found in shop.json("find", "order.placed", "--limit", "100")} == set(ids)
+    assert len(shop.json("find", "--error", "for 3")) == 11
+    assert len(shop.run("ls").stdout.splitlines()) == 2
+    (failures,) = [finding for finding in shop.json("doctor", status=1) if finding["check"] == "failures"]
+    assert failures["what"] == "order.placed: 40 failed within the hour, all with ValueError"
+    assert shop.run("retry", "order.placed").stdout == "40 retried\n"
+    assert (shop.event("order.placed")["waiting"], shop.event("order.placed")["failed"]) == (40, 0)
+
+
 def test_what_the_commands_do_is_in_the_audit_log_with_who_did_it(shop: Shop, prefix: str) -> None:
     ids = shop.emit("order.placed", *orders(4))
     shop.process(4)
