@@ -17,8 +17,17 @@ from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess
 from tests.local_sentinel import LocalSentinel
+from tests.slow import is_slow
 
 REDIS_7 = "/usr/bin/redis-server"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow before `-m` selects."""
+    for item in items:
+        if is_slow(item):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +83,7 @@ _BULLMQ = "-bullmq"
 def url(request: pytest.FixtureRequest) -> str:
     """Each kind of server in turn, and BullMQ's own scripts alone: the conformance suite runs on them all.
 
-    Most faults show on the first two; the others are for CI.
+    Most faults show on a cluster; the others are for CI (`tests/slow.py`).
     """
     server = request.getfixturevalue(request.param.removesuffix(_BULLMQ))
     return server if isinstance(server, str) else server.url

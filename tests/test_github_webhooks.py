@@ -260,6 +260,7 @@ def test_every_delivery_is_processed_once_in_the_process_that_received_it(
     check_log(log, deliveries)
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_every_delivery_is_processed_once_by_a_separate_worker(project: Path, deliveries: list[Delivery]) -> None:
     with web(project, process=False) as (client, web_log), worker(project) as worker_log:
@@ -270,6 +271,7 @@ def test_every_delivery_is_processed_once_by_a_separate_worker(project: Path, de
     assert [secret for secret in private(deliveries) if secret in web_log.text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_the_services_of_compose_work_as_plain_processes_on_a_cluster(
     project: Path, deliveries: list[Delivery], cluster: LocalCluster

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pwd
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +16,12 @@ from uuid import uuid4
 
 import pytest
 
+from oxherd import Oxherd
+from oxherd.admin import Audited
+from oxherd.bullmq.audit_log import audit_key
 from oxherd.servers.local_cluster import LocalCluster
 from tests.cli.shop import Shop, make_shop, shop
+from tests.cli.support import redis
 from tests.harness import environment
 
 # A process for each command.
@@ -215,6 +223,77 @@ def test_everything_is_read_on_a_cluster(make_shop: Callable[..., Shop], cluster
     assert shop.json("show", ids[1])[0]["state"] == "failed"
     assert shop.run("retry", "order.placed").stdout == "2 retried\n"
     assert {finding["check"] for finding in shop.json("doctor", status=1)} >= {"no worker"}
+
+
+SHARDED = """
+from oxherd import Oxherd, Retry
+
+herd = Oxherd(prefix=PREFIX)
+
+@herd.event("order.placed", shards=4, retry=Retry(attempts=1))
+async def order_placed(number: int) -> None:
+    raise ValueError(f"no stock for {number}")
+"""
+
+
+def test_an_event_of_four_shards_on_a_cluster_is_one_row_and_acted_on_in_all(
+    make_shop: Callable[..., Shop], cluster: LocalCluster
+) -> None:
+    shop = make_shop(cluster.url, SHARDED)
+    ids = shop.run("emit", "order.placed", "-", stdin="\n".join(map(str, range(40)))).stdout.split()
+    (row,) = shop.json("ls")
+    assert (row["name"], row["waiting"], len(set(row["queues"]))) == ("order.placed", 40, 4)
+    (stuck,) = [finding for finding in shop.json("doctor", status=1) if finding["check"] == "no worker"]
+    assert stuck["what"].startswith("order.placed: 40 waiting")
+    shop.process(40)
+    assert {found["id"] for found in shop.json("find", "order.placed", "--limit", "100")} == set(ids)
+    assert len(shop.json("find", "--error", "for 3")) == 11
+    assert len(shop.run("ls").stdout.splitlines()) == 2
+    (failures,) = [finding for finding in shop.json("doctor", status=1) if finding["check"] == "failures"]
+    assert failures["what"] == "order.placed: 40 failed within the hour, all with ValueError"
+    assert shop.run("retry", "order.placed").stdout == "40 retried\n"
+    assert (shop.event("order.placed")["waiting"], shop.event("order.placed")["failed"]) == (40, 0)
+
+
+def test_what_the_commands_do_is_in_the_audit_log_with_who_did_it(shop: Shop, prefix: str) -> None:
+    ids = shop.emit("order.placed", *orders(4))
+    shop.process(4)
+    shop.run("retry", "order.placed", "--error", "for 3")
+    shop.run("discard", ids[1], "--yes")
+    shop.run("pause", "order.placed")
+    shop.run("resume", "order.placed")
+    shop.run("limits", "order.placed", "--rate", "100/60", "--max-running", "none")
+    shop.run("limits", "order.placed")
+    shop.run("cancel", ids[3])
+    shop.run("pause", "order.palced", status=2)
+
+    async def entries() -> list[Audited]:
+        async with Oxherd(shop.url, prefix=prefix) as herd:
+            return [row.entry for row in reversed(await herd.admin.audit())]
+
+    found = asyncio.run(entries())
+    assert [(each.action, each.subject, each.selection, each.done, each.outcome) for each in found] == [
+        ("retry", "order.placed", "failed, an error text", 0, "begun"),
+        ("retry", "order.placed", "failed, an error text", 1, "done"),
+        ("discard", "", "1 UUID", 0, "begun"),
+        ("discard", "", "1 UUID", 1, "done"),
+        ("pause", "order.placed", "", 0, "done"),
+        ("resume", "order.placed", "", 0, "done"),
+        ("limits", "order.placed", "rate 100/60, no max running", 0, "done"),
+        ("cancel", "", "1 UUID", 0, "begun"),
+        ("cancel", "", "1 UUID", 1, "done"),
+    ]
+    who = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+    assert {(each.who, each.via) for each in found} == {(who, "command line")}
+
+
+def test_nothing_long_is_begun_that_the_audit_log_cannot_have(shop: Shop, prefix: str) -> None:
+    shop.emit("order.placed", *orders(2))
+    shop.process(2)
+    redis(shop.url, "SET", audit_key(prefix), "no stream")
+    assert "audit log" in shop.run("retry", "order.placed", status=1).stderr
+    assert shop.event("order.placed")["failed"] == 1
+    assert "it is done, but not in the audit log" in shop.run("pause", "order.placed").stderr
 
 
 BAD: dict[str, tuple[list[str], str]] = {

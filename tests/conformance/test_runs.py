@@ -35,6 +35,10 @@ def told(each: AttemptInfo) -> tuple[int | None, int | None, str | None, str | N
     return each.number, each.fence, each.outcome, None if each.error is None else each.error.type
 
 
+def itself(number: int) -> int:
+    return number
+
+
 async def stored(event: Event[Any, Any], event_id: UUID, field: str = "ox:runs") -> bytes | None:
     queue = (await event.herd.backend()).queue(event.declaration)
     value: bytes | None = await queue.client.call(queue.keys.slot, "HGET", queue.keys.job(str(event_id)), field)
@@ -107,9 +111,21 @@ async def test_each_attempt_is_told_with_the_worker_that_ran_it(
     assert second.began_at >= first.ended_at
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-async def test_what_a_handler_asks_for_is_an_attempt_each(herd: Oxherd, records: Records, ordered: bool) -> None:
-    @herd.event("order.placed", retry=Retry(attempts=3, delay=0), keep=Keep(completed=5), ordered=ordered)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ordered": True},
+        {"queue": "{orders}"},
+        {"shards": 3},
+        {"key": itself, "per_key": PerKey(max_running=1)},
+    ],
+    ids=["plain", "ordered", "shared", "shards", "keys"],
+)
+async def test_what_a_handler_asks_for_is_an_attempt_each(
+    herd: Oxherd, records: Records, options: dict[str, Any]
+) -> None:
+    @herd.event("order.placed", retry=Retry(attempts=3, delay=0), keep=Keep(completed=5), **options)
     async def order_placed(number: int, ctx: Context) -> None:
         if ctx.fence <= len(ASKED):
             raise ASKED[ctx.fence - 1]
@@ -128,6 +144,44 @@ async def test_what_a_handler_asks_for_is_an_attempt_each(herd: Oxherd, records:
             (3, 6, "completed", None),
         ]
         assert all(each.worker and each.began_at and each.ended_at for each in found)
+
+
+class AnErrorWhoseNameIsLongerThanWhatTheRecordOfARunKeepsOfItsType(Exception): ...
+
+
+def noted() -> ValueError:
+    error = ValueError("no stock")
+    error.add_note("of 7")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(),
+        ValueError("no stock " * 100),
+        ValueError("no stock\n    at all\n"),
+        ValueError("half \ud800"),
+        AnErrorWhoseNameIsLongerThanWhatTheRecordOfARunKeepsOfItsType("no stock"),
+        noted(),
+    ],
+    ids=["empty", "long", "lines", "half a character", "long type", "note"],
+)
+async def test_a_run_and_the_trace_that_it_has_left_are_one_attempt(
+    local_herd: Oxherd, records: Records, error: Exception
+) -> None:
+    @local_herd.event("order.placed", retry=Retry(attempts=2, delay=0))
+    async def order_placed(number: int) -> None:
+        raise error
+
+    async with local_herd as herd:
+        emitted = await order_placed.emit(1)
+        await herd.start()
+        await records.wait("event.end", outcome="failed", event_id=emitted.id)
+        found = await attempts(herd, emitted.id)
+        kind = type(error).__name__
+        assert [told(each) for each in found] == [(1, 1, "retrying", kind), (2, 2, "failed", kind)]
+        assert all(each.stack for each in found)
 
 
 async def test_a_run_that_a_stop_puts_back_is_told(url: str, make_herd: MakeHerd, records: Records) -> None:
@@ -232,7 +286,7 @@ async def test_a_run_keeps_of_its_error_what_the_log_shows(herd: Oxherd, records
 async def test_the_limits_of_each_key_are_told(herd: Oxherd, options: dict[str, Any]) -> None:
     declared = PerKey(max_running=2, rate=Rate(10, per=60))
 
-    @herd.event("order.placed", key=lambda number: number, per_key=declared, **options)
+    @herd.event("order.placed", key=itself, per_key=declared, **options)
     async def order_placed(number: int) -> None: ...
 
     async with herd:

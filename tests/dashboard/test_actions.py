@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import re
 from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
-from oxherd import Every, Oxherd, Retry
+from oxherd import Every, Keep, Oxherd, Retry
 from oxherd.admin import Audited
-from oxherd.dashboard import dashboard
+from oxherd.bullmq.audit_log import audit_key
+from oxherd.dashboard import Role, User, dashboard
 from oxherd.dashboard.actions.routes import ACTIONS
 from oxherd.errors import UsageError
 from tests.admin.filled import fill_failed, fill_waiting, id_of
@@ -111,7 +115,7 @@ async def test_a_long_operation_is_stopped_and_gone_on_with(shop: Oxherd) -> Non
         assert "<strong>20,000</strong> of 20,000 done" in await ended(client, page)
         assert (await shop.admin.events())[0].failed == 0
         outcomes = [row.entry.outcome for row in reversed(await shop.admin.audit())]
-        assert outcomes == ["begun", "stopped", "done"]
+        assert outcomes == ["begun", "stopped", "begun", "done"]
 
 
 async def test_pause_resume_and_limits_are_in_force_at_once(shop: Oxherd) -> None:
@@ -166,6 +170,10 @@ async def test_what_waits_under_a_renamed_events_queue_is_moved(
 
 
 HOSTILE = [
+    ("discard", {"state": "failed"}, 400),
+    ("discard", {"evnet": "order.placed"}, 400),
+    ("retry", {"event": "order.placed", "eror": "no stock"}, 400),
+    ("cancel", {"state": "waiting", "all": "no"}, 400),
     ("retry", {"event": "none"}, 404),
     ("retry", {"event": "order.placed", "state": "waiting"}, 400),
     ("retry", {"event": "order.placed", "since": "x"}, 400),
@@ -221,7 +229,7 @@ async def test_what_others_have_written_into_the_audit_log_is_read_within_bounds
     local_herd.declare("order.placed", dict[str, int])
     async with local_herd, visitor(dashboard(local_herd)) as client:
         call = (await local_herd.backend()).client.call
-        key = f"{local_herd.prefix}:oxherd-audit"
+        key = audit_key(local_herd.prefix)
         for fields in (
             ("who", "<script>alert(1)</script>" * 99, "done", "-1", "skipped", "9" * 99),
             ("nothing", "known"),
@@ -267,3 +275,49 @@ async def test_ten_operations_run_at_once_and_no_more(local_herd: Oxherd, record
             await client.post(f"{answer.headers['location']}/stop")
         for answer in begun[:10]:
             await ended(client, await client.get(answer.headers["location"]))
+
+
+async def test_no_more_than_ten_operations_begin_in_one_moment(local_herd: Oxherd) -> None:
+    local_herd.declare("order.placed", dict[str, int])
+    async with local_herd, visitor(dashboard(local_herd), **OURS) as client:
+        queue = (await local_herd.backend()).queue(local_herd["order.placed"].declaration)
+        await fill_waiting(queue, 20_000)
+        fields = {"event": "order.placed", "state": "waiting"}
+        begun = await asyncio.gather(*(client.post("/actions/cancel", data=fields) for _ in range(20)))
+        leads_to = [answer.headers["location"] for answer in begun if answer.status_code == 303]
+        assert len(leads_to) == 10
+        for path in leads_to:
+            await client.post(f"{path}/stop")
+        for path in leads_to:
+            await ended(client, await client.get(path))
+
+
+async def test_whoever_goes_on_with_an_operation_is_in_the_audit_log_and_it_goes_on_once(shop: Oxherd) -> None:
+    await fill_failed((await shop.backend()).queue(shop["order.placed"].declaration), 20_000)
+
+    def by_header(request: Request) -> User:
+        return User(request.headers["x-user"], Role.OPERATOR)
+
+    async with visitor(dashboard(shop, authenticate=by_header), **OURS, x_user="olga") as client:
+        page = await do(client, "retry", "event=order.placed&state=failed")
+        await client.post(f"{page.url.path}/stop")
+        assert "stopped" in await ended(client, page)
+        oscar = {"x-user": "oscar"}
+        await asyncio.gather(*(client.post(f"{page.url.path}/go-on", headers=oscar) for _ in range(5)))
+        await ended(client, page)
+        told = [(row.entry.who, row.entry.outcome) for row in reversed(await shop.admin.audit())]
+        assert told == [("olga", "begun"), ("olga", "stopped"), ("oscar", "begun"), ("oscar", "done")]
+
+
+async def test_a_completed_event_is_discarded_from_its_own_page(herd: Oxherd, records: Records) -> None:
+    @herd.event("order.placed", keep=Keep(completed=10))
+    async def placed(order: dict[str, int]) -> None: ...
+
+    async with herd, visitor(dashboard(herd), **OURS) as client:
+        emitted = await placed.emit({"n": 1})
+        await herd.start()
+        await records.wait("event.end")
+        story = (await client.get(f"/stories/{emitted.id}")).text
+        (query,) = re.findall(r'/actions/discard\?([^"]+)"', story)
+        assert "done" in await ended(client, await do(client, "discard", html.unescape(query)))
+        assert await herd.admin.show(emitted.id) is None

@@ -172,6 +172,26 @@ async def test_a_page_that_is_asked_by_many_is_read_once(busy: Oxherd) -> None:
     assert all(each.value is values[0].value for each in values)
 
 
+async def test_what_was_being_read_while_something_was_changed_is_read_anew() -> None:
+    going_on, answers = asyncio.Event(), ["before", "after"]
+
+    async def load() -> str:
+        answer = answers.pop(0)
+        await going_on.wait()
+        return answer
+
+    known = LastKnown()
+    early = asyncio.ensure_future(known.read("a", load, fresh=60))
+    await until(lambda: len(answers) == 1)
+    known.expire()
+    late = asyncio.ensure_future(known.read("a", load, fresh=60))
+    await until(lambda: not answers)
+    going_on.set()
+    await early
+    assert (await late).value == "after"
+    assert (await known.read("a", load, fresh=60)).value == "after"
+
+
 async def test_in_an_outage_a_page_shows_what_was_known_last_and_says_since_when(
     make_herd: Callable[..., Oxherd],
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from oxherd import Oxherd
+from oxherd.bullmq.runs import runs_of
 from oxherd.redis.client import Argument
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records
@@ -74,6 +75,62 @@ def calls(server: StandaloneServer) -> int:
     text = str(server.command("INFO", "commandstats"))
     lines = [line for line in text.splitlines() if "evalsha:calls=" in line or "bzpopmin:calls=" in line]
     return sum(int(line.partition("calls=")[2].partition(",")[0]) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("worker", "runs", "kept"),
+    [
+        ("node " * 20, "", 1),
+        ("\x01" * 300, "", 0),
+        ('"' * 300, "", 0),
+        ("n" * 100_000, "", 0),
+        ("node\n", "\n" * 1_536, 1),
+        ("node", "x" * 1_536, 1),
+        ("node", "x" * 1_000_000, 1),
+        ("node", '[1,1,"w",1,1,"retrying","",""]\n' * 12, 9),
+    ],
+    ids=range(8),
+)
+async def test_a_stalled_job_is_put_back_whatever_its_runs_and_its_worker_are_called(
+    worker: str, runs: str, kept: int, server: StandaloneServer, make_herd: Callable[..., Oxherd]
+) -> None:
+    async with make_herd(server.url) as herd:
+        event = herd.declare("order.placed", int)
+        emitted = await event.emit(1)
+        queue = (await herd.backend()).queue(event.declaration)
+        k = queue.keys
+        job = k.job(str(emitted.id))
+        commands: list[tuple[Argument, ...]] = [
+            ("LMOVE", k.wait, k.active, "LEFT", "LEFT"),
+            ("SADD", k.stalled, str(emitted.id)),
+            ("HSET", job, "pb", worker, "processedOn", "1764482052123", "ats", "1", "ox:runs", runs),
+        ]
+        for name, *arguments in commands:
+            await queue.client.call(k.slot, str(name), *arguments)
+        stalled, _ = await queue.check_stalled(1, {}, 1, await queue.server_ms())
+        assert stalled == [str(emitted.id)]
+        stored: bytes = await queue.client.call(k.slot, "HGET", job, "ox:runs")
+        found = runs_of(stored)
+        assert len(found) == kept
+        if kept:
+            assert (found[-1].worker, found[-1].outcome, found[-1].ran_ms) == (worker, "lost", None)
+        story = await herd.admin.show(emitted.id)
+        assert story is not None
+        assert story.state == "waiting"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [("max", "5", "duration", "9" * 14), ("max", "9" * 18, "duration", "1000"), ("max", "1e300")],
+    ids=range(3),
+)
+async def test_limits_that_nobody_can_have_set_are_told_as_none(fields: tuple[str, ...], local_herd: Oxherd) -> None:
+    async with local_herd as herd:
+        event = herd.declare("order.placed", int)
+        queue = (await herd.backend()).queue(event.declaration)
+        await queue.client.call(queue.keys.slot, "HSET", queue.keys.meta, *fields)
+        (row,) = await herd.admin.events()
+        assert row.limits.rate is None
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -33,6 +33,7 @@ from oxherd import (
     Schedule,
     Unique,
 )
+from oxherd.admin import Audited
 from oxherd.telemetry.prometheus import Metrics
 from tests.harness import DEADLINE, Records, WorkerProcess, cli, until
 from tests.security import foreign
@@ -232,6 +233,8 @@ async def administration(run: ProductRun) -> None:
         assert "{admin.renamed}" in {queue.name for queue in await admin.unknown_queues()}
         assert (await admin.move("{admin.renamed}", "admin.placed").run()).done == 3
         assert (await admin.cancel("admin.placed").run()).done == 4
+        await admin.record(Audited("me", "dashboard", "cancel", "admin.placed", done=4))
+        assert [row.entry.done for row in await admin.audit()] == [4]
 
 
 async def unique(run: ProductRun) -> None:

@@ -76,6 +76,7 @@ async def test_the_documented_rights_are_enough_for_the_whole_product_and_each_i
     assert granted("") == used
 
 
+@pytest.mark.slow
 async def test_the_documented_rights_are_enough_on_a_cluster(run: Callable[[AuditedServer], ProductRun]) -> None:
     # The password is the default user's, who is the test; the nodes use it among themselves as well.
     cluster = LocalCluster(primaries=2, password=ADMIN_PASSWORD)
@@ -119,6 +120,7 @@ async def _move_and_fail_over(cluster: LocalCluster, run: ProductRun) -> None:
         await run.ended("order.moved", 2)
 
 
+@pytest.mark.slow
 async def test_the_documented_rights_are_enough_behind_sentinels(run: Callable[[AuditedServer], ProductRun]) -> None:
     sentinel = LocalSentinel()
     await asyncio.to_thread(sentinel.start)

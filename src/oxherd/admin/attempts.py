@@ -98,9 +98,9 @@ def _joined(runs: list[Run], traces: list[_Trace], shown: ShownJob) -> Iterator[
     traced: dict[int, int] = {}
     end = len(traces)
     for number in reversed(range(len(runs))):
-        start = f"{runs[number].error_type}: {runs[number].message}"
-        found = next((n for n in reversed(range(end)) if traces[n].text.startswith(start)), None)
-        if runs[number].error_type and found is not None:
+        start = runs[number].trace_start
+        found = next((n for n in reversed(range(end)) if start and traces[n].text.startswith(start)), None)
+        if found is not None:
             traced[number] = end = found
     begin = 0
     for number, run in enumerate(runs):

@@ -13,8 +13,8 @@ _ENTRY_ID = re.compile(rb"(\d{1,15})-\d{1,15}", re.ASCII)
 
 
 def audit_key(prefix: str) -> str:
-    """Its key. No queue has it, since a colon follows a queue's name."""
-    return f"{prefix}:oxherd-audit"
+    """Its key: no queue's, after whose name comes a colon; and, by its brace, one that the documented rights allow."""
+    return f"{prefix}:{{oxherd-audit}}"
 
 
 async def append_entry(client: Client, prefix: str, fields: Mapping[str, str]) -> None:

@@ -87,10 +87,14 @@ def _limits(most: bytes, per_ms: bytes, running: bytes, per_key: bytes) -> Limit
     if found is not None:
         with suppress(DeclarationError):
             each = PerKey(int(found[1]) or None, _rate(found[2], found[3]))
-    return Limits(_rate(most, per_ms), number(running) or None, each)
+    rate = None
+    with suppress(DeclarationError):
+        rate = _rate(most, per_ms)
+    return Limits(rate, number(running) or None, each)
 
 
 def _rate(most: bytes, per_ms: bytes) -> Rate | None:
+    """The rate, None if there is none; raises DeclarationError where it is none that we would write."""
     return Rate(number(most), per=number(per_ms) / 1000) if number(most) and number(per_ms) else None
 
 

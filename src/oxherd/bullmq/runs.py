@@ -38,6 +38,12 @@ class Run:
     error_type: str = ""
     message: str = ""
 
+    @property
+    def trace_start(self) -> str:
+        """How the trace begins that its failure has left; "" if nothing failed it."""
+        is_cut = len(self.error_type) >= _LONGEST_TYPE
+        return self.error_type if is_cut or not self.error_type else f"{self.error_type}: {self.message}"
+
 
 def with_run(stored: bytes, run: Run) -> str:
     """What the field holds after another run; the oldest ones leave it."""

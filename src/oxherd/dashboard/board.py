@@ -47,7 +47,7 @@ class Board:
         """What answers a page's requests: with the page, or, asked with `live=1`, the stream of its live part."""
 
         async def answer(request: HttpRequest) -> Response:
-            if request.query_params.get("live"):
+            if request.query_params.get("live") and request.method == "GET":
                 return self.live.response(lambda: self._live_html(load, request))
             reading = Reading(self.herd, self.known)
             page = await _loaded(load, reading, asked_with(request))

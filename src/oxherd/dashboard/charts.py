@@ -80,8 +80,8 @@ def times_chart(rows: Sequence[HistoryRow], time_range: TimeRange, kind: str) ->
 
 
 def sparkline(rows: Sequence[HistoryRow], width: int = 96, height: int = 20) -> str:
-    """The path of how many ended in each column, or "" where none did."""
-    counts = [row.completed + row.failures for row in rows]
+    """The path of how many ended in each column, or "" where none did; without the one under way, which would dip."""
+    counts = [row.completed + row.failures for row in rows[:-1]]
     most = max(counts, default=0)
     if not most:
         return ""

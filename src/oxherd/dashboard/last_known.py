@@ -17,6 +17,7 @@ T = TypeVar("T")
 # How long a page waits for what has been read before; within an outage it does not.
 _PATIENCE_SECONDS = 1.5
 _FIRST_PATIENCE_SECONDS = 5.0
+_NEVER = float("-inf")
 _MOST_ENTRIES = 500
 
 
@@ -36,7 +37,7 @@ class Known(Generic[T]):
 @dataclass(slots=True)
 class _Entry:
     known: Known[Any] | None = None
-    read_at: float = 0.0
+    read_at: float = _NEVER
     failed: RedisUnavailable | None = None
     task: asyncio.Task[Any] | None = None
 
@@ -71,6 +72,12 @@ class LastKnown:
             self._reading(entry, load)
         return entry.known
 
+    def expire(self) -> None:
+        """Have everything read anew before it is shown: something was changed, maybe while it was being read."""
+        for entry in self._entries.values():
+            entry.read_at = _NEVER
+            entry.task = None
+
     @staticmethod
     def _is_stale(entry: _Entry, fresh: float) -> bool:
         return entry.known is None or entry.failed is not None or time.monotonic() - entry.read_at > fresh
@@ -100,15 +107,17 @@ class LastKnown:
 
     @staticmethod
     def _ended(entry: _Entry, task: asyncio.Task[Any]) -> None:
-        if entry.task is task:
+        is_current = entry.task is task
+        if is_current:
             entry.task = None
         if task.cancelled():
             return
         error = task.exception()
         if error is None:
-            entry.known = Known(task.result(), datetime.now(UTC))
-            entry.read_at = time.monotonic()
-            entry.failed = None
+            if is_current or entry.known is None:
+                entry.known = Known(task.result(), datetime.now(UTC))
+                entry.read_at = time.monotonic() if is_current else _NEVER
+                entry.failed = None
         elif isinstance(error, RedisUnavailable):
             entry.failed = error
         # Any other error is that of whoever waits for the task; the next one reads anew.

@@ -68,6 +68,8 @@ class Operations:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._all: OrderedDict[str, Running] = OrderedDict()
+        # Whose beginning is being recorded.
+        self._beginning: set[str] = set()
 
     def get(self, operation_id: str) -> Running | None:
         """An operation by its id; None of one that this process does not know any more."""
@@ -80,24 +82,30 @@ class Operations:
             UsageError: ten run already.
             RedisUnavailable: the audit log cannot be written.
         """
-        self._check_room()
-        await self._admin.record(replace(running.audited, outcome="begun"))
+        await self._record_begin(running)
         self._all[running.id] = running
         ended = [each.id for each in self._all.values() if not each.is_running and each is not running]
         for old in ended[: max(0, len(self._all) - _MOST_KEPT)]:
             del self._all[old]
         self._go(running)
 
-    def go_on(self, running: Running) -> None:
-        """Go on with one that was stopped, or has failed; raises UsageError as `begin`."""
-        if not running.is_running:
-            self._check_room()
-            running.error, running.is_told_to_stop = None, False
-            self._go(running)
+    async def go_on(self, running: Running, who: str) -> None:
+        """Go on with one that was stopped, or has failed, on behalf of whoever says so; raises as `begin`."""
+        if running.is_running or running.id in self._beginning:
+            return
+        running.audited = replace(running.audited, who=who)
+        await self._record_begin(running)
+        running.error, running.is_told_to_stop = None, False
+        self._go(running)
 
-    def _check_room(self) -> None:
-        if sum(each.is_running for each in self._all.values()) >= _MOST_RUNNING:
+    async def _record_begin(self, running: Running) -> None:
+        if sum(each.is_running for each in self._all.values()) + len(self._beginning) >= _MOST_RUNNING:
             raise UsageError(f"{_MOST_RUNNING} operations run already; wait for one to end, or stop one.")
+        self._beginning.add(running.id)
+        try:
+            await self._admin.record(replace(running.audited, outcome="begun"))
+        finally:
+            self._beginning.discard(running.id)
 
     def _go(self, running: Running) -> None:
         running.task = asyncio.get_running_loop().create_task(self._run(running))
@@ -110,6 +118,9 @@ class Operations:
                     running.operation.stop()
         except OxherdError as error:
             running.error = str(error)
+        except Exception as error:
+            running.error = f"A fault of the dashboard ({type(error).__name__}); its log says more."
+            raise
         finally:
             await self._record_end(running)
 

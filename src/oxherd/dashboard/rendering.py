@@ -7,9 +7,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from oxherd import __version__
 from oxherd.dashboard.time_ranges import RANGES
+from oxherd.telemetry.logs.printable import printable
 from oxherd.wording import ago, duration
 
 
@@ -22,10 +24,18 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_plain,
     )
     made.filters.update(ago=ago, duration=duration, rate=rate, stamp=stamp, iso=iso, short=short, query=query)
     made.globals.update(ranges=RANGES, version=__version__)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
+
+
+def _plain(value: object) -> object:
+    """A text with what is not plain text of it escaped, such as controls that turn the order of what follows."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
 
 
 def render(templates: Environment, name: str, **values: Any) -> str:

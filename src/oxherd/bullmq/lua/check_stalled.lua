@@ -28,25 +28,27 @@ if redis.call("EXISTS", KEYS[4]) == 0 then
   end
 end
 
+-- Adds a run whose worker was lost to the job's field `ox:runs`, as `runs.py` does; when it ended, nobody knows.
+local function noteLost(jobKey, job)
+  local ats, made, worker, began, runs = job[2], job[6] or "0", job[7], job[8], job[9] or ""
+  if not (ats and worker and began and #worker <= 300 and isInteger(ats) and isInteger(made) and isInteger(began)) then return end
+  local line = string.format('[%d,%s,%s,%s,null,"lost","",""]', made + 1, ats, cjson.encode(worker), began)
+  if #line > 500 then return end -- the name of another's worker, which JSON escapes
+  if #runs > 1536 then runs = "" end -- not ours
+  runs = runs == "" and line or runs .. "\n" .. line
+  local _, breaks = string.gsub(runs, "\n", "")
+  while breaks > 9 or #runs > 1536 do
+    runs, breaks = string.match(runs, "^[^\n]*\n(.*)$"), breaks - 1
+  end
+  redis.call("HSET", jobKey, "ox:runs", runs)
+end
+
 local function check()
 --- @bullmq
 end
 local limits = {}
 for i = 6, #ARGV, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local stalled = check()
--- Adds a run whose worker was lost to the job's field `ox:runs`, as `runs.py` does; when it ended, nobody knows.
-local function noteLost(jobKey, job)
-  local ats, made, worker, began, runs = job[2], job[6] or "0", job[7], job[8], job[9] or ""
-  if not (worker and #worker <= 300 and isInteger(ats) and ats and isInteger(made) and isInteger(began) and began) then return end
-  if #runs > 1536 then runs = "" end -- not ours
-  local line = string.format('[%d,%s,%s,%s,null,"lost","",""]', made + 1, ats, cjson.encode(worker), began)
-  runs = runs == "" and line or runs .. "\n" .. line
-  local _, breaks = string.gsub(runs, "\n", "")
-  while breaks > 9 or #runs > 1536 do
-    runs, breaks = string.match(runs, "^[^\n]*\n(.*)$") or line, breaks - 1
-  end
-  redis.call("HSET", jobKey, "ox:runs", runs)
-end
 
 -- A job that was held had not begun. A stall beyond the limit counts only if the job had just begun alone, for the third time
 -- beside others, or if three did not count.

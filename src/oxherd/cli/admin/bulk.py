@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import signal
 from collections.abc import Callable, Sequence
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from oxherd.admin import Bulk, SearchState, Summary
-from oxherd.admin.operation import Operation
 from oxherd.app import Oxherd
+from oxherd.cli.admin.audited import audited, drive_audited
 from oxherd.cli.admin.question import confirm
-from oxherd.cli.admin.selection import Narrowing, split_words
+from oxherd.cli.admin.selection import Narrowing, ids_in_words, split_words
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_error, write_line
-from oxherd.cli.shown.progress_bar import ProgressBar
 from oxherd.errors import UsageError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -53,7 +51,7 @@ def run(request: Request) -> int:
         bulk = _bulk(herd, request, name, [str(each) for each in ids] or None)
         if request.action == "discard" and not request.yes:
             confirm(_question(request, name, await bulk.count()), yes=False)
-        return await drive(bulk)
+        return await drive_audited(herd, bulk, audited(request.action, name, _in_words(request, len(ids))))
 
     summary, stopped = with_herd(request.target, act)
     return report(summary, stopped, lambda: _go_on(request, summary), fails_empty=bool(ids))
@@ -63,7 +61,7 @@ def move(target: str, queue: str, event: str) -> int:
     """Move what waits under a queue that no event has to an event; returns the exit status."""
 
     async def act(herd: Oxherd) -> tuple[Summary, bool]:
-        return await drive(herd.admin.move(queue, event))
+        return await drive_audited(herd, herd.admin.move(queue, event), audited("move", event, f"from {queue}"))
 
     summary, stopped = with_herd(target, act)
     return report(summary, stopped, lambda: shlex.join(["oxherd", "move", target, queue, event]), fails_empty=False)
@@ -78,36 +76,6 @@ def _bulk(herd: Oxherd, request: Request, name: str | None, ids: list[str] | Non
             return herd.admin.promote(name, **options)
         case _:
             return herd.admin.discard(name, state=request.state, **options)
-
-
-async def drive(bulk: Operation) -> tuple[Summary, bool]:
-    """Work to the end, or to the end of the batch in which SIGINT or SIGTERM comes, and whether one came.
-
-    A second one ends it at once.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        if stopped and task is not None:
-            task.cancel()
-        stopped = True
-        bulk.stop()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, stop)
-    bar = ProgressBar(bulk.summary.action)
-    try:
-        async for progress in bulk:
-            bar.show(progress.done + progress.skipped, progress.total)
-    finally:
-        bar.close()
-        for number in numbers:
-            loop.remove_signal_handler(number)
-    return bulk.summary, stopped
 
 
 def report(summary: Summary, stopped: bool, go_on: Callable[[], str], *, fails_empty: bool) -> int:
@@ -128,6 +96,11 @@ def _question(request: Request, name: str | None, count: int | None) -> str:
     what = "the selected" if count is None else f"{count:,}"
     of = "" if name is None else f" of {name}"
     return f"Remove {what} events that are {request.state.replace('_', ' ')}{of}, for good?"
+
+
+def _in_words(request: Request, ids: int) -> str:
+    """The selection, for the audit log."""
+    return ids_in_words(ids) if ids else request.narrowing.in_words(request.state)
 
 
 def _go_on(request: Request, summary: Summary) -> str:

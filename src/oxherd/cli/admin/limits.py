@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from oxherd.app import Oxherd
+from oxherd.cli.admin.audited import audited, record_done
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_line
 from oxherd.cli.shown.json_lines import write_json
@@ -28,6 +29,7 @@ def run(target: str, event: str, rate: str | None, max_running: str | None, *, j
     async def work(herd: Oxherd) -> tuple[str, Limits]:
         if wanted:
             await herd.admin.set_limits(event, **wanted)
+            await record_done(herd, audited("limits", event, _in_words(wanted)))
         return event, await herd.admin.limits(event)
 
     name, limits = with_herd(target, work)
@@ -65,3 +67,15 @@ def parse_max_running(text: str) -> int | None:
     if not (text == _ENDS or (text.isascii() and text.isdigit() and len(text) <= 10)):
         raise UsageError("--max-running is a whole number from 1, or none.")
     return None if text == _ENDS else int(text)
+
+
+def _in_words(wanted: NewLimits) -> str:
+    """For the audit log."""
+    words: list[str] = []
+    if "rate" in wanted:
+        rate = wanted["rate"]
+        words.append("no rate" if rate is None else f"rate {rate.count}/{rate.per_ms / 1000:g}")
+    if "max_running" in wanted:
+        most = wanted["max_running"]
+        words.append("no max running" if most is None else f"max running {most}")
+    return ", ".join(words)

@@ -43,6 +43,19 @@ class Narrowing:
         given = (("--error", self.error), ("--error-type", self.error_type), ("--since", self.since))
         return [word for option, value in given if value is not None for word in (option, value)]
 
+    def in_words(self, state: str) -> str:
+        """For the audit log, which keeps no text that errors were searched for."""
+        words = [state.replace("_", " ")]
+        words += [f"error type {self.error_type}"] if self.error_type else []
+        words += ["an error text"] if self.error else []
+        words += [f"{name} {text}" for name in ("since", "until") if (text := getattr(self, name))]
+        return ", ".join(words)
+
+
+def ids_in_words(count: int) -> str:
+    """So many UUIDs, for the audit log."""
+    return f"{count:,} UUID{'s' if count != 1 else ''}"
+
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[UUID]]:
     """An event's name, if there is one, and UUIDs.

@@ -12,10 +12,10 @@ _TYPE = "application/x-www-form-urlencoded"
 
 
 async def form(request: Request) -> dict[str, str]:
-    """The fields of a form; of one that is there twice, the first.
+    """The fields of a form.
 
     Raises:
-        HTTPException: it is too large (413), or no form (415, 400).
+        HTTPException: it is too large (413), or no form that can be read (415, 400).
     """
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != _TYPE:
         raise HTTPException(415, f"Send a form, as {_TYPE}.")
@@ -27,7 +27,9 @@ async def form(request: Request) -> dict[str, str]:
     fields: dict[str, str] = {}
     try:
         for name, value in parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=1_000):
-            fields.setdefault(name, value)
+            if name in fields:
+                raise HTTPException(400, "A field is there twice.")
+            fields[name] = value
     except ValueError:
         raise HTTPException(400, "The form cannot be read.") from None
     return fields

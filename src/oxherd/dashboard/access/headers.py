@@ -30,7 +30,8 @@ def with_headers(send: Send, *, is_asset: bool) -> Send:
             for name, value in _ALWAYS.items():
                 headers[name] = value
             # Their addresses have the version in them.
-            headers["Cache-Control"] = "private, max-age=86400" if is_asset else "no-store"
+            is_kept = is_asset and message["status"] in (200, 304)
+            headers["Cache-Control"] = "private, max-age=86400" if is_kept else "no-store"
         await send(message)
 
     return sending

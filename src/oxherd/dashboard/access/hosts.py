@@ -11,7 +11,8 @@ from oxherd.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # A sign that a proxy has passed a request on, whose peer then says nothing of who asks.
-_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_PROXY_HEADERS = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
+_PROXY_PREFIX = "x-forwarded-"
 
 
 class Hosts:
@@ -44,7 +45,7 @@ def comes_from_here(request: Request) -> bool:
         peer is not None
         and is_loopback(peer.host)
         and request.scope.get("http_version") != "1.0"  # as proxies speak to what is behind them
-        and not any(name in request.headers for name in _PROXY_HEADERS)
+        and not any(name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIX) for name in request.headers)
         and Hosts(LOOPBACK).allows(request)
     )
 

@@ -17,7 +17,8 @@ def is_same_origin(request: Request) -> bool:
         return site in ("same-origin", "none")
     said = request.headers.get("origin") or request.headers.get("referer")
     if said is None:
-        return "authorization" in request.headers
+        # No other scheme: a browser adds a password that it knows to the forms of any site.
+        return request.headers.get("authorization", "").lower().startswith("bearer ")
     try:
         parts = urlsplit(said)
     except ValueError:

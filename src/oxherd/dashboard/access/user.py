@@ -27,6 +27,9 @@ class User:
     role: Role
     signed_in: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role", Role(self.role))  # of a plain "viewer" as well
+
     @property
     def may_act(self) -> bool:
         """Whether they may change anything."""

@@ -57,7 +57,9 @@ class _Actions:
     async def _asked_or_done(self, request: Request, name: str, action: Action, user: User) -> Response:
         herd = self._board.herd
         if request.method == "POST":
-            return _see_other(request, await action.act(Acting(herd, self._operations, user), await form(request)))
+            leads_to = await action.act(Acting(herd, self._operations, user), await form(request))
+            self._board.known.expire()
+            return _see_other(request, leads_to)
         question = await action.ask(herd, request.query_params)
         values = {"question": question, "action": name}
         return self._board.response(request, Page("question.html", question.title, values, is_live=False))
@@ -78,7 +80,7 @@ class _Steps:
             if step == "stop":
                 running.stop()
             else:
-                self._operations.go_on(running)
+                await self._operations.go_on(running, request.scope["oxherd.user"].name)
         except OxherdError as error:
             return self._board.response(request, problem_page(error))
         return _see_other(request, f"/operations/{running.id}")

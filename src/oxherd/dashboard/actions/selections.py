@@ -18,6 +18,7 @@ from oxherd.errors import UsageError
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
 
+_FIELDS = ("id", "event", "state", "error", "error_type", "since", "until")
 # Of a search, so many are counted before the question.
 _MOST_COUNTED = 1_000
 
@@ -65,6 +66,11 @@ class _Selected:
     filter: Filter
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is everything in its state."""
+        return self.id is None and self.event is None and not self.filter.is_narrowed
+
+    @property
     def in_words(self) -> str:
         """For the audit log, without a text that was searched for."""
         if self.id is not None:
@@ -99,17 +105,19 @@ async def _ask(verb: Verb, herd: Oxherd, fields: Fields) -> Question:
         verb.label,
         selected.back(),
         verb.is_danger,
-        {
-            name: value
-            for name, value in fields.items()
-            if name in ("id", "event", "state", "error", "error_type", "since", "until")
-        },
+        {name: value for name, value in fields.items() if name in _FIELDS}
+        | ({"all": "yes"} if selected.is_open else {}),
         reason if verb.name == "cancel" else (),
     )
 
 
 async def _act(verb: Verb, acting: Acting, fields: Fields) -> str:
+    # A name that is mistyped would leave its filter out.
+    if unknown := set(fields) - {*_FIELDS, "reason", "all"}:
+        raise UsageError(f"{len(unknown)} of the fields are unknown; there are {', '.join(_FIELDS)}, reason and all.")
     selected = _selected(verb, acting.herd, fields)
+    if selected.is_open and fields.get("all") != "yes":
+        raise UsageError(f"{verb.label} needs a selection: an event, an id or a filter; or all=yes.")
     bulk = _bulk(verb, acting.herd, selected, fields.get("reason", ""))
     what = "1 event" if selected.id else f"{selected.filter.state.replace('_', ' ')} events"
     of = f" of {selected.event}" if selected.event else ""
