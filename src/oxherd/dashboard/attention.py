@@ -95,6 +95,7 @@ _LINKS: dict[str, Callable[[Finding], tuple[Link, ...]]] = {
     ),
     "lock": lambda found: (_example(found),),
     "unknown queue": lambda found: (_action("Move", "move", queue=found.queue),),
+    "kept": lambda found: (_event(found, "See them"),),
     "schedule": _page("Schedules", "/schedules"),
     "clock": _page("Workers", "/workers"),
 }
