@@ -38,8 +38,9 @@ async def _act(acting: Acting, fields: Fields) -> str:
     event = acting.herd[fields.get("event", "")]
     changed, said = NewLimits(), list[str]()
     if _has_its_own(event.declaration):
-        changed["rate"], changed["max_running"] = _given(fields)
-        said.append(_in_words(changed["rate"], changed["max_running"]))
+        rate, most = _given(fields)
+        changed["rate"], changed["max_running"] = rate, most
+        said.append(_in_words(rate, most))
     if event.declaration.limits.per_key is not None:
         rate, most = _given(fields, _OF_KEYS)
         changed["per_key"] = PerKey(most, rate)
