@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 
 import pytest
 
@@ -14,9 +13,11 @@ from oxherd import Context, Cron, Every, Oxherd, PerKey, Rate, Retry, Schedule
 from oxherd.dashboard import dashboard
 from oxherd.dashboard.last_known import LastKnown, NotKnown
 from oxherd.dashboard.pages import PAGES
+from oxherd.dashboard.reading import FRESH_SECONDS
 from oxherd.errors import RedisUnavailable
 from oxherd.servers.standalone import StandaloneServer
 from tests.admin.filled import fill_failed, fill_waiting
+from tests.admin.test_large import worked
 from tests.asgi import Request
 from tests.dashboard.visitor import visitor
 from tests.harness import Records, until
@@ -263,10 +264,13 @@ async def test_each_page_takes_less_than_200_ms_with_a_million_waiting_and_ten_t
             await fill_failed(queue, 10_000)
             await client.get("/")
             failed = (await herd.admin.find(limit=1).all())[0]
-            await asyncio.sleep(timedelta(seconds=3).total_seconds())  # the thorough checks have been made
             took: dict[str, float] = {}
             for path in [*addresses(event_id=str(failed.id)), "/events/order.placed?state=waiting"]:
-                began = time.perf_counter()
-                assert (await client.get(path)).status_code in (200, 303, 404)
-                took[path] = time.perf_counter() - began
+                tries: list[float] = []
+                for _ in range(3):  # beside a thorough check, whose turn may come
+                    began = worked(server)
+                    assert (await client.get(path)).status_code in (200, 303, 404)
+                    tries.append(worked(server) - began)
+                    await asyncio.sleep(FRESH_SECONDS)
+                took[path] = min(tries)
             assert max(took.values()) < 0.2, took
