@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
-from oxherd import Every, Keep, Oxherd, Retry
+from oxherd import Every, Keep, Oxherd, PerKey, Rate, Retry
 from oxherd.admin import Audited
 from oxherd.bullmq.audit_log import audit_key
 from oxherd.dashboard import Role, User, dashboard
@@ -321,3 +321,19 @@ async def test_a_completed_event_is_discarded_from_its_own_page(herd: Oxherd, re
         (query,) = re.findall(r'/actions/discard\?([^"]+)"', story)
         assert "done" in await ended(client, await do(client, "discard", html.unescape(query)))
         assert await herd.admin.show(emitted.id) is None
+
+
+async def test_the_limits_of_each_key_are_set_where_the_event_has_them(local_herd: Oxherd) -> None:
+    herd = local_herd
+    herd.declare("invoice.send", dict[str, int], key=lambda one: str(one["n"]), per_key=PerKey(1), shards=2)
+    herd.declare("order.placed", dict[str, int], shards=2)
+    async with herd, visitor(dashboard(herd), **OURS) as client:
+        filled = {"key_count": "10", "key_seconds": "60", "key_max_running": "3"}
+        await do(client, "limits", "event=invoice.send", **filled)
+        found = (await herd.admin.limits("invoice.send")).per_key
+        assert found == PerKey(3, Rate(10, per=60))
+        question = await client.get("/actions/limits?event=invoice.send")
+        assert hidden(question.text.split("<form", 2)[2]) == {"event": "invoice.send", **filled}
+        assert (await herd.admin.audit())[0].entry.selection == "of each key rate 10/60, max running 3"
+        nothing = await client.get("/actions/limits?event=order.placed")
+        assert (nothing.status_code, "nothing limits it" in nothing.text) == (400, True)

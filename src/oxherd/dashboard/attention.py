@@ -88,7 +88,7 @@ _LINKS: dict[str, Callable[[Finding], tuple[Link, ...]]] = {
     "paused": lambda found: (_event(found, state="waiting"), _action("Resume", "resume", event=found.event)),
     "rate": lambda found: (Link("Limits", "/limits"), _action("Set limits", "limits", event=found.event)),
     "max running": lambda found: (Link("Limits", "/limits"), _action("Set limits", "limits", event=found.event)),
-    "flood": lambda found: (_example(found), _event(found, "See them", state="delayed")),
+    "flood": lambda found: (_example(found), _action("Set limits", "limits", event=found.event)),
     "failures": lambda found: (
         _event(found, "See them", state="failed"),
         _action("Retry", "retry", event=found.event, state="failed"),

@@ -94,7 +94,7 @@ def flood(facts: Facts) -> Iterator[Finding]:
             f"{key.event}: some {key.waiting:,} of {key.of:,} that wait have one key, and {why}",
             f"oxherd show {facts.target} {key.example} tells of one; then resume the key or cancel them, or give every "
             "key more (await event.set_limits(per_key=...))",
-            "Resume the key, cancel them, or give every key more.",
+            "Give every key more, resume the key, or cancel them.",
             event=key.event,
             example=key.example,
         )

@@ -1,13 +1,12 @@
-"""Actions on an event as a whole: pause, resume, its limits; and its schedules."""
+"""Actions on an event as a whole: pause, resume, move to it; and its schedules."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from oxherd.dashboard.actions.action import Acting, Action, Field, Fields, Question
 from oxherd.dashboard.operations import Running
 from oxherd.errors import UsageError
-from oxherd.limits import Rate
 
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
@@ -17,7 +16,6 @@ _RESUME = "What waits begins."
 _RUN = "Its payload is emitted now, beside its ticks."
 _PAUSE_SCHEDULE = "It makes no tick until it is resumed."
 _RESUME_SCHEDULE = "Its next tick is the first one after now."
-_LIMITS = "Over all workers, from now on, until the declaration changes. Empty: no limit."
 
 
 def _event(herd: Oxherd, fields: Fields) -> str:
@@ -77,49 +75,6 @@ def schedule_action(name: str) -> Action:
     return Action(ask, act)
 
 
-async def _ask_limits(herd: Oxherd, fields: Fields) -> Question:
-    event = _event(herd, fields)
-    limits = await herd.admin.limits(event)
-    rate = limits.rate
-    inputs = (
-        Field("count", "Begun at most", "" if rate is None else str(rate.count), "a number, or empty"),
-        Field("seconds", "in so many seconds", "" if rate is None else f"{rate.per_ms / 1000:g}", "such as 60"),
-        Field("max_running", "Running at most at once", str(limits.max_running or ""), "a number, or empty"),
-    )
-    return Question(
-        f"Limits of {event}", _LIMITS, "Set limits", f"/events/{event}", hidden={"event": event}, fields=inputs
-    )
-
-
-async def _act_limits(acting: Acting, fields: Fields) -> str:
-    event = _event(acting.herd, fields)
-    count, seconds = fields.get("count", "").strip(), fields.get("seconds", "").strip()
-    if bool(count) != bool(seconds):
-        raise UsageError("A rate has both a number of events and a number of seconds; leave both empty for none.")
-    most = fields.get("max_running", "").strip()
-    changed: dict[str, Any] = {
-        "rate": Rate(_number(count), per=_seconds(seconds)) if count else None,
-        "max_running": _number(most) if most else None,
-    }
-    await acting.herd.admin.set_limits(event, **changed)
-    said = f"rate {count}/{seconds}" if count else "no rate"
-    await acting.record("limits", event, f"{said}, " + (f"max running {most}" if most else "no max running"))
-    return f"/events/{event}?done=limits"
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError("A limit is a whole number from 1 on.")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError("The seconds of a rate are a number, such as 60.") from None
-
-
 async def _ask_move(herd: Oxherd, fields: Fields) -> Question:
     queue = fields.get("queue", "")
     names = tuple((event.name, event.name) for event in herd)
@@ -138,5 +93,4 @@ async def _act_move(acting: Acting, fields: Fields) -> str:
     return f"/operations/{running.id}"
 
 
-limits_action = Action(_ask_limits, _act_limits)
 move_action = Action(_ask_move, _act_move)

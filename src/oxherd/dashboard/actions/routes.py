@@ -9,7 +9,8 @@ from starlette.routing import Route
 from oxherd.dashboard.access.form import form
 from oxherd.dashboard.access.user import User
 from oxherd.dashboard.actions.action import Acting, Action
-from oxherd.dashboard.actions.events import event_action, limits_action, move_action, schedule_action
+from oxherd.dashboard.actions.events import event_action, move_action, schedule_action
+from oxherd.dashboard.actions.limits import limits_action
 from oxherd.dashboard.actions.selections import VERBS, selection_action
 from oxherd.dashboard.board import Board, problem_page, root_of
 from oxherd.dashboard.operations import Operations
