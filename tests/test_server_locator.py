@@ -87,7 +87,9 @@ async def test_two_herds_of_a_project_say_so_once_and_share_the_server(
         await one.declare("order.placed", int).emit(1)
         backend = await other.backend()
         assert await backend.client.call(0, "EXISTS", "bull:{order.placed}:wait") == 1
-        assert backend.client.url.seeds == (Address(path=str(project / ".oxherd" / "valkey.sock")),)
+        # Within the project, but where its path is too long for a socket.
+        assert backend.client.url.seeds == (await one.backend()).client.url.seeds
+        assert backend.client.url.seeds[0].path.endswith("/valkey.sock")
     [record] = records.named("redis.embedded")
     assert (record.levelname, vars(record)["project"]) == ("INFO", str(project))
 

@@ -95,7 +95,8 @@ class Side:
             # With `once`, BullMQ's script keeps the option in the job; ours sets only the deduplication key.
             options = json.loads(fields.pop(b"opts", b"{}"))
             found = {k: v for k, v in options.items() if k != "de"}
-            return found | {k: v for k, v in fields.items() if k not in (b"processedOn", b"timestamp", b"deid")}
+            moments = (b"processedOn", b"timestamp", b"deid", b"ox:runs")  # or hold one
+            return found | {k: v for k, v in fields.items() if k not in moments}
         if kind == "stream":
             entries = await client.call(slot, "XRANGE", key, "-", "+")
             return [
