@@ -67,7 +67,7 @@ async def test_a_hostile_value_holds_nothing_up(
         # An idle queue costs some calls in five seconds; with the shards, up to 160 of them come into service.
         assert calls(server) - before < (1_500 if key == "shards" else 50)
         watching.cancel()
-    assert latest < 1
+    assert latest < 3
     assert not records.named("queue.error", source="fetch")
 
 
