@@ -29,6 +29,7 @@ _DONE = {
     "pause": "It is paused.",
     "resume": "It goes on.",
     "limits": "Its limits are set.",
+    "run": "Its payload is emitted.",
     "pause-schedule": "The schedule is paused.",
     "resume-schedule": "The schedule goes on.",
 }

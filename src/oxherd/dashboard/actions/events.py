@@ -62,15 +62,14 @@ def schedule_action(name: str) -> Action:
 
     async def act(acting: Acting, fields: Fields) -> str:
         event, schedule, admin = _event(acting.herd, fields), _schedule(fields), acting.herd.admin
-        emitted = None
         if name == "run":
-            emitted = await admin.run_schedule(event, schedule)
+            await admin.run_schedule(event, schedule)
         elif name == "pause-schedule":
             await admin.pause_schedule(event, schedule)
         else:
             await admin.resume_schedule(event, schedule)
         await acting.record(name, event, f"the schedule {schedule}")
-        return "/schedules?done=" + name if emitted is None else f"/stories/{emitted.id}"
+        return f"/schedules?done={name}"
 
     return Action(ask, act)
 
