@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import WorkerProcess, cli, environment, run, until_sync
@@ -22,6 +22,9 @@ from tests.node import node_packages, require_node
 
 CHROMIUM = "/usr/bin/chromium"
 _SAMPLE = Path(__file__).parent / "sample_herd.py"
+
+# A machine that is busy with other tests takes its time.
+EXPECT_MS = 20_000
 
 
 def require_chromium() -> None:
@@ -106,6 +109,7 @@ def served(folder: Path, *options: str) -> Generator[Site]:
 @contextmanager
 def chromium() -> Generator[Browser]:
     """Debian's Chromium."""
+    expect.set_options(timeout=EXPECT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
