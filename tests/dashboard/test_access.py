@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,25 @@ async def test_who_sits_at_the_machine_is_an_operator(shop: Oxherd, host: str) -
         assert (await client.get("/actions/pause?event=order.placed")).status_code == 200
 
 
+def scope_of(path: str, headers: Iterable[tuple[str, str]], **changed: Any) -> dict[str, Any]:
+    """A request as a server would hand it on."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    return {**scope, **changed}
+
+
 async def status_of(app: Callable[..., Any], path: str, hosts: list[str], **changed: Any) -> int:
     """The status of a request as no client of ours would send it."""
     sent: list[dict[str, Any]] = []
@@ -76,21 +96,7 @@ async def status_of(app: Callable[..., Any], path: str, hosts: list[str], **chan
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", host.encode()) for host in hosts],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-    await app({**scope, **changed}, receive, send)
+    await app(scope_of(path, [("host", host) for host in hosts], **changed), receive, send)
     return sent[0]["status"]
 
 
@@ -429,6 +435,7 @@ def test_a_token_file_has_a_token_a_line_with_or_without_a_name_and_a_role(tmp_p
         ("short\n", 0o600, "line 1"),
         (f"vera admin {TOKEN}\n", 0o600, "viewer or operator"),
         (f"vera {TOKEN}\n", 0o600, "NAME ROLE TOKEN"),
+        (f"{TOKEN}\nvera viewer {TOKEN}\n", 0o600, "twice"),
         (f"{TOKEN}\n", 0o644, "chmod 600"),
         (f"{TOKEN}\n", 0o640, "chmod 600"),
     ],
@@ -447,3 +454,28 @@ def test_a_token_file_that_is_wrong_is_refused_without_its_tokens(
 def test_a_token_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Keyring.of_file(tmp_path / "none")
+
+
+async def test_a_form_that_comes_too_slowly_is_given_up(shop: Oxherd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oxherd.dashboard.access.form._MOST_SECONDS", 0.05)
+
+    sent: list[int] = []
+    answered: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(5 if sent else 0)
+        sent.append(1)
+        return {"type": "http.request", "body": b"event=", "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        answered.append(message)
+
+    headers = {
+        "host": "127.0.0.1",
+        "sec-fetch-site": "same-origin",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    app: Callable[..., Any] = dashboard(shop)
+    async with shop:
+        await app(scope_of("/actions/pause", headers.items(), method="POST"), receive, send)
+    assert answered[0]["status"] == 408

@@ -67,9 +67,17 @@ class Access:
         return None
 
 
+def log_wrong_token(request: Request) -> None:
+    """Say from where a wrong token came, without it."""
+    _log.warning("dashboard: a token was wrong, from %s", request.client.host if request.client else "a socket")
+
+
 def _user_of_token(keyring: Keyring, request: Request) -> User | None:
     sent = request.headers.get("authorization", "")
     if sent.lower().startswith(_BEARER):
-        return keyring.user(sent[len(_BEARER) :].strip())
+        user = keyring.user(sent[len(_BEARER) :].strip())
+        if user is None:
+            log_wrong_token(request)
+        return user
     session = request.cookies.get(COOKIE)
     return None if session is None else keyring.session_user(session)

@@ -42,7 +42,7 @@ class Keyring:
         """The tokens of a file: a line has `TOKEN`, or `NAME ROLE TOKEN` with viewer or operator as the role.
 
         Raises:
-            ConfigError: it cannot be read, others may read it, or a line is neither.
+            ConfigError: it cannot be read, others may read it, a line is neither, or a token is there twice.
         """
         try:
             mode = path.stat().st_mode
@@ -54,6 +54,8 @@ class Keyring:
         keys = [_key(line.split(), number) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
         if not keys:
             raise ConfigError("--token-file holds no token: write one, of 20 characters or more, on a line.")
+        if len({key.token for key in keys}) < len(keys):
+            raise ConfigError("--token-file has a token twice: each user needs one of their own.")
         return cls(keys)
 
     def user(self, token: str) -> User | None:

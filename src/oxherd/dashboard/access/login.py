@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from oxherd.dashboard.access.access import COOKIE
+from oxherd.dashboard.access.access import COOKIE, log_wrong_token
 from oxherd.dashboard.access.form import form
 from oxherd.dashboard.access.keyring import SESSION_SECONDS, Keyring
 
-_log = logging.getLogger("oxherd.dashboard")
 _FAILED_SECONDS = 0.5
 
 # Makes the page of a request: where it leads afterwards, whether a token was wrong.
@@ -30,7 +28,7 @@ def login_routes(keyring: Keyring, make_page: MakePage) -> list[Route]:
         fields = await form(request)
         token, leads_to = fields.get("token", ""), local_path(fields.get("next", ""))
         if keyring.user(token) is None:
-            _log.warning("dashboard: a token was wrong, from %s", request.client.host if request.client else "a socket")
+            log_wrong_token(request)
             # Slows down who guesses, and nobody else.
             await asyncio.sleep(_FAILED_SECONDS)
             return make_page(request, leads_to, True)
