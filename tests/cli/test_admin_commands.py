@@ -199,7 +199,7 @@ def test_limits_are_printed_and_set(shop: Shop) -> None:
     assert shop.run("limits", "order.placed").stdout == "rate         no limit\nmax running  no limit\n"
     shop.run("limits", "order.placed", "--rate", "100/60", "--max-running", "20")
     assert shop.json("limits", "order.placed") == [
-        {"event": "order.placed", "rate": {"count": 100, "per": 60.0}, "max_running": 20}
+        {"event": "order.placed", "rate": {"count": 100, "per": 60.0}, "max_running": 20, "per_key": None}
     ]
     shop.run("limits", "order.placed", "--rate", "none", "--max-running", "none")
     assert shop.json("limits", "order.placed")[0]["rate"] is None

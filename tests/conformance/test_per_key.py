@@ -155,7 +155,8 @@ async def test_a_keys_rate_is_kept_over_two_workers_and_used(url: str, make_herd
             for index in range(len(times) - count):
                 # A window's end is an expiry in whole milliseconds.
                 assert index % count or times[index + count] - times[index] >= per - 0.002
-            assert times[-1] - times[0] <= (windows - 1) * per / 0.95
+            # 0.99 where nothing else runs; a busy machine is late by some of each window.
+            assert times[-1] - times[0] <= (windows - 1) * per / 0.85
 
 
 async def begun(queue: BullQueue, count: int) -> bool:
