@@ -132,7 +132,7 @@ async def test_what_is_held_back_goes_to_the_back_so_that_keys_take_turns(herd: 
 
 
 async def test_a_keys_rate_is_kept_over_two_workers_and_used(url: str, make_herd: MakeHerd) -> None:
-    count, per, windows = 10, 1.0, 5
+    count, per, windows = 10, 2.0, 4
     herds = [make_herd(url), make_herd(url)]
     for herd in herds:
 
@@ -155,8 +155,7 @@ async def test_a_keys_rate_is_kept_over_two_workers_and_used(url: str, make_herd
             for index in range(len(times) - count):
                 # A window's end is an expiry in whole milliseconds.
                 assert index % count or times[index + count] - times[index] >= per - 0.002
-            # 0.99 where nothing else runs; a busy machine is late by some of each window.
-            assert times[-1] - times[0] <= (windows - 1) * per / 0.85
+            assert times[-1] - times[0] <= (windows - 1) * per / 0.95
 
 
 async def begun(queue: BullQueue, count: int) -> bool:
