@@ -331,6 +331,7 @@ async def test_the_limits_of_each_key_are_set_where_the_event_has_them(local_her
         await do(client, "limits", "event=invoice.send", **filled)
         found = (await herd.admin.limits("invoice.send")).per_key
         assert found == PerKey(3, Rate(10, per=60))
+        assert "3 at once, 10 a minute" in (await client.get("/limits")).text, "what is in force, not what is declared"
         question = await client.get("/actions/limits?event=invoice.send")
         assert hidden(question.text.split("<form", 2)[2]) == {"event": "invoice.send", **filled}
         assert (await herd.admin.audit())[0].entry.selection == "of each key rate 10/60, max running 3"

@@ -120,6 +120,7 @@ class Operations:
             running.error = str(error)
         except Exception as error:
             running.error = f"A fault of the dashboard ({type(error).__name__}); its log says more."
+            _log.error("dashboard: %s ended by a fault of ours (%s)", running.audited.action, type(error).__name__)
             raise
         finally:
             await self._record_end(running)

@@ -11,9 +11,8 @@ from oxherd.limits import Rate
 async def load(read: Reading, request: Request) -> Page:  # noqa: ARG001
     """The limits."""
     rows = await read.events()
-    per_key = {event.name: event.declaration.limits.per_key for event in read.herd}
     keys = await read("busiest keys", read.admin.busiest_keys, fresh=2.0)
-    values = {"rows": rows, "per_key": per_key, "keys": keys, "described": described_rate, "takes": _takes}
+    values = {"rows": rows, "keys": keys, "described": described_rate, "takes": _takes}
     return Page("limits.html", "Limits", values, nav="limits")
 
 
