@@ -85,23 +85,23 @@ async def test_a_stopped_operation_is_gone_on_with_by_the_same_call_elsewhere(
 
 
 async def test_an_outage_ends_it_with_an_error_and_it_goes_on_afterwards(make_herd: Callable[..., Oxherd]) -> None:
-    with StandaloneServer() as server:
-        herd = make_herd(server.url, emit_timeout=0.3)
+    with StandaloneServer(settings={"appendonly": "yes"}) as server:
+        herd = make_herd(server.url, emit_timeout=2)
         herd.declare("order.placed", dict[str, int])
         async with herd:
             await fill_failed(await queue_of(herd), 1_200)
             bulk = herd.admin.retry("order.placed")
-            server.command("CONFIG", "SET", "appendonly", "yes")
 
             async def through_an_outage() -> None:
                 async for _ in bulk:
-                    await asyncio.to_thread(server.stop)
+                    await asyncio.to_thread(server.terminate)
 
             with pytest.raises(RedisUnavailable):
                 await through_an_outage()
+            assert not server.running
             await asyncio.to_thread(server.start)
             summary = await bulk.run()
-            assert summary.complete
+            assert (summary.complete, summary.done) == (True, 1_200)
             assert await herd.admin.find().all() == []
 
 
