@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from oxherd.producer.emit_options import EmitManyOptions, EmitOptions
     from oxherd.resources.declared import CallNext
     from oxherd.resources.dependency import Depends
+    from oxherd.resources.sync_middleware import SyncCallNext
     from oxherd.retries import RateLimited, RetryIn, Snooze
     from oxherd.schedule.cron import Cron
     from oxherd.schedule.declared import Schedule
@@ -116,6 +117,7 @@ __all__ = [
     "Status",
     "StopReport",
     "Stopping",
+    "SyncCallNext",
     "TimedOut",
     "Unique",
     "UnknownEvent",
@@ -184,6 +186,7 @@ _HOMES = {
     "Status": "answers.status",
     "StopReport": "worker.stop_report",
     "Stopping": "context",
+    "SyncCallNext": "resources.sync_middleware",
     "TimedOut": "context",
     "Unique": "uniqueness",
     "UnknownEvent": "errors",

@@ -30,6 +30,7 @@ from oxherd import (
     Process,
     Retry,
     StopReport,
+    SyncCallNext,
 )
 from oxherd.event import Decorator
 from oxherd.resources.lifespan import Lifespan
@@ -197,6 +198,12 @@ def process_def_with_dependency(order: Order, ctx: Context, mailer: Annotated[Ma
 async def timing(ctx: Context, call_next: CallNext) -> object:
     assert_type(await call_next(ctx), object)
     return await call_next(ctx)
+
+
+@herd.sync_middleware
+def connections(ctx: Context, call_next: SyncCallNext) -> object:
+    assert_type(call_next(ctx), object)
+    return call_next(ctx)
 
 
 assert_type(with_dependency, Event[Order, str])

@@ -14,6 +14,7 @@ from oxherd.errors import DeclarationError, UsageError, did_you_mean
 from oxherd.resources.dependency import Dependency, Needs, read_dependency
 from oxherd.resources.lifespan import Lifespan, OpenLifespans
 from oxherd.resources.resolution import LifespanValues, Resolution
+from oxherd.resources.sync_middleware import SyncMiddleware
 
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
@@ -31,13 +32,14 @@ class CallNext(Protocol):
 
 Middleware = Callable[[Context, CallNext], Awaitable[object]]
 M = TypeVar("M", bound=Middleware)
+S = TypeVar("S", bound=SyncMiddleware)
 
 
 class Resources:
     """What is declared on a herd beside its events.
 
     Attributes:
-        lifespans, middleware: in the order of declaration.
+        lifespans, middleware, sync_middleware: in the order of declaration.
         overrides: what tests put in the place of dependencies.
     """
 
@@ -45,6 +47,7 @@ class Resources:
         self._herd = herd
         self.lifespans: list[Lifespan[Any]] = []
         self.middleware: list[Middleware] = []
+        self.sync_middleware: list[SyncMiddleware] = []
         self.overrides: dict[Callable[..., Any], Dependency] = {}
         self._values: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Callable[..., Any], Any]] = (
             weakref.WeakKeyDictionary()
@@ -52,7 +55,8 @@ class Resources:
 
     def adopt(self, other: Resources) -> None:
         """Have what another herd has, for events that are copied from there."""
-        self.lifespans, self.middleware, self.overrides = other.lifespans, other.middleware, other.overrides
+        self.lifespans, self.overrides = other.lifespans, other.overrides
+        self.middleware, self.sync_middleware = other.middleware, other.sync_middleware
 
     def values_here(self) -> dict[Callable[..., Any], Any]:
         """What the lifespans of the running loop have yielded; nothing while they are closed."""
@@ -116,6 +120,23 @@ class DeclaresResources:
             raise DeclarationError(f"{sentence[:-1]}; make it an async def.")
         _check_parameters(function, 2, sentence)
         self.resources.middleware.append(function)
+        return function
+
+    def sync_middleware(self, function: S, /) -> S:
+        """Decorator: run a function around each run of a `def` handler, in its thread or process, the first outermost.
+
+        For what belongs to a thread: a database connection, an application context. It is given the Context and
+        `call_next`, and what it returns is the event's result. The handler's `def` dependencies are made and closed
+        inside. Handlers that are `async def` run without it. Declare it before the start.
+
+        Raises:
+            DeclarationError: it is no `def` of two arguments.
+        """
+        sentence = "sync_middleware takes a function of a Context and call_next."
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            raise DeclarationError(f"{sentence[:-1]}; make it a def, or declare it by herd.middleware.")
+        _check_parameters(function, 2, sentence)
+        self.resources.sync_middleware.append(function)
         return function
 
     @contextmanager

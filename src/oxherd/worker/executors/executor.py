@@ -35,10 +35,8 @@ def _executor_for(declaration: Declaration, handler: Handler, resources: Resourc
     if handler.run_in == "process":
         return ProcessExecutor(declaration, handler, resources)
     if handler.run_in == "thread":
-        described = not handler.needs and not resources.middleware
-        return (
-            ThreadExecutor(declaration, handler) if described else OpenThreadExecutor(declaration, handler, resources)
-        )
+        open_run = handler.needs or resources.middleware or resources.sync_middleware
+        return OpenThreadExecutor(declaration, handler, resources) if open_run else ThreadExecutor(declaration, handler)
     return ResolvingLoopExecutor(handler, resources) if handler.needs else LoopExecutor(handler)
 
 
@@ -117,15 +115,15 @@ class OpenThreadExecutor(ThreadExecutor):
 
     async def call(self, run: HandlerRun, payload: Any, /) -> Any:
         """Make what is async here, the rest in the thread, and run the handler there."""
-        context = run.context
+        context, around = run.context, self._resources.sync_middleware
         # Middleware is given the result itself, which is encoded in the loop then.
         encode = _unchanged if self._resources.middleware else partial(_encoded, most=run.max_result)
         if not self._needs:
-            return _result(await self._in_thread(call_to_end, self._call, payload, context, None, encode), run)
+            return _result(await self._in_thread(call_to_end, self._call, payload, context, None, around, encode), run)
         resolution = self._resources.resolution(self._needs, context, self._lifespans)
         async with AsyncExitStack() as stack:
             await resolution.before(stack)
-            ended = await self._in_thread(call_to_end, self._call, payload, context, resolution, encode)
+            ended = await self._in_thread(call_to_end, self._call, payload, context, resolution, around, encode)
             return _result(ended, run)
         return None  # a dependency has taken the error
 

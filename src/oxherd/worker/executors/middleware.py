@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from oxherd.context import Context
-from oxherd.errors import HandlerRaised, UsageError
+from oxherd.errors import HandlerRaised
 from oxherd.resources.declared import CallNext, Middleware
+from oxherd.resources.sync_middleware import CallOnce
 from oxherd.worker.running.execution import HandlerRun
 from oxherd.worker.running.failure import Raised
 from oxherd.worker.running.result import JSONResult, is_awaitable
@@ -55,18 +56,14 @@ class _HandlerCall:
         self._executor = executor
         self._run = run
         self._payload = payload
-        self._called = False
+        self._once = CallOnce(run.context)
         self._json: JSONResult | None = None
         self._plain: object = None
         self.raised: Raised | None = None
         self.failure: HandlerRaised | None = None
 
     async def __call__(self, context: Context, /) -> object:
-        if context is not self._run.context:
-            raise UsageError("Middleware passed on another Context; pass the one that it was given: call_next(ctx).")
-        if self._called:
-            raise UsageError("Middleware called call_next again; one run is one call, and raise RetryIn for another.")
-        self._called = True
+        self._once.begin(context)
         value = await self._executor.call(self._run, self._payload)
         while is_awaitable(value):
             value = await value

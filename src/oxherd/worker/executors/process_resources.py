@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from oxherd.context import Context
 from oxherd.handler import DeclaredHandler
 from oxherd.resources.lifespan import OpenLifespans
-from oxherd.resources.resolution import Resolution, call_here
+from oxherd.resources.resolution import Resolution
+from oxherd.resources.sync_middleware import run_here
 
 T = TypeVar("T")
 
@@ -25,9 +26,10 @@ class ProcessResources:
 
     def __init__(self, declared: DeclaredHandler) -> None:
         self._handler = declared.handler
-        # The handler itself, without a frame of ours, where it needs nothing.
-        self.call = self._call if declared.handler.needs else declared.handler.call
         self._resources = declared.resources
+        # The handler itself, without a frame of ours, where it needs nothing.
+        bare = not declared.handler.needs and not declared.resources.sync_middleware
+        self.call = declared.handler.call if bare else self._call
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lifespans: OpenLifespans | None = None
@@ -39,13 +41,13 @@ class ProcessResources:
             self._run(self._open())
 
     def _call(self, payload: Any, context: Context) -> Any:
-        """Run the handler with its dependencies."""
-        handler = self._handler
-        resolution = self._resources.resolution(handler.needs, context, self._values)
-        if not resolution.needs_loop:
-            return call_here(handler.call, payload, context, resolution)
+        """Run the handler with its dependencies and the sync middleware."""
+        handler, around = self._handler, self._resources.sync_middleware
+        resolution = self._resources.resolution(handler.needs, context, self._values) if handler.needs else None
+        if resolution is None or not resolution.needs_loop:
+            return run_here(handler.call, payload, context, resolution, around)
         with self._async_part(resolution):
-            return call_here(handler.call, payload, context, resolution)
+            return run_here(handler.call, payload, context, resolution, around)
         return None  # a dependency has taken the error
 
     def close(self) -> None:

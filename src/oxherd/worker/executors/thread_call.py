@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from oxherd.context import Context
-from oxherd.resources.resolution import Resolution, call_here
+from oxherd.resources.resolution import Resolution
+from oxherd.resources.sync_middleware import SyncMiddleware, run_here
 
 
 @dataclass(slots=True)
@@ -32,12 +33,11 @@ def call_to_end(
     payload: Any,
     context: Context,
     resolution: Resolution | None,
+    middleware: Sequence[SyncMiddleware],
     encode: Callable[[Any], Any],
 ) -> Ended:
-    """Run a handler in this thread, with its dependencies if it has any."""
+    """Run a handler in this thread, with what it needs and the sync middleware around it."""
     try:
-        if resolution is None:
-            return Ended(encode(call(payload, context)))
-        return Ended(encode(call_here(call, payload, context, resolution)))
+        return Ended(encode(run_here(call, payload, context, resolution, middleware)))
     except BaseException as error:  # noqa: BLE001 - raised again in the event loop
         return Ended(error=error)
