@@ -43,27 +43,22 @@ WSGI_APPLICATION = "project.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
-if os.environ.get("SHOP_POSTGRES"):
-    _address, _, _name = os.environ["SHOP_POSTGRES"].partition("/")
-    _host, _, _port = _address.partition(":")
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _name,
-            "HOST": _host,
-            "PORT": _port,
-            "USER": "postgres",
-            "CONN_MAX_AGE": 600,
-        }
-    }
-else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": os.environ.get("SHOP_SQLITE", BASE_DIR / "db.sqlite3"),
-            "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
-        }
-    }
+_address, _, _name = os.environ.get("SHOP_POSTGRES", "").partition("/")
+_host, _, _port = _address.partition(":")
+_postgres = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": _name,
+    "HOST": _host,
+    "PORT": _port,
+    "USER": "postgres",
+    "CONN_MAX_AGE": 600,
+}
+_sqlite = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": os.environ.get("SHOP_SQLITE", BASE_DIR / "db.sqlite3"),
+    "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
+}
+DATABASES = {"default": _postgres if _name else _sqlite}
 
 # The server is $OXHERD_URL's, or the project's embedded one.
 OXHERD = {"PREFIX": os.environ.get("SHOP_PREFIX", "bull"), "STOP_TIMEOUT": 20}
