@@ -61,6 +61,10 @@ class Shop:
         self.wait("worker.start")
         return process
 
+    def start_plain_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker that logs as the project says."""
+        return self._start([sys.executable, "manage.py", "oxherd", "worker"], self.log)
+
     def serve(self, *command: str) -> None:
         """Start a web server, and have `client` ask it."""
         log = self.folder / "web.log"
