@@ -22,7 +22,7 @@ class Shop:
 
     def __init__(self, folder: Path, url: str, prefix: str, postgres: str = "") -> None:
         self.folder = folder
-        self.variables = {
+        self.variables: dict[str, Any] = {
             "OXHERD_URL": url,
             "SHOP_PREFIX": prefix,
             "SHOP_SQLITE": str(folder / "shop.sqlite3"),

@@ -51,6 +51,7 @@ def test_the_commands_are_oxherds_own_about_the_projects_herd(shop: Shop) -> Non
     assert "Usage: manage.py oxherd" in shop.manage("help", "oxherd").stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_stops_the_command_with_a_sentence(shop: Shop, settings: MakeSettings) -> None:
     settings('OXHERD = {"PREFX": "x"}')
     for arguments in (("oxherd", "worker"), ("check", "--tag", "oxherd")):
@@ -60,6 +61,7 @@ def test_a_wrong_setting_stops_the_command_with_a_sentence(shop: Shop, settings:
         assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_an_events_module_that_fails_is_told_with_its_traceback(shop: Shop, settings: MakeSettings) -> None:
     app = shop.folder / "broken_app"
     app.mkdir()
@@ -72,6 +74,7 @@ def test_an_events_module_that_fails_is_told_with_its_traceback(shop: Shop, sett
     assert 'imports the module "events" of each installed app' in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_logs_as_the_project_has_it(shop: Shop, settings: MakeSettings) -> None:
     settings("""
 LOGGING = {
@@ -101,6 +104,7 @@ def test_without_settings_the_herd_says_what_to_set(tmp_path: Path) -> None:
     assert "Traceback" not in worker.stderr
 
 
+@pytest.mark.slow
 def test_a_plain_command_needs_only_the_settings_module(shop: Shop) -> None:
     named = {"DJANGO_SETTINGS_MODULE": "project.settings", "OXHERD_APP": "oxherd.django.application:herd"}
     ran = run(SHOP, sys.executable, "-m", "oxherd", "ls", **{**shop.variables, **named})

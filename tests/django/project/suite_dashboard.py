@@ -86,13 +86,14 @@ class Dashboard(TransactionTestCase):
 
     def test_another_site_changes_nothing(self) -> None:
         self.client.force_login(self.operator)
-        for said in (
+        foreign: tuple[Any, ...] = (
             {"HTTP_SEC_FETCH_SITE": "cross-site"},
             {"HTTP_ORIGIN": "https://evil.example"},
             {"HTTP_REFERER": "https://evil.example/admin/"},
             {"HTTP_ORIGIN": "null"},
             {},
-        ):
+        )
+        for said in foreign:
             answer = self.client.post(PAUSE, FORM, **FORM_TYPE, **said)
             assert answer.status_code == 403
         assert not is_paused()
