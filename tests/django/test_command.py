@@ -106,6 +106,6 @@ def test_without_settings_the_herd_says_what_to_set(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_plain_command_needs_only_the_settings_module(shop: Shop) -> None:
-    named = {"DJANGO_SETTINGS_MODULE": "project.settings", "OXHERD_APP": "oxherd.django.application:herd"}
-    ran = run(SHOP, sys.executable, "-m", "oxherd", "ls", **{**shop.variables, **named})
+    shop.variables |= {"DJANGO_SETTINGS_MODULE": "project.settings", "OXHERD_APP": "oxherd.django.application:herd"}
+    ran = run(SHOP, sys.executable, "-m", "oxherd", "ls", **shop.variables)
     assert "order.placed" in ran.stdout, ran.stderr
