@@ -257,11 +257,12 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         Raises:
             UsageError: an event loop runs in this thread.
         """
-        refuse_in_event_loop("emit")
-        job = self._new_job(payload, options)
         if (delivery := self._herd.delivery) is not None:
+            job = self._new_job(payload, options)
             delivery.deliver_sync(self.declaration, [job], "emit")
             return self._emitted(job)
+        refuse_in_event_loop("emit")
+        job = self._new_job(payload, options)
         backend, emit = self._herd.backend_of_thread(), self._emitter.begin()
         explicit_id = options.get("id") is not None
         if backend is not None and not explicit_id and self._emitter.add_blocking(backend, job, emit):
