@@ -35,8 +35,11 @@ class Shop:
         self.log = folder / "worker.jsonl"
 
     def __enter__(self) -> Self:
-        assert self.manage("migrate", "-v", "0").returncode == 0
         return self
+
+    def migrate(self) -> None:
+        """Make the tables."""
+        assert self.manage("migrate", "-v", "0").returncode == 0
 
     def __exit__(self, *_: object) -> None:
         self.client.close()

@@ -16,6 +16,7 @@ from tests.harness import DEADLINE, until_sync
 @pytest.fixture
 def shop(tmp_path: Path, standalone: str, prefix: str) -> Iterator[Shop]:
     with Shop(tmp_path, standalone, prefix) as shop:
+        shop.migrate()
         yield shop
 
 
@@ -33,6 +34,7 @@ def test_an_order_is_confirmed_by_a_worker_once_it_is_committed(shop: Shop) -> N
     assert worker.wait(DEADLINE) == 0
 
 
+@pytest.mark.slow
 def test_every_kind_of_handler_has_django_in_each_process(shop: Shop, tmp_path: Path) -> None:
     shop.manage("shell", "-c", "from shop.models import Order; Order.objects.create(item='pen')")
     # From another folder: what the supervisor starts has to find the project as well.
