@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.django.shop import SHOP, Shop
-from tests.harness import DEADLINE, run, until_sync
+from tests.django.shop import DEADLINE, SHOP, Shop
+from tests.harness import run, until_sync
 
 MakeSettings = Callable[[str], None]
 
@@ -90,7 +90,7 @@ LOGGING = {
 }""")
     worker = shop.start_plain_worker()
     shop.manage("oxherd", "emit", "order.placed", '{"order_id": 7}', "--skip-checks")
-    until_sync(lambda: "own oxherd event.end" in shop.log.read_text())
+    until_sync(lambda: "own oxherd event.end" in shop.log.read_text(), DEADLINE)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(DEADLINE) == 0
     lines = [line for line in shop.log.read_text().splitlines() if "oxherd" in line]
@@ -113,3 +113,8 @@ def test_a_plain_command_needs_only_the_settings_module(shop: Shop) -> None:
     shop.variables |= {"DJANGO_SETTINGS_MODULE": "project.settings", "OXHERD_APP": "oxherd.django.application:herd"}
     ran = run(SHOP, sys.executable, "-m", "oxherd", "ls", **shop.variables)
     assert "order.placed" in ran.stdout, ran.stderr
+
+
+def test_without_django_the_extra_is_named(tmp_path: Path) -> None:
+    ran = run(tmp_path, sys.executable, "-c", "import sys; sys.modules['django'] = None; import oxherd.django")
+    assert "ConfigError: Django is not installed; install oxherd[django]." in ran.stderr
