@@ -219,8 +219,10 @@ class _Found:
         status = self.status
         if status is None:
             return {**told, "outcome": self.outcome, "state": "completed" if self.outcome == "completed" else "failed"}
-        shown = (each for each in EventStatus.model_fields if each not in told)
-        return {**told, **{each: getattr(status, each) for each in shown}}
+        told |= {each: getattr(status, each) for each in EventStatus.model_fields if each not in told}
+        if status.state in ("completed", "failed"):
+            told["outcome"] = status.outcome or status.state  # as it is of one that has no outcome of ours
+        return told
 
 
 class _Finder:
