@@ -236,13 +236,16 @@ class _Finder:
     async def find(self, event_id: UUID) -> _Found | None:
         """The event with that id; None where nothing is stored of it. Raises RedisUnavailable."""
         known = self._remembered.get(event_id)
-        events = [known] if known is not None else [*(self._herd if self._events is None else self._events)]
-        found = await _first([_stored(event, event_id) for event in events])
+        if known is not None:
+            found = await _stored(known, event_id) or await _ended(known, event_id, is_certain=True)
+            if found is not None:
+                return found
+        events = [*(self._herd if self._events is None else self._events)]
+        found = await _first(_stored(event, event_id) for event in events)
         if found is not None:
             self._remember(event_id, self._herd[found.emitted.event])
             return found
-        is_known = known is not None
-        return await _first([_ended(event, event_id, is_known or self._is_alone(event)) for event in events])
+        return await _first(_ended(event, event_id, is_certain=self._is_alone(event)) for event in events)
 
     def _remember(self, event_id: UUID, event: Event[Any, Any]) -> None:
         self._remembered[event_id] = event
@@ -261,7 +264,7 @@ async def _stored(event: Event[Any, Any], event_id: UUID) -> _Found | None:
     return None if status is None else _Found(emitted, status, None)
 
 
-async def _ended(event: Event[Any, Any], event_id: UUID, is_certain: bool) -> _Found | None:
+async def _ended(event: Event[Any, Any], event_id: UUID, *, is_certain: bool) -> _Found | None:
     emitted = event.emitted(event_id)
     outcome = await emitted.outcome()
     return None if outcome is None else _Found(emitted, None, outcome, is_certain)

@@ -294,6 +294,19 @@ async def test_once_it_is_known_which_event_an_id_is_of_only_that_is_asked(local
         assert await scripts() - before == 1
 
 
+async def test_an_id_that_another_event_has_by_now_is_that_ones(local_herd: Oxherd) -> None:
+    first, second = (local_herd.declare(name, int) for name in ("order.placed", "order.paid"))
+    app = of_starlette(local_herd)
+    async with local_herd:
+        emitted = await first.emit(1)
+        await told(app, emitted)
+        backend = await local_herd.backend()
+        keys = backend.queue(first.declaration).keys
+        await backend.client.call(keys.slot, "DEL", keys.job(str(emitted.id)), keys.events)
+        await second.emit(1, id=emitted.id)
+        assert (await told(app, emitted))["event"] == "order.paid"
+
+
 @both
 async def test_while_redis_is_away_it_says_so(make: Make) -> None:
     with StandaloneServer() as server:
