@@ -61,6 +61,7 @@ def test_the_fastapi_application_tells_those_it_authorizes_how_their_event_goes(
         assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_the_fastapi_application_has_a_worker_of_its_own_in_development(
     tmp_path: Path, prefix: str, standalone: str
 ) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from oxherd import Oxherd
 from tests.harness import WorkerProcess, until_sync
 from tests.test_documented import first_block
 from tests.web.serving import ADA, BOB, UVICORN, serving, write_program
+
+pytestmark = pytest.mark.slow
 
 StartWorker = Callable[..., WorkerProcess]
 
