@@ -1,6 +1,7 @@
 """A FastAPI application that emits an event in a request and tells how it goes; requests and events share a session.
 
     pip install "oxherd[embedded,fastapi]" "sqlalchemy[asyncio]" aiosqlite uvicorn
+    python -m examples.fastapi_app               # creates the tables
 
 In development, with a worker in the same process:
 
@@ -21,6 +22,7 @@ Then:
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -86,14 +88,12 @@ async def database(_: Oxherd) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def tables(_: FastAPI) -> AsyncGenerator[None]:
-    async with engine.begin() as connection:  # in an application: Alembic
-        await connection.run_sync(Base.metadata.create_all)
+async def own(_: FastAPI) -> AsyncGenerator[None]:
     yield
     await engine.dispose()
 
 
-app = FastAPI(lifespan=lifespan(herd, worker=os.environ.get("WORKER") == "1", then=tables))
+app = FastAPI(lifespan=lifespan(herd, worker=os.environ.get("WORKER") == "1", then=own))
 
 
 def user_of(request: Request) -> str:
@@ -120,3 +120,13 @@ async def may_ask(request: Request, event_id: UUID) -> bool:
 
 
 app.include_router(events_router(herd, authorize=may_ask, results=True))
+
+
+async def create_tables() -> None:
+    async with engine.begin() as connection:  # in an application, Alembic does
+        await connection.run_sync(Base.metadata.create_all)
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(create_tables())

@@ -22,8 +22,11 @@ GUNICORN = ("gunicorn", "app:app", "--bind", "127.0.0.1:0", "--preload", "--work
 
 
 def copy_example(name: str, folder: Path, prefix: str) -> None:
-    """Put an example into a folder as `app.py`, with a key prefix of its own."""
+    """Put an example into a folder as `app.py`, with a key prefix of its own, and create its tables."""
     write_program((EXAMPLES / f"{name}.py").read_text(), folder, prefix)
+    command = ["-m", "flask", "--app", "app", "create-tables"] if name == "flask_app" else ["app.py"]
+    ran = run(folder, sys.executable, *command)
+    assert ran.returncode == 0, ran.stderr
 
 
 def write_program(program: str, folder: Path, prefix: str) -> None:
@@ -57,9 +60,3 @@ def serving(
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
-
-
-def create_tables(folder: Path) -> None:
-    """Run the Flask example's command."""
-    ran = run(folder, sys.executable, "-m", "flask", "--app", "app", "create-tables")
-    assert ran.returncode == 0, ran.stderr

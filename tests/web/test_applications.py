@@ -18,7 +18,7 @@ import pytest
 
 from tests.harness import WorkerProcess, until_sync
 from tests.postgres import PostgresServer
-from tests.web.serving import ADA, BOB, GUNICORN, UVICORN, copy_example, create_tables, serving
+from tests.web.serving import ADA, BOB, GUNICORN, UVICORN, copy_example, serving
 
 StartWorker = Callable[..., WorkerProcess]
 
@@ -82,7 +82,6 @@ def test_the_flask_application_emits_from_forked_processes_and_its_handler_has_i
     tmp_path: Path, prefix: str, standalone: str, start_worker: StartWorker
 ) -> None:
     copy_example("flask_app", tmp_path, prefix)
-    create_tables(tmp_path)
     with serving(tmp_path, GUNICORN, standalone) as (client, _, log):
         worker = start_worker(url=standalone)
         for order in place(client, 4):
@@ -114,6 +113,35 @@ def test_a_reload_of_the_server_lets_what_runs_in_it_end(tmp_path: Path, prefix:
         ended = until_sync(lambda: done(client, order["id"]))
     assert ended["state"] == "completed"
     assert ended["result"] == "receipt for ada"
+
+
+@pytest.mark.slow
+def test_each_of_several_processes_of_a_server_may_be_a_worker_and_an_event_runs_once(
+    tmp_path: Path, prefix: str, standalone: str
+) -> None:
+    copy_example("fastapi_app", tmp_path, prefix)
+    with serving(tmp_path, (*UVICORN, "--workers", "2"), standalone, WORKER="1") as (client, _, log):
+        until_sync(lambda: log.read_text().count("Application startup complete") == 2, 60)
+        for order in place(client, 10):
+            until_sync(lambda order=order: done(client, order["id"]))
+    text = log.read_text()
+    assert text.count("Application shutdown complete") == 2, text
+
+
+@pytest.mark.slow
+def test_an_application_that_emits_while_it_is_loaded_emits_in_forked_processes_as_well(
+    tmp_path: Path, prefix: str, standalone: str, start_worker: StartWorker
+) -> None:
+    copy_example("flask_app", tmp_path, prefix)
+    program = tmp_path / "app.py"
+    loaded = "\nif 'gunicorn' in __import__('sys').modules:\n    order_placed.emit_sync(Placed(order_id=0))\n"
+    program.write_text(program.read_text() + loaded)
+    with serving(tmp_path, GUNICORN, standalone) as (client, _, _):
+        worker = start_worker(url=standalone)
+        for order in place(client, 4):
+            until_sync(lambda order=order: charged(client, order) == "10 EUR")
+    worker.stop()
+    assert len({each["event_id"] for each in worker.records() if each["msg"] == "event.begin"}) == 5
 
 
 # -- a database that is restarted, and whose connections are terminated, under load
@@ -166,11 +194,9 @@ def test_a_database_that_ends_its_connections_or_restarts_costs_no_event_more_th
     name: str,
     command: tuple[str, ...],
 ) -> None:
-    copy_example(name, tmp_path, prefix)
     database = own_postgres.dsn(own_postgres.create_database())
     monkeypatch.setenv("DATABASE_URL", database.replace("postgresql:", "postgresql+psycopg:"))
-    if name == "flask_app":
-        create_tables(tmp_path)
+    copy_example(name, tmp_path, prefix)
     worker = start_worker(url=standalone)
     with serving(tmp_path, command, standalone) as (client, _, _):
         load = Load(client)

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import pytest
 from flask import Flask, current_app, g, has_app_context
 
-from oxherd import DeclarationError, Depends, EventFailed, Oxherd, Retry
+from oxherd import DeclarationError, Depends, EventFailed, Oxherd, Retry, UsageError
 from oxherd.flask import init_app
 from oxherd.testing import captured, inline
-from tests.harness import WorkerProcess, cli
+from tests.harness import WorkerProcess, cli, until_sync
 
 ONCE = Retry(attempts=1)
 
@@ -131,6 +131,30 @@ def test_a_view_emits_and_a_test_sees_it_without_a_server() -> None:
         assert app.test_client().post("/orders").status_code == 200
     with app.app_context():
         assert placed.call(1) == "shop"
+
+
+def test_an_async_view_awaits_its_emit_and_leaves_no_connection_behind(local_herd: Oxherd, standalone: str) -> None:
+    app = Application(local_herd).flask
+    placed = local_herd.declare("order.placed", int)
+
+    @app.post("/orders")
+    async def place() -> str:  # pyright: ignore[reportUnusedFunction]
+        with pytest.raises(UsageError, match="await emit"):
+            placed.emit_sync(7)
+        return str((await placed.emit(7)).id)
+
+    def connections() -> int:
+        async def listed() -> int:
+            return len((await (await watching.backend()).client.call(0, "CLIENT", "LIST")).splitlines())
+
+        return watching.run_sync(listed())
+
+    watching = Oxherd(standalone)
+    before = connections()
+    for _ in range(3):
+        assert app.test_client().post("/orders").status_code == 200
+    until_sync(lambda: connections() <= before)
+    watching.close_sync()
 
 
 def test_wrong_arguments_are_refused_each_in_a_sentence(local_herd: Oxherd) -> None:

@@ -17,6 +17,7 @@ import oxherd.fastapi
 import oxherd.starlette
 from oxherd import DeclarationError, LifespanError, Oxherd, Retry
 from oxherd.fastapi import lifespan
+from oxherd.testing import captured
 from tests.harness import until
 
 ONCE = Retry(attempts=1)
@@ -143,6 +144,20 @@ async def test_a_lifespan_that_fails_closes_what_is_open(local_herd: Oxherd) -> 
             pass
     assert closed == ["own"]
     assert local_herd.processing == []
+
+
+async def test_while_a_test_keeps_the_emits_nothing_is_connected_to_nor_processed() -> None:
+    herd = Oxherd("redis://127.0.0.1:1")
+
+    @herd.event("order.placed")
+    async def placed(number: int) -> None: ...
+
+    with captured(herd) as emits:
+        async with running(FastAPI(lifespan=lifespan(herd, worker=True))):
+            await placed.emit(7)
+            assert herd.processing == []
+    emits.assert_emitted(placed, 7)
+    assert herd.nodes() == {}
 
 
 async def test_a_server_that_is_away_keeps_no_application_from_starting() -> None:
