@@ -187,6 +187,7 @@ def placed(number: int) -> None:
 """
 
 
+@pytest.mark.slow
 def test_a_handler_in_a_process_has_it_there(
     tmp_path: Path, start_worker: Callable[..., WorkerProcess], standalone: str
 ) -> None:
