@@ -30,8 +30,8 @@ class EmitManyOptions(TypedDict, total=False):
             removed; this covers the emit's own retries after a lost answer. None: as declared; 0: off.
         durable: wait until the server's replicas have the event (WAIT) or, without replicas, its disk (WAITAOF).
             None: as declared.
-        retry: how often these are attempted, and the delays in between. `on` and `never` stay those of the declaration;
-            a Retry that has them, a function as its `backoff` or a `max_delay` of its own is refused. None: as declared.
+        retry: how often these are attempted, and the delays in between; one with `on`, `never`, `max_delay` or a
+            function is refused: these stay the declaration's. None: as declared.
     """
 
     delay: Seconds | None

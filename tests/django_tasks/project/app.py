@@ -1,5 +1,7 @@
 """What the command line calls MODULE:HERD."""
 
+from __future__ import annotations
+
 import django
 
 django.setup()
@@ -8,6 +10,6 @@ from oxherd.django import herd  # noqa: E402
 from oxherd.django.tasks.interface import task_backends  # noqa: E402
 
 for backend in task_backends.all():
-    backend.check()
+    backend.declare()
 
 __all__ = ["herd"]

@@ -65,6 +65,10 @@ class TaskBackend(BaseTaskBackend):
             self._events = declare_queues(self.herd, self.alias, self.options, self.queues)
         return self._events
 
+    def declare(self) -> None:
+        """Declare its queues' events, unless they are; raises as `events`."""
+        _ = self.events
+
     @property
     def herd(self) -> Oxherd:
         """The herd on which its queues are declared."""
@@ -82,7 +86,8 @@ class TaskBackend(BaseTaskBackend):
 
         Raises:
             InvalidTask: it cannot run here, or a worker would not find it.
-            TypeError, ValueError, oxherd.InvalidPayload, oxherd.PayloadTooLarge: its arguments cannot be stored as JSON.
+            TypeError, ValueError, oxherd.InvalidPayload, oxherd.PayloadTooLarge: its arguments are no JSON, or too
+                much of it.
             oxherd.EmitError: Redis did not acknowledge it in time.
             oxherd.UsageError: an event loop runs in this thread.
         """
@@ -121,10 +126,10 @@ class TaskBackend(BaseTaskBackend):
             raise UsageError("captured() and inline() keep no results of tasks; use a real server with oxherd_server.")
         return await read_result(self.events, self.alias, result_id)
 
-    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG002
         """Django's system check: QUEUES and OPTIONS; no I/O."""
         try:
-            _ = self.events
+            self.declare()
         except InvalidTaskBackend as error:
             return [checks.Error(str(error), id="oxherd.E101")]
         return []
@@ -166,7 +171,8 @@ def _key(task: OxherdTask, args: Iterable[Any], kwargs: Mapping[str, Any]) -> st
     if found is None or isinstance(found, str | int | UUID):
         return None if found is None else str(found)
     raise InvalidTask(
-        f"{task.module_path}: its key function returned a {type(found).__name__}; let it return a str, int, UUID or None."
+        f"{task.module_path}: its key function returned a {type(found).__name__}; let it return a str, int, UUID or "
+        "None."
     )
 
 

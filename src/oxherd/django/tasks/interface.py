@@ -1,5 +1,8 @@
 """Django's interface of tasks, or before Django 6 that of the package django-tasks, which it was made of."""
 
+# Beside a Django before 6, a type checker has these from django-stubs alone.
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

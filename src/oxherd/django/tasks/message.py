@@ -6,7 +6,7 @@ import pkgutil
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from oxherd.django.tasks.interface import InvalidTask, Task
 
@@ -67,9 +67,10 @@ def find_task(path: str) -> Task[..., Any]:
         found: Any = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidTask(f"There is no task {path[:_LONGEST_PATH]!r} here; deploy it, or enqueue it anew.") from error
-    if not isinstance(found, Task) or found.module_path != path:
+    task = cast("Task[..., Any]", found) if isinstance(found, Task) else None
+    if task is None or task.module_path != path:
         raise InvalidTask(f"{path[:_LONGEST_PATH]!r} is no task; decorate it with @task, and enqueue it anew.")
-    return found
+    return task
 
 
 def check_found(task: Task[..., Any]) -> None:

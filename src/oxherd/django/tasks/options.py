@@ -32,19 +32,23 @@ def event_options(alias: str, options: Mapping[str, Any], queues: set[str], queu
     Raises:
         InvalidTaskBackend: an option is unknown, or BY_QUEUE is not by queue.
     """
-    by_queue = options.get(BY_QUEUE, {})
-    if not isinstance(by_queue, Mapping):
+    by_queue = _dictionary(options.get(BY_QUEUE, {}))
+    if by_queue is None:
         raise _invalid(alias, "BY_QUEUE must be a dictionary, by the names of queues, of dictionaries of options.")
-    for name, own in cast("Mapping[Any, Any]", by_queue).items():
+    for name, given in by_queue.items():
         if name not in queues:
             hint = did_you_mean(str(name), queues, f"QUEUES has {', '.join(sorted(queues)) or 'none'}.")
             raise _invalid(alias, f"BY_QUEUE names a queue {name!r} that QUEUES does not have; {hint}")
-        if not isinstance(own, Mapping):
+        if _dictionary(given) is None:
             raise _invalid(alias, f"BY_QUEUE[{name!r}] must be a dictionary of options, such as {{'CONCURRENCY': 2}}.")
-    own: Mapping[str, Any] = by_queue.get(queue, {})
+    own = _dictionary(by_queue.get(queue)) or {}
     _check(alias, options, DECLARED | {PREFIX, BY_QUEUE})
     _check(alias, own, DECLARED)
     return _DEFAULTS | {name.lower(): value for name, value in {**options, **own}.items() if name in DECLARED}
+
+
+def _dictionary(given: object) -> Mapping[Any, Any] | None:
+    return cast("Mapping[Any, Any]", given) if isinstance(given, Mapping) else None
 
 
 def _check(alias: str, given: Mapping[Any, Any], known: frozenset[str]) -> None:

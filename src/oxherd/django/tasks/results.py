@@ -147,7 +147,7 @@ async def _attempts(event: TaskEvent, event_id: UUID, status: Status) -> tuple[A
     """The runs of a task that was begun more than once; of the first one its status says all."""
     if status.fence <= 1:
         return ()
-    story = await event.herd.admin.show(event_id, event.name)
+    story = await event.herd.admin.show(event_id, event=event.name)
     return () if story is None else story.attempts
 
 

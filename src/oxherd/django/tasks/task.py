@@ -27,8 +27,8 @@ class OxherdTask(AnyTask):
     Attributes:
         retry: how often it is attempted, and the delays in between; None: as RETRY of the backend's OPTIONS says.
         timeout: seconds (or a timedelta) that one run of an `async def` may take; None: as TIMEOUT says.
-        key: a function of the task's arguments that returns a str, an int, a UUID or None: what PER_KEY and SHARDS of the
-            backend's OPTIONS go by.
+        key: a function of the task's arguments that returns a str, an int, a UUID or None: what PER_KEY and SHARDS of
+            the backend's OPTIONS go by.
     """
 
     retry: Retry | None = None
@@ -72,8 +72,8 @@ def check_task(task: Task[..., Any]) -> None:
         raise InvalidTask(f"{str(error).rstrip('.')}.") from None
     if task.timeout is not None and not inspect.iscoroutinefunction(task.func):
         raise InvalidTask(
-            f"{task.module_path}: timeout ends an async def; this def runs in a thread, which nothing can end: leave it "
-            "out, or give what blocks in it a timeout."
+            f"{task.module_path}: timeout ends an async def; this def runs in a thread, which nothing can end: leave "
+            "it out, or give what blocks in it a timeout."
         )
     if task.key is not None and (not callable(task.key) or inspect.iscoroutinefunction(task.key)):
         raise InvalidTask(f"{task.module_path}: key must be a plain function of the task's arguments.")

@@ -1,0 +1,33 @@
+"""The backend of Django's tasks in a project, whose cases Django's own runner runs in a process of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import run
+
+PROJECT = Path(__file__).parent / "project"
+
+
+def run_cases(folder: Path, module: str, url: str, prefix: str, timeout: float = 120) -> None:
+    """Run a module of cases, which share a worker's log, notes and signals in the folder."""
+    files = {name: str(folder / name.lower()) for name in ("TEST_LOG", "TEST_NOTES", "TEST_SIGNALS")}
+    for file in files.values():
+        Path(file).touch()
+    ran = run(
+        PROJECT,
+        sys.executable, "-W", "error::ResourceWarning", "-m", "django", "test", f"cases.{module}",
+        timeout=timeout, OXHERD_URL=url, TEST_PREFIX=prefix, DJANGO_SETTINGS_MODULE="project_settings",
+        PYTHONPATH=str(PROJECT), PYTHONDONTWRITEBYTECODE="1", **files,
+    )  # fmt: skip
+    log = Path(files["TEST_LOG"]).read_text()[-4000:]
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}\nthe worker's log:\n{log}"
+    assert "\nOK" in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize("module", ["enqueuing", "running"])
+def test_the_cases_pass(module: str, tmp_path: Path, standalone: str, prefix: str) -> None:
+    run_cases(tmp_path, module, standalone, prefix)
