@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from oxherd.servers.local_cluster import LocalCluster
 from tests.harness import run
 
 PROJECT = Path(__file__).parent / "project"
@@ -31,3 +32,14 @@ def run_cases(folder: Path, module: str, url: str, prefix: str, timeout: float =
 @pytest.mark.parametrize("module", ["enqueuing", "running"])
 def test_the_cases_pass(module: str, tmp_path: Path, standalone: str, prefix: str) -> None:
     run_cases(tmp_path, module, standalone, prefix)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["enqueuing", "running"])
+def test_the_cases_pass_on_a_cluster(module: str, tmp_path: Path, cluster: LocalCluster, prefix: str) -> None:
+    run_cases(tmp_path, module, cluster.url, prefix)
+
+
+@pytest.mark.slow
+def test_a_task_whose_worker_dies_runs_again_and_says_so(tmp_path: Path, standalone: str, prefix: str) -> None:
+    run_cases(tmp_path, "dying", standalone, prefix)

@@ -73,7 +73,9 @@ class Run(SimpleTestCase):
         moment = datetime.now(UTC) + timedelta(seconds=0.5)
         result = ended(tasks.add.using(run_after=moment).enqueue(1, 2))
         self.assertGreaterEqual(result.started_at, moment - timedelta(milliseconds=1))
-        self.assertEqual(ended(tasks.add.using(run_after=datetime(2020, 1, 1, tzinfo=UTC)).enqueue(1, 2)).return_value, 3)
+        self.assertEqual(
+            ended(tasks.add.using(run_after=datetime(2020, 1, 1, tzinfo=UTC)).enqueue(1, 2)).return_value, 3
+        )
 
     def test_tasks_run_by_priority_and_then_in_their_order(self):
         event = task_backends["one"].events["default"]
@@ -93,7 +95,9 @@ class Run(SimpleTestCase):
     def test_the_log_names_the_task_and_none_of_its_arguments(self):
         result = ended(tasks.fail.enqueue("a-secret-of-the-log"))
         records = [record for record in log() if record.get("event_id") == result.id]
-        self.assertEqual(next(record["payload"] for record in records if "payload" in record), {"task": "shop.tasks.fail"})
+        self.assertEqual(
+            next(record["payload"] for record in records if "payload" in record), {"task": "shop.tasks.fail"}
+        )
         self.assertNotIn("a-secret-of-the-log", str(log()))
 
 
@@ -167,7 +171,14 @@ class Fail(SimpleTestCase):
 
     def test_a_message_of_somebody_else_runs_nothing_that_is_no_task(self):
         event = task_backends["default"].events["default"]
-        given = {"args": ["touch /tmp/x"], "kwargs": {}, "backend": "default", "queue": "default", "priority": 0, "attempts": 1}
+        given = {
+            "args": ["touch /tmp/x"],
+            "kwargs": {},
+            "backend": "default",
+            "queue": "default",
+            "priority": 0,
+            "attempts": 1,
+        }
         for path in ("os.system", "shop.tasks.note", "shop.nowhere", "nowhere.at.all", "", "..", "shop.tasks.add.func"):
             emitted = event.emit_sync({"task": path, **given})
             with self.assertRaisesRegex(Exception, r"InvalidTask(Error)?: "):

@@ -47,9 +47,13 @@ def ended(result: Any) -> Any:
 
 
 def signals(result: Any) -> list[tuple[str, str, str | None]]:
-    """The signals of a task so far: name, status, the error that the receiver saw."""
+    """The signals of a task so far: name, status, the error that the receiver saw; first that it was enqueued.
+
+    That is sent here, perhaps after the worker has sent that it began.
+    """
     lines = [json.loads(line) for line in Path(os.environ["TEST_SIGNALS"]).read_text().splitlines()]
-    return [(name, status, raised) for name, _, result_id, status, raised in lines if result_id == result.id]
+    found = [(name, status, raised) for name, _, result_id, status, raised in lines if result_id == result.id]
+    return sorted(found, key=lambda each: each[0] != "enqueued")
 
 
 def log() -> list[dict[str, Any]]:
