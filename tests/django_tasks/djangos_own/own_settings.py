@@ -9,6 +9,8 @@ import django
 SECRET_KEY = "of a test"
 USE_TZ = True
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-INSTALLED_APPS = [] if django.VERSION >= (6, 0) else ["django_tasks"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "oxherd.django"]
+if django.VERSION < (6, 0):
+    INSTALLED_APPS.append("django_tasks")
 OXHERD = {"URL": os.environ["OXHERD_URL"], "PREFIX": os.environ["TEST_PREFIX"]}
 TASKS = {"default": {"BACKEND": "own_backends.DummyBackend"}}

@@ -11,7 +11,13 @@ from oxherd import PerKey, Retry
 SECRET_KEY = "of a test"
 USE_TZ = True
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-INSTALLED_APPS = ["shop"] if django.VERSION >= (6, 0) else ["django_tasks", "shop"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "oxherd.django",
+    *([] if django.VERSION >= (6, 0) else ["django_tasks"]),
+    "shop",
+]
 OXHERD = {"URL": os.environ["OXHERD_URL"], "PREFIX": os.environ["TEST_PREFIX"]}
 LOGGING_CONFIG = None  # the worker's own
 OXHERD_BACKEND = "oxherd.django.TaskBackend"

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from oxherd.app import Oxherd
 from oxherd.context import running_loop
-from oxherd.django.tasks.herd import project_herd
+from oxherd.django.project import project_herd
 from oxherd.django.tasks.interface import (
     BaseTaskBackend,
     InvalidTask,

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from oxherd.context import Cancelled, Context, LockLost, Stopping, TimedOut, enabled_logger
 from oxherd.django.tasks import failures
-from oxherd.django.tasks.herd import project_herd
+from oxherd.django.project import project_herd
 from oxherd.django.tasks.interface import (
     Task,
     TaskContext,

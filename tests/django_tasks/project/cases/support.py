@@ -22,7 +22,7 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
     """A worker of all queues; its log is in the file that it shares with the case."""
     with Path(os.environ["TEST_LOG"]).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "oxherd", "worker", "app:herd", "--log-format", "json"], stderr=log
+            [sys.executable, "-m", "django", "oxherd", "worker", "--log-format", "json"], stderr=log
         )
         try:
             yield process
