@@ -17,7 +17,10 @@ class OxherdConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Declare the queues of tasks and import each app's events; none where OXHERD is wrong, which the checks say, and each use of `herd`."""
+        """Declare the queues of tasks, and import each app's events.
+
+        Neither where OXHERD is wrong, which the checks say, and each use of `herd`.
+        """
         from oxherd.django.checks import check_deployment, check_handlers, check_settings
         from oxherd.django.connections import note_connection
         from oxherd.django.settings import find_faults, read_settings

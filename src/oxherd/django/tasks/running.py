@@ -12,8 +12,8 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from oxherd.context import Cancelled, Context, LockLost, Stopping, TimedOut, enabled_logger
-from oxherd.django.tasks import failures
 from oxherd.django.project import project_herd
+from oxherd.django.tasks import failures
 from oxherd.django.tasks.interface import (
     Task,
     TaskContext,

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from django.test import SimpleTestCase
 from shop import tasks
@@ -14,7 +15,7 @@ from cases.support import DEADLINE, ended, event_of, signals, worker
 from oxherd.django.tasks.interface import TaskResultStatus
 
 
-def until_it_runs(result, path):
+def until_it_runs(result: Any, path: Path) -> None:
     """Wait until the task is in its function."""
     deadline = monotonic() + DEADLINE
     while not path.exists() and monotonic() < deadline:
@@ -24,12 +25,12 @@ def until_it_runs(result, path):
 
 
 class Dying(SimpleTestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(dir=os.path.dirname(os.environ["TEST_LOG"]))
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory(dir=Path(os.environ["TEST_LOG"]).parent)
         self.addCleanup(folder.cleanup)
         self.path = Path(folder.name) / "begun"
 
-    def test_the_task_begins_again_elsewhere(self):
+    def test_the_task_begins_again_elsewhere(self) -> None:
         result = tasks.slow_at_first.enqueue(str(self.path))
         with worker():
             until_it_runs(result, self.path)
@@ -43,7 +44,7 @@ class Dying(SimpleTestCase):
         self.assertLess(result.started_at, result.last_attempted_at)
         self.assertEqual([name for name, *_ in signals(result)], ["enqueued", "started", "started", "finished"])
 
-    def test_one_that_kills_every_worker_has_failed(self):
+    def test_one_that_kills_every_worker_has_failed(self) -> None:
         result = tasks.slow_at_first.enqueue(str(self.path))
         for _ in range(2):
             with worker():

@@ -20,16 +20,16 @@ from oxherd.testing import captured
 running = worker()
 
 
-def setUpModule():
+def setUpModule() -> None:
     running.__enter__()
 
 
-def tearDownModule():
+def tearDownModule() -> None:
     running.__exit__(None, None, None)
 
 
 class Run(SimpleTestCase):
-    def test_a_task_ends_with_what_it_returned(self):
+    def test_a_task_ends_with_what_it_returned(self) -> None:
         for task in (tasks.add, tasks.add_later, tasks.add.using(queue_name="mail")):
             result = ended(task.enqueue("a", other="b"))
             self.assertEqual((result.status, result.return_value), (TaskResultStatus.SUCCESSFUL, "ab"))
@@ -44,22 +44,22 @@ class Run(SimpleTestCase):
                 [("enqueued", "READY", None), ("started", "RUNNING", None), ("finished", "SUCCESSFUL", None)],
             )
 
-    def test_none_is_a_result_as_well(self):
+    def test_none_is_a_result_as_well(self) -> None:
         result = ended(tasks.nothing.enqueue())
         self.assertIsNone(result.return_value)
         self.assertEqual(result.status, TaskResultStatus.SUCCESSFUL)
 
-    def test_arguments_arrive_as_they_were_enqueued(self):
+    def test_arguments_arrive_as_they_were_enqueued(self) -> None:
         args, kwargs = [1, 2.5, "é\u2028", None, True, {"a": [1]}], {"task": "x", "message": [{}]}
         self.assertEqual(ended(tasks.echo.enqueue(*args, **kwargs)).return_value, [args, kwargs])
 
-    def test_a_result_is_made_json_as_django_does(self):
+    def test_a_result_is_made_json_as_django_does(self) -> None:
         self.assertEqual(ended(tasks.bytes_and_tuples.enqueue()).return_value, {"bytes": "text", "tuple": [1, 2]})
         result = ended(tasks.no_json.enqueue())
         self.assertEqual(result.errors[0].exception_class, TypeError)
         self.assertIn("Unsupported type", result.errors[0].traceback)
 
-    def test_a_task_is_given_its_context(self):
+    def test_a_task_is_given_its_context(self) -> None:
         result = ended(tasks.about.enqueue("id"))
         self.assertEqual(result.return_value, result.id)
         for what, value in (("attempt", "1"), ("status", "RUNNING")):
@@ -69,7 +69,10 @@ class Run(SimpleTestCase):
         result = ended(tasks.about_later.enqueue())
         self.assertEqual(result.return_value, [1, result.id, "RUNNING"])
 
-    def test_a_deferred_task_runs_when_it_is_due(self):
+    def test_sync_code_under_a_coroutine_runs_in_the_workers_thread_whose_connections_are_clean(self) -> None:
+        self.assertIn("oxherd-django.tasks", ended(tasks.thread_of_sync_code.enqueue()).return_value)
+
+    def test_a_deferred_task_runs_when_it_is_due(self) -> None:
         moment = datetime.now(UTC) + timedelta(seconds=0.5)
         result = ended(tasks.add.using(run_after=moment).enqueue(1, 2))
         self.assertGreaterEqual(result.started_at, moment - timedelta(milliseconds=1))
@@ -77,7 +80,7 @@ class Run(SimpleTestCase):
             ended(tasks.add.using(run_after=datetime(2020, 1, 1, tzinfo=UTC)).enqueue(1, 2)).return_value, 3
         )
 
-    def test_tasks_run_by_priority_and_then_in_their_order(self):
+    def test_tasks_run_by_priority_and_then_in_their_order(self) -> None:
         event = task_backends["one"].events["default"]
         herd.run_sync(event.pause())
         names = [("last", -100), ("third", 0), ("fourth", 0), ("first", 100), ("second", 1)]
@@ -88,11 +91,11 @@ class Run(SimpleTestCase):
         lines = Path(os.environ["TEST_NOTES"]).read_text().split()
         self.assertEqual([line for line in lines if line != "begun"], ["first", "second", "third", "fourth", "last"])
 
-    def test_tasks_with_a_key_run(self):
+    def test_tasks_with_a_key_run(self) -> None:
         results = [tasks.keyed.using(queue_name=queue).enqueue("ada") for queue in ("default", "sharded") * 2]
         self.assertEqual([ended(result).return_value for result in results], ["ada"] * 4)
 
-    def test_the_log_names_the_task_and_none_of_its_arguments(self):
+    def test_the_log_names_the_task_and_none_of_its_arguments(self) -> None:
         result = ended(tasks.fail.enqueue("a-secret-of-the-log"))
         records = [record for record in log() if record.get("event_id") == result.id]
         self.assertEqual(
@@ -102,7 +105,7 @@ class Run(SimpleTestCase):
 
 
 class Fail(SimpleTestCase):
-    def test_a_task_that_raises_has_failed(self):
+    def test_a_task_that_raises_has_failed(self) -> None:
         for task in (tasks.fail, tasks.fail_later):
             result = ended(task.enqueue("the-argument-itself"))
             self.assertEqual((result.status, result.attempts), (TaskResultStatus.FAILED, 1))
@@ -115,16 +118,16 @@ class Fail(SimpleTestCase):
             self.assertNotIn("the-argument-itself", str(result.errors))
             self.assertEqual(signals(result)[-1], ("finished", "FAILED", "ValueError"))
 
-    def test_a_message_without_an_argument_is_whole(self):
+    def test_a_message_without_an_argument_is_whole(self) -> None:
         (error,) = ended(tasks.leave.enqueue()).errors
         self.assertIs(error.exception_class, SystemExit)
         self.assertTrue(error.traceback.endswith("\nSystemExit: I leave\n"))
 
-    def test_wrong_arguments_are_the_tasks_error(self):
+    def test_wrong_arguments_are_the_tasks_error(self) -> None:
         (error,) = ended(tasks.add.enqueue(1)).errors
         self.assertIs(error.exception_class, TypeError)
 
-    def test_a_task_is_tried_again_as_the_backend_or_the_task_says(self):
+    def test_a_task_is_tried_again_as_the_backend_or_the_task_says(self) -> None:
         result = ended(tasks.third_time_lucky.enqueue())
         self.assertEqual((result.status, result.attempts), (TaskResultStatus.SUCCESSFUL, 3))
         self.assertEqual(result.return_value, ["builtins.ConnectionError"] * 2)
@@ -138,12 +141,12 @@ class Fail(SimpleTestCase):
             self.assertEqual(len(result.errors), attempts)
             self.assertEqual([name for name, *_ in signals(result)].count("finished"), 1)
 
-    def test_a_coroutine_ends_with_its_time(self):
+    def test_a_coroutine_ends_with_its_time(self) -> None:
         (error,) = ended(tasks.impatient.enqueue()).errors
         self.assertIs(error.exception_class, TimeoutError)
         self.assertTrue(error.traceback.endswith("timed out after 0.2 s\n"))
 
-    def test_a_task_that_is_cancelled_has_failed(self):
+    def test_a_task_that_is_cancelled_has_failed(self) -> None:
         result = tasks.endless.enqueue()
         deadline = monotonic() + DEADLINE
         while tasks.endless.get_result(result.id).status != TaskResultStatus.RUNNING and monotonic() < deadline:
@@ -155,13 +158,13 @@ class Fail(SimpleTestCase):
         self.assertEqual(result.status, TaskResultStatus.FAILED)
         self.assertIn("CancelledError", str([error.exception_class for error in result.errors]))
 
-    def test_a_waiting_task_that_is_cancelled_is_gone(self):
+    def test_a_waiting_task_that_is_cancelled_is_gone(self) -> None:
         result = tasks.add.using(run_after=datetime.now(UTC) + timedelta(hours=1)).enqueue(1, 2)
         self.assertTrue(event_of(result).cancel_sync())
         with self.assertRaises(TaskResultDoesNotExist):
             result.refresh()
 
-    def test_an_operators_retry_runs_it_again(self):
+    def test_an_operators_retry_runs_it_again(self) -> None:
         result = ended(tasks.always.enqueue())
         operation = herd.admin.retry(ids=[UUID(result.id)])
         self.assertEqual(operation.run_sync().done, 1)
@@ -169,7 +172,7 @@ class Fail(SimpleTestCase):
         self.assertEqual(result.status, TaskResultStatus.FAILED)
         self.assertGreater(result.attempts, 3)
 
-    def test_a_message_of_somebody_else_runs_nothing_that_is_no_task(self):
+    def test_a_message_of_somebody_else_runs_nothing_that_is_no_task(self) -> None:
         event = task_backends["default"].events["default"]
         given = {
             "args": ["touch /tmp/x"],
@@ -184,7 +187,7 @@ class Fail(SimpleTestCase):
             with self.assertRaisesRegex(Exception, r"InvalidTask(Error)?: "):
                 emitted.result_sync(timeout=DEADLINE)
 
-    def test_progress_of_somebody_else_is_no_error(self):
+    def test_progress_of_somebody_else_is_no_error(self) -> None:
         from oxherd.django.tasks.failures import from_progress
 
         good = {"fence": 1, "path": "builtins.ValueError", "traceback": "x"}
@@ -194,7 +197,7 @@ class Fail(SimpleTestCase):
 
 
 class InTests(SimpleTestCase):
-    def test_captured_keeps_what_was_enqueued(self):
+    def test_captured_keeps_what_was_enqueued(self) -> None:
         with captured(herd) as emits:
             result = tasks.add.enqueue(1, 2)
             with self.assertRaisesMessage(UsageError, "use a real server"):

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ DEADLINE = 30
 
 
 @contextmanager
-def worker() -> Iterator[subprocess.Popen[bytes]]:
+def worker() -> Generator[subprocess.Popen[bytes]]:
     """A worker of all queues; its log is in the file that it shares with the case."""
     with Path(os.environ["TEST_LOG"]).open("ab") as log:
         process = subprocess.Popen(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import django
+from asgiref.sync import sync_to_async
 
 from oxherd import Discard, Retry
 
@@ -123,35 +125,27 @@ def slow_at_first(path: str) -> str:
     return "the second time"
 
 
-if django.VERSION < (6, 0) or django.VERSION >= (6, 1):
+@task
+def tried_once() -> None:
+    raise ValueError("again")
 
-    @task(retry=Retry(attempts=2, delay=0.01, jitter=0))
-    def twice() -> None:
-        raise ValueError("again")
 
-    @task(timeout=0.2)
-    async def impatient() -> None:
-        await asyncio.sleep(300)
+@task
+async def asleep() -> None:
+    await asyncio.sleep(300)
 
-    @task(backend="keyed", key=lambda customer, **_: customer)
-    def keyed(customer: str) -> str:
-        return customer
-else:
 
-    @task
-    def twice() -> None:
-        raise ValueError("again")
+@task(backend="keyed")
+def keyless(customer: str) -> str:
+    return customer
 
-    twice = twice.using(retry=Retry(attempts=2, delay=0.01, jitter=0))
 
-    @task
-    async def impatient() -> None:
-        await asyncio.sleep(300)
+@task
+async def thread_of_sync_code() -> Any:
+    return await sync_to_async(lambda: threading.current_thread().name)()
 
-    impatient = impatient.using(timeout=0.2)
 
-    @task(backend="keyed")
-    def keyed(customer: str) -> str:
-        return customer
-
-    keyed = keyed.using(key=lambda customer, **_: customer)
+# As on every Django; from 6.1 on also in the decorator.
+twice = tried_once.using(retry=Retry(attempts=2, delay=0.01, jitter=0))
+impatient = asleep.using(timeout=0.2)
+keyed = keyless.using(key=lambda customer, **_: customer)
