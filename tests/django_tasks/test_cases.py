@@ -13,7 +13,7 @@ from tests.harness import run
 PROJECT = Path(__file__).parent / "project"
 
 
-def run_cases(folder: Path, module: str, url: str, prefix: str, timeout: float = 120) -> None:
+def run_cases(folder: Path, module: str, url: str, prefix: str, **variables: str) -> None:
     """Run a module of cases, which share a worker's log, notes and signals in the folder."""
     files = {name: str(folder / name.lower()) for name in ("TEST_LOG", "TEST_NOTES", "TEST_SIGNALS")}
     for file in files.values():
@@ -21,8 +21,8 @@ def run_cases(folder: Path, module: str, url: str, prefix: str, timeout: float =
     ran = run(
         PROJECT,
         sys.executable, "-W", "error::ResourceWarning", "-m", "django", "test", f"cases.{module}",
-        timeout=timeout, OXHERD_URL=url, TEST_PREFIX=prefix, DJANGO_SETTINGS_MODULE="project_settings",
-        PYTHONPATH=str(PROJECT), PYTHONDONTWRITEBYTECODE="1", **files,
+        timeout=120, OXHERD_URL=url, TEST_PREFIX=prefix, DJANGO_SETTINGS_MODULE="project_settings",
+        PYTHONPATH=str(PROJECT), PYTHONDONTWRITEBYTECODE="1", **files, **variables,
     )  # fmt: skip
     log = Path(files["TEST_LOG"]).read_text()[-4000:]
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}\nthe worker's log:\n{log}"
@@ -32,6 +32,10 @@ def run_cases(folder: Path, module: str, url: str, prefix: str, timeout: float =
 @pytest.mark.parametrize("module", ["enqueuing", "running"])
 def test_the_cases_pass(module: str, tmp_path: Path, standalone: str, prefix: str) -> None:
     run_cases(tmp_path, module, standalone, prefix)
+
+
+def test_a_task_of_a_transaction_is_enqueued_by_its_commit(tmp_path: Path, standalone: str, prefix: str) -> None:
+    run_cases(tmp_path, "on_commit", standalone, prefix, TEST_ON_COMMIT="1")
 
 
 @pytest.mark.slow

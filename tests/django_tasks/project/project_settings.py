@@ -18,7 +18,11 @@ INSTALLED_APPS = [
     *([] if django.VERSION >= (6, 0) else ["django_tasks"]),
     "shop",
 ]
-OXHERD = {"URL": os.environ["OXHERD_URL"], "PREFIX": os.environ["TEST_PREFIX"]}
+OXHERD = {
+    "URL": os.environ["OXHERD_URL"],
+    "PREFIX": os.environ["TEST_PREFIX"],
+    "EMIT_ON_COMMIT": "TEST_ON_COMMIT" in os.environ,
+}
 LOGGING_CONFIG = None  # the worker's own
 OXHERD_BACKEND = "oxherd.django.TaskBackend"
 TASKS = {
@@ -33,5 +37,6 @@ TASKS = {
         "QUEUES": ["default", "sharded"],
         "OPTIONS": {"PER_KEY": PerKey(max_running=1), "BY_QUEUE": {"sharded": {"SHARDS": 4}}},
     },
+    "brisk": {"BACKEND": OXHERD_BACKEND, "OPTIONS": {"TIMEOUT": 0.3}},
     "mortal": {"BACKEND": OXHERD_BACKEND, "OPTIONS": {"LOCK": 1, "PREFIX": "mortal.tasks"}},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,8 @@ _STATUSES = {
     "completed": TaskResultStatus.SUCCESSFUL,
     "failed": TaskResultStatus.FAILED,
 }
+# The field behind `return_value`: the one that only a backend sets.
+(RETURNED,) = [field.name for field in fields(TaskResult) if not field.init]
 
 
 def new_result(task: Task[..., Any], alias: str, args: Any, kwargs: Any) -> TaskResult[..., Any]:
@@ -54,9 +57,11 @@ def change(result: TaskResult[..., Any], **fields: Any) -> None:
         object.__setattr__(result, name, value)
 
 
-def enqueued_at(event_id: UUID) -> datetime:
-    """When a task was enqueued, which its id says, a UUID of version 7."""
-    return project_time(datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC))
+def enqueued_at(event_id: UUID, emitted_at: datetime | None = None) -> datetime | None:
+    """When a task was enqueued: its id says it, the same wherever it is read, unless somebody else has made that."""
+    if event_id.version == 7:
+        return project_time(datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC))
+    return _time(emitted_at)
 
 
 def project_time(moment: datetime) -> datetime:
@@ -88,13 +93,13 @@ async def read_result(events: Mapping[str, TaskEvent], alias: str, result_id: st
         result,
         id=result_id,
         status=_STATUSES.get(status.state, TaskResultStatus.READY),
-        enqueued_at=enqueued_at(event_id),
+        enqueued_at=enqueued_at(event_id, status.emitted_at),
         started_at=_first_begin(attempts, status),
         last_attempted_at=_time(status.began_at),
         finished_at=_time(status.ended_at),
         errors=errors_of(status),
         worker_ids=_worker_ids(attempts, status),
-        _return_value=value,
+        **{RETURNED: value},
     )
     return result
 

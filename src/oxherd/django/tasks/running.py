@@ -26,7 +26,7 @@ from oxherd.django.tasks.interface import (
     task_started,
 )
 from oxherd.django.tasks.message import TaskMessage
-from oxherd.django.tasks.results import TaskEvent, change, enqueued_at, new_result, project_time
+from oxherd.django.tasks.results import RETURNED, TaskEvent, change, enqueued_at, new_result
 from oxherd.errors import OxherdError, RedisUnavailable, is_interrupt
 from oxherd.retries import Decision, Snooze, judge
 
@@ -49,7 +49,7 @@ def run_task(message: TaskMessage, ctx: Context) -> Any:
         if not is_interrupt(error):
             _fail(event, message, ctx, result, error, sender)
         raise
-    change(result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now(), _return_value=value)
+    change(result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now(), **{RETURNED: value})
     task_finished.send_robust(sender, task_result=result)
     return value
 
@@ -69,7 +69,7 @@ def _begun(event: TaskEvent, task: Task[..., Any], message: TaskMessage, ctx: Co
         result,
         id=str(ctx.id),
         status=TaskResultStatus.RUNNING,
-        enqueued_at=enqueued_at(ctx.id) if ctx.id.version == 7 else project_time(ctx.emitted_at),
+        enqueued_at=enqueued_at(ctx.id, ctx.emitted_at),
         started_at=now,
         last_attempted_at=now,
         worker_ids=[_worker_id(event, ctx)],
@@ -127,11 +127,21 @@ def _fail(
     """Store what a task has raised, and say so where it is not tried again."""
     if isinstance(ctx.cancelled, Stopping | LockLost):
         return  # it is begun again, here or elsewhere
+    # As the worker will judge, which does so after this.
+    retry, verdict = event.declaration.retry, judge(error, event.declaration.retry, ctx.attempt, ask=False)
+    if isinstance(ctx.cancelled, TimedOut) and not verdict.asked_for:
+        timed_out = TimeoutError(str(ctx.cancelled)).with_traceback(error.__traceback__)
+        verdict = judge(timed_out, retry, ctx.attempt, ask=False)
+        error = timed_out if isinstance(error, asyncio.CancelledError) else error
+    decision = verdict.decision
+    if decision in (Decision.SNOOZE, Decision.RATE_LIMITED):
+        return  # no attempt is spent
     failed = failures.describe(error, ctx)
     result.errors.append(failed.error)
     if event.delivery is None:
         _store(event, ctx, failed)
-    if _is_final(event, message, ctx, error):
+    is_last = ctx.attempt >= message.attempts or decision in (Decision.FINAL, Decision.DISCARD)
+    if is_last or isinstance(ctx.cancelled, Cancelled):
         change(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
         # Here, so that a receiver finds the error in sys.exc_info().
         task_finished.send_robust(sender, task_result=result)
@@ -146,14 +156,3 @@ def _store(event: TaskEvent, ctx: Context, failed: failures.FailedAttempt) -> No
         enabled_logger().warning(
             "the traceback of a task was not stored: %s", type(refused).__name__, extra={"event_id": ctx.event_id}
         )
-
-
-def _is_final(event: TaskEvent, message: TaskMessage, ctx: Context, error: BaseException) -> bool:
-    """Whether its event has failed for good: judged as its worker will."""
-    if isinstance(ctx.cancelled, Cancelled):
-        return True
-    judged = TimeoutError(str(ctx.cancelled)) if isinstance(ctx.cancelled, TimedOut) else error
-    decision = judge(judged, event.declaration.retry, ctx.attempt, ask=False).decision
-    if decision in (Decision.SNOOZE, Decision.RATE_LIMITED):
-        return False
-    return decision in (Decision.FINAL, Decision.DISCARD) or ctx.attempt >= message.attempts

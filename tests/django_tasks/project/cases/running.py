@@ -146,6 +146,15 @@ class Fail(SimpleTestCase):
         self.assertIs(error.exception_class, TimeoutError)
         self.assertTrue(error.traceback.endswith("timed out after 0.2 s\n"))
 
+    def test_the_backends_time_is_kept_as_well(self) -> None:
+        (error,) = ended(tasks.asleep.using(backend="brisk").enqueue()).errors
+        self.assertIs(error.exception_class, TimeoutError)
+        self.assertTrue(error.traceback.endswith("timed out after 0.3 s\n"), error.traceback)
+
+    def test_a_task_that_snoozes_has_not_failed(self) -> None:
+        result = ended(tasks.snooze_once.enqueue())
+        self.assertEqual((result.return_value, result.errors, result.attempts), (2, [], 2))
+
     def test_a_task_that_is_cancelled_has_failed(self) -> None:
         result = tasks.endless.enqueue()
         deadline = monotonic() + DEADLINE

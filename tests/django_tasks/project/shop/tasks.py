@@ -12,7 +12,7 @@ from typing import Any
 import django
 from asgiref.sync import sync_to_async
 
-from oxherd import Discard, Retry
+from oxherd import Discard, Retry, Snooze
 
 if django.VERSION >= (6, 0):
     from django.tasks import task
@@ -104,6 +104,13 @@ def never() -> None:
 @task(backend="patient")
 def discard() -> None:
     raise Discard("of no use")
+
+
+@task(takes_context=True)
+def snooze_once(context: Any) -> Any:
+    if context.attempt == 1:
+        raise Snooze(0.01)
+    return context.attempt
 
 
 @task
