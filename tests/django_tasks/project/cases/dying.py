@@ -44,6 +44,18 @@ class Dying(SimpleTestCase):
         self.assertLess(result.started_at, result.last_attempted_at)
         self.assertEqual([name for name, *_ in signals(result)], ["enqueued", "started", "started", "finished"])
 
+    def test_what_a_stop_puts_back_is_ready(self) -> None:
+        result = tasks.endless.enqueue()
+        with worker("--stop-timeout", "0.5") as process:
+            deadline = monotonic() + DEADLINE
+            while "begun" not in Path(os.environ["TEST_NOTES"]).read_text() and monotonic() < deadline:
+                sleep(0.02)
+            process.terminate()
+            process.wait(DEADLINE)
+        result.refresh()
+        self.assertEqual((result.status, result.errors, result.attempts), (TaskResultStatus.READY, [], 1))
+        self.assertEqual([name for name, *_ in signals(result)], ["enqueued", "started"])
+
     def test_one_that_kills_every_worker_has_failed(self) -> None:
         result = tasks.slow_at_first.enqueue(str(self.path))
         for _ in range(2):

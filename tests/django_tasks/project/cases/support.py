@@ -18,11 +18,11 @@ DEADLINE = 30
 
 
 @contextmanager
-def worker() -> Generator[subprocess.Popen[bytes]]:
+def worker(*options: str) -> Generator[subprocess.Popen[bytes]]:
     """A worker of all queues; its log is in the file that it shares with the case."""
     with Path(os.environ["TEST_LOG"]).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "django", "oxherd", "worker", "--log-format", "json"], stderr=log
+            [sys.executable, "-m", "django", "oxherd", "worker", "--log-format", "json", *options], stderr=log
         )
         try:
             yield process
