@@ -22,7 +22,7 @@ class Shop:
 
     def __init__(self, folder: Path, url: str, prefix: str, postgres: str = "") -> None:
         self.folder = folder
-        self.variables = {
+        self.variables: dict[str, Any] = {
             "OXHERD_URL": url,
             "SHOP_PREFIX": prefix,
             "SHOP_SQLITE": str(folder / "shop.sqlite3"),
@@ -60,6 +60,10 @@ class Shop:
         process = self._start(command, self.log, cwd=cwd)
         self.wait("worker.start")
         return process
+
+    def start_plain_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker that logs as the project says."""
+        return self._start([sys.executable, "manage.py", "oxherd", "worker"], self.log)
 
     def serve(self, *command: str) -> None:
         """Start a web server, and have `client` ask it."""

@@ -1,4 +1,4 @@
-"""Runs Django's own test runner over a suite of `tests/django/project`, in a process and a folder of its own."""
+"""Runs Django's own test runner over the suites of `tests/django/project`, in a process and a folder of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PROJECT = Path(__file__).parent / "project"
 ROOT = Path(__file__).parents[2]
 
 
-def django_tests(folder: Path, suite: str, **variables: str) -> str:
-    """Run a suite; what it printed. Fails with that where a test of it does."""
-    command = (sys.executable, "-W", "error::ResourceWarning", "-m", "django", "test", "--pattern", f"{suite}.py")
+def django_tests(folder: Path, *options: str, **variables: str) -> str:
+    """Run the suites; what was printed. Fails with that where a test of them does."""
+    command = (sys.executable, "-W", "error::ResourceWarning", "-m", "django", "test", "-p", "suite_*.py", *options)
     ran = run(
         PROJECT,
         *command,

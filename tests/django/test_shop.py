@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +61,33 @@ def test_a_worker_with_reload_imports_the_project_anew(shop: Shop, tmp_path: Pat
     events.write_text(events.read_text().replace('"order.counted"', '"order.recounted"'))
     started = shop.wait("worker.start", count=2)
     assert "order.recounted" in str(started[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+def test_the_dashboard_is_in_the_admin_of_a_real_server(shop: Shop, server: str) -> None:
+    create = "from django.contrib.auth.models import User; User.objects.create_superuser('ada', password='secret')"
+    assert shop.manage("shell", "-c", create).returncode == 0
+    if server == "gunicorn":
+        shop.serve("gunicorn", "project.wsgi", "--bind", "127.0.0.1:0")
+    else:
+        shop.serve("uvicorn", "project.asgi:application", "--port", "0")
+    root = "/admin/oxherd/dashboard/"
+    page = shop.client.get(root, follow_redirects=True)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token is not None
+    signed_in = shop.client.post(
+        f"/admin/login/?next={root}",
+        data={"username": "ada", "password": "secret", "csrfmiddlewaretoken": token[1]},
+        headers={"Origin": str(shop.client.base_url)},
+        follow_redirects=True,
+    )
+    assert "order.placed" in signed_in.text
+    with shop.client.stream("GET", f"{root}?live=1") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert any("order.placed" in line for line in stream.iter_lines())
+    paused = shop.client.post(
+        f"{root}actions/pause", data={"event": "order.placed"}, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert paused.status_code == 303
+    assert "paused" in shop.manage("oxherd", "ls").stdout

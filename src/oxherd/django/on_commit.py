@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
-from itertools import islice
-from typing import Any, Generic, TypeVar, Unpack, cast
+from typing import Generic, TypeVar, Unpack
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from uuid_utils.compat import uuid7
 
-from oxherd.bullmq.job import NewJob
 from oxherd.declaration import check_options
 from oxherd.emitted import Emitted
 from oxherd.event import Event
@@ -19,8 +16,6 @@ from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 
 P = TypeVar("P")
 R = TypeVar("R")
-
-_AT_ONCE = 500
 
 
 def emit_on_commit(
@@ -48,12 +43,11 @@ def emit_on_commit(
     given = options.get("id")
     event_id = uuid7() if given is None else given
     (job,) = new_jobs(event.declaration, [(event_id, payload)], options)
-    sent = _payload(event, job)
     emitted: Emitted[R] = event.emitted(event_id)
 
     def send() -> None:
         nonlocal emitted
-        emitted = _emit_now(event, sent, {**options, "id": event_id})
+        emitted = event.send_sync(job, explicit_id=given is not None)
 
     transaction.on_commit(send, using, robust)
     return emitted
@@ -71,40 +65,14 @@ def emit_many_on_commit(
     """`emit_on_commit` for many events, in order. All are checked now."""
     check_options(event.name, options, EmitManyOptions.__optional_keys__)
     jobs = new_jobs(event.declaration, ((uuid7(), payload) for payload in payloads), options)
-    emits = [(UUID(job.id), _payload(event, job)) for job in jobs]
+    emitted: list[Emitted[R]] = [event.emitted(UUID(job.id)) for job in jobs]
 
     def send() -> None:
-        _send_many(event, emits, options)
+        nonlocal emitted
+        emitted = event.send_many_sync(jobs)
 
     transaction.on_commit(send, using, robust)
-    return [event.emitted(event_id) for event_id, _ in emits]
-
-
-def _payload(event: Event[P, Any], job: NewJob) -> P:
-    # As it was when it was checked, and as its handler will be given it.
-    payload = event.declaration.payload
-    return payload.decode(payload.open(job.data))
-
-
-def _emit_now(event: Event[P, R], payload: P, options: EmitOptions) -> Emitted[R]:
-    # Not by the event's own method, which would wait again, for the transaction of a test.
-    return cast("Emitted[R]", Event.emit_sync(event, payload, **options))  # pyright: ignore[reportUnknownMemberType]
-
-
-def _send_many(event: Event[P, Any], emits: list[tuple[UUID, P]], options: EmitManyOptions) -> None:
-    declaration = event.declaration
-    if event.delivery is not None or declaration.ordered or declaration.unique is not None:
-        for event_id, payload in emits:
-            _emit_now(event, payload, {**options, "id": event_id})
-        return
-    rest = iter(emits)
-    while chunk := list(islice(rest, _AT_ONCE)):
-        event.run_sync(_emit_together(event, chunk, options))
-
-
-async def _emit_together(event: Event[P, Any], emits: list[tuple[UUID, P]], options: EmitManyOptions) -> None:
-    # What is emitted in one turn of the event loop goes with one script.
-    await asyncio.gather(*(event.emit(payload, **options, id=event_id) for event_id, payload in emits))
+    return emitted
 
 
 class OnCommitEvent(Event[P, R], Generic[P, R]):

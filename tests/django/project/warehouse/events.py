@@ -40,5 +40,10 @@ def box_refused(box: Stored) -> None:
     raise LookupError(f"no box {box.label}")
 
 
+@herd.event("box.measured", run_in="process")
+def box_measured(box: Stored) -> int:
+    return len(box.label)
+
+
 box_once = herd.declare("box.once", Stored, unique=Unique(until="done"), key=lambda box: box.label)
 box_keyed = herd.declare("box.keyed", Stored, key=lambda box: box.label, per_key=PerKey(max_running=1))

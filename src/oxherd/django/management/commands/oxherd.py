@@ -63,10 +63,10 @@ class Command(BaseCommand):
     def _check_project(self, arguments: list[str]) -> None:
         """The checks of the whole project before a worker starts, and of oxherd's own before anything else."""
         try:
+            # Alone at first: others import views, and by them a herd that cannot be made.
+            self.check(tags=[_TAG])
             if arguments[:1] == ["worker"]:
                 self.check()
-            else:
-                self.check(tags=[_TAG])
         except SystemCheckError as error:
             self.stderr.write(str(error), lambda text: text)
             sys.exit(2)
