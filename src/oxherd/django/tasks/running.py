@@ -6,12 +6,15 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
-from oxherd.context import Cancelled, Context, LockLost, Stopping, TimedOut, enabled_logger
+from oxherd.context import Cancelled, Context, LockLost, Stopping, TimedOut, enabled_logger, running_loop
 from oxherd.django.project import project_herd
 from oxherd.django.tasks import failures
 from oxherd.django.tasks.interface import (
@@ -96,9 +99,15 @@ def _worker_id(event: TaskEvent, ctx: Context) -> str:
 
 def _call(task: Task[..., Any], message: TaskMessage, ctx: Context, result: TaskResult[..., Any]) -> Any:
     args = [TaskContext(task_result=result), *message.args] if task.takes_context else message.args
-    if inspect.iscoroutinefunction(task.func):
-        return async_to_sync(_to_end)(lambda: task.func(*args, **message.kwargs), message.timeout, ctx)
-    return task.func(*args, **message.kwargs)
+    call = partial(task.func, *args, **message.kwargs)
+    if not inspect.iscoroutinefunction(task.func):
+        return call()
+    to_end = partial(async_to_sync(_to_end), call, message.timeout, ctx)
+    if running_loop() is None:
+        return to_end()
+    # The test kit's `inline` runs it where it is enqueued, which may be in an event loop.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, to_end).result()
 
 
 async def _to_end(call: Callable[[], Awaitable[Any]], timeout: float | None, ctx: Context) -> Any:

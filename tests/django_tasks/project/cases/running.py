@@ -15,7 +15,7 @@ from cases.support import DEADLINE, ended, event_of, log, signals, worker
 from oxherd import EventCancelled, UsageError
 from oxherd.django import herd
 from oxherd.django.tasks.interface import TaskResultDoesNotExist, TaskResultStatus, task_backends
-from oxherd.testing import captured
+from oxherd.testing import captured, inline
 
 running = worker()
 
@@ -206,6 +206,19 @@ class Fail(SimpleTestCase):
 
 
 class InTests(SimpleTestCase):
+    def test_inline_runs_a_task_where_it_is_enqueued(self) -> None:
+        for task in (tasks.fail, tasks.fail_later):
+            with inline(herd), self.assertRaisesMessage(ValueError, "here"):
+                task.enqueue("here")
+        with inline(herd):
+            result = tasks.about.enqueue("status")
+        self.assertEqual([status for _, status, _ in signals(result)], ["READY", "RUNNING", "SUCCESSFUL"])
+
+    async def test_inline_runs_a_task_in_an_event_loop_as_well(self) -> None:
+        for task in (tasks.fail, tasks.fail_later):
+            with inline(herd), self.assertRaisesMessage(ValueError, "here"):
+                await task.aenqueue("here")
+
     def test_captured_keeps_what_was_enqueued(self) -> None:
         with captured(herd) as emits:
             result = tasks.add.enqueue(1, 2)
