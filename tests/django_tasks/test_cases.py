@@ -38,6 +38,10 @@ def test_a_task_of_a_transaction_is_enqueued_by_its_commit(tmp_path: Path, stand
     run_cases(tmp_path, "on_commit", standalone, prefix, TEST_ON_COMMIT="1")
 
 
+def test_a_server_that_is_away_is_told(tmp_path: Path, prefix: str) -> None:
+    run_cases(tmp_path, "outage", f"unix://{tmp_path}/nobody.sock", prefix, TEST_EMIT_TIMEOUT="0.5")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["enqueuing", "running"])
 def test_the_cases_pass_on_a_cluster(module: str, tmp_path: Path, cluster: LocalCluster, prefix: str) -> None:

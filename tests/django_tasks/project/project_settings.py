@@ -6,7 +6,7 @@ import os
 
 import django
 
-from oxherd import PerKey, Retry
+from oxherd import Keyring, PerKey, Retry
 
 SECRET_KEY = "of a test"
 USE_TZ = True
@@ -22,6 +22,7 @@ OXHERD = {
     "URL": os.environ["OXHERD_URL"],
     "PREFIX": os.environ["TEST_PREFIX"],
     "EMIT_ON_COMMIT": "TEST_ON_COMMIT" in os.environ,
+    "EMIT_TIMEOUT": float(os.environ.get("TEST_EMIT_TIMEOUT", "10")),
 }
 LOGGING_CONFIG = None  # the worker's own
 OXHERD_BACKEND = "oxherd.django.TaskBackend"
@@ -37,6 +38,7 @@ TASKS = {
         "QUEUES": ["default", "sharded"],
         "OPTIONS": {"PER_KEY": PerKey(max_running=1), "BY_QUEUE": {"sharded": {"SHARDS": 4}}},
     },
+    "sealed": {"BACKEND": OXHERD_BACKEND, "OPTIONS": {"SEAL": Keyring({"a": b"0" * 32})}},
     "brisk": {"BACKEND": OXHERD_BACKEND, "OPTIONS": {"TIMEOUT": 0.3}},
     "mortal": {"BACKEND": OXHERD_BACKEND, "OPTIONS": {"LOCK": 1, "PREFIX": "mortal.tasks"}},
 }

@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 from uuid import UUID
 
 from django.test import SimpleTestCase
@@ -26,6 +27,13 @@ def setUpModule() -> None:
 
 def tearDownModule() -> None:
     running.__exit__(None, None, None)
+
+
+async def stored(event: Any, job_id: str) -> Any:
+    """All that Redis has of a job."""
+    backend = await herd.backend()
+    keys = backend.queue(event.declaration).keys
+    return await backend.client.call(keys.slot, "HGETALL", keys.job(job_id))
 
 
 class Run(SimpleTestCase):
@@ -90,6 +98,15 @@ class Run(SimpleTestCase):
             ended(result)
         lines = Path(os.environ["TEST_NOTES"]).read_text().split()
         self.assertEqual([line for line in lines if line != "begun"], ["first", "second", "third", "fourth", "last"])
+
+    def test_a_sealed_queue_stores_neither_arguments_nor_results_in_plain_text(self) -> None:
+        result = ended(tasks.echo.using(backend="sealed").enqueue("sealed-secret"))
+        self.assertEqual((result.args, result.return_value), (["sealed-secret"], [["sealed-secret"], {}]))
+        failed = ended(tasks.fail.using(backend="sealed").enqueue("sealed-secret"))
+        self.assertTrue(failed.errors[0].traceback.endswith("ValueError: ***\n"))
+        event = task_backends["sealed"].events["default"]
+        for each in (result, failed):
+            self.assertNotIn("sealed-secret", str(herd.run_sync(stored(event, each.id))))
 
     def test_tasks_with_a_key_run(self) -> None:
         results = [tasks.keyed.using(queue_name=queue).enqueue("ada") for queue in ("default", "sharded") * 2]

@@ -47,12 +47,16 @@ def ended(result: Any) -> Any:
 
 
 def signals(result: Any) -> list[tuple[str, str, str | None]]:
-    """The signals of a task so far: name, status, the error that the receiver saw; first that it was enqueued.
+    """The signals of a task so far (None: of all): name, status, the receiver's error; first that it was enqueued.
 
     That is sent here, perhaps after the worker has sent that it began.
     """
     lines = [json.loads(line) for line in Path(os.environ["TEST_SIGNALS"]).read_text().splitlines()]
-    found = [(name, status, raised) for name, _, result_id, status, raised in lines if result_id == result.id]
+    found = [
+        (name, status, raised)
+        for name, _, result_id, status, raised in lines
+        if result is None or result_id == result.id
+    ]
     return sorted(found, key=lambda each: each[0] != "enqueued")
 
 
