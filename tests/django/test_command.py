@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.django.shop import SHOP, Shop
-from tests.harness import DEADLINE, run, until_sync
+from tests.django.shop import DEADLINE, SHOP, Shop
+from tests.harness import run, until_sync
 
 MakeSettings = Callable[[str], None]
 
@@ -40,14 +40,18 @@ def test_the_commands_are_oxherds_own_about_the_projects_herd(shop: Shop) -> Non
     assert [json.loads(line)["name"] for line in listed.stdout.splitlines()] == [
         "order.placed", "order.counted", "order.invoiced",
     ]  # fmt: skip
-    emitted = shop.manage("oxherd", "emit", "order.placed", "-", "--settings=project.settings", stdin='{"order_id": 7}')
-    assert emitted.returncode == 0
-    shown = shop.manage("oxherd", "show", emitted.stdout.strip())
-    assert "order.placed" in shown.stdout
     wrong = shop.manage("oxherd", "ls", "--wrong")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("oxherd: No such option: --wrong")
     assert wrong.stderr.endswith("; see manage.py oxherd ls --help.\n")
+
+
+@pytest.mark.slow
+def test_a_command_takes_djangos_own_options_and_standard_input(shop: Shop) -> None:
+    emitted = shop.manage("oxherd", "emit", "order.placed", "-", "--settings=project.settings", stdin='{"order_id": 7}')
+    assert emitted.returncode == 0
+    shown = shop.manage("oxherd", "show", emitted.stdout.strip())
+    assert "order.placed" in shown.stdout
     assert "Usage: manage.py oxherd" in shop.manage("help", "oxherd").stdout
 
 
@@ -86,7 +90,7 @@ LOGGING = {
 }""")
     worker = shop.start_plain_worker()
     shop.manage("oxherd", "emit", "order.placed", '{"order_id": 7}', "--skip-checks")
-    until_sync(lambda: "own oxherd event.end" in shop.log.read_text())
+    until_sync(lambda: "own oxherd event.end" in shop.log.read_text(), DEADLINE)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(DEADLINE) == 0
     lines = [line for line in shop.log.read_text().splitlines() if "oxherd" in line]
@@ -109,3 +113,8 @@ def test_a_plain_command_needs_only_the_settings_module(shop: Shop) -> None:
     shop.variables |= {"DJANGO_SETTINGS_MODULE": "project.settings", "OXHERD_APP": "oxherd.django.application:herd"}
     ran = run(SHOP, sys.executable, "-m", "oxherd", "ls", **shop.variables)
     assert "order.placed" in ran.stdout, ran.stderr
+
+
+def test_without_django_the_extra_is_named(tmp_path: Path) -> None:
+    ran = run(tmp_path, sys.executable, "-c", "import sys; sys.modules['django'] = None; import oxherd.django")
+    assert "ConfigError: Django is not installed; install oxherd[django]." in ran.stderr

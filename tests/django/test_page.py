@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import DEADLINE, environment, run, until_sync
+from tests.django.shop import DEADLINE
+from tests.harness import environment, run, until_sync
 
 PAGE = (Path(__file__).parents[2] / "docs" / "django.md").read_text()
 URLS = """
@@ -61,7 +62,7 @@ def test_its_worker_welcomes_who_has_joined(project: Path, standalone: str) -> N
         )
         asked = manage(project, "shell", "-v", "0", "-c", ask, url=standalone)
         event_id = asked.stdout.strip()[-13:-1]
-        until_sync(lambda: f"{event_id}  completed" in log.read_text())
+        until_sync(lambda: f"{event_id}  completed" in log.read_text(), DEADLINE)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(DEADLINE) == 0
     finally:

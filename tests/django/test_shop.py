@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.django.shop import SHOP, Shop
-from tests.harness import DEADLINE, until_sync
+from tests.django.shop import DEADLINE, SHOP, Shop
+from tests.harness import until_sync
 
 
 @pytest.fixture
 def shop(tmp_path: Path, standalone: str, prefix: str) -> Iterator[Shop]:
     with Shop(tmp_path, standalone, prefix) as shop:
+        shop.migrate()
         yield shop
 
 
@@ -25,7 +26,7 @@ def test_an_order_is_confirmed_by_a_worker_once_it_is_committed(shop: Shop) -> N
     placed = [shop.place().json() for _ in range(6)]
     worker = shop.start_worker()
     for each in placed:
-        until_sync(lambda number=each["order"]: shop.order(number)["confirmed"] == 1)
+        until_sync(lambda number=each["order"]: shop.order(number)["confirmed"] == 1, DEADLINE)
     ended = shop.wait("event.end", count=6)
     assert {record["event_id"] for record in ended} == {each["event"] for each in placed}
     assert {record["outcome"] for record in ended} == {"completed"}
@@ -33,6 +34,7 @@ def test_an_order_is_confirmed_by_a_worker_once_it_is_committed(shop: Shop) -> N
     assert worker.wait(DEADLINE) == 0
 
 
+@pytest.mark.slow
 def test_every_kind_of_handler_has_django_in_each_process(shop: Shop, tmp_path: Path) -> None:
     shop.manage("shell", "-c", "from shop.models import Order; Order.objects.create(item='pen')")
     # From another folder: what the supervisor starts has to find the project as well.

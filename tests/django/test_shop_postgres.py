@@ -21,6 +21,7 @@ PATIENCE = 60
 def shop(tmp_path: Path, standalone: str, prefix: str, own_postgres: PostgresServer) -> Iterator[Shop]:
     address = f"{own_postgres.host}:{own_postgres.port}/{own_postgres.create_database()}"
     with Shop(tmp_path, standalone, prefix, postgres=address) as shop:
+        shop.migrate()
         shop.serve("gunicorn", "project.wsgi", "--bind", "127.0.0.1:0", "--threads", "4")
         shop.start_worker()
         yield shop
