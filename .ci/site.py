@@ -1,6 +1,7 @@
-"""Builds the documentation into `site/`, strictly, and beside it `llms.txt` and each page's Markdown.
+"""Builds the documentation of a checkout (this one unless given) into its `site/`, strictly, with `llms.txt`.
 
-`llms.txt` (llmstxt.org) lists the pages in the order of the navigation, each with its first sentence.
+`llms.txt` (llmstxt.org) lists the pages in the order of the navigation, each with its first sentence; their Markdown
+lies beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
 
 
 def main() -> int:
