@@ -118,3 +118,10 @@ def test_a_plain_command_needs_only_the_settings_module(shop: Shop) -> None:
 def test_without_django_the_extra_is_named(tmp_path: Path) -> None:
     ran = run(tmp_path, sys.executable, "-c", "import sys; sys.modules['django'] = None; import oxherd.django")
     assert "ConfigError: Django is not installed; install oxherd[django]." in ran.stderr
+
+
+@pytest.mark.slow
+def test_the_examples_own_tests_pass(shop: Shop) -> None:
+    ran = shop.manage("test")
+    assert ran.returncode == 0, ran.stderr
+    assert "Ran 4 tests" in ran.stderr

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db import connection, connections
 from django.test import TransactionTestCase
-from warehouse.events import Stored, box_looked_at, box_stored, box_weighed
+from warehouse.events import Stored, blocked, box_blocked, box_looked_at, box_stored, box_weighed
 
-from oxherd import Oxherd
+from oxherd import EventFailed, Oxherd
 from oxherd.django import herd
 from oxherd.django.connections import clean_connections, close_idle_connections, close_thread_of_run
 from oxherd.testing import own_server
@@ -85,6 +85,25 @@ class Connections(TransactionTestCase):
         for thread, opened, *again in found:
             assert again == [thread, opened]
             assert thread != threading.get_ident()
+
+    def test_a_run_that_times_out_in_sync_code_does_not_block_the_loop(self) -> None:
+        turns: list[str] = []
+
+        async def work() -> None:
+            async with herd:
+                await herd.start()
+                emitted = await box_blocked.emit(Stored(label="a"))
+                await asyncio.to_thread(blocked.began.wait, 20)
+                asyncio.get_running_loop().call_later(0.4, turns.append, "while it blocks")
+                # Long after the timeout.
+                asyncio.get_running_loop().call_later(0.5, blocked.may_end.set)
+                with self.assertRaisesRegex(EventFailed, "timed out"):
+                    await emitted.result(20)
+
+        with own_server():
+            run_in_thread(lambda: asyncio.run(work()))
+        assert turns == ["while it blocks"]
+        assert blocked.ended_by_itself
 
     async def test_what_threads_keep_open_is_closed_when_the_worker_stops(self) -> None:
         kept: list[Any] = []

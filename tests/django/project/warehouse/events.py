@@ -40,6 +40,27 @@ def box_refused(box: Stored) -> None:
     raise LookupError(f"no box {box.label}")
 
 
+class Blocked:
+    """What a test knows of a handler's sync code."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end, self.ended_by_itself = threading.Event(), threading.Event(), False
+
+    def wait(self) -> None:
+        """Block until the test, or a minute, ends it."""
+        Box.objects.count()
+        self.began.set()
+        self.ended_by_itself = self.may_end.wait(60)
+
+
+blocked = Blocked()
+
+
+@herd.event("box.blocked", timeout=0.1, retry=Retry(attempts=1))
+async def box_blocked(_: Stored) -> None:
+    await sync_to_async(blocked.wait)()
+
+
 @herd.event("box.measured", run_in="process")
 def box_measured(box: Stored) -> int:
     return len(box.label)
