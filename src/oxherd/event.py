@@ -305,6 +305,20 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
             raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
         return Emitted(self, self.name, event_id, UUID(event_id_text(self.declaration.queue, event_id)))
 
+    async def payload(self, event_id: UUID | str, /) -> P | None:
+        """The payload that is stored of an event, as a handler would get it; None where nothing is stored of it.
+
+        Raises:
+            InvalidPayload: it does not fit the type, or does not open here.
+            RedisUnavailable: the server was away for the herd's `emit_timeout`.
+            UsageError: as `emitted`.
+
+        Redis: HMGET.
+        """
+        _, job_id = self.emitted(event_id).job
+        data = await self.answers.payload(await self._herd.backend(), job_id)
+        return None if data is None else self.declaration.payload.decode(self.declaration.payload.open(data))
+
     @property
     def result_type(self) -> ResultType:
         """The type of its results: as declared, else as the handler's annotation says."""

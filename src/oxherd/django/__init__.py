@@ -17,16 +17,18 @@ if find_spec("django") is None:
 if TYPE_CHECKING:
     from oxherd.app import Oxherd
     from oxherd.django.on_commit import emit_many_on_commit, emit_on_commit
+    from oxherd.django.tasks.backend import TaskBackend
 
     herd: Oxherd
 
 # Where each name is: on first use, since Django imports this package before its models may be.
 _MODULES = {
+    "TaskBackend": "tasks.backend",
     "emit_many_on_commit": "on_commit",
     "emit_on_commit": "on_commit",
 }
 
-__all__ = ["emit_many_on_commit", "emit_on_commit", "herd"]
+__all__ = ["TaskBackend", "emit_many_on_commit", "emit_on_commit", "herd"]
 
 
 def __getattr__(name: str) -> Any:

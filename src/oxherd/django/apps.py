@@ -17,10 +17,14 @@ class OxherdConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import each app's events; none where OXHERD is wrong, which the checks say, and each use of `herd`."""
+        """Declare the queues of tasks, and import each app's events.
+
+        Neither where OXHERD is wrong, which the checks say, and each use of `herd`.
+        """
         from oxherd.django.checks import check_deployment, check_handlers, check_settings
         from oxherd.django.connections import note_connection
         from oxherd.django.settings import find_faults, read_settings
+        from oxherd.django.tasks.discovery import declare_task_queues
 
         checks.register(check_settings, "oxherd")
         checks.register(check_handlers, "oxherd")
@@ -28,6 +32,7 @@ class OxherdConfig(AppConfig):
         connection_created.connect(note_connection, dispatch_uid="oxherd")
         if any(find_faults()):
             return
+        declare_task_queues()
         module = read_settings().events_module
         try:
             autodiscover_modules(module)
