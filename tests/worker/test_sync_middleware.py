@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import pytest
 
 from oxherd import CallNext, Context, DeclarationError, Depends, EventFailed, Oxherd, Retry, SyncCallNext
-from tests.harness import WorkerProcess, cli
+from tests.harness import Records, WorkerProcess, cli
 
 ONCE = Retry(attempts=1)
 seen: list[str] = []
@@ -29,6 +29,10 @@ def opened() -> Iterator[str]:
     seen.append(f"opened for {tenant.get()}")
     yield "session"
     seen.append("closed")
+
+
+def opened_for_nobody() -> str:
+    return "session"
 
 
 async def test_it_is_nested_in_order_around_a_handler_and_its_dependencies_in_their_thread(
@@ -190,3 +194,30 @@ def test_in_a_process_it_runs_in_the_thread_of_the_handler(
     around, in_main_thread, [handler, number] = json.loads((tmp_path / "returned").read_text())
     assert (around, in_main_thread, number) == (handler, True, 7)
     assert handler != worker.process.pid
+
+
+@pytest.mark.parametrize("as_async", [False, True])
+async def test_the_stack_of_an_error_has_the_users_frames_alone(
+    local_herd: Oxherd, records: Records, as_async: bool
+) -> None:
+    @local_herd.middleware
+    async def outer(ctx: Context, call_next: CallNext) -> object:
+        return await call_next(ctx)
+
+    @local_herd.sync_middleware
+    def inner(ctx: Context, call_next: SyncCallNext) -> object:
+        return call_next(ctx)
+
+    def fails(number: int, session: Annotated[str, Depends(opened_for_nobody)]) -> None:
+        raise ValueError("no such order")
+
+    async def fails_in_the_loop(number: int, session: Annotated[str, Depends(opened_for_nobody)]) -> None:
+        raise ValueError("no such order")
+
+    placed = local_herd.event("order.placed", retry=ONCE)(fails_in_the_loop if as_async else fails)
+    async with local_herd:
+        await local_herd.start()
+        await placed.emit(1)
+        (end,) = await records.wait("event.end")
+    passed = ["outer", "fails_in_the_loop"] if as_async else ["outer", "inner", "fails"]
+    assert [frame.split()[-1] for frame in end.error["stack"]] == passed

@@ -14,7 +14,14 @@ _OWN_FRAMES: Final = (
     "worker/running/execution.py",
     "worker/running/result.py",
     "worker/executors/executor.py",
+    "worker/executors/middleware.py",
+    "worker/executors/thread_call.py",
     "worker/executors/child.py",
+    "oxherd/resources/resolution.py",
+    "oxherd/resources/sync_middleware.py",
+    "oxherd/django/connections.py",
+    "oxherd/django/tasks/running.py",
+    "oxherd/flask.py",
     "concurrent/futures/thread.py",
 )
 _LOOP_FRAMES: Final = ("asyncio/events.py", "asyncio/base_events.py", "asyncio/runners.py")
