@@ -93,12 +93,12 @@ def test_the_first_signal_says_what_it_waits_for_and_the_second_puts_that_back(
     worker.wait("event.begin", count=count)
     worker.signal(signal.SIGINT)
     if said:
-        worker.wait(f"{said}; again puts them back")
+        worker.wait(f"{said}; a second signal puts back what runs")
         worker.signal(signal.SIGINT)
     assert worker.exit() == 0
     assert worker.count("event.end", outcome="requeued") == count
     assert [record["msg"] for record in worker.records() if "draining" in record["msg"]] == (
-        [f"{said}; again puts them back"] if said else []
+        [f"{said}; a second signal puts back what runs"] if said else []
     )
     herd.close_sync()
 

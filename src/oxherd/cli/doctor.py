@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from oxherd.app import Oxherd
 from oxherd.cli.admin.session import with_herd
 from oxherd.cli.output import write_styled
@@ -49,6 +51,10 @@ def _print(findings: list[Finding], facts: Facts | None) -> None:
             write_styled(line)
     if not findings and facts is not None:
         nodes = ", ".join(server.node for server in facts.servers)
-        text = f"Nothing is found wrong: {len(facts.events)} events, {len(facts.workers)} workers, {nodes}."
+        text = f"Nothing is found wrong: {_counted(facts.events, 'event')}, {_counted(facts.workers, 'worker')}, {nodes}."
         for line in folded(text, screen.width):
             write_styled(screen.styled(line, Style.GOOD))
+
+
+def _counted(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"

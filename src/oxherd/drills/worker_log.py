@@ -14,7 +14,7 @@ from oxherd.telemetry.logs.reader import read_records
 _ALWAYS = {"ts", "level", "logger", "msg"}
 _EVENT = {"event", "event_id", "attempt"}
 
-_DRAINING = re.compile(r"draining \d+ events?; again puts them back")
+_DRAINING = re.compile(r"draining \d+ events?; a second signal puts back what runs")
 
 # The records of docs/reference.md with the keys that each may have.
 DOCUMENTED: dict[str, set[str]] = {

@@ -197,5 +197,6 @@ async def _serve(
             logger.info("this process has ended %d events, and is replaced", lifetime.most)
             on_retirement()
     if told.is_set() and herd.running:
-        logger.info("draining %d event%s; again puts them back", herd.running, "s" if herd.running > 1 else "")
+        plural = "s" if herd.running > 1 else ""
+        logger.info("draining %d event%s; a second signal puts back what runs", herd.running, plural)
     return await herd.stop_when(time_over)
