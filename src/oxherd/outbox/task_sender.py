@@ -1,0 +1,102 @@
+"""Sends in an event loop what is committed there, and sweeps there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from contextvars import Context
+from typing import Protocol
+from uuid import UUID
+
+from oxherd.outbox.agenda import Agenda
+from oxherd.outbox.courier import Courier
+from oxherd.outbox.rows import Delivered, Given, OutboxBacklog, Page, Results, Row, Selection
+
+AsyncSend = Callable[[Sequence[Row]], Awaitable[Results]]
+
+
+class AsyncStore(Protocol):
+    """An outbox's table, for code in an event loop; as `Store`."""
+
+    async def deliver(self, selection: Selection, send: AsyncSend) -> Delivered: ...
+    async def backlog(self) -> OutboxBacklog: ...
+
+
+class TaskSender:
+    """One event loop's; its task lives while there is something to do, so that nothing keeps the loop from ending."""
+
+    def __init__(self, store: AsyncStore, courier: Courier, grace: float) -> None:
+        self._store = store
+        self._courier = courier
+        self._agenda = Agenda(courier.events, grace)
+        self._changed = asyncio.Event()
+        self._rested = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, rows: Iterable[tuple[UUID, str]], looks: int = 0) -> None:
+        """Send these events soon."""
+        self._agenda.offer(rows, time.monotonic(), looks)
+        self._rested.clear()
+        self._wake()
+
+    def begin_sweeps(self) -> None:
+        """Sweep from now on."""
+        self._agenda.begin_sweeps()
+        self._wake()
+
+    def end_sweeps(self) -> None:
+        """Sweep no more."""
+        self._agenda.end_sweeps()
+        self._wake()
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until all that was offered is sent, or left to a sweep; whether it was."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._agenda.empty:
+                    await self._rested.wait()
+        return self._agenda.empty
+
+    async def close(self, timeout: float) -> None:
+        """End the task, after the batch that it sends if that takes no longer than `timeout`."""
+        await self.flush(timeout)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._task is None:
+            # Not in the context of the request or the event that was the first to emit.
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), name="oxherd-outbox", context=Context())
+
+    async def _run(self) -> None:
+        try:
+            while (found := self._next()) is not None:
+                if isinstance(found, Given | Page):
+                    await self._deliver(found)
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(found):
+                            await self._changed.wait()
+        finally:
+            self._task = None  # at once: an offer that comes now has to start another
+
+    def _next(self) -> Selection | float | None:
+        self._changed.clear()
+        return self._agenda.next(time.monotonic())
+
+    async def _deliver(self, selection: Selection) -> None:
+        try:
+            delivered = await self._store.deliver(selection, self._courier.send)
+            self._courier.noted(delivered)
+        except Exception as error:  # noqa: BLE001 - reported; the rows are kept, and tried again
+            self._courier.crashed(error)
+            self._agenda.failed(time.monotonic())
+        else:
+            self._agenda.done(selection, delivered, time.monotonic())
+        if self._agenda.empty:
+            self._rested.set()
