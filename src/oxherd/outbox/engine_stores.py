@@ -6,10 +6,10 @@ nobody else looks for yet: it is read in a transaction of its own, since sending
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from oxherd.outbox.rows import Delivered, OutboxBacklog, Page, Results, Selection, ids_of
+from oxherd.outbox.rows import Delivered, OutboxBacklog, Page, Results, Row, Selection, ids_of
 from oxherd.outbox.table import OutboxTable, locks_rows, read_backlog, read_names, read_rows
 from oxherd.outbox.task_sender import AsyncSend, AsyncStore
 from oxherd.outbox.thread_sender import Send, Store
@@ -21,28 +21,37 @@ class EngineStore(Store):
     def __init__(self, table: OutboxTable, engine: Engine) -> None:
         self._table = table
         self._engine = engine
-        self._locks = locks_rows(engine.dialect)
 
     def deliver(self, selection: Selection, send: Send) -> Delivered:
         """As `Store.deliver`."""
-        locks = self._locks and isinstance(selection, Page)
-        table, unknown = self._table, list[str]()
+        if isinstance(selection, Page) and locks_rows(self._engine.dialect):
+            with self._engine.begin() as connection:
+                rows, unknown = self._read(connection, selection, lock=True)
+                results = send(rows) if rows else Results()
+                self._write(connection, results)
+            return Delivered(ids_of(rows), results, unknown)
         with self._engine.connect() as connection:
-            if isinstance(selection, Page) and selection.after is None:
-                unknown = read_names(connection.execute(table.unknown(selection)))
-            rows = read_rows(connection.execute(table.select(selection, lock=locks)))
-            if not locks:
-                connection.rollback()
-            results = send(rows) if rows else Results()
-            for statement in table.writes(results):
-                connection.execute(statement)
-            connection.commit()
+            rows, unknown = self._read(connection, selection, lock=False)
+        results = send(rows) if rows else Results()
+        if rows:
+            with self._engine.begin() as connection:
+                self._write(connection, results)
         return Delivered(ids_of(rows), results, unknown)
 
     def backlog(self) -> OutboxBacklog:
         """As `Store.backlog`."""
         with self._engine.connect() as connection:
             return read_backlog(connection.execute(self._table.backlog()))
+
+    def _read(self, connection: Connection, selection: Selection, *, lock: bool) -> tuple[list[Row], list[str]]:
+        unknown = list[str]()
+        if isinstance(selection, Page) and selection.after is None:
+            unknown = read_names(connection.execute(self._table.unknown(selection)))
+        return read_rows(connection.execute(self._table.select(selection, lock=lock))), unknown
+
+    def _write(self, connection: Connection, results: Results) -> None:
+        for statement in self._table.writes(results):
+            connection.execute(statement)
 
 
 class AsyncEngineStore(AsyncStore):
@@ -51,25 +60,36 @@ class AsyncEngineStore(AsyncStore):
     def __init__(self, table: OutboxTable, engine: AsyncEngine) -> None:
         self._table = table
         self._engine = engine
-        self._locks = locks_rows(engine.dialect)
 
     async def deliver(self, selection: Selection, send: AsyncSend) -> Delivered:
         """As `AsyncStore.deliver`."""
-        locks = self._locks and isinstance(selection, Page)
-        table, unknown = self._table, list[str]()
+        if isinstance(selection, Page) and locks_rows(self._engine.dialect):
+            async with self._engine.begin() as connection:
+                rows, unknown = await self._read(connection, selection, lock=True)
+                results = await send(rows) if rows else Results()
+                await self._write(connection, results)
+            return Delivered(ids_of(rows), results, unknown)
         async with self._engine.connect() as connection:
-            if isinstance(selection, Page) and selection.after is None:
-                unknown = read_names(await connection.execute(table.unknown(selection)))
-            rows = read_rows(await connection.execute(table.select(selection, lock=locks)))
-            if not locks:
-                await connection.rollback()
-            results = await send(rows) if rows else Results()
-            for statement in table.writes(results):
-                await connection.execute(statement)
-            await connection.commit()
+            rows, unknown = await self._read(connection, selection, lock=False)
+        results = await send(rows) if rows else Results()
+        if rows:
+            async with self._engine.begin() as connection:
+                await self._write(connection, results)
         return Delivered(ids_of(rows), results, unknown)
 
     async def backlog(self) -> OutboxBacklog:
         """As `AsyncStore.backlog`."""
         async with self._engine.connect() as connection:
             return read_backlog(await connection.execute(self._table.backlog()))
+
+    async def _read(
+        self, connection: AsyncConnection, selection: Selection, *, lock: bool
+    ) -> tuple[list[Row], list[str]]:
+        unknown = list[str]()
+        if isinstance(selection, Page) and selection.after is None:
+            unknown = read_names(await connection.execute(self._table.unknown(selection)))
+        return read_rows(await connection.execute(self._table.select(selection, lock=lock))), unknown
+
+    async def _write(self, connection: AsyncConnection, results: Results) -> None:
+        for statement in self._table.writes(results):
+            await connection.execute(statement)
