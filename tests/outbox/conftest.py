@@ -32,6 +32,11 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new database, without the driver's name."""
+    return new_database(request, tmp_path)
+
+
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database of the kind that the fixture's parameter says."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/app.db"
     server: PostgresServer = request.getfixturevalue("postgres")

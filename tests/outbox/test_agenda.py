@@ -85,6 +85,7 @@ def test_a_sweep_goes_on_page_by_page_and_passes_over_an_event_that_is_away() ->
     found = ids(BATCH)
     each.done(page, Delivered(found, Results(found[1:], {}, {found[0]: "a"})), 0.0)
     second = each.next(0.0)
+    assert isinstance(second, Page)
     assert second == Page(("b",), page.before, found[-1])
     each.done(second, Delivered([], Results()), 0.0)
     pause = each.next(0.0)

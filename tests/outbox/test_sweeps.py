@@ -119,7 +119,7 @@ async def test_a_row_whose_sender_died_before_it_removed_it_makes_no_second_even
     with Session(engine) as session:
         emitted = outbox.emit(session, order_placed, 7)
         session.flush()
-        row = session.execute(select(outbox.table)).one()._asdict()
+        row = dict(session.execute(select(outbox.table)).mappings().one())
         session.commit()
     async with local_herd:
         await local_herd.start()

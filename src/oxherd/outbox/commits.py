@@ -6,22 +6,24 @@ from collections.abc import Callable
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from oxherd.outbox.agenda import LOOKS
+from oxherd.outbox.table import PendingRow
 
 Written = list[tuple[UUID, str]]  # ids, with their events
-Offer = Callable[[Written, int], None]
+Offer = Callable[[Engine | Connection, Written, int], None]
 
 
 class Commits:
-    """Calls `offer` with what was written in a transaction once that is committed.
+    """Calls `offer` with what was written in a transaction, and where, once that is committed.
 
     What a savepoint has rolled back is among it: only the table says what there is.
     """
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, row: type[PendingRow], offer: Offer) -> None:
+        self._row = row
         self._offer = offer
         self._sessions: WeakKeyDictionary[Session, Written] = WeakKeyDictionary()
         self._connections: WeakKeyDictionary[Connection, Written] = WeakKeyDictionary()
@@ -48,8 +50,8 @@ class Commits:
         # Also called where a savepoint is released.
         written = self._sessions.get(session)
         if written and not session.in_nested_transaction():
-            self._offer(written.copy(), 0)
-            written.clear()
+            offered, self._sessions[session] = written, []
+            self._offer(session.get_bind(self._row), offered, 0)
 
     def _session_ended(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is None and (written := self._sessions.get(session)):
@@ -58,8 +60,8 @@ class Commits:
     def _connection_commits(self, connection: Connection) -> None:
         # Called before the commit: its rows are not there yet.
         if written := self._connections.get(connection):
-            self._offer(written.copy(), LOOKS)
-            written.clear()
+            offered, self._connections[connection] = written, []
+            self._offer(connection, offered, LOOKS)
 
     def _connection_rolled_back(self, connection: Connection) -> None:
         if written := self._connections.get(connection):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 from oxherd.app import Oxherd
 from oxherd.errors import ConfigError, EmitError, OxherdError, RedisUnavailable, SealError, ServerError, UsageError
 from oxherd.event import Event
-from oxherd.outbox.rows import Delivered, Results, Row
+from oxherd.outbox.rows import Delivered, Given, Results, Row, Store, ids_of
 from oxherd.producer.messages import read_options
 from oxherd.redis.call_state import Unconfirmed
 from oxherd.redis.client import ScriptError
@@ -81,6 +82,17 @@ class Courier:
         event_id = None if row is None else str(row.id)
         name = None if event is None else event.name
         self._herd.signals.emit(QueueFault(source="emit", queue=queue, error=error, event=name, event_id=event_id))
+
+
+def deliver_here(herd: Oxherd, store: Store, written: Iterable[tuple[UUID, str]]) -> None:
+    """Give a test kit what was committed, in the caller's thread; what its handlers raise, this raises."""
+
+    def send(rows: Sequence[Row]) -> Results:
+        for row in rows:
+            herd[row.event].relay_sync(str(row.id), row.payload.encode(), row.lineage, read_options(row.options))
+        return Results(ids_of(rows))
+
+    store.deliver(Given(tuple(row_id for row_id, _ in written)), send)
 
 
 async def _relay(event: Event[Any, Any], row: Row) -> Exception | None:

@@ -6,13 +6,25 @@ nobody else looks for yet: it is read in a transaction of its own, since sending
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from oxherd.outbox.rows import Delivered, OutboxBacklog, Page, Results, Row, Selection, ids_of
+from oxherd.outbox.rows import (
+    AsyncSend,
+    AsyncStore,
+    Delivered,
+    OutboxBacklog,
+    Page,
+    Results,
+    Row,
+    Selection,
+    Send,
+    Store,
+    ids_of,
+)
 from oxherd.outbox.table import OutboxTable, locks_rows, read_backlog, read_names, read_rows
-from oxherd.outbox.task_sender import AsyncSend, AsyncStore
-from oxherd.outbox.thread_sender import Send, Store
 
 
 class EngineStore(Store):
@@ -52,6 +64,28 @@ class EngineStore(Store):
     def _write(self, connection: Connection, results: Results) -> None:
         for statement in self._table.writes(results):
             connection.execute(statement)
+
+
+class BindStore(Store):
+    """Through what a session is bound to: an Engine, or a Connection in whose transaction it remains, as in tests."""
+
+    def __init__(self, table: OutboxTable, bind: Engine | Connection) -> None:
+        self._table = table
+        self._bind = bind
+
+    def deliver(self, selection: Selection, send: Send) -> Delivered:
+        """As `Store.deliver`, in one transaction."""
+        with self._bind.begin() if isinstance(self._bind, Engine) else nullcontext(self._bind) as connection:
+            rows = read_rows(connection.execute(self._table.select(selection, lock=False)))
+            results = send(rows)
+            for statement in self._table.writes(results):
+                connection.execute(statement)
+        return Delivered(ids_of(rows), results)
+
+    def backlog(self) -> OutboxBacklog:
+        """As `Store.backlog`."""
+        with self._bind.connect() if isinstance(self._bind, Engine) else nullcontext(self._bind) as connection:
+            return read_backlog(connection.execute(self._table.backlog()))
 
 
 class AsyncEngineStore(AsyncStore):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from oxherd.producer.messages import Message
@@ -78,6 +78,29 @@ class OutboxBacklog:
     def oldest_age(self) -> float:
         """Seconds since `oldest`; 0 if none waits."""
         return 0.0 if self.oldest is None else max(0.0, (datetime.now(UTC) - self.oldest).total_seconds())
+
+
+Send = Callable[[Sequence[Row]], Results]
+AsyncSend = Callable[[Sequence[Row]], Awaitable[Results]]
+
+
+class Store(Protocol):
+    """An outbox's table, for blocking code."""
+
+    def deliver(self, selection: Selection, send: Send) -> Delivered:
+        """Read the selected rows, have `send` send them, remove those that were sent, and mark those refused."""
+        ...
+
+    def backlog(self) -> OutboxBacklog:
+        """What the table holds."""
+        ...
+
+
+class AsyncStore(Protocol):
+    """An outbox's table, for code in an event loop; as `Store`."""
+
+    async def deliver(self, selection: Selection, send: AsyncSend) -> Delivered: ...
+    async def backlog(self) -> OutboxBacklog: ...
 
 
 def columns_of(message: Message) -> dict[str, object]:

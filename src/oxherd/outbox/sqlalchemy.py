@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
 from collections.abc import AsyncIterator
 from typing import TypeVar, Unpack, cast
 
@@ -18,12 +16,12 @@ from oxherd.emitted import Emitted
 from oxherd.errors import DeclarationError, UsageError
 from oxherd.event import Event
 from oxherd.outbox.commits import Commits, Written
-from oxherd.outbox.courier import Courier
-from oxherd.outbox.engine_stores import AsyncEngineStore, EngineStore
+from oxherd.outbox.courier import Courier, deliver_here
+from oxherd.outbox.engine_stores import AsyncEngineStore, BindStore, EngineStore
 from oxherd.outbox.rows import OutboxBacklog, columns_of
 from oxherd.outbox.table import OutboxTable
-from oxherd.outbox.task_sender import TaskSender
-from oxherd.outbox.thread_sender import ThreadSender
+from oxherd.outbox.task_sender import TaskSenders
+from oxherd.outbox.thread_sender import ThreadSenders
 from oxherd.policy import Seconds, seconds
 from oxherd.producer.emit_options import EmitOptions
 
@@ -31,9 +29,6 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 AnySession = Session | AsyncSession | Connection | scoped_session[Session] | async_scoped_session[AsyncSession]
-
-# A batch that is being sent when the worker stops.
-_CLOSE_SECONDS = 3.0
 
 
 class Outbox:
@@ -70,10 +65,8 @@ class Outbox:
         self._grace = seconds(grace, "grace", least=0.001)
         self._engine = engine
         self._table = OutboxTable(self.metadata, table)
-        self._commits = Commits(self._offer)
-        self._courier = Courier(herd, table)
-        self._threads: dict[int, ThreadSender] = {}
-        self._tasks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, TaskSender] = weakref.WeakKeyDictionary()
+        self._senders = self._senders_of(engine, Courier(herd, table))
+        self._commits = Commits(self._table.row, self._offer)
         herd.worker_lifespan(self._sweep)
 
     @property
@@ -123,16 +116,11 @@ class Outbox:
 
     async def flush(self, timeout: Seconds = 10) -> bool:
         """Wait until what this process (with an AsyncEngine: this event loop) has committed is sent; whether it is."""
-        if isinstance(self._engine, Engine):
-            return await asyncio.to_thread(self.flush_sync, timeout)
-        sender = self._tasks.get(asyncio.get_running_loop())
-        return sender is None or await sender.flush(seconds(timeout, "timeout"))
+        return await self._senders.flush(seconds(timeout, "timeout"))
 
     def flush_sync(self, timeout: Seconds = 10) -> bool:
         """`flush` from code without an event loop; raises UsageError with an AsyncEngine."""
-        self._sync_engine("flush")
-        sender = self._threads.get(os.getpid())
-        return sender is None or sender.flush(seconds(timeout, "timeout"))
+        return self._threads("flush").flush_sync(seconds(timeout, "timeout"))
 
     async def create_table(self) -> None:
         """Create the table, unless it exists; for tests, and for applications without migrations."""
@@ -151,55 +139,36 @@ class Outbox:
 
         The next emit begins anew. What is left, the workers send.
         """
-        if isinstance(self._engine, Engine):
-            await asyncio.to_thread(self.close_sync)
-        elif (sender := self._tasks.pop(asyncio.get_running_loop(), None)) is not None:
-            await sender.close(_CLOSE_SECONDS)
+        await self._senders.close()
 
     def close_sync(self) -> None:
-        """`close` from code without an event loop."""
-        if (sender := self._threads.pop(os.getpid(), None)) is not None:
-            sender.close(_CLOSE_SECONDS)
+        """`close` from code without an event loop; raises UsageError with an AsyncEngine."""
+        self._threads("close").close_sync()
+
+    def _senders_of(self, engine: Engine | AsyncEngine, courier: Courier) -> ThreadSenders | TaskSenders:
+        if isinstance(engine, Engine):
+            return ThreadSenders(EngineStore(self._table, engine), courier, self._grace)
+        return TaskSenders(AsyncEngineStore(self._table, engine), courier, self._grace)
+
+    def _threads(self, method: str) -> ThreadSenders:
+        if isinstance(self._senders, ThreadSenders):
+            return self._senders
+        raise UsageError(f"The outbox has an AsyncEngine; await {method}(...) in its event loop.")
 
     def _sync_engine(self, method: str) -> Engine:
         if isinstance(self._engine, Engine):
             return self._engine
         raise UsageError(f"The outbox has an AsyncEngine; await {method}(...) in its event loop.")
 
-    def _offer(self, written: Written, looks: int) -> None:
-        # In a thread without an event loop, an AsyncEngine cannot be used: the sweeps send what it has committed.
-        if isinstance(self._engine, Engine):
-            self._thread(self._engine).offer(written, looks)
-        elif running_loop() is not None:
-            self._task(self._engine).offer(written, looks)
-
-    def _thread(self, engine: Engine) -> ThreadSender:
-        # By process: a fork has none of its parent's threads.
-        sender = self._threads.get(os.getpid())
-        if sender is None:
-            new = ThreadSender(EngineStore(self._table, engine), self._courier, self._grace)
-            sender = self._threads.setdefault(os.getpid(), new)
-        return sender
-
-    def _task(self, engine: AsyncEngine) -> TaskSender:
-        loop = asyncio.get_running_loop()
-        sender = self._tasks.get(loop)
-        if sender is None:
-            sender = self._tasks[loop] = TaskSender(AsyncEngineStore(self._table, engine), self._courier, self._grace)
-        return sender
+    def _offer(self, bind: Engine | Connection, written: Written, looks: int) -> None:
+        if self.herd.delivery is None or running_loop() is not None:
+            self._senders.offer(written, looks)
+        else:
+            deliver_here(self.herd, BindStore(self._table, bind), written)
 
     async def _sweep(self, _: Oxherd) -> AsyncIterator[None]:
-        engine = self._engine
-        sender = self._thread(engine) if isinstance(engine, Engine) else self._task(engine)
-        sender.begin_sweeps()
-        try:
+        async with self._senders.sweep():
             yield
-        finally:
-            sender.end_sweeps()
-            if isinstance(sender, ThreadSender):
-                await asyncio.to_thread(sender.flush, _CLOSE_SECONDS)
-            else:
-                await sender.flush(_CLOSE_SECONDS)
 
 
 def _target(session: object) -> Session | Connection:

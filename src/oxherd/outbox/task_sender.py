@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
-from typing import Protocol
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
+from oxherd.context import running_loop
 from oxherd.outbox.agenda import Agenda
 from oxherd.outbox.courier import Courier
-from oxherd.outbox.rows import Delivered, Given, OutboxBacklog, Page, Results, Row, Selection
-
-AsyncSend = Callable[[Sequence[Row]], Awaitable[Results]]
-
-
-class AsyncStore(Protocol):
-    """An outbox's table, for code in an event loop; as `Store`."""
-
-    async def deliver(self, selection: Selection, send: AsyncSend) -> Delivered: ...
-    async def backlog(self) -> OutboxBacklog: ...
+from oxherd.outbox.rows import AsyncStore, Given, Page, Selection
+from oxherd.outbox.thread_sender import CLOSE_SECONDS
 
 
 class TaskSender:
@@ -100,3 +93,46 @@ class TaskSender:
             self._agenda.done(selection, delivered, time.monotonic())
         if self._agenda.empty:
             self._rested.set()
+
+
+class TaskSenders:
+    """A TaskSender for each event loop."""
+
+    def __init__(self, store: AsyncStore, courier: Courier, grace: float) -> None:
+        self._store = store
+        self._courier = courier
+        self._grace = grace
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, TaskSender] = WeakKeyDictionary()
+
+    def offer(self, rows: Iterable[tuple[UUID, str]], looks: int = 0) -> None:
+        """As `TaskSender.offer`; in a thread without an event loop it is left to the sweeps."""
+        if running_loop() is not None:
+            self._sender().offer(rows, looks)
+
+    async def flush(self, timeout: float) -> bool:
+        """As `TaskSender.flush`, for the running loop."""
+        sender = self._by_loop.get(asyncio.get_running_loop())
+        return sender is None or await sender.flush(timeout)
+
+    async def close(self) -> None:
+        """End the running loop's task; the next offer starts another."""
+        if (sender := self._by_loop.pop(asyncio.get_running_loop(), None)) is not None:
+            await sender.close(CLOSE_SECONDS)
+
+    @asynccontextmanager
+    async def sweep(self) -> AsyncGenerator[None]:
+        """Sweep while a worker's lifespan is open."""
+        sender = self._sender()
+        sender.begin_sweeps()
+        try:
+            yield
+        finally:
+            sender.end_sweeps()
+            await sender.flush(CLOSE_SECONDS)
+
+    def _sender(self) -> TaskSender:
+        loop = asyncio.get_running_loop()
+        sender = self._by_loop.get(loop)
+        if sender is None:
+            sender = self._by_loop[loop] = TaskSender(self._store, self._courier, self._grace)
+        return sender

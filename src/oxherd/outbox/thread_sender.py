@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 from contextvars import Context
-from typing import Protocol
 from uuid import UUID
 
 from oxherd.outbox.agenda import Agenda
 from oxherd.outbox.courier import Courier
-from oxherd.outbox.rows import Delivered, Given, OutboxBacklog, Page, Results, Row, Selection
+from oxherd.outbox.rows import Delivered, Given, Page, Selection, Send, Store
 
-Send = Callable[[Sequence[Row]], Results]
-
-
-class Store(Protocol):
-    """An outbox's table, for blocking code."""
-
-    def deliver(self, selection: Selection, send: Send) -> Delivered:
-        """Read the selected rows, have `send` send them, remove those that were sent, and mark those refused."""
-        ...
-
-    def backlog(self) -> OutboxBacklog:
-        """What the table holds."""
-        ...
+# For the batch that is being sent when the worker stops.
+CLOSE_SECONDS = 3.0
 
 
 class ThreadSender:
@@ -112,3 +102,53 @@ class ThreadSender:
                 self._agenda.done(selection, delivered, now)
             self._busy = False
             self._changed.notify_all()
+
+
+class ThreadSenders:
+    """A ThreadSender for each process: a fork has none of its parent's threads."""
+
+    def __init__(self, store: Store, courier: Courier, grace: float) -> None:
+        self._store = store
+        self._courier = courier
+        self._grace = grace
+        self._by_process: dict[int, ThreadSender] = {}
+
+    def offer(self, rows: Iterable[tuple[UUID, str]], looks: int = 0) -> None:
+        """As `ThreadSender.offer`."""
+        self._sender().offer(rows, looks)
+
+    async def flush(self, timeout: float) -> bool:
+        """As `flush_sync`."""
+        return await asyncio.to_thread(self.flush_sync, timeout)
+
+    def flush_sync(self, timeout: float) -> bool:
+        """As `ThreadSender.flush`."""
+        sender = self._by_process.get(os.getpid())
+        return sender is None or sender.flush(timeout)
+
+    async def close(self) -> None:
+        """As `close_sync`."""
+        await asyncio.to_thread(self.close_sync)
+
+    def close_sync(self) -> None:
+        """End this process's thread; the next offer starts another."""
+        if (sender := self._by_process.pop(os.getpid(), None)) is not None:
+            sender.close(CLOSE_SECONDS)
+
+    @asynccontextmanager
+    async def sweep(self) -> AsyncGenerator[None]:
+        """Sweep while a worker's lifespan is open."""
+        sender = self._sender()
+        sender.begin_sweeps()
+        try:
+            yield
+        finally:
+            sender.end_sweeps()
+            await self.flush(CLOSE_SECONDS)
+
+    def _sender(self) -> ThreadSender:
+        sender = self._by_process.get(os.getpid())
+        if sender is None:
+            new = ThreadSender(self._store, self._courier, self._grace)
+            sender = self._by_process.setdefault(os.getpid(), new)
+        return sender
