@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -11,8 +13,9 @@ from pydantic import BaseModel
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from oxherd import InvalidPayload, Keyring, Oxherd, PayloadTooLarge, Unique, UsageError
+from oxherd import DeclarationError, InvalidPayload, Keyring, Oxherd, PayloadTooLarge, Unique, UsageError
 from oxherd.outbox import Outbox
+from tests.harness import environment
 
 
 class Order(BaseModel):
@@ -184,3 +187,21 @@ def test_an_event_that_is_unique_is_so_when_it_is_sent(outbox: Outbox, engine: E
         session.commit()
     assert outbox.flush_sync()
     assert sum(each.status_sync() is not None for each in emitted) == 2
+
+
+def test_without_sqlalchemy_the_error_says_what_to_install() -> None:
+    script = "import sys; sys.modules['sqlalchemy'] = None; from oxherd.outbox import Outbox"
+    ran = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ConfigError: SQLAlchemy is not installed; install oxherd[outbox].\n")
+
+
+def test_an_outbox_takes_a_herd_and_an_engine(local_herd: Oxherd, engine: Engine) -> None:
+    for arguments in ((engine, engine), (local_herd, "sqlite://")):
+        with pytest.raises(DeclarationError, match="takes a herd and an engine"):
+            Outbox(*cast("Any", arguments))
+
+
+async def test_with_an_async_engine_the_sync_calls_say_what_to_await(async_outbox: Outbox) -> None:
+    for call in (async_outbox.backlog_sync, async_outbox.flush_sync, async_outbox.close_sync):
+        with pytest.raises(UsageError, match=r"await \w+\(\.\.\.\) in its event loop"):
+            call()

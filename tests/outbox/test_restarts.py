@@ -108,3 +108,28 @@ async def test_a_restart_under_load_loses_no_event_of_an_async_application(
         await outbox.close()
     await engine.dispose()
     assert max(runs.values()) == 1
+
+
+def test_a_two_phase_commit_is_sent_after_its_second_phase(postgres: PostgresServer, local_herd: Oxherd) -> None:
+    postgres.execute("alter system set max_prepared_transactions = 5")
+    postgres.restart()
+    engine = create_engine(sync_url(postgres.dsn(postgres.create_database())))
+    outbox = Outbox(local_herd, engine)
+    outbox.create_table_sync()
+    placed = local_herd.declare("order.placed", int)
+    with Session(engine, twophase=True) as session:
+        emitted = outbox.emit(session, placed, 1)
+        session.prepare()
+        assert outbox.flush_sync()
+        assert emitted.status_sync() is None
+        session.commit()
+        assert outbox.flush_sync()
+        assert emitted.status_sync() is not None
+        rolled_back = outbox.emit(session, placed, 2)
+        session.prepare()
+        session.rollback()
+        assert outbox.flush_sync()
+        assert rolled_back.status_sync() is None
+    outbox.close_sync()
+    local_herd.close_sync()
+    engine.dispose()
