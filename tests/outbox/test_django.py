@@ -131,7 +131,7 @@ print(*states, outbox.backlog_sync().waiting, threading.active_count())
 """
 
 
-@pytest.mark.parametrize("zones", ["on", "off"])
+@pytest.mark.parametrize("zones", ["on", pytest.param("off", marks=pytest.mark.slow)])
 def test_commits_rollbacks_and_savepoints_are_heeded(project: Project, zones: str) -> None:
     status, output = project.program(TRANSACTIONS, zones)
     assert output.startswith("waiting None delayed None waiting 0"), output
@@ -146,6 +146,7 @@ with transaction.atomic():
 """
 
 
+@pytest.mark.slow
 def test_a_worker_sends_what_a_killed_process_has_committed(
     project: Project, start_worker: Callable[..., WorkerProcess]
 ) -> None:

@@ -117,8 +117,10 @@ def columns_of(message: Message) -> dict[str, object]:
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """A moment as the table has it: a database without time zones keeps UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+    """A moment of the table's, in UTC, which a database without time zones keeps."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def ids_of(rows: Sequence[Row]) -> list[UUID]:

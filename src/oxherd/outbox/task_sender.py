@@ -14,7 +14,7 @@ from oxherd.context import running_loop
 from oxherd.outbox.agenda import Agenda
 from oxherd.outbox.courier import Courier
 from oxherd.outbox.rows import AsyncStore, Given, Page, Selection
-from oxherd.outbox.thread_sender import CLOSE_SECONDS
+from oxherd.outbox.thread_sender import CLOSE_SECONDS, FLUSH_SECONDS
 
 
 class TaskSender:
@@ -27,6 +27,7 @@ class TaskSender:
         self._changed = asyncio.Event()
         self._rested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def offer(self, rows: Iterable[tuple[UUID, str]], looks: int = 0) -> None:
         """Send these events soon."""
@@ -42,7 +43,6 @@ class TaskSender:
     def end_sweeps(self) -> None:
         """Sweep no more."""
         self._agenda.end_sweeps()
-        self._wake()
 
     async def flush(self, timeout: float) -> bool:
         """Wait until all that was offered is sent, or left to a sweep; whether it was."""
@@ -52,16 +52,19 @@ class TaskSender:
                     await self._rested.wait()
         return self._agenda.empty
 
-    async def close(self, timeout: float) -> None:
-        """End the task, after the batch that it sends if that takes no longer than `timeout`."""
-        await self.flush(timeout)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    async def close(self) -> None:
+        """End the task, after half a second for what was just committed, and the batch that it sends."""
+        await self.flush(FLUSH_SECONDS)
+        self._closed = True
+        self._changed.set()
+        if (task := self._task) is not None:
+            await asyncio.wait([task], timeout=CLOSE_SECONDS)
+            task.cancel()
+            await asyncio.wait([task])
 
     def _wake(self) -> None:
         self._changed.set()
-        if self._task is None:
+        if self._task is None and not self._closed:
             # Not in the context of the request or the event that was the first to emit.
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._run(), name="oxherd-outbox", context=Context())
@@ -80,7 +83,7 @@ class TaskSender:
 
     def _next(self) -> Selection | float | None:
         self._changed.clear()
-        return self._agenda.next(time.monotonic())
+        return None if self._closed else self._agenda.next(time.monotonic())
 
     async def _deliver(self, selection: Selection) -> None:
         try:
@@ -117,7 +120,7 @@ class TaskSenders:
     async def close(self) -> None:
         """End the running loop's task; the next offer starts another."""
         if (sender := self._by_loop.pop(asyncio.get_running_loop(), None)) is not None:
-            await sender.close(CLOSE_SECONDS)
+            await sender.close()
 
     @asynccontextmanager
     async def sweep(self) -> AsyncGenerator[None]:
@@ -128,7 +131,7 @@ class TaskSenders:
             yield
         finally:
             sender.end_sweeps()
-            await sender.flush(CLOSE_SECONDS)
+            await self.close()
 
     def _sender(self) -> TaskSender:
         loop = asyncio.get_running_loop()

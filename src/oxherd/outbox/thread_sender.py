@@ -15,7 +15,8 @@ from oxherd.outbox.agenda import Agenda
 from oxherd.outbox.courier import Courier
 from oxherd.outbox.rows import Delivered, Given, Page, Selection, Send, Store
 
-# For the batch that is being sent when the worker stops.
+# When a worker stops: for what its handlers have just committed, and for the batch that is being sent.
+FLUSH_SECONDS = 0.5
 CLOSE_SECONDS = 3.0
 
 
@@ -46,10 +47,11 @@ class ThreadSender:
             self._agenda.begin_sweeps()
             self._wake()
 
-    def end_sweeps(self) -> None:
-        """Sweep no more."""
+    def end_sweeps(self) -> bool:
+        """Sweep no more, unless others still want it; returns whether it ends."""
         with self._changed:
             self._agenda.end_sweeps()
+            return not self._agenda.sweeps
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that was offered is sent, or left to a sweep; whether it was."""
@@ -137,14 +139,15 @@ class ThreadSenders:
 
     @asynccontextmanager
     async def sweep(self) -> AsyncGenerator[None]:
-        """Sweep while a worker's lifespan is open."""
+        """Sweep while a worker's lifespan is open; with the last, the thread ends, and with it its connections."""
         sender = self._sender()
         sender.begin_sweeps()
         try:
             yield
         finally:
-            sender.end_sweeps()
-            await self.flush(CLOSE_SECONDS)
+            if sender.end_sweeps():
+                await self.flush(FLUSH_SECONDS)
+                await self.close()
 
     def _sender(self) -> ThreadSender:
         sender = self._by_process.get(os.getpid())
