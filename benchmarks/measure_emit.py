@@ -1,4 +1,4 @@
-"""How fast one process emits: one by one, a hundred at once, in bulk; from async and from sync code."""
+"""How fast one process emits: one by one, a hundred at once, in bulk; from async code, one thread and eight."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.bench import Bench, RunFailed
 from benchmarks.systems import Mode, System
 
-MODES: tuple[Mode, ...] = ("one", "gather", "bulk", "one-sync", "bulk-sync")
+MODES: tuple[Mode, ...] = ("one", "gather", "bulk", "one-sync", "threads-sync", "bulk-sync")
 
 
 def run(bench: Bench, systems: list[System]) -> None:

@@ -14,13 +14,14 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-_COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdae6b", "#d94801"]
+_COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdd0a2", "#fdae6b", "#d94801"]
 _OURS, _OTHERS = "#d94801", "#4292c6"
 _MODES = {
     "one": "one by one",
     "gather": "100 at once",
     "bulk": "in bulk",
     "one-sync": "sync, one by one",
+    "threads-sync": "sync, 8 threads",
     "bulk-sync": "sync, in bulk",
 }
 _PERCENTILES = ("p50", "p99", "p99.9")

@@ -16,6 +16,7 @@ _RATES = (
     ("emit", "gather", "emitted 100 at once"),
     ("emit", "bulk", "emitted in bulk"),
     ("emit", "one-sync", "emitted one by one from sync code"),
+    ("emit", "threads-sync", "the same from eight threads"),
     ("emit", "bulk-sync", "emitted in bulk from sync code"),
 )
 _LATENCIES = ("p50", "p99", "p99.9")

@@ -16,6 +16,7 @@ _MODES = {
     "gather": "100 at once",
     "bulk": "in bulk",
     "one-sync": "sync, one by one",
+    "threads-sync": "sync, 8 threads",
     "bulk-sync": "sync, in bulk",
 }
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 PEERS = Path(__file__).parent / "peers"
 
-Mode = Literal["one", "gather", "bulk", "one-sync", "bulk-sync"]
+Mode = Literal["one", "gather", "bulk", "one-sync", "threads-sync", "bulk-sync"]
 
 _ASYNC: tuple[Mode, ...] = ("one", "gather")
 _BULLMQ = (("LLEN", "wait"), ("LLEN", "active"), ("ZCARD", "prioritized"), ("ZCARD", "delayed"), ("ZCARD", "failed"))
@@ -70,7 +70,7 @@ def _keys(prefix: str, parts: tuple[tuple[str, str], ...]) -> tuple[tuple[str, s
     return tuple((command, prefix + part) for command, part in parts)
 
 
-OXHERD_EMITS: tuple[Mode, ...] = ("one", "gather", "bulk", "one-sync", "bulk-sync")
+OXHERD_EMITS: tuple[Mode, ...] = ("one", "gather", "bulk", "one-sync", "threads-sync", "bulk-sync")
 
 SYSTEMS: tuple[System, ...] = (
     System(
@@ -185,7 +185,7 @@ SYSTEMS: tuple[System, ...] = (
             "no log set up",
         ),
         (("HLEN", "dramatiq:default.msgs"),),
-        ("one-sync",),
+        ("one-sync", "threads-sync"),
         io_concurrency=50,
         variables=(("dramatiq_worker_timeout", "5"), ("dramatiq_queue_prefetch", "200")),
     ),
@@ -197,7 +197,7 @@ SYSTEMS: tuple[System, ...] = (
         ("app.py", "worker"),
         ("SimpleWorker (no fork), which runs one at a time; result_ttl=0, hiredis", "its log at WARNING"),
         (("LLEN", "rq:queue:noop"), ("ZCARD", "rq:wip:noop"), ("ZCARD", "rq:failed:noop")),
-        ("one-sync", "bulk-sync"),
+        ("one-sync", "threads-sync", "bulk-sync"),
         concurrencies=(1,),
         io_concurrency=1,
     ),
@@ -213,7 +213,7 @@ SYSTEMS: tuple[System, ...] = (
             "its log at WARNING",
         ),
         (("LLEN", "celery"), ("HLEN", "unacked")),
-        ("one-sync",),
+        ("one-sync", "threads-sync"),
         single_worker=(*_CELERY, "--pool", "solo"),
         io_worker=(*_CELERY, "--pool", "gevent"),
     ),
@@ -228,7 +228,7 @@ SYSTEMS: tuple[System, ...] = (
             "its log at WARNING",
         ),
         (("LLEN", "huey.redis.noop"),),
-        ("one-sync",),
+        ("one-sync", "threads-sync"),
         io_concurrency=100,
         io_worker=("-m", "gevent.monkey", "--module", *_HUEY, "--worker-type", "greenlet"),
     ),

@@ -210,6 +210,11 @@ class Oxherd(Processing):
         session = self._sessions.current or await self._sessions.open()
         return session.backend
 
+    def backend_of_thread(self) -> Backend | None:
+        """The backend of the loop in which `run_sync` runs coroutines, once it is open; from any thread."""
+        session = self._sessions.of_portal
+        return None if session is None else session.backend
+
     def _open_session(self, url: RedisURL, on_end: Callable[[], Awaitable[None]]) -> LoopSession:
         backend = Backend(url, self.prefix, self._outages, batched=self._batched, restart=self.server.restart)
         worker = Worker(self.signals, self._declared, self._watchdog_times, self._version)

@@ -32,10 +32,11 @@ from oxherd.producer.backend import Backend
 from oxherd.producer.delivery import Delivery
 from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
-from oxherd.producer.emitter import Emitter
+from oxherd.producer.emitter import Emit, Emitter
 from oxherd.producer.event_answers import EventAnswers
 from oxherd.producer.messages import NO_OPTIONS, Message, RelayOptions, message_of, relayed_job
 from oxherd.producer.sent_back import tell_failures
+from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.worker.stop_report import StopReport
 
 if TYPE_CHECKING:  # an event belongs to an app, and an app knows its events
@@ -186,12 +187,13 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         job = self._new_job(payload, options)
         if (delivery := self._herd.delivery) is not None:
             await delivery.deliver(self.declaration, [job])
-        else:
-            backend = await self._herd.backend()
-            first = await self._emitter.add(backend, job, explicit_id=options.get("id") is not None)
-            if first is not None:
-                return self._duplicate(first)
-        return self._emitted(job)
+            return self._emitted(job)
+        return await self._add(job, explicit_id=options.get("id") is not None)
+
+    async def _add(self, job: NewJob, *, explicit_id: bool, emit: Emit | None = None) -> Emitted[R]:
+        backend = await self._herd.backend()
+        first = await self._emitter.add(backend, job, explicit_id=explicit_id, emit=emit)
+        return self._emitted(job) if first is None else self._duplicate(first)
 
     def _emitted(self, job: NewJob) -> Emitted[R]:
         return Emitted(self, self.name, job.id, UUID(job.id))
@@ -270,6 +272,9 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.
 
+        A plain event with a new id goes over a connection that this thread has to itself meanwhile; any other, and
+        what is not acknowledged at once, through an event loop in a thread of the herd's.
+
         Raises:
             UsageError: an event loop runs in this thread.
         """
@@ -277,7 +282,13 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
             job = self._new_job(payload, options)
             delivery.deliver_sync(self.declaration, [job], "emit")
             return self._emitted(job)
-        return self._herd.run_sync(self.emit(payload, **options))
+        refuse_in_event_loop("emit")
+        job = self._new_job(payload, options)
+        backend, emit = self._herd.backend_of_thread(), self._emitter.begin()
+        explicit_id = options.get("id") is not None
+        if backend is not None and not explicit_id and self._emitter.add_blocking(backend, job, emit):
+            return self._emitted(job)
+        return self._herd.run_sync(self._add(job, explicit_id=explicit_id, emit=emit))
 
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""

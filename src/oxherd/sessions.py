@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ class Sessions:
         self._closing: list[tuple[asyncio.AbstractEventLoop, LoopSession]] = []
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
+        self._portal_locks: dict[int, threading.Lock] = {}
         self._pid = os.getpid()
         _all.add(self)
 
@@ -52,6 +54,12 @@ class Sessions:
         """The sessions of this process's loops that run; may be asked for from any thread."""
         own = self._pid == os.getpid()
         return [session for loop, session in list(self._sessions.items()) if own and loop.is_running()]
+
+    @property
+    def of_portal(self) -> LoopSession | None:
+        """The session of the portal's loop, if that is open; may be asked for from any thread."""
+        portal = self._portal
+        return None if portal is None or portal.pid != os.getpid() else self._sessions.get(portal.loop)
 
     async def open(self) -> LoopSession:
         """Return the running loop's session, opened on first use.
@@ -104,9 +112,15 @@ class Sessions:
         except UsageError:
             coroutine.close()
             raise
-        if self._portal is None or self._portal.pid != os.getpid():
-            self._portal = SyncPortal()
-        return self._portal.run(coroutine)
+        return self._open_portal().run(coroutine)
+
+    def _open_portal(self) -> SyncPortal:
+        pid = os.getpid()
+        # A lock for each process: a fork may happen while another thread holds it.
+        with self._portal_locks.setdefault(pid, threading.Lock()):
+            if self._portal is None or self._portal.pid != pid:
+                self._portal = SyncPortal()
+            return self._portal
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()

@@ -34,7 +34,7 @@ def clients(server: ServerProcess, *, waiting: bool | None = None) -> list[str]:
 async def timed_out(server: StandaloneServer) -> None:
     server.command("CONFIG", "SET", "timeout", 1)
     idle = set(clients(server, waiting=False))
-    await until(lambda: len(idle - set(clients(server))) >= 2)  # one of each event loop
+    await until(lambda: len(idle - set(clients(server))) >= 3)  # one of each event loop, and of the thread
 
 
 async def killed(server: StandaloneServer) -> None:
@@ -64,9 +64,10 @@ async def test_idle_connections_that_are_cut_are_no_outage(
     async with herd:
         await herd.start()
         for number in range(3):
-            # From two event loops, and over each kind of connection.
+            # From two event loops and a thread, and over each kind of connection.
             emitted = await order_placed.emit(number), await order_paid.emit(number)
             emitted = *emitted, await asyncio.to_thread(order_placed.emit_sync, number)
+            emitted = *emitted, await asyncio.to_thread(order_placed.emit_sync, number, priority=1)
             for each in emitted:
                 await records.wait("event.end", event_id=each.id, outcome="completed")
             await until(lambda: clients(server, waiting=True))

@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from oxherd import ConfigError, EmitError, Oxherd
+from oxherd.redis.client import pack_command
 from oxherd.servers.polling import wait_until
 from oxherd.servers.ports import free_ports
 from oxherd.servers.standalone import StandaloneServer
@@ -64,6 +65,8 @@ async def emits(herd: Oxherd, records: Records) -> None:
         await herd.start()
         await order_placed.emit({"number": 1})
         await records.wait("event.end", outcome="completed")
+        client = (await herd.backend()).client
+        assert await asyncio.to_thread(client.ask, 0, pack_command("PING"), 10) == b"PONG"  # as emit_sync does
     assert not records.named("redis.error")
 
 

@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 URL = os.environ["BENCH_URL"]
 FOLDER = os.environ["BENCH_FOLDER"]
@@ -22,6 +23,7 @@ _SAMPLES = int(os.environ.get("BENCH_SAMPLES", "0"))
 
 AT_ONCE = 100
 BULK = 1000
+THREADS = 8
 
 _view = None
 _lock = threading.Lock()
@@ -202,6 +204,9 @@ def _fill_sync(producer, count):
 
 
 def _rate_sync(producer, way, seconds):
+    if way == "threads-sync":
+        return _rate_threads(producer, float(seconds))
+
     def step():
         if way == "one-sync":
             producer.one_sync(now_us())
@@ -214,6 +219,27 @@ def _rate_sync(producer, way, seconds):
     while (taken := time.perf_counter() - begun) < float(seconds):
         count += step()
     return {"emitted": warm + count, "timed": count, "seconds": taken}
+
+
+def _rate_threads(producer, seconds):
+    """Of eight threads that emit one by one, once each has emitted its first."""
+    together = threading.Barrier(THREADS + 1)
+
+    def emit():
+        producer.one_sync(now_us())
+        together.wait()
+        count, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            producer.one_sync(now_us())
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        counts = [pool.submit(emit) for _ in range(THREADS)]
+        together.wait()
+        begun = time.perf_counter()
+        timed = sum(count.result() for count in counts)
+    return {"emitted": THREADS + timed, "timed": timed, "seconds": time.perf_counter() - begun}
 
 
 def _paced_sync(producer, count, seconds, jitter):

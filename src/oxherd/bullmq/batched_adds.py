@@ -90,12 +90,7 @@ class BatchedAdds:
             self._send(jobs, waiting, state, confirm_by)
 
     def _send(self, jobs: list[NewJob], waiting: Waiting, state: CallState, confirm_by: float) -> None:
-        each: list[Argument] = []
-        for job in jobs:
-            each += (job.id, job.data, job.metadata)
-        first = jobs[0]
-        keys = (*self._keys, self._base + first.id)
-        arguments = (*keys, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)
+        first, arguments = jobs[0], self.arguments(jobs)
         deliver = partial(_deliver if len(waiting) == len(jobs) else _deliver_all, waiting)
         sender = self._sender
         if first.durable:
@@ -103,6 +98,15 @@ class BatchedAdds:
             _cancel_unawaited(sender.start(call), waiting)
         elif not sender.send(arguments, waiting, deliver, state):
             sender.start(self._connect_and_send(jobs, waiting, state))
+
+    def arguments(self, jobs: list[NewJob]) -> tuple[Argument, ...]:
+        """The script's keys and arguments; may be asked for from any thread."""
+        each: list[Argument] = []
+        for job in jobs:
+            each += (job.id, job.data, job.metadata)
+        first = jobs[0]
+        keys = (*self._keys, self._base + first.id)
+        return (*keys, self._base, now_ms(), first.name, self._packed(first.options), first.once_ms, *each)
 
     async def _connect_and_send(self, jobs: list[NewJob], waiting: Waiting, state: CallState) -> None:
         """Send once connected, without the jobs of callers that gave up: they were told that nothing is stored."""
@@ -122,9 +126,10 @@ class BatchedAdds:
 
     def _packed(self, options: dict[str, Any]) -> bytes:
         # An event's options are the same object each time.
-        if self._options[0] is not options:
-            self._options = (options, pack(options))
-        return self._options[1]
+        known = self._options
+        if known[0] is not options:
+            known = self._options = (options, pack(options))
+        return known[1]
 
 
 def batches(jobs: list[NewJob]) -> Iterator[list[NewJob]]:

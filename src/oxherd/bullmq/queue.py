@@ -54,7 +54,7 @@ class BullQueue:
         if _by_key(job):
             return (await self.add_all([job], deadline=deadline, state=state)).get(job.id)
         many = self._add_many
-        if many is not None and not job.delay_ms and not job.priority and not job.emitted_ms:
+        if many is not None and _is_plain(job):
             first = await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
             return None if first == job.id and state.repeated else first
         added, arguments = self._add_arguments(job)
@@ -62,6 +62,16 @@ class BullQueue:
         call = partial(self.client.script, self.keys.slot, added, arguments, state=state, confirm_by=confirm_by)
         reply = await retry(call, deadline=deadline, state=state)
         return duplicates([job], [0, reply], state).get(job.id) if reply else None
+
+    def add_blocking(self, job: NewJob, seconds: float) -> bool:
+        """Add a job from a thread without an event loop, which it blocks; returns whether it was added.
+
+        Only a plain one whose id is new. Raises Unanswered: it is left to `add`, unless this job has no such way.
+        """
+        if self._add_many is None or job.durable or _by_key(job) or not _is_plain(job):
+            return False
+        packed = pack_script(script("add_many"), self._add_many.arguments([job]))
+        return self.client.ask(self.keys.slot, packed, seconds) is None
 
     def _add_arguments(self, job: NewJob) -> tuple[Script, tuple[Argument, ...]]:
         k = self.keys
@@ -372,6 +382,10 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
             **job.options.parent_policies,
         }
     )
+
+
+def _is_plain(job: NewJob) -> bool:
+    return not job.delay_ms and not job.priority and not job.emitted_ms
 
 
 def _by_key(job: NewJob) -> bool:

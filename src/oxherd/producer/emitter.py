@@ -19,11 +19,19 @@ from oxherd.payload.failure import FailedJob
 from oxherd.producer.backend import Backend
 from oxherd.producer.emit_errors import not_acknowledged, not_durable
 from oxherd.producer.send_back import send_back
+from oxherd.redis.blocking_connections import Unanswered
 from oxherd.redis.call_state import CallState, Unconfirmed
 from oxherd.redis.client import ScriptError
 from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
+
+
+class Emit(NamedTuple):
+    """One emit: until when it has to be acknowledged (monotonic seconds), and what is known of it."""
+
+    deadline: float
+    state: CallState
 
 
 class Added(NamedTuple):
@@ -56,26 +64,48 @@ class Emitter:
             return backend.queue(declaration)
         return backend.shard_router(declaration).queue(job)
 
-    async def add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> str | None:
+    def begin(self) -> Emit:
+        """Begin an emit now: its deadline counts from here."""
+        return Emit(time.monotonic() + self._timeout, CallState())
+
+    def add_blocking(self, backend: Backend, job: NewJob, emit: Emit) -> bool:
+        """Add one job with a new id from a thread without an event loop, which it blocks.
+
+        Returns whether it was added. If not, `add` does, with the same `emit`, which knows whether the job may be
+        stored by then.
+        """
+        if self._declaration.shards > 1 or self._signals.tracer is not None:
+            return False
+        try:
+            added = backend.queue(self._declaration).add_blocking(job, self._timeout)
+        except Unanswered as unanswered:
+            emit.state.maybe_applied = emit.state.repeated = unanswered.sent
+            return False
+        if added:
+            self._signals.emitted(self._declaration.name)
+        return added
+
+    async def add(self, backend: Backend, job: NewJob, *, explicit_id: bool, emit: Emit | None = None) -> str | None:
         """Add one job; `explicit_id`: the caller has chosen its id.
 
         Returns the id of the job whose duplicate it is; None if it was added.
         """
+        emit = emit or self.begin()
         tracer = self._signals.tracer
         if tracer is None:
-            return await self._add(backend, job, explicit_id=explicit_id)
+            return await self._add(backend, job, explicit_id, emit)
         span = tracer.start_send(job.name, [job.id])
         try:
             traced = replace(job, metadata=propagation_metadata(span.trace))
-            first = await self._add(backend, traced, explicit_id=explicit_id)
+            first = await self._add(backend, traced, explicit_id, emit)
         except BaseException as error:
             span.end([error])
             raise
         span.end([])
         return first
 
-    async def _add(self, backend: Backend, job: NewJob, *, explicit_id: bool) -> str | None:
-        first = await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id))
+    async def _add(self, backend: Backend, job: NewJob, explicit_id: bool, emit: Emit) -> str | None:
+        first = await self._acknowledge(job.id, partial(self._send, backend, job, explicit_id), emit)
         self._signals.emitted(self._declaration.name)
         return first
 
@@ -174,12 +204,15 @@ class Emitter:
         self._signals.emitted(self._declaration.name, len(routed) - len(failures))
         return Added(failures, duplicates)
 
-    async def _acknowledge(self, job_id: str, send: Callable[[float, CallState], Awaitable[S]]) -> S:
-        name, timeout, state = self._declaration.name, self._timeout, CallState()
+    async def _acknowledge(
+        self, job_id: str, send: Callable[[float, CallState], Awaitable[S]], emit: Emit | None = None
+    ) -> S:
+        name, timeout = self._declaration.name, self._timeout
+        deadline, state = emit or self.begin()
         cause: BaseException
         try:
-            async with asyncio.timeout(timeout):
-                return await send(time.monotonic() + timeout, state)
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await send(deadline, state)
         except Unconfirmed as error:
             raise not_durable(name, error, maybe_stored=state.maybe_applied) from None
         except (RedisUnavailable, TimeoutError) as error:

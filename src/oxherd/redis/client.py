@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 
 from oxherd.errors import RedisUnavailable
+from oxherd.redis.blocking_connections import BlockingConnections, Unanswered
 from oxherd.redis.call_state import CallState
 from oxherd.redis.error_mapping import describe, server_refusal, slot_moves, unreachable
 from oxherd.redis.node import Node
@@ -80,6 +81,7 @@ class Client:
         self.url = url
         self.outages = outages
         self.topology: Topology = make_topology(url, outages, restart)
+        self._blocking = BlockingConnections(url)
 
     async def call(self, slot: int, *command: Argument, quiet: bool = False) -> Any:
         """The reply to a command, in one attempt, redirections followed; with `quiet` a refusal is no outage.
@@ -109,6 +111,19 @@ class Client:
         sent = SentScript(node, packed, connection.send(packed))
         connection.flush()
         return sent
+
+    def ask(self, slot: int, packed: bytes, seconds: float) -> Any:
+        """The reply to a packed call, from a thread without an event loop, which it blocks for at most `seconds`.
+
+        Only where all is well as far as is known.
+
+        Raises:
+            Unanswered: there is no reply, or it is an error, a redirection too; call again in the event loop.
+        """
+        node = None if self.outages.open else self.topology.current(slot)
+        if node is None or node.address is None:
+            raise Unanswered(sent=False)
+        return self._blocking.ask(node.address, packed, seconds)
 
     async def script(
         self,
@@ -147,6 +162,7 @@ class Client:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._blocking.close()
         await self.topology.close()
 
     async def _attempt(

@@ -38,7 +38,7 @@ async def open_connection(
     Raises:
         RedisError, OSError: it cannot be opened within 5 seconds.
     """
-    connection = _make(url, address, sentinel, name if _VALID_NAME.fullmatch(name) else _CLIENT_NAME)
+    connection = _make(url, address, sentinel, name)
     try:
         async with _Timeout(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
             # A suspended server accepts the connection, and never replies to the greeting.
@@ -63,27 +63,30 @@ async def close_connection(connection: AbstractConnection) -> None:
             await connection.disconnect()
 
 
-def _make(url: RedisURL, address: Address, sentinel: bool, name: str) -> AbstractConnection:
-    arguments: dict[str, object] = {
+def connection_arguments(url: RedisURL, address: Address, *, sentinel: bool = False, name: str = "") -> dict[str, Any]:
+    """redis-py's arguments for a connection, blocking or not, without time limits and retries."""
+    arguments: dict[str, Any] = {
         "db": 0 if sentinel else url.db,
         "username": url.option("sentinel_username") if sentinel else url.username,
         "password": url.option("sentinel_password") if sentinel else url.password,
         "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": None,  # ours covers the greeting as well
-        "client_name": name,
         # No CLIENT SETINFO: unknown to Redis before 7.2, and one more right to grant.
         "driver_info": None,
-        "retry": Retry(NoBackoff(), 0),
     }
-    if sentinel:
-        arguments.pop("client_name")
+    if not sentinel:
+        arguments["client_name"] = name if _VALID_NAME.fullmatch(name) else _CLIENT_NAME
     if address.path:
-        return UnixDomainSocketConnection(path=address.path, **arguments)  # pyright: ignore[reportArgumentType]
-    arguments |= {"host": address.host, "port": address.port, "socket_keepalive": True}
-    if url.tls:
-        return SSLConnection(**arguments, **tls_arguments(url))  # pyright: ignore[reportArgumentType]
-    return Connection(**arguments)  # pyright: ignore[reportArgumentType]
+        return {"path": address.path, **arguments}
+    tls = tls_arguments(url) if url.tls else {}
+    return {"host": address.host, "port": address.port, "socket_keepalive": True, **tls, **arguments}
+
+
+def _make(url: RedisURL, address: Address, sentinel: bool, name: str) -> AbstractConnection:
+    arguments = connection_arguments(url, address, sentinel=sentinel, name=name)
+    # Our own time limit covers the greeting as well.
+    arguments |= {"socket_timeout": None, "socket_connect_timeout": None, "retry": Retry(NoBackoff(), 0)}
+    kind = UnixDomainSocketConnection if address.path else SSLConnection if url.tls else Connection
+    return kind(**arguments)
 
 
 async def send(connection: AbstractConnection, packed: bytes) -> None:

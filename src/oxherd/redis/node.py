@@ -39,6 +39,7 @@ class Node:
         restart: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
+        self.address: Address | None = None  # where it was found last
         self._url = url
         self._resolve = resolve
         self._outages = outages
@@ -92,8 +93,10 @@ class Node:
         began = time.monotonic()
         connection: AbstractConnection | None = None
         try:
-            connection = await open_connection(self._url, await self._resolve(), name=name)
+            address = await self._resolve()
+            connection = await open_connection(self._url, address, name=name)
             await self._assert_serving(connection)
+            self.address = address
         except BaseException as error:
             if connection is not None:
                 await close_connection(connection)
