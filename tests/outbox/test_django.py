@@ -146,6 +146,32 @@ with transaction.atomic():
 """
 
 
+TERMINATED = """
+def place(number):
+    with transaction.atomic():
+        return outbox.emit(order_placed, number)
+
+terminate = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = %s"
+emitted = []
+for number in range(5):
+    emitted.append(place(number))
+    assert outbox.flush_sync(30)
+    with connection.cursor() as cursor:  # the background thread's, which stays open between two batches
+        cursor.execute(terminate, [connection.settings_dict["NAME"]])
+        assert cursor.rowcount == 1
+assert outbox.flush_sync(30)
+print(sum(each.status_sync() is not None for each in emitted), outbox.backlog_sync().waiting)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_connection_of_the_background_that_is_ended_costs_no_event(project: Project) -> None:
+    status, output = project.program(TERMINATED)
+    assert output.endswith("5 0\n"), output
+    assert status == 0
+
+
 @pytest.mark.slow
 def test_a_worker_sends_what_a_killed_process_has_committed(
     project: Project, start_worker: Callable[..., WorkerProcess]

@@ -27,6 +27,16 @@ def test_captured_has_what_is_committed(outbox: Outbox, engine: Engine) -> None:
     assert outbox.backlog_sync().waiting == 0
 
 
+def test_captured_has_what_a_connection_commits(outbox: Outbox, engine: Engine) -> None:
+    placed = outbox.herd.declare("order.placed", int)
+    with captured(outbox.herd) as emits:
+        with engine.begin() as connection:
+            outbox.emit(connection, placed, 1)
+            emits.assert_not_emitted()
+        emits.assert_emitted(placed, 1)
+    assert outbox.backlog_sync().waiting == 0
+
+
 def test_inline_raises_from_the_commit_what_a_handler_raises(outbox: Outbox, engine: Engine) -> None:
     @outbox.herd.event("order.placed")
     def order_placed(number: int) -> None:

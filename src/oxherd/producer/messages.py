@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from oxherd.bullmq.clock import LATEST_MS, now_ms
 from oxherd.bullmq.job import NewJob
-from oxherd.declaration import Declaration, expires_to_ms
+from oxherd.declaration import Declaration, check_priority, expires_to_ms
 from oxherd.errors import UsageError
 from oxherd.producer.emit_options import EmitManyOptions, with_keys
 
@@ -63,7 +63,7 @@ def read_options(text: str) -> RelayOptions:
     """Read what `RelayOptions.to_json` has written.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is something else, or the priority is none.
     """
     try:
         found = _STORED.validate_json(text, strict=True)
@@ -71,6 +71,7 @@ def read_options(text: str) -> RelayOptions:
         found = None
     if found is None or any(not 0 <= (value or 0) <= LATEST_MS for value in asdict(found).values()):
         raise UsageError("The options of an outbox's row cannot be read; emit the event again.") from None
+    check_priority(found.priority)
     return found
 
 

@@ -95,18 +95,22 @@ class BackgroundStore(DjangoStore):
 
     def deliver(self, selection: Selection, send: Send) -> Delivered:
         """As `Store.deliver`."""
-        with _clean_connections():
+        with _clean_connection(self._using):
             return super().deliver(selection, send)
 
     def backlog(self) -> OutboxBacklog:
         """As `Store.backlog`."""
-        with _clean_connections():
+        with _clean_connection(self._using):
             return super().backlog()
 
 
 @contextmanager
-def _clean_connections() -> Generator[None]:
+def _clean_connection(using: str) -> Generator[None]:
     close_old_connections()
+    connection = connections[using]
+    # Whatever CONN_HEALTH_CHECKS says: what the database has ended meanwhile is no fault to be reported.
+    if connection.connection is not None and not connection.is_usable():
+        connection.close()
     try:
         yield
     finally:
