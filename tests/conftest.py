@@ -17,6 +17,7 @@ from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import Records, WorkerProcess
 from tests.local_sentinel import LocalSentinel
+from tests.postgres import PostgresServer, postgres_binaries
 from tests.slow import is_slow
 
 REDIS_7 = "/usr/bin/redis-server"
@@ -52,6 +53,29 @@ def redis7(redis7_binary: Path) -> Iterator[str]:
     """Debian's Redis 7."""
     with StandaloneServer(binary=redis7_binary) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """PostgreSQL, which is missing nowhere in CI; a test that restarts it starts one of its own."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """PostgreSQL for one test, which may break it."""
+    with _postgres() as server:
+        yield server
+
+
+def _postgres() -> PostgresServer:
+    binaries = postgres_binaries()
+    if binaries is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is missing, and CI installs it")
+        pytest.skip("PostgreSQL is not installed here")
+    return PostgresServer(binaries)
 
 
 @pytest.fixture(scope="session")

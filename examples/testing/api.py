@@ -1,27 +1,19 @@
 """A FastAPI application that emits an event in a request. Its tests are in `test_api.py`."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from oxherd import Context, Oxherd, Retry
+from oxherd.fastapi import lifespan
 
 herd = Oxherd()
 
 
+app = FastAPI(lifespan=lifespan(herd))
+
+
 class Order(BaseModel):
     order_id: int
-
-
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-    async with herd:
-        yield
-
-
-app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/orders", status_code=202)

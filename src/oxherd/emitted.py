@@ -102,6 +102,22 @@ class Emitted(Generic[R]):
         origin, job_id = self.job
         return await origin.answers.status(await origin.backend(), job_id)
 
+    async def outcome(self) -> str | None:
+        """How it ended, in the log's word; None if it has not, or nothing tells any more. Does not wait for the end.
+
+        The word is completed, failed, timed_out, discarded, cancelled or expired, and is there for as long as `result`
+        is, also where the event itself is no longer stored.
+
+        Raises:
+            RedisUnavailable: the server was away for the herd's `emit_timeout`.
+
+        Redis: as `result`, without its reader. Scripts: ask; commands: XREVRANGE.
+        """
+        origin, job_id = self.job
+        if (delivery := origin.delivery) is not None:
+            return delivery.end_of(job_id).final_outcome
+        return await origin.answers.outcome(await origin.backend(), job_id)
+
     async def updates(self, after: str | None = None) -> AsyncGenerator[Update]:
         """What happens to it from now on, or after the position of an update, until it has ended.
 
@@ -148,6 +164,10 @@ class Emitted(Generic[R]):
     def status_sync(self) -> Status | None:
         """`status` from code without an event loop."""
         return cast("Status | None", self.job[0].run_sync(self.status()))
+
+    def outcome_sync(self) -> str | None:
+        """`outcome` from code without an event loop."""
+        return cast("str | None", self.job[0].run_sync(self.outcome()))
 
     def cancel_sync(self, reason: str = "") -> bool:
         """`cancel` from code without an event loop."""

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from oxherd.answers.status import Update
+from oxherd.app import Oxherd
 from oxherd.bullmq.event_stream import is_entry_id
 from oxherd.emitted import Emitted
 from oxherd.errors import ConfigError, DeclarationError, RedisUnavailable, ResultGone
@@ -35,9 +36,9 @@ _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b":\n\n"
 # Of the last message's id: a browser reconnects even after it.
 _END = "-end"
-_NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 # nginx would keep the messages until its buffer is full.
-_HEADERS = {**_NO_STORE, "X-Accel-Buffering": "no"}
+_HEADERS = {**NO_STORE, "X-Accel-Buffering": "no"}
 
 
 def updates_route(event: Event[Any, Any], authorize: Authorize | None = None, *, path: str = "/{id}") -> Route:
@@ -79,38 +80,60 @@ class _Endpoint:
         self._authorize = authorize
 
     async def answer(self, request: Request) -> Response:
-        event_id = _uuid(str(request.path_params["id"]))
-        if event_id is None:
-            return _refusal(404, "Not Found")
-        if not await self._is_authorized(request, event_id):
-            return _refusal(403, "Forbidden")
-        # A page cannot set headers on an EventSource, which sends the newer one when it reconnects.
-        after = request.headers.get("Last-Event-ID") or request.query_params.get("after") or None
-        if after is not None and not is_entry_id(after.removesuffix(_END)):
-            return _refusal(400, "Last-Event-ID is the id of no message")
-        if after is not None and after.endswith(_END):
-            return Response(status_code=204, headers=_NO_STORE)
-        updates = _Updates(self._event.emitted(event_id), after)
-        try:
-            await updates.check(self._event.herd.emit_timeout)
-        except ResultGone:
-            return _refusal(404, "Not Found")
-        except (RedisUnavailable, TimeoutError):
-            return _refusal(503, "Service Unavailable")
-        if request.method == "HEAD":
-            await updates.close()
-            return Response(media_type=_Stream.media_type, headers=_HEADERS)
-        return _Stream(updates)
+        event_id = await permitted_id(request, self._authorize)
+        if isinstance(event_id, Response):
+            return event_id
+        return told_already(request) or await stream(request, self._event.emitted(event_id), self._event.herd)
 
-    async def _is_authorized(self, request: Request, event_id: UUID) -> bool:
-        function: Callable[[Request, UUID], object] = self._authorize
-        if iscoroutinefunction(function):
-            answer: object = function(request, event_id)
-        else:
-            answer = await run_in_threadpool(function, request, event_id)
-        if isawaitable(answer):
-            answer = await answer
-        return answer is True
+
+async def permitted_id(request: Request, authorize: Authorize) -> UUID | Response:
+    """The UUID in a request's path, or the refusal of who may not ask about it, or has none."""
+    event_id = _uuid(str(request.path_params["id"]))
+    if event_id is None:
+        return refusal(404, "Not Found")
+    return event_id if await _is_authorized(authorize, request, event_id) else refusal(403, "Forbidden")
+
+
+async def _is_authorized(authorize: Authorize, request: Request, event_id: UUID) -> bool:
+    function: Callable[[Request, UUID], object] = authorize
+    if iscoroutinefunction(function):
+        answer: object = function(request, event_id)
+    else:
+        answer = await run_in_threadpool(function, request, event_id)
+    if isawaitable(answer):
+        answer = await answer
+    return answer is True
+
+
+def told_already(request: Request) -> Response | None:
+    """The answer to a client that has seen the end, or names no message; None if there may be something to tell."""
+    after = _last_seen(request)
+    if after is not None and not is_entry_id(after.removesuffix(_END)):
+        return refusal(400, "Last-Event-ID is the id of no message")
+    if after is not None and after.endswith(_END):
+        return Response(status_code=204, headers=NO_STORE)
+    return None
+
+
+async def stream(request: Request, emitted: Emitted[Any], herd: Oxherd) -> Response:
+    """The stream of an event's updates, for a request that may follow it and is not told already."""
+    updates = _Updates(emitted, _last_seen(request))
+    try:
+        await updates.check(herd.emit_timeout)
+    except ResultGone:
+        return refusal(404, "Not Found")
+    except (RedisUnavailable, TimeoutError):
+        return refusal(503, "Service Unavailable")
+    if request.method == "HEAD":
+        await updates.close()
+        return Response(media_type=_Stream.media_type, headers=_HEADERS)
+    return _Stream(updates)
+
+
+def _last_seen(request: Request) -> str | None:
+    """The position of the last message that a client has."""
+    # A page cannot set headers on an EventSource, which sends the newer one when it reconnects.
+    return request.headers.get("Last-Event-ID") or request.query_params.get("after") or None
 
 
 class _Updates:
@@ -220,5 +243,6 @@ def _uuid(text: str) -> UUID | None:
     return found if str(found) == text.lower() else None
 
 
-def _refusal(status: int, reason: str) -> Response:
-    return PlainTextResponse(reason, status, headers=_NO_STORE)
+def refusal(status: int, reason: str) -> Response:
+    """An answer that tells nothing but why there is no other."""
+    return PlainTextResponse(reason, status, headers=NO_STORE)

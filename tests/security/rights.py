@@ -19,7 +19,7 @@ USER, PASSWORD = "oxherd", "only-for-oxherd"
 ADMIN, ADMIN_PASSWORD = "admin", "only-for-the-test"
 EVERYTHING = ("reset", "on", f">{ADMIN_PASSWORD}", "~*", "&*", "+@all")
 
-_BLOCK = re.compile(r"^```acl ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```acl-?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CALLS = re.compile(r"cmdstat_(\S+?):calls=(\d+)")
 
 

@@ -87,6 +87,19 @@ async def end_of(places: Sequence[QueueAnswers], job_id: str, answer: JobEnd | N
     return answer if found is None and isinstance(answer, JobEnd) else found
 
 
+async def end_now(place: QueueAnswers, job_id: str) -> JobEnd | None:
+    """How a job ended, as its queue tells now; None if it has not ended, or nothing tells.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.script`.
+    """
+    answer = await ask(place.queue, job_id)
+    if answer is NoAnswer.STORED or (isinstance(answer, JobEnd) and not answer.removed):
+        return answer if isinstance(answer, JobEnd) else None
+    found = await place.search.find(job_id)
+    return answer if found is None and isinstance(answer, JobEnd) else found
+
+
 async def search(places: Sequence[QueueAnswers], job_id: str) -> JobEnd | None:
     """How a job that is gone ended, as far as the event streams still say; it is watched in each place."""
     found = await asyncio.gather(*(call(place, lambda place=place: place.search.find(job_id)) for place in places))

@@ -104,9 +104,8 @@ class _Story:
 
     def ended(self, end: JobEnd) -> Update:
         """The job's end."""
-        outcome = end.outcome or ("completed" if end.completed else "failed")
         error = None if end.completed else EventError(end.error, end.value.decode("utf-8", "replace"))
-        return Update("ended", self.position.decode(), outcome=outcome, error=error)
+        return Update("ended", self.position.decode(), outcome=end.final_outcome, error=error)
 
 
 async def _since(place: QueueAnswers, story: _Story, after: bytes | None) -> list[Update]:

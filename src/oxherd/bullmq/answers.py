@@ -42,6 +42,11 @@ class JobEnd:
     error: str = ""
     removed: bool = False
 
+    @property
+    def final_outcome(self) -> str:
+        """The outcome, also of what another program ended."""
+        return self.outcome or ("completed" if self.completed else "failed")
+
 
 async def ask(queue: BullQueue, job_id: str) -> JobEnd | NoAnswer:
     """How a job ended; if it has not, it leaves that for a minute when it does.

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Never
 
-from oxherd.answers.job_answers import QueueAnswers, wait_for_end
+from oxherd.answers.job_answers import QueueAnswers, end_now, wait_for_end
 from oxherd.answers.job_cancel import cancel_in
 from oxherd.answers.job_updates import job_updates
 from oxherd.answers.status import Status, Update, status_of
@@ -96,6 +96,19 @@ class EventAnswers:
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
         return status
+
+    async def outcome(self, backend: Backend, job_id: str) -> str | None:
+        """How the job ended, without waiting for its end. Raises as `Emitted.outcome`."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            places = await self._places(backend, job_id, deadline)
+            if await self._is_anothers(places, job_id, deadline):
+                return None
+            asked = (retry_until(deadline, lambda p=place: end_now(p, job_id)) for place in places)
+            ends = await asyncio.gather(*asked)
+        except ScriptError as error:
+            raise self._damaged(job_id, error) from None
+        return next((end.final_outcome for end in ends if end is not None), None)
 
     async def cancel(self, backend: Backend, job_id: str, reason: str) -> bool:
         """Cancel the job; returns whether there was something to cancel. Raises as `Emitted.cancel`."""
