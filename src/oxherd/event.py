@@ -245,7 +245,7 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         Raises:
             InvalidPayload, PayloadTooLarge, UsageError: as `emit`.
         """
-        return message_of(self._emitter.traced(self._new_job(payload, options)), options)
+        return message_of(self.declaration, self._emitter.traced(self._new_job(payload, options)), options)
 
     async def relay(self, event_id: str, data: bytes, metadata: str, options: RelayOptions = NO_OPTIONS) -> None:
         """Add an event of an outbox, for the relay; within a day, one id makes no second event.

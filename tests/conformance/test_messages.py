@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from oxherd import Context, Event, Oxherd, PerKey, Unique, UsageError
-from oxherd.producer.messages import Message, RelayOptions, read_options
+from oxherd import Context, Event, Oxherd, PerKey, Retry, Unique, UsageError
+from oxherd.producer.messages import Message, RelayOptions, StoredBackoff, StoredRetry, read_options
 from tests.harness import Records
 
 
@@ -78,6 +78,20 @@ async def test_a_message_that_is_not_due_waits_for_its_moment(herd: Oxherd) -> N
     assert abs(status.due_at.timestamp() * 1000 - due_ms) < 5
 
 
+async def test_a_message_may_have_a_retry_of_its_own(herd: Oxherd, records: Records) -> None:
+    @herd.event("order.placed", retry=Retry(attempts=1))
+    async def order_placed(number: int) -> None:
+        raise ValueError
+
+    retry = StoredRetry(2, StoredBackoff("fixed", 1, 0.0))
+    sent = message(order_placed, 7, RelayOptions(emitted_ms=ago(timedelta()), retry=retry))
+    async with herd:
+        await herd.start()
+        await relay(order_placed, sent)
+        await records.wait("event.end", event_id=sent.id, outcome="failed", attempt=2)
+        await herd.stop()
+
+
 async def test_the_keys_of_an_event_hold_for_its_messages(herd: Oxherd, records: Records) -> None:
     unique = Unique(until="done", by=lambda number: number % 10)
 
@@ -110,6 +124,8 @@ async def test_the_keys_of_an_event_hold_for_its_messages(herd: Oxherd, records:
         "[]",
         '{"priority": "1"}',
         '{"due_ms": -1}',
+        '{"retry": {"attempts": 0, "backoff": {"type": "fixed", "delay": 1, "jitter": 0.0}}}',
+        '{"retry": {"attempts": 2, "backoff": {"type": "f", "delay": 1, "jitter": 0.0}}}',
         '{"due_ms": 1e300}',
         '{"priority": 2097152}',
         '{"expires_ms": 999999999999999}',

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from oxherd.bullmq.clock import LATEST_MS, now_ms
 from oxherd.bullmq.job import NewJob
@@ -21,6 +21,23 @@ ONCE_MS = 24 * 3600 * 1000
 _LATE_MS = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBackoff:
+    """BullMQ's `backoff`, its delay in milliseconds."""
+
+    type: Literal["exponential", "fixed"]
+    delay: Annotated[int, Field(ge=0, le=LATEST_MS)]
+    jitter: Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRetry:
+    """BullMQ's options of a Retry."""
+
+    attempts: Annotated[int, Field(ge=1, le=LATEST_MS)]
+    backoff: StoredBackoff
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
     """An emit's options, for an event that is added later; times in milliseconds, moments since the Unix epoch.
@@ -28,7 +45,7 @@ class RelayOptions:
     Attributes:
         emitted_ms: when it was emitted; 0: when it is added.
         due_ms: the moment from which it may begin; 0: at once.
-        expires_ms, once_ms, durable: None: as declared.
+        expires_ms, once_ms, durable, retry: None: as declared.
         priority: as in an emit.
     """
 
@@ -38,6 +55,7 @@ class RelayOptions:
     expires_ms: int | None = None
     once_ms: int | None = None
     durable: bool | None = None
+    retry: StoredRetry | None = None
 
     def to_json(self) -> str:
         """What is stored: what differs from the defaults."""
@@ -69,14 +87,15 @@ def read_options(text: str) -> RelayOptions:
         found = _STORED.validate_json(text, strict=True)
     except ValidationError:
         found = None
-    if found is None or any(not 0 <= (value or 0) <= LATEST_MS for value in asdict(found).values()):
+    if found is None or any(isinstance(each, int) and not 0 <= each <= LATEST_MS for each in asdict(found).values()):
         raise UsageError("The options of an outbox's row cannot be read; emit the event again.") from None
     check_priority(found.priority)
     return found
 
 
-def message_of(job: NewJob, given: EmitManyOptions) -> Message:
+def message_of(declaration: Declaration, job: NewJob, given: EmitManyOptions) -> Message:
     """What an outbox keeps of an emit's job, and of the options that were given for it."""
+    retry, declared = _retry_of(job.options), _retry_of(declaration.options)
     now, expires, once, durable = now_ms(), given.get("expires"), given.get("once"), given.get("durable")
     due_ms = (job.due_ms or now + job.delay_ms) if job.delay_ms else 0
     options = RelayOptions(
@@ -86,8 +105,13 @@ def message_of(job: NewJob, given: EmitManyOptions) -> Message:
         expires_ms=None if expires is None else expires_to_ms(job.name, expires),
         once_ms=None if once is None else job.once_ms,
         durable=None if durable is None else job.durable,
+        retry=None if retry == declared else retry,
     )
     return Message(UUID(job.id), job.name, job.data, job.metadata, options)
+
+
+def _retry_of(options: dict[str, Any]) -> StoredRetry:
+    return StoredRetry(options["attempts"], StoredBackoff(**options["backoff"]))
 
 
 def relayed_job(
@@ -115,7 +139,7 @@ def relayed_job(
 
 def _timed(declaration: Declaration, job: NewJob, options: RelayOptions) -> NewJob:
     now = now_ms()
-    waited = max(0, now - options.emitted_ms)
+    waited = max(0, now - (options.emitted_ms or now))
     expires_ms = declaration.expires_ms if options.expires_ms is None else options.expires_ms
     changed: dict[str, Any] = {}
     if options.due_ms > now:
@@ -125,4 +149,7 @@ def _timed(declaration: Declaration, job: NewJob, options: RelayOptions) -> NewJ
         expires_ms = max(1, expires_ms - waited) if expires_ms else 0
     elif waited > _LATE_MS or expires_ms:
         changed["emitted_ms"] = options.emitted_ms
-    return replace(job, options=declaration.options_expiring(expires_ms), **changed)
+    job_options = declaration.options_expiring(expires_ms)
+    if options.retry is not None:
+        job_options = job_options | asdict(options.retry)
+    return replace(job, options=job_options, **changed)
