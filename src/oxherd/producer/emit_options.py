@@ -86,6 +86,17 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
     return jobs
 
 
+def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:
+    if job.delay_ms and isinstance(declaration.unique, Debounce):
+        raise UsageError(f"{job.name}: its Debounce says when it is due; leave delay and at out.")
+    return unique_key_of(declaration, _payload_of(declaration, job))
+
+
+def _payload_of(declaration: Declaration, job: NewJob) -> Any:
+    # As its handler will be given it, whatever the caller's object does.
+    return declaration.payload.decode(declaration.payload.open(job.data))
+
+
 def with_keys(declaration: Declaration, job: NewJob) -> NewJob:
     """The job with what it is unique and limited by, where its event is.
 
@@ -97,14 +108,3 @@ def with_keys(declaration: Declaration, job: NewJob) -> NewJob:
     if declaration.limits.per_key is not None:
         job = replace(job, limit_key=limit_key_of(declaration, _payload_of(declaration, job)))
     return job
-
-
-def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:
-    if job.delay_ms and isinstance(declaration.unique, Debounce):
-        raise UsageError(f"{job.name}: its Debounce says when it is due; leave delay and at out.")
-    return unique_key_of(declaration, _payload_of(declaration, job))
-
-
-def _payload_of(declaration: Declaration, job: NewJob) -> Any:
-    # As its handler will be given it, whatever the caller's object does.
-    return declaration.payload.decode(declaration.payload.open(job.data))
