@@ -7,7 +7,7 @@ import pytest
 
 from tests.postgres import PostgresServer
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 
 def test_it_restarts_with_its_data_on_the_same_port(own_postgres: PostgresServer) -> None:

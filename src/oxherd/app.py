@@ -39,6 +39,9 @@ T = TypeVar("T")
 class Oxherd(Processing):
     """Events, and the server they live on. Connects and reads the environment on first use only.
 
+    Attributes:
+        event_class: what its events are, for a framework that emits in another way.
+
     Args:
         url: the server's URL; None: `$OXHERD_URL`, else an embedded Valkey for the project directory.
         embedded: False refuses the embedded Valkey, as $OXHERD_EMBEDDED=never does.
@@ -52,6 +55,8 @@ class Oxherd(Processing):
     Raises:
         DeclarationError: the prefix, a timeout or the version is invalid.
     """
+
+    event_class: type[Event[Any, Any]] = Event
 
     def __init__(
         self,
@@ -135,7 +140,7 @@ class Oxherd(Processing):
         `result` is the type that the handler returns: the emits are `Emitted[result]`, and `Emitted.result` validates.
         """
         check_result(name, result)
-        event: Event[Any, Any] = Event(self, declare(name, payload, options, self.prefix, result))
+        event: Event[Any, Any] = self.event_class(self, declare(name, payload, options, self.prefix, result))
         sanitize = options.get("sanitize")
         if sanitize is not None:
             event.sanitize(sanitize)

@@ -219,6 +219,9 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         if (delivery := self._herd.delivery) is not None:
             await delivery.deliver(self.declaration, jobs)
             return [self._emitted(job) for job in jobs]
+        return await self._add_many(jobs)
+
+    async def _add_many(self, jobs: list[NewJob]) -> list[Emitted[R]]:
         backend = await self._herd.backend()
         # Routed before the first is sent, since a key function may fail.
         routed = [(job, self._emitter.queue(backend, job)) for job in jobs]
@@ -278,25 +281,34 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         Raises:
             UsageError: an event loop runs in this thread.
         """
+        if self._herd.delivery is None:
+            refuse_in_event_loop("emit")
+        return self.send_sync(self._new_job(payload, options), explicit_id=options.get("id") is not None)
+
+    def send_sync(self, job: NewJob, *, explicit_id: bool) -> Emitted[R]:
+        """`emit_sync` of a job that was made before; `explicit_id`: the caller has chosen its id."""
         if (delivery := self._herd.delivery) is not None:
-            job = self._new_job(payload, options)
             delivery.deliver_sync(self.declaration, [job], "emit")
             return self._emitted(job)
         refuse_in_event_loop("emit")
-        job = self._new_job(payload, options)
         backend, emit = self._herd.backend_of_thread(), self._emitter.begin()
-        explicit_id = options.get("id") is not None
         if backend is not None and not explicit_id and self._emitter.add_blocking(backend, job, emit):
             return self._emitted(job)
         return self._herd.run_sync(self._add(job, explicit_id=explicit_id, emit=emit))
 
     def emit_many_sync(self, payloads: Iterable[P], /, **options: Unpack[EmitManyOptions]) -> list[Emitted[R]]:
         """`emit_many` from code without an event loop."""
+        if self._herd.delivery is None:
+            refuse_in_event_loop("emit_many")
+        return self.send_many_sync(self._new_jobs(payloads, options))
+
+    def send_many_sync(self, jobs: list[NewJob]) -> list[Emitted[R]]:
+        """`emit_many_sync` of jobs that were made before."""
         if (delivery := self._herd.delivery) is not None:
-            jobs = self._new_jobs(payloads, options)
             delivery.deliver_sync(self.declaration, jobs, "emit_many")
             return [self._emitted(job) for job in jobs]
-        return self._herd.run_sync(self.emit_many(payloads, **options))
+        refuse_in_event_loop("emit_many")
+        return self._herd.run_sync(self._add_many(jobs))
 
     # -- afterwards
 
@@ -313,6 +325,20 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         if not isinstance(event_id, str) or not _JOB_ID.fullmatch(event_id):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{self.name}: emitted() takes a uuid.UUID, or the id of a job as BullMQ has it.")
         return Emitted(self, self.name, event_id, UUID(event_id_text(self.declaration.queue, event_id)))
+
+    async def payload(self, event_id: UUID | str, /) -> P | None:
+        """The payload that is stored of an event, as a handler would get it; None where nothing is stored of it.
+
+        Raises:
+            InvalidPayload: it does not fit the type, or does not open here.
+            RedisUnavailable: the server was away for the herd's `emit_timeout`.
+            UsageError: as `emitted`.
+
+        Redis: HMGET.
+        """
+        _, job_id = self.emitted(event_id).job
+        data = await self.answers.payload(await self._herd.backend(), job_id)
+        return None if data is None else self.declaration.payload.decode(self.declaration.payload.open(data))
 
     @property
     def result_type(self) -> ResultType:

@@ -139,9 +139,12 @@ def test_options_that_cannot_be_read_are_refused(text: str) -> None:
 def test_only_what_was_given_is_stored(local_herd: Oxherd) -> None:
     placed = local_herd.declare("order.placed", int, result=None)
     before = ago(timedelta())
-    sent = placed.message(7, priority=2, expires=60, once=5, durable=True, delay=30).options
+    retry = Retry(attempts=7, delay=3, jitter=0)
+    sent = placed.message(7, priority=2, expires=60, once=5, durable=True, delay=30, retry=retry).options
     assert before <= sent.emitted_ms <= ago(timedelta())
     assert sent.due_ms - sent.emitted_ms == 30_000
     assert (sent.priority, sent.expires_ms, sent.once_ms, sent.durable) == (2, 60_000, 5_000, True)
+    assert sent.retry == StoredRetry(7, StoredBackoff("exponential", 3_000, 0.0))
+    assert placed.message(7).options.retry is None
     assert read_options(sent.to_json()) == sent
     assert RelayOptions().to_json() == "{}"

@@ -272,6 +272,8 @@ async def emits(order: Order, orders: Iterable[Order], known: UUID) -> None:
     assert_type(emitted.id, UUID)
     assert_type(emitted.event, str)
     assert_type(await with_context.emit_many(orders, delay=1.5), list[Emitted[int]])
+    assert_type(await with_context.emit_many(orders, retry=Retry(attempts=1)), list[Emitted[int]])
+    assert_type(await with_context.payload(UUID(int=1)), Order | None)
     assert_type(await alone.emit(order, at=datetime.now(UTC), expires=60), Emitted[str])
     assert_type(in_thread.emit_sync(order), Emitted[list[str]])
     assert_type(in_process.emit_many_sync([order]), list[Emitted[None]])

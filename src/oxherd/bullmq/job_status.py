@@ -74,6 +74,17 @@ async def job_status(queue: BullQueue, job_id: str) -> JobStatus | None:
     )
 
 
+async def stored_payload(queue: BullQueue, job_id: str) -> tuple[str, bytes | None]:
+    """A job's name and its payload as it is stored; "" and None where it is not. Command: HMGET.
+
+    Raises:
+        RedisUnavailable, ScriptError: as `Client.call`.
+    """
+    k = queue.keys
+    name, data = await queue.client.call(k.slot, "HMGET", k.job(job_id), "name", "data")
+    return (name or b"").decode("utf-8", "replace"), data
+
+
 def _number(field: Any) -> int:
     """A number that any program may have written; 0 if it is none."""
     try:

@@ -52,7 +52,8 @@ def load_herd(target: str, told: Collection[int] = ()) -> Oxherd:
         raise _import_error(module_name, error) from None
     if not isinstance(found, Oxherd):
         raise ConfigError(_no_herd(module, path, found))
-    found.server.folder = _folder(module)
+    if found.server.folder is None:  # a framework's module knows its project
+        found.server.folder = _folder(module)
     return found
 
 

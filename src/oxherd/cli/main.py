@@ -38,6 +38,7 @@ class LogFormat(StrEnum):
 
     JSON = "json"
     CONSOLE = "console"
+    APPLICATION = "application"
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,7 +80,7 @@ def worker(
         bool, typer.Option("--reload", help="Restart when a Python file below this folder changes.")
     ] = False,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="console for people, json for machines.")
+        LogFormat, typer.Option("--log-format", help="console for people, json for machines; application: as it logs.")
     ] = LogFormat.CONSOLE,
     stop_timeout: Annotated[
         float | None, typer.Option("--stop-timeout", min=0, help="Seconds for running events to end at a stop.")
@@ -228,11 +229,14 @@ app.add_typer(reading.app)
 app.add_typer(steering.app)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command and exit with 0 (done), 1 (failed) or 2 (wrong usage); an error is one line on standard error."""
+def main(arguments: list[str] | None = None, name: str | None = None) -> NoReturn:
+    """Run a command and exit with 0 (done), 1 (failed) or 2 (wrong usage); an error is one line on standard error.
+
+    `name` is what the user has typed for `oxherd`, if that is something else.
+    """
     prepare_streams()
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except UsageError as error:
         fail(error, 2)

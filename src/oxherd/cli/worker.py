@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import NoReturn, TypedDict, Unpack
 
+from oxherd.app import Oxherd
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.pool_health import PoolHealth
 from oxherd.cli.retirement import retirement
@@ -15,8 +16,11 @@ from oxherd.cli.supervisor_channel import follow_supervisor, serve_supervisor
 from oxherd.context import enabled_logger
 from oxherd.telemetry.http.endpoint import Address, Source, parse_address, serving
 from oxherd.telemetry.http.health_source import ProcessSource
-from oxherd.telemetry.logs.setup import set_up_logging
+from oxherd.telemetry.logs.setup import set_up_logging, set_up_missing_logging
 from oxherd.worker.main import run as run_worker
+
+# The module of the herd sets up logging; where it does not, the console's is set up.
+_APPLICATION = "application"
 
 
 def run(target: str, events: list[str] | None, **options: Unpack[WorkerOptions]) -> int:
@@ -68,15 +72,14 @@ def _run(
     health: str | None,
     max_events: int | None,
 ) -> int:
-    set_up_logging(log_format)
+    if log_format != _APPLICATION:
+        set_up_logging(log_format)
     address = None if health is None else parse_address(health)
     supervised = processes > 1 or reload or max_events is not None
     channel = None if supervised else follow_supervisor()
     retires = None if supervised else retirement()
     # Before any worker process starts, so that wrong usage is reported once.
-    herd = load_herd(target, told)
-    if told:
-        raise _Terminated  # which the module has swallowed
+    herd = _load(target, told, log_format)
     if herd.server.folder is not None:
         # A handler's process imports the herd, but by another module than ours.
         os.environ["OXHERD_PROJECT"] = str(herd.server.folder)
@@ -101,6 +104,15 @@ def _run(
             return run_worker(herd, events or None, timeout, ends_process=True)
         most, announce = retires.max_events, retires.announce
         return run_worker(herd, events or None, timeout, ends_process=True, max_events=most, on_retirement=announce)
+
+
+def _load(target: str, told: list[int], log_format: str) -> Oxherd:
+    herd = load_herd(target, told)
+    if log_format == _APPLICATION:
+        set_up_missing_logging()
+    if told:
+        raise _Terminated  # which the module has swallowed
+    return herd
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from oxherd.bullmq.job import NewJob
 from oxherd.context import propagation_metadata
 from oxherd.declaration import Declaration, check_priority, limit_key_of, once_to_ms, unique_key_of
 from oxherd.errors import UsageError
-from oxherd.policy import Seconds, boolean
+from oxherd.policy import Retry, Seconds, boolean
 from oxherd.producer.emit_times import Times, times_of
 from oxherd.uniqueness import Debounce, UniqueKey
 
@@ -30,6 +30,8 @@ class EmitManyOptions(TypedDict, total=False):
             removed; this covers the emit's own retries after a lost answer. None: as declared; 0: off.
         durable: wait until the server's replicas have the event (WAIT) or, without replicas, its disk (WAITAOF).
             None: as declared.
+        retry: how often these are attempted, and the delays in between; one with `on`, `never`, `max_delay` or a
+            function is refused: these stay the declaration's. None: as declared.
     """
 
     delay: Seconds | None
@@ -38,6 +40,7 @@ class EmitManyOptions(TypedDict, total=False):
     priority: int
     once: Seconds | None
     durable: bool | None
+    retry: Retry | None
 
 
 class EmitOptions(EmitManyOptions, total=False):
@@ -69,6 +72,8 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
         check_priority(priority)
         if declaration.ordered:
             raise UsageError(f"{name}: an ordered event has no priorities; leave priority out.")
+    if (retry := given("retry")) is not None:
+        job_options = job_options | stored_retry(retry, name)
     once_ms = declaration.once_ms if once is None else once_to_ms(name, once)
     durable = declaration.durable if durable is None else boolean(durable, f"{name}: durable")
     encode, metadata = declaration.payload.encode, propagation_metadata()
@@ -84,6 +89,23 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
     if declaration.unique is not None or declaration.limits.per_key is not None:
         jobs = [with_keys(declaration, job) for job in jobs]
     return jobs
+
+
+def stored_retry(retry: Retry, name: str) -> dict[str, Any]:
+    """BullMQ's options of a Retry that is stored with each job; `name` begins the error.
+
+    Raises:
+        UsageError: it is no Retry, or has what is not stored.
+    """
+    if not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{name}: retry must be a Retry(...).")
+    in_job = Retry(retry.attempts, retry.delay, retry.backoff, jitter=retry.jitter)
+    if retry != in_job or not isinstance(retry.backoff, str):
+        raise UsageError(
+            f"{name}: of a retry beside the declared one attempts, delay, backoff='exponential' or 'fixed' and jitter "
+            "are stored; give on, never, max_delay and functions where the event is declared."
+        )
+    return retry.options
 
 
 def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:

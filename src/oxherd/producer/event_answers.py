@@ -16,7 +16,7 @@ from oxherd.answers.status import Status, Update, status_of
 from oxherd.bullmq.answers import JobEnd
 from oxherd.bullmq.cancellation import CancelReply
 from oxherd.bullmq.event_stream import is_entry_id
-from oxherd.bullmq.job_status import JobStatus, job_status
+from oxherd.bullmq.job_status import JobStatus, job_status, stored_payload
 from oxherd.bullmq.pausing import is_paused
 from oxherd.context import Cancelled
 from oxherd.declaration import Declaration
@@ -96,6 +96,18 @@ class EventAnswers:
         except ScriptError as error:
             raise self._damaged(job_id, error) from None
         return status
+
+    async def payload(self, backend: Backend, job_id: str) -> bytes | None:
+        """The job's payload as it is stored; None where nothing is. Command: HMGET. Raises as `Event.payload`."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            places = await self._places(backend, job_id, deadline)
+            reads = (retry_until(deadline, lambda q=place.queue: stored_payload(q, job_id)) for place in places)
+            found = await asyncio.gather(*reads)
+        except ScriptError as error:
+            raise self._damaged(job_id, error) from None
+        own = self._declaration.own_queue
+        return next((data for name, data in found if data is not None and (own or name == self._name)), None)
 
     async def outcome(self, backend: Backend, job_id: str) -> str | None:
         """How the job ended, without waiting for its end. Raises as `Emitted.outcome`."""

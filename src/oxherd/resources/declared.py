@@ -41,6 +41,8 @@ class Resources:
     Attributes:
         lifespans, middleware, sync_middleware: in the order of declaration.
         overrides: what tests put in the place of dependencies.
+        application: a module that a handler's own process imports before the handler's, where a framework has one to be
+            set up by.
     """
 
     def __init__(self, herd: Oxherd) -> None:
@@ -49,6 +51,7 @@ class Resources:
         self.middleware: list[Middleware] = []
         self.sync_middleware: list[SyncMiddleware] = []
         self.overrides: dict[Callable[..., Any], Dependency] = {}
+        self.application: str | None = None
         self._values: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Callable[..., Any], Any]] = (
             weakref.WeakKeyDictionary()
         )
@@ -57,6 +60,7 @@ class Resources:
         """Have what another herd has, for events that are copied from there."""
         self.lifespans, self.overrides = other.lifespans, other.overrides
         self.middleware, self.sync_middleware = other.middleware, other.sync_middleware
+        self.application = other.application
 
     def values_here(self) -> dict[Callable[..., Any], Any]:
         """What the lifespans of the running loop have yielded; nothing while they are closed."""

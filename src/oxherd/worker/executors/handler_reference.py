@@ -17,13 +17,17 @@ from oxherd.worker.executors.protocol import Message
 _MAIN = "__mp_main__"
 
 
-def handler_reference(function: Callable[..., Any]) -> Message:
-    """A handler's module and name, and what importing it needs; for a main module, also its own name or file."""
+def handler_reference(function: Callable[..., Any], application: str | None = None) -> Message:
+    """A handler's module and name, and what importing it needs; for a main module, also its own name or file.
+
+    `application` is a module that is imported before it.
+    """
     reference: Message = {
         "module": function.__module__,
         "function": function.__qualname__,
         "path": sys.path,
         "argv": sys.argv,
+        "application": application,
     }
     if function.__module__ == "__main__":
         main = sys.modules["__main__"]
@@ -42,6 +46,8 @@ def import_handler(reference: Message, event: str) -> DeclaredHandler:
     importlib.import_module("oxherd.app")
     sys.path[:] = reference["path"]
     sys.argv[:] = reference["argv"]
+    if reference["application"] is not None:
+        importlib.import_module(reference["application"])
     name = reference["module"]
     module = _import_main(reference) if name == "__main__" else importlib.import_module(name)
     for declared in _declared_handlers(module):

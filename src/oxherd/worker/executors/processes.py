@@ -51,6 +51,7 @@ class ProcessExecutor:
     def __init__(self, declaration: Declaration, handler: Handler, resources: Resources) -> None:
         self._declaration = declaration
         self._handler = handler
+        self._application = resources.application
         self._leave_seconds = _LEAVE_SECONDS + (CLOSE_SECONDS if resources.lifespans else 0)
         self._limiter = asyncio.Semaphore(declaration.concurrency)
         self._idle: list[_HandlerProcess] = []
@@ -106,7 +107,8 @@ class ProcessExecutor:
                 return process
             self._all.discard(process)
         measure = self._handler.process.max_memory is not None
-        hello = handler_reference(self._handler.function) | {"levels": log_forwarding.levels(), "measure": measure}
+        reference = handler_reference(self._handler.function, self._application)
+        hello = reference | {"levels": log_forwarding.levels(), "measure": measure}
         process = await _HandlerProcess.start(self._declaration.name, hello)
         self._all.add(process)
         return process

@@ -1,0 +1,1 @@
+"""The project: a shop whose orders are confirmed by mail after they are committed."""

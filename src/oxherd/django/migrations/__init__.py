@@ -1,0 +1,1 @@
+"""Only permissions: oxherd has no table here."""
