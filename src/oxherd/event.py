@@ -264,14 +264,6 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         else:
             await self._emitter.relay(await self._herd.backend(), job)
 
-    def relay_sync(self, event_id: str, data: bytes, metadata: str, options: RelayOptions = NO_OPTIONS) -> None:
-        """`relay` from code without an event loop."""
-        if (delivery := self._herd.delivery) is not None:
-            job = relayed_job(self.declaration, event_id, data, metadata, options)
-            delivery.deliver_sync(self.declaration, [job], "relay")
-        else:
-            self._herd.run_sync(self.relay(event_id, data, metadata, options))
-
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.
 

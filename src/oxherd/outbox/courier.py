@@ -11,7 +11,8 @@ from oxherd.app import Oxherd
 from oxherd.errors import ConfigError, EmitError, OxherdError, RedisUnavailable, SealError, ServerError, UsageError
 from oxherd.event import Event
 from oxherd.outbox.rows import Delivered, Given, Results, Row, Store, ids_of
-from oxherd.producer.messages import read_options
+from oxherd.producer.delivery import Delivery
+from oxherd.producer.messages import read_options, relayed_job
 from oxherd.redis.call_state import Unconfirmed
 from oxherd.redis.client import ScriptError
 from oxherd.redis.error_mapping import describe
@@ -84,12 +85,14 @@ class Courier:
         self._herd.signals.emit(QueueFault(source="emit", queue=queue, error=error, event=name, event_id=event_id))
 
 
-def deliver_here(herd: Oxherd, store: Store, written: Iterable[tuple[UUID, str]]) -> None:
+def deliver_here(herd: Oxherd, delivery: Delivery, store: Store, written: Iterable[tuple[UUID, str]]) -> None:
     """Give a test kit what was committed, in the caller's thread; what its handlers raise, this raises."""
 
     def send(rows: Sequence[Row]) -> Results:
         for row in rows:
-            herd[row.event].relay_sync(str(row.id), row.payload.encode(), row.lineage, read_options(row.options))
+            declared, options = herd[row.event].declaration, read_options(row.options)
+            job = relayed_job(declared, str(row.id), row.payload.encode(), row.lineage, options)
+            delivery.deliver_sync(declared, [job], "emit")
         return Results(ids_of(rows))
 
     store.deliver(Given(tuple(row_id for row_id, _ in written)), send)

@@ -161,10 +161,11 @@ class Outbox:
         raise UsageError(f"The outbox has an AsyncEngine; await {method}(...) in its event loop.")
 
     def _offer(self, bind: Engine | Connection, written: Written, looks: int) -> None:
-        if self.herd.delivery is None or running_loop() is not None:
+        delivery = self.herd.delivery
+        if delivery is None or running_loop() is not None:
             self._senders.offer(written, looks)
         else:
-            deliver_here(self.herd, BindStore(self._table, bind), written)
+            deliver_here(self.herd, delivery, BindStore(self._table, bind), written)
 
     async def _sweep(self, _: Oxherd) -> AsyncIterator[None]:
         async with self._senders.sweep():

@@ -101,10 +101,11 @@ class Outbox:
 
     def _committed(self, message: Message) -> None:
         written = [(message.id, message.event)]
-        if self.herd.delivery is None or running_loop() is not None:
+        delivery = self.herd.delivery
+        if delivery is None or running_loop() is not None:
             self._senders.offer(written)
         else:
-            deliver_here(self.herd, DjangoStore(self.using), written)
+            deliver_here(self.herd, delivery, DjangoStore(self.using), written)
 
     async def _sweep(self, _: Oxherd) -> AsyncIterator[None]:
         async with self._senders.sweep():
