@@ -14,10 +14,6 @@ from tests.django.shop import DEADLINE
 from tests.harness import environment, run, until_sync
 
 PAGE = (Path(__file__).parents[2] / "docs" / "django.md").read_text()
-URLS = """
-from shop import views
-urlpatterns.append(path("join/<str:name>/", views.join))
-"""
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +24,8 @@ def project(tmp_path: Path) -> Path:
     for command in (("startproject", "mysite", "."), ("startapp", "shop")):
         assert run(tmp_path, sys.executable, "-m", "django", *command).returncode == 0
     for name, text in re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
-        with (tmp_path / name).open("a" if name.endswith("settings.py") else "w") as file:
+        with (tmp_path / name).open("a" if name.startswith("mysite/") else "w") as file:
             file.write(text)
-    with (tmp_path / "mysite" / "urls.py").open("a") as file:
-        file.write(URLS)
     return tmp_path
 
 

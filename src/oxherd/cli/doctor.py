@@ -51,7 +51,8 @@ def _print(findings: list[Finding], facts: Facts | None) -> None:
             write_styled(line)
     if not findings and facts is not None:
         nodes = ", ".join(server.node for server in facts.servers)
-        text = f"Nothing is found wrong: {_counted(facts.events, 'event')}, {_counted(facts.workers, 'worker')}, {nodes}."
+        seen = f"{_counted(facts.events, 'event')}, {_counted(facts.workers, 'worker')}"
+        text = f"Nothing is found wrong: {seen}, {nodes}."
         for line in folded(text, screen.width):
             write_styled(screen.styled(line, Style.GOOD))
 
