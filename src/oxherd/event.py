@@ -34,6 +34,7 @@ from oxherd.producer.emit_errors import partly_acknowledged
 from oxherd.producer.emit_options import EmitManyOptions, EmitOptions, new_jobs
 from oxherd.producer.emitter import Emit, Emitter
 from oxherd.producer.event_answers import EventAnswers
+from oxherd.producer.messages import NO_OPTIONS, Message, RelayOptions, message_of, relayed_job
 from oxherd.producer.sent_back import tell_failures
 from oxherd.producer.sync_portal import refuse_in_event_loop
 from oxherd.worker.stop_report import StopReport
@@ -241,15 +242,27 @@ class Event(HandlerCall[P, R], EventSchedules[P, R], EventLimits, EventPausing, 
         check_options(self.name, options, EmitManyOptions.__optional_keys__)
         return new_jobs(self.declaration, ((uuid7(), payload) for payload in payloads), options)
 
-    async def relay(self, event_id: str, data: bytes, metadata: str) -> None:
-        """Add an event of a queue's outbox, for the relay; within a day, one id makes no second event.
+    def message(self, payload: P, /, **options: Unpack[EmitOptions]) -> Message:
+        """An emit for an outbox: validated, with its id, and not sent; `relay` sends it. No I/O.
+
+        Raises:
+            InvalidPayload, PayloadTooLarge, UsageError: as `emit`.
+        """
+        return message_of(self.declaration, self._emitter.traced(self._new_job(payload, options)), options)
+
+    async def relay(self, event_id: str, data: bytes, metadata: str, options: RelayOptions = NO_OPTIONS) -> None:
+        """Add an event of an outbox, for the relay; within a day, one id makes no second event.
 
         `data` is its payload's JSON as it is to be stored.
 
         Raises:
             RedisUnavailable, ScriptError, Unconfirmed, TimeoutError, OxherdError: it may not be stored, or not durably.
         """
-        await self._emitter.relay(await self._herd.backend(), event_id, data, metadata)
+        job = relayed_job(self.declaration, event_id, data, metadata, options)
+        if (delivery := self._herd.delivery) is not None:
+            await delivery.deliver(self.declaration, [job])
+        else:
+            await self._emitter.relay(await self._herd.backend(), job)
 
     def emit_sync(self, payload: P, /, **options: Unpack[EmitOptions]) -> Emitted[R]:
         """`emit` from code without an event loop (Django, Flask, a script); blocks meanwhile.

@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "oxherd.django",
     "shop",
 ]
@@ -38,9 +39,11 @@ TEMPLATES = [
         },
     }
 ]
+STATIC_URL = "static/"
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
 USE_TZ = True
 
 _address, _, _name = os.environ.get("SHOP_POSTGRES", "").partition("/")

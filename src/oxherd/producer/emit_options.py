@@ -86,10 +86,8 @@ def new_jobs(declaration: Declaration, events: Iterable[tuple[UUID, Any]], optio
         data = encode(payload)
         job = NewJob(str(event_id), name, data, job_options, delay_ms, priority, once_ms, durable, metadata, due_ms)
         jobs.append(job)
-    if declaration.unique is not None:
-        jobs = [replace(job, unique=_unique_key(declaration, job)) for job in jobs]
-    if declaration.limits.per_key is not None:
-        jobs = [replace(job, limit_key=limit_key_of(declaration, _payload_of(declaration, job))) for job in jobs]
+    if declaration.unique is not None or declaration.limits.per_key is not None:
+        jobs = [with_keys(declaration, job) for job in jobs]
     return jobs
 
 
@@ -119,3 +117,16 @@ def _unique_key(declaration: Declaration, job: NewJob) -> UniqueKey | None:
 def _payload_of(declaration: Declaration, job: NewJob) -> Any:
     # As its handler will be given it, whatever the caller's object does.
     return declaration.payload.decode(declaration.payload.open(job.data))
+
+
+def with_keys(declaration: Declaration, job: NewJob) -> NewJob:
+    """The job with what it is unique and limited by, where its event is.
+
+    Raises:
+        UsageError: a function of its key failed, or it has a delay beside its event's Debounce.
+    """
+    if declaration.unique is not None:
+        job = replace(job, unique=_unique_key(declaration, job))
+    if declaration.limits.per_key is not None:
+        job = replace(job, limit_key=limit_key_of(declaration, _payload_of(declaration, job)))
+    return job

@@ -26,9 +26,6 @@ from oxherd.signals import ErrorInfo, QueueFault, Signals
 
 S = TypeVar("S")
 
-# A relay that dies between the add and its note of it leaves the message to others, who add it again.
-_RELAYED_ONCE_MS = 24 * 3600 * 1000
-
 
 class Emit(NamedTuple):
     """One emit: until when it has to be acknowledged (monotonic seconds), and what is known of it."""
@@ -112,27 +109,25 @@ class Emitter:
         self._signals.emitted(self._declaration.name)
         return first
 
-    async def relay(self, backend: Backend, event_id: str, data: bytes, metadata: str) -> None:
-        """Add an event of an outbox, with its own metadata; the relay retries, and reports what fails.
+    async def relay(self, backend: Backend, job: NewJob) -> None:
+        """Add the job of an outbox's message; the relay retries, and reports what fails.
 
         Raises:
             RedisUnavailable, ScriptError, Unconfirmed, TimeoutError: it is not known to be stored, or to be confirmed.
             UsageError: as `queue`.
         """
-        declared = self._declaration
-        once_ms = max(declared.once_ms, _RELAYED_ONCE_MS)
-        job = NewJob(
-            event_id,
-            declared.name,
-            data,
-            declared.options,
-            once_ms=once_ms,
-            durable=declared.durable,
-            metadata=metadata,
-        )
         async with asyncio.timeout(self._timeout):
             await self._send(backend, job, True, time.monotonic() + self._timeout, CallState())
         self._signals.emitted(self._declaration.name)
+
+    def traced(self, job: NewJob) -> NewJob:
+        """The job in the trace of its emit, whose span ends here: an outbox keeps it."""
+        tracer = self._signals.tracer
+        if tracer is None:
+            return job
+        span = tracer.start_send(job.name, [job.id])
+        span.end([])
+        return replace(job, metadata=propagation_metadata(span.trace))
 
     async def _send(
         self, backend: Backend, job: NewJob, explicit_id: bool, deadline: float, state: CallState
