@@ -240,7 +240,7 @@ class Oxherd(Processing):
         await self._sessions.close()
 
     def close_sync(self) -> None:
-        """`close` from code without an event loop; event loops of other threads go on."""
+        """`close` from code without an event loop; other threads' event loops and their calls go on."""
         self._sessions.close_sync()
         if not self._sessions.running:
             self.server.leave()

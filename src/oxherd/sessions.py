@@ -35,7 +35,7 @@ class Sessions:
         self._closing: list[tuple[asyncio.AbstractEventLoop, LoopSession]] = []
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._portal: SyncPortal | None = None
-        self._portal_locks: dict[int, threading.Lock] = {}
+        self._portal_locks: dict[int, threading.RLock] = {}
         self._pid = os.getpid()
         _all.add(self)
 
@@ -86,13 +86,15 @@ class Sessions:
             await finish(asyncio.ensure_future(self._close()))
 
     def close_sync(self) -> None:
-        """Close the portal, from code without an event loop."""
-        portal, self._portal = self._portal, None
-        if portal is not None and portal.pid == os.getpid():
-            session = self._sessions.pop(portal.loop, None)
-            if session is not None:
-                portal.run(session.close())
-            portal.close()
+        """Close the portal, from code without an event loop; where other threads have calls in it, the last does."""
+        with self._portal_lock():
+            portal, self._portal = self._portal, None
+            if portal is None or portal.pid != os.getpid():
+                return
+            portal.retired = True
+            in_use = portal.calls > 0
+        if not in_use:
+            self._close_portal(portal)
 
     def reopen(self) -> None:
         """Let the next use in each loop look for the server again."""
@@ -112,15 +114,38 @@ class Sessions:
         except UsageError:
             coroutine.close()
             raise
-        return self._open_portal().run(coroutine)
+        portal = self._enter_portal()
+        try:
+            return portal.run(coroutine)
+        finally:
+            self._leave_portal(portal)
 
-    def _open_portal(self) -> SyncPortal:
-        pid = os.getpid()
-        # A lock for each process: a fork may happen while another thread holds it.
-        with self._portal_locks.setdefault(pid, threading.Lock()):
-            if self._portal is None or self._portal.pid != pid:
-                self._portal = SyncPortal()
-            return self._portal
+    def _enter_portal(self) -> SyncPortal:
+        with self._portal_lock():
+            portal = self._portal
+            if portal is None or portal.pid != os.getpid():
+                portal = self._portal = SyncPortal()
+            portal.calls += 1
+            return portal
+
+    def _leave_portal(self, portal: SyncPortal) -> None:
+        with self._portal_lock():
+            portal.calls -= 1
+            in_use = portal.calls > 0 or not portal.retired
+        if not in_use:
+            self._close_portal(portal)
+            if not self._sessions and not self._closing:
+                self._server.leave()
+
+    def _close_portal(self, portal: SyncPortal) -> None:
+        for sessions in (self._sessions, self._stale):
+            if (session := sessions.pop(portal.loop, None)) is not None:
+                portal.run(session.close())
+        portal.close()
+
+    def _portal_lock(self) -> threading.RLock:
+        # One for each process: a fork may happen while another thread holds it. A signal's handler may emit as well.
+        return self._portal_locks.setdefault(os.getpid(), threading.RLock())
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()

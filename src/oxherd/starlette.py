@@ -21,6 +21,7 @@ from oxherd.errors import (
     DeclarationError,
     EventCancelled,
     EventFailed,
+    InvalidResult,
     RedisUnavailable,
     ResultGone,
 )
@@ -199,7 +200,8 @@ class EventsEndpoint:
     async def _shown(self, found: _Found) -> EventStatus:
         shown = self.model.model_validate(found.facts())
         if isinstance(shown, EventResult) and shown.state == "completed" and shown.event is not None:
-            with suppress(ResultGone, EventFailed, EventCancelled):  # removed, or emitted again, meanwhile
+            # Removed, or emitted again, meanwhile; or it is of another version's type.
+            with suppress(ResultGone, EventFailed, EventCancelled, InvalidResult):
                 shown.result = await found.emitted.result()
         return shown
 

@@ -16,7 +16,7 @@ import pytest
 from oxherd import InvalidPayload, Oxherd, Unique, UsageError
 from oxherd.admin import FoundEvent
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records, environment
+from tests.harness import DEADLINE, Records, environment
 
 EVENTS = 200
 THREADS = 8
@@ -93,6 +93,14 @@ async def test_a_payload_that_does_not_fit_is_refused_before_anything_is_sent(lo
         assert await waiting(local_herd) == []
 
 
+async def output_of(program: str, *arguments: str) -> tuple[str, str]:
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", program, *arguments]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, env=environment(), timeout=60
+    )
+    return done.stdout, done.stderr
+
+
 def connections(server: StandaloneServer) -> int:
     return sum("cmd=client" not in line for line in server.text("CLIENT", "LIST").splitlines())
 
@@ -115,6 +123,79 @@ def test_connections_are_shared_by_threads_and_closed_with_the_herd(make_herd: C
         herd.close_sync()
         assert connections(server) == 0
         assert server.command("LLEN", "bull:{order.placed}:wait") in (0, 451)
+
+
+def test_a_close_leaves_the_calls_of_other_threads_their_connection_until_they_have_ended(
+    make_herd: Callable[..., Oxherd],
+) -> None:
+    with StandaloneServer() as server, ThreadPoolExecutor(2) as pool:
+        herd = make_herd(server.url)
+        event = herd.declare("order.placed", int)
+        began, closed = threading.Event(), threading.Event()
+
+        async def emit_after_the_close() -> None:
+            began.set()
+            await asyncio.to_thread(closed.wait)
+            await event.emit(1)
+
+        emitting = pool.submit(herd.run_sync, emit_after_the_close())
+        began.wait()
+        herd.close_sync()
+        closed.set()
+        emitting.result(timeout=DEADLINE)
+        assert connections(server) == 0
+        assert server.command("LLEN", f"{herd.prefix}:{{order.placed}}:wait") == 1
+
+        stop = threading.Event()
+
+        def emit() -> int:
+            emits = 0
+            while not stop.is_set():
+                event.emit_sync(1, priority=1)
+                emits += 1
+            return emits
+
+        emits = [pool.submit(emit) for _ in range(2)]
+        for _ in range(30):
+            herd.close_sync()
+        stop.set()
+        stored = sum(each.result(timeout=DEADLINE) for each in emits)
+        herd.close_sync()
+        assert connections(server) == 0
+        assert server.command("ZCARD", f"{herd.prefix}:{{order.placed}}:prioritized") == stored
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys, threading
+from oxherd import Oxherd
+
+herd = Oxherd(sys.argv[1])
+began, ended = threading.Event(), threading.Event()
+
+async def wait():
+    began.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.set()
+
+def interrupt():
+    began.wait()
+    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    herd.run_sync(wait())
+except KeyboardInterrupt:
+    print("interrupted", ended.wait(10))
+herd.close_sync()
+"""
+
+
+async def test_a_call_whose_caller_is_interrupted_does_not_go_on_in_the_background(standalone: str) -> None:
+    assert await output_of(INTERRUPTED, standalone) == ("interrupted True\n", "")
 
 
 FORKING = """
@@ -144,11 +225,7 @@ print(statuses)
 async def test_after_a_fork_parent_and_children_emit_over_connections_of_their_own(
     standalone: str, prefix: str, make_herd: Callable[..., Oxherd]
 ) -> None:
-    command = [sys.executable, "-W", "error::ResourceWarning", "-c", FORKING, standalone, prefix]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, env=environment(), timeout=60
-    )
-    assert (done.stdout, done.stderr) == ("[0, 0, 0]\n", "")
+    assert await output_of(FORKING, standalone, prefix) == ("[0, 0, 0]\n", "")
     herd = make_herd(standalone)
     herd.declare("order.placed", str)
     async with herd:

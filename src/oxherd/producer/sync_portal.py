@@ -28,9 +28,16 @@ def refuse_in_event_loop(method: str) -> None:
 
 
 class SyncPortal:
-    """An event loop in a thread of its own, for callers without one. Of no use in a forked child: check `pid`."""
+    """An event loop in a thread of its own, for callers without one. Of no use in a forked child: check `pid`.
+
+    Attributes:
+        calls: how many callers are in `run`; it must not be closed meanwhile, or they would wait for ever.
+        retired: whether it is to be closed after the last of them.
+    """
 
     def __init__(self) -> None:
+        self.calls = 0
+        self.retired = False
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="oxherd-sync", daemon=True)
@@ -38,8 +45,12 @@ class SyncPortal:
         Context().run(self._thread.start)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        """Run a coroutine in the loop and wait for its result; a caller who is interrupted (Ctrl-C) cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
 
     def _run(self) -> None:
         while True:
