@@ -80,7 +80,7 @@ class Oxherd(Processing):
             raise DeclarationError("url must be a URL such as 'redis://127.0.0.1:6379/0', or None.")
         self.signals = Signals(_report_broken_subscriber)
         self.signals.subscribe(LogSubscriber())
-        self.server = ServerLocator(url, self.signals.emit, embedded=embedded)
+        self.server = ServerLocator(url, self.signals.emit, embedded=boolean(embedded, "embedded"))
         self.delivery: Delivery | None = None  # where a test kit takes the emits
         self.resources = Resources(self)  # lifespans, middleware, overridden dependencies
         self._outages = Outages(self.signals.emit)

@@ -165,7 +165,7 @@ async def test_a_thousand_workers_are_read_at_once_in_order(queue: BullQueue) ->
     )
     began = time.monotonic()
     found = await live_workers([queue], timeout=5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert [worker.id for worker in found] == [f"w:{n}" for n in reversed(range(1000))]
     assert {worker.running_count for worker in found} == {20}
 

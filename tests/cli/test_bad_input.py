@@ -320,7 +320,7 @@ def test_an_emit_fails_within_its_deadline_if_no_server_listens(write_app: Write
     for payload, stdin in ((GOOD, ""), ("-", f"{GOOD}\n{GOOD}\n")):
         begun = time.monotonic()
         error = one_line(cli(folder, "emit", "app:herd", "order.placed", payload, url=url, stdin=stdin), 1)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9  # less than the default, on a busy machine too
         assert "order.placed was not acknowledged" in error
         assert "it is not stored" in error
 
@@ -333,5 +333,5 @@ def test_an_emit_fails_within_its_deadline_if_the_server_does_not_answer(write_a
         error = one_line(cli(folder, "emit", "app:herd", "order.placed", GOOD, url=server.url), 1)
         took = time.monotonic() - begun
         server.resume()
-    assert took < 5, took
+    assert took < 9, took
     assert "order.placed was not acknowledged" in error

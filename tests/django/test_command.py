@@ -56,6 +56,15 @@ def test_a_command_takes_djangos_own_options_and_standard_input(shop: Shop) -> N
 
 
 @pytest.mark.slow
+def test_djangos_python_path_reaches_the_processes_of_a_worker(shop: Shop) -> None:
+    elsewhere = shop.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "only_there.py").write_text("from project.settings import *\n")
+    shop.start_worker("--processes", "2", "--settings=only_there", "--pythonpath", str(elsewhere))
+    shop.wait("worker.start", count=2)
+
+
+@pytest.mark.slow
 def test_a_wrong_setting_stops_the_command_with_a_sentence(shop: Shop, settings: MakeSettings) -> None:
     settings('OXHERD = {"PREFX": "x"}')
     for arguments in (("oxherd", "worker"), ("check", "--tag", "oxherd")):

@@ -21,13 +21,14 @@ class OxherdConfig(AppConfig):
 
         Neither where OXHERD is wrong, which the checks say, and each use of `herd`.
         """
-        from oxherd.django.checks import check_deployment, check_handlers, check_settings
+        from oxherd.django.checks import check_deployment, check_handlers, check_pools, check_settings
         from oxherd.django.connections import note_connection
         from oxherd.django.settings import find_faults, read_settings
         from oxherd.django.tasks.discovery import declare_task_queues
 
         checks.register(check_settings, "oxherd")
         checks.register(check_handlers, "oxherd")
+        checks.register(check_pools, "oxherd")
         checks.register(check_deployment, "oxherd", deploy=True)
         connection_created.connect(note_connection, dispatch_uid="oxherd")
         if any(find_faults()):

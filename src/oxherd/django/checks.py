@@ -36,6 +36,20 @@ def check_deployment(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_pools(**_: Any) -> list[checks.CheckMessage]:
+    """W002: a pool hands out connections that it has not tried."""
+    return [
+        checks.Warning(
+            f"DATABASES[{alias!r}] has a pool, which hands out connections untried: after a restart of the database, "
+            "each of them costs an event an attempt.",
+            'Set "CONN_HEALTH_CHECKS": True for it, beside "OPTIONS".',
+            id="oxherd.W002",
+        )
+        for alias, database in settings.DATABASES.items()
+        if database.get("OPTIONS", {}).get("pool") and not database.get("CONN_HEALTH_CHECKS")
+    ]
+
+
 def _handlers_without_settings() -> Iterator[checks.CheckMessage]:
     if os.environ.get(ENVIRONMENT_VARIABLE):
         return

@@ -45,6 +45,7 @@ class Settings(SimpleTestCase):
         assert faults_of({"EMIT_TIMEOUT": "ten"})[0].startswith('OXHERD["EMIT_TIMEOUT"]: emit_timeout ')
         assert faults_of({"EMIT_ON_COMMIT": 1}) == ['OXHERD["EMIT_ON_COMMIT"] must be True or False.']
         assert faults_of({"EVENTS_MODULE": "no module"})[0].startswith('OXHERD["EVENTS_MODULE"] must be the name')
+        assert faults_of({"EMBEDDED": "false"}) == ['OXHERD["EMBEDDED"]: embedded must be True or False.']
         assert len(faults_of({"PREFIX": "", "STOP_TIMEOUT": -1})) == 2
 
     def test_a_password_is_in_no_message(self) -> None:
@@ -68,6 +69,13 @@ class Settings(SimpleTestCase):
                 assert warned() == []
             os.environ["OXHERD_URL"] = "redis://127.0.0.1"
             assert warned() == []
+
+    def test_a_pool_has_to_try_its_connections(self) -> None:
+        pooled = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"pool": True}}
+        with override_settings(DATABASES={"default": pooled}):
+            assert [str(message.id) for message in run_checks(tags=["oxherd"])] == ["oxherd.W002"]
+        with override_settings(DATABASES={"default": pooled | {"CONN_HEALTH_CHECKS": True}}):
+            assert run_checks(tags=["oxherd"]) == []
 
     def test_a_handlers_own_process_needs_a_settings_module(self) -> None:
         assert not run_checks(tags=["oxherd"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -47,7 +47,9 @@ class TaskBackend(BaseTaskBackend):
     supports_priority = True
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
-        super().__init__(alias, params)
+        # Django makes a set of QUEUES without a look, and its check comes later.
+        self._fault = _fault_of(params)
+        super().__init__(alias, params if self._fault is None else {})
         self._events: Mapping[str, TaskEvent] | None = None
 
     @property
@@ -58,6 +60,8 @@ class TaskBackend(BaseTaskBackend):
             InvalidTaskBackend: QUEUES or OPTIONS cannot be what was meant.
         """
         if self._events is None:
+            if self._fault is not None:
+                raise InvalidTaskBackend(f"TASKS[{self.alias!r}]: {self._fault}")
             if not self.queues:
                 raise InvalidTaskBackend(
                     f"TASKS[{self.alias!r}]: QUEUES is empty; name the queues, since a worker has to know them."
@@ -163,6 +167,19 @@ class TaskBackend(BaseTaskBackend):
 
     def _note_enqueued(self, result: TaskResult[..., Any], emitted: Emitted[Any]) -> None:
         change(result, id=str(emitted.id), enqueued_at=enqueued_at(emitted.id))
+
+
+def _fault_of(params: Mapping[str, Any]) -> str | None:
+    """What is wrong with the shape of QUEUES or OPTIONS, if anything is."""
+    queues, options = params.get("QUEUES", []), params.get("OPTIONS", {})
+    is_list = isinstance(queues, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(each, str) for each in cast("Iterable[object]", queues)):
+        return 'QUEUES must be a list of names, such as ["default", "mail"].'
+    if not isinstance(options, Mapping):
+        return 'OPTIONS must be a dictionary, such as {"CONCURRENCY": 20}.'
+    if not isinstance(cast("Mapping[str, object]", options).get("PREFIX", ""), str):
+        return "PREFIX in OPTIONS must be a str, with which the names of the queues' events begin."
+    return None
 
 
 def _key(task: OxherdTask, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.utils import timezone
+from pydantic_core import from_json, to_json
 
 from oxherd.context import Cancelled, Context, LockLost, Stopping, TimedOut, enabled_logger, running_loop
 from oxherd.django.project import project_herd
@@ -47,13 +48,22 @@ def run_task(message: TaskMessage, ctx: Context) -> Any:
     result = _begun(event, task, message, ctx)
     try:
         task_started.send(sender, task_result=result)
-        value = normalize_json(_call(task, message, ctx, result))
+        value = _readable(normalize_json(_call(task, message, ctx, result)))
     except BaseException as error:
         if not is_interrupt(error):
             _fail(event, message, ctx, result, error, sender)
         raise
     change(result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now(), **{RETURNED: value})
     task_finished.send_robust(sender, task_result=result)
+    return value
+
+
+def _readable(value: Any) -> Any:
+    """The value; raises ValueError if nobody could read it back, so that the task fails as with any that is no JSON."""
+    try:
+        from_json(to_json(value))
+    except (ValueError, RecursionError):
+        raise ValueError("what it returned is too deeply nested, or has too long a number, to be read again") from None
     return value
 
 

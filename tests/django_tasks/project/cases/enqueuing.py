@@ -185,6 +185,12 @@ class Check(SimpleTestCase):
     def test_what_is_wrong_is_told_with_its_remedy(self) -> None:
         for params, sentence in (
             ({"QUEUES": []}, "QUEUES is empty; name the queues"),
+            ({"QUEUES": "mail"}, "QUEUES must be a list of names"),
+            ({"QUEUES": None}, "QUEUES must be a list of names"),
+            ({"QUEUES": [1, None]}, "QUEUES must be a list of names"),
+            ({"OPTIONS": []}, "OPTIONS must be a dictionary"),
+            ({"OPTIONS": None}, "OPTIONS must be a dictionary"),
+            ({"OPTIONS": {"PREFIX": 5}}, "PREFIX in OPTIONS must be a str"),
             ({"QUEUES": ["a b"]}, "'django.tasks.shop.a b' is no event name"),
             ({"OPTIONS": {"CONCURENCY": 2}}, "OPTIONS has no 'CONCURENCY'; did you mean 'CONCURRENCY'?"),
             ({"OPTIONS": {"CONCURRENCY": 0}}, "concurrency must be"),

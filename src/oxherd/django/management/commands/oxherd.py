@@ -18,7 +18,8 @@ from oxherd.django.project import APPLICATION
 _NAMED = "OXHERD_APP"
 _TAG = "oxherd"
 # Django's own, which it has heeded by now.
-_WITH_VALUE = ("--settings", "--pythonpath")
+_PYTHON_PATH = "--pythonpath"
+_WITH_VALUE = ("--settings", _PYTHON_PATH)
 _SKIP_CHECKS = "--skip-checks"
 
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             self._check_project(arguments)
         if arguments[:1] == ["worker"]:
             # The processes that it starts have another script than manage.py, and perhaps another folder.
-            _make_importable(Path(argv[0]).resolve().parent)
+            _make_importable(Path(argv[0]).resolve().parent, *_python_paths(argv[2:]))
         with _named_herd():
             main(_with_projects_logging(arguments), name)
 
@@ -95,10 +96,19 @@ def _with_projects_logging(arguments: list[str]) -> list[str]:
     return arguments if arguments[:1] != ["worker"] or told else [*arguments, "--log-format", "application"]
 
 
-def _make_importable(folder: Path) -> None:
-    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if folder != Path.cwd() and str(folder) not in others:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, others)])
+def _python_paths(arguments: list[str]) -> list[Path]:
+    """The folders of `--pythonpath`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(_PYTHON_PATH, action="append", default=[], type=Path)
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return [path.resolve() for path in parser.parse_known_args(own)[0].pythonpath]
+
+
+def _make_importable(*folders: Path) -> None:
+    others = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    new = [str(each) for each in folders if each != Path.cwd() and str(each) not in others]
+    if new:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*new, *others])
 
 
 @contextmanager
