@@ -38,10 +38,10 @@ async def test_threads_emit_each_event_once_and_in_the_order_of_each(herd: Oxher
         loop = asyncio.get_running_loop()
         ids = await asyncio.gather(*(loop.run_in_executor(pool, emit, thread) for thread in range(THREADS)))
     async with herd:
-        order = [each.id for each in reversed(await waiting(herd))]
+        order = [each.id for each in await waiting(herd)]
     assert sorted(order) == sorted(each for of_thread in ids for each in of_thread)
     for of_thread in ids:
-        assert [each for each in order if each in of_thread] in (of_thread, of_thread[::-1])
+        assert [each for each in order if each in of_thread] == of_thread
 
 
 async def test_what_goes_another_way_is_run_as_well(herd: Oxherd, records: Records) -> None:

@@ -101,6 +101,16 @@ class NewJob:
     limit_key: str | None = None
     emitted_ms: int = 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may go in a batch: it waits at once, in the order of the emits."""
+        return not self.delay_ms and not self.priority and not self.emitted_ms
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a key says what becomes of it."""
+        return self.unique is not None or self.limit_key is not None
+
 
 # The fields of a job that a worker reads, in the order of `job_of`.
 FIELDS = (

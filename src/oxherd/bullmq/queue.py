@@ -51,10 +51,10 @@ class BullQueue:
             Unconfirmed: a durable job was not confirmed by `deadline`, or cannot be.
         """
         state = state or CallState()
-        if _by_key(job):
+        if job.by_key:
             return (await self.add_all([job], deadline=deadline, state=state)).get(job.id)
         many = self._add_many
-        if many is not None and _is_plain(job):
+        if many is not None and job.is_plain:
             first = await retry(partial(many.add, job, state, deadline), deadline=deadline, state=state)
             return None if first == job.id and state.repeated else first
         added, arguments = self._add_arguments(job)
@@ -68,7 +68,7 @@ class BullQueue:
 
         Only a plain one whose id is new. Raises Unanswered: it is left to `add`, unless this job has no such way.
         """
-        if self._add_many is None or job.durable or _by_key(job) or not _is_plain(job):
+        if self._add_many is None or job.durable or job.by_key or not job.is_plain:
             return False
         packed = pack_script(script("add_many"), self._add_many.arguments([job]))
         return self.client.ask(self.keys.slot, packed, seconds) is None
@@ -100,7 +100,7 @@ class BullQueue:
 
     def batches(self, jobs: list[NewJob]) -> list[list[NewJob]]:
         """Split jobs into batches for `add_all`, each of which is added whole or not at all."""
-        by_key = bool(jobs) and _by_key(jobs[0])
+        by_key = bool(jobs) and jobs[0].by_key
         if not by_key and (self._add_many is None or any(job.delay_ms or job.priority for job in jobs)):
             return [[job] for job in jobs]
         return list(batches(jobs))
@@ -110,7 +110,7 @@ class BullQueue:
 
         Returns the ids of those that are duplicates, each with the id of the job that it is one of.
         """
-        if _by_key(jobs[0]):
+        if jobs[0].by_key:
             return await add_unique(self.client, self.keys, jobs, deadline=deadline, state=state)
         many = self._add_many
         if many is None or len(jobs) == 1:
@@ -382,15 +382,6 @@ def finish_options(job: Job, *, keep: dict[str, Any], attempts: int, lock_ms: in
             **job.options.parent_policies,
         }
     )
-
-
-def _is_plain(job: NewJob) -> bool:
-    return not job.delay_ms and not job.priority and not job.emitted_ms
-
-
-def _by_key(job: NewJob) -> bool:
-    """Whether a key says what becomes of a new job."""
-    return job.unique is not None or job.limit_key is not None
 
 
 def _fetch_script(by_key: bool) -> Script:

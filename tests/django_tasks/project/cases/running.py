@@ -135,6 +135,12 @@ class Fail(SimpleTestCase):
             self.assertNotIn("the-argument-itself", str(result.errors))
             self.assertEqual(signals(result)[-1], ("finished", "FAILED", "ValueError"))
 
+    def test_a_task_whose_result_nobody_could_read_back_has_failed(self) -> None:
+        for how in ("long", "nested"):
+            result = ended(tasks.unreadable.enqueue(how))
+            self.assertEqual(result.status, TaskResultStatus.FAILED)
+            self.assertIs(result.errors[0].exception_class, ValueError)
+
     def test_a_message_without_an_argument_is_whole(self) -> None:
         (error,) = ended(tasks.leave.enqueue()).errors
         self.assertIs(error.exception_class, SystemExit)

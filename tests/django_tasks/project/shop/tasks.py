@@ -114,6 +114,16 @@ def snooze_once(context: Any) -> Any:
 
 
 @task
+def unreadable(how: str) -> Any:
+    if how == "long":
+        return 10**5_000
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    return nested
+
+
+@task
 async def endless() -> None:
     note("begun")
     await asyncio.sleep(300)
