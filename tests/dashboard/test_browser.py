@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.dashboard.site import Site, axe_source, chromium, require_chromium, served, violations
+from tests.dashboard.site import Site, axe_source, served, violations
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -34,13 +34,6 @@ PATHS = [
     "/actions/move?queue=%7Bcart.abandoned%7D",
 ]
 EITHER = [("light", 1440), ("light", 390), ("dark", 1440), ("dark", 390)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_chromium()
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from playwright.sync_api import Page, expect
 from oxherd import Oxherd
 from tests.admin.filled import fill_failed, fill_waiting
 from tests.dashboard.site import Site
-from tests.dashboard.test_browser import EITHER, axe, browser, faults, full, site, tab_to, visit
+from tests.dashboard.test_browser import EITHER, axe, faults, full, site, tab_to, visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-__all__ = ["axe", "browser", "full", "site", "visit"]  # fixtures
+__all__ = ["axe", "full", "site", "visit"]  # fixtures
 
 
 def confirm(page: Page, button: str) -> None:

@@ -7,16 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.dashboard.site import Site, chromium, require_chromium, served
+from tests.dashboard.site import Site, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_chromium()
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from oxherd.cli.herd_loader import load_herd
 from oxherd.cli.output import write_line
 from oxherd.errors import ConfigError, ServerError, UsageError
-from oxherd.telemetry.http.endpoint import Address, parse_address
+from oxherd.telemetry.http.endpoint import Address, is_loopback, parse_address
 
 if TYPE_CHECKING:
     import uvicorn
@@ -85,7 +85,7 @@ async def _end_streams(server: uvicorn.Server, stopping: asyncio.Event) -> None:
 
 
 def _check(address: Address, token_file: Path | None, allowed_hosts: Sequence[str]) -> None:
-    if _is_loopback(address.host):
+    if is_loopback(address.host):
         if allowed_hosts and token_file is None:
             raise UsageError("Who comes by another --allowed-host may be anybody: give --token-file as well.")
         return
@@ -98,16 +98,9 @@ def _check(address: Address, token_file: Path | None, allowed_hosts: Sequence[st
 def _own_hosts(address: Address, allowed_hosts: Sequence[str]) -> list[str]:
     """What a request may have in its Host."""
     names = [str(address)]
-    if _is_loopback(address.host):
+    if is_loopback(address.host):
         names += [f"{name}:{address.port}" for name in ("127.0.0.1", "localhost", "[::1]")]
     return [*names, *allowed_hosts]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_wildcard(host: str) -> bool:

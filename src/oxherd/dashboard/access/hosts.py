@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from starlette.requests import Request
 
 from oxherd.errors import ConfigError
+from oxherd.telemetry.http.endpoint import is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # A sign that a proxy has passed a request on, whose peer then says nothing of who asks.
@@ -28,14 +28,6 @@ class Hosts:
             return False
         host = named[0].lower()
         return host in self._names or _without_port(host) in self._names
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def comes_from_here(request: Request) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from socketserver import TCPServer
 from typing import Any, BinaryIO, Protocol
 
@@ -57,6 +58,14 @@ def parse_address(text: str, option: str = "--health") -> Address:
     if not (colon and host and plain and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ConfigError(f"{option} takes HOST:PORT, such as 127.0.0.1:8081, or [::1]:8081 for IPv6.")
     return Address(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's own, by its name or an address."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager
