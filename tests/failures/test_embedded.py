@@ -165,6 +165,27 @@ def test_a_server_that_dies_under_the_development_command_is_started_again(proje
     assert out.count("\n") == 1
 
 
+def test_a_server_that_is_killed_while_others_start_it_is_started_again(project: Path) -> None:
+    server = EmbeddedServer(project)
+    ends = threading.Event()
+
+    def kill_once() -> None:
+        until_sync(lambda: ping(socket(project)) == "up", every=0.0001)
+        kill(project)
+        ends.set()
+
+    for _ in range(20):
+        ends.clear()
+        killer = threading.Thread(target=kill_once)
+        killer.start()
+        server.start()
+        ends.wait()
+        killer.join()
+    server.restart()
+    assert ping(socket(project)) == "up"
+    server.stop()
+
+
 def test_a_process_that_has_left_starts_it_no_more(project: Path) -> None:
     server = EmbeddedServer(project)
     server.start()

@@ -37,6 +37,8 @@ _START_SECONDS = 10.0
 _LOCK_SECONDS = 30.0  # for others that start or stop it: longer than a start, and than the keeper waits for a stop
 _POLL_SECONDS = 0.002
 _LOG_LIMIT = 1024 * 1024
+_LAUNCHES = 3  # of a server that ends as soon as it is ready, killed by another
+_READY = "Ready to accept connections"
 _RETRY_SECONDS = 2.0  # until a server that could not be started again is tried once more
 
 
@@ -104,11 +106,15 @@ class EmbeddedServer(LocalServer):
         data_dir(self.project)
         self.socket = socket_path(self.project)  # its link may have been removed
         try:
-            with exclusive(self._data / "lock", seconds=_LOCK_SECONDS):
-                self._become_user(again=again)
-                offset = self._ensure_running()
-            # Outside the lock: loading much data takes long, and others can wait for it as well.
-            self._wait_until_loaded(offset)
+            for launches_left in reversed(range(_LAUNCHES)):
+                with exclusive(self._data / "lock", seconds=_LOCK_SECONDS):
+                    self._become_user(again=again)
+                    offset = self._ensure_running()
+                # Outside the lock: loading much data takes long, and others can wait for it as well.
+                if self._wait_until_loaded():
+                    return
+                if launches_left == 0 or _READY not in log_since(self._log, offset):
+                    raise self._failure(offset)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(f"The embedded server in {self._data} cannot be used ({error}): {REMEDY}.") from error
 
@@ -127,7 +133,7 @@ class EmbeddedServer(LocalServer):
             raise ServerError(f"The embedded server in {self._data} was left by this process: start it first.")
 
     def _ensure_running(self) -> int:
-        """Return once a server with a keeper answers, even if still loading; the log's size before that."""
+        """Return once a server with a keeper answers, still loads or has ended; the log's size before that."""
         offset = log_size(self._log)
         started = False
 
@@ -138,7 +144,7 @@ class EmbeddedServer(LocalServer):
                 return ping(Address(path=str(self.socket))) != "down"
             try:
                 if started:
-                    raise self._failure(offset)
+                    return True  # it ended
                 started = self._launch(keeper)
             finally:
                 os.close(keeper)
@@ -207,21 +213,32 @@ class EmbeddedServer(LocalServer):
             },
         )
 
-    def _wait_until_loaded(self, offset: int) -> None:
-        def is_up() -> bool:
+    def _wait_until_loaded(self) -> bool:
+        """Return True when the server has loaded its data, False when it has ended."""
+        up = False
+
+        def is_decided() -> bool:
+            nonlocal up
             if ping(Address(path=str(self.socket)), timeout=_START_SECONDS) == "up":
+                up = True
                 return True
             keeper = try_exclusive(self._data / "keeper")
-            if keeper is not None:
-                os.close(keeper)
-                raise self._failure(offset)
-            return False
+            if keeper is None:
+                return False
+            os.close(keeper)
+            return True
 
-        wait_for(is_up, timeout=math.inf, max_interval=0.1)
+        wait_for(is_decided, timeout=math.inf, max_interval=0.1)
+        return up
 
     def _failure(self, offset: int) -> ServerError:
         logged = log_since(self._log, offset)
         reason = failure_reason(logged)
+        if _READY in logged:
+            return ServerError(
+                f"The embedded server in {self._data} ends as soon as it is ready ({reason}): end what kills it, "
+                f"see {self._log}, or {REMEDY}."
+            )
         if "append only file" in logged or "AOF" in reason:
             remedy = f"move {self._data / 'appendonlydir'} away (the events in it are then gone) or {REMEDY}"
         else:
