@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import oxherd
 from tests.harness import run
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +42,27 @@ def test_a_quick_run_counts_every_event_and_reports_it(tmp_path: Path) -> None:
     assert f"{total:,} events were counted in {len(samples)} runs; 0 failed." in report
     assert re.search(r"^\| oxherd, with its log \| [\d,]+ \| [\d,]+ \| [\d,]+ \|", report, re.MULTILINE)
     assert str(ROOT) not in report + json.dumps(results)
+
+
+@pytest.mark.slow
+def test_the_footprint_is_that_of_the_wheel_and_replaces_the_page_s_figures_only(tmp_path: Path) -> None:
+    page = tmp_path / "footprint.md"
+    text = (ROOT / "docs" / "benchmarks" / "footprint.md").read_text()
+    page.write_text(text)
+    _run("benchmarks.footprint", "--rounds", "1", "--only", "python,oxherd", "--page", str(page))
+    before, _, rest = page.read_text().partition("<!-- figures: begin -->")
+    figures, _, after = rest.partition("<!-- figures: end -->")
+    assert text.startswith(before)
+    assert text.endswith(after)
+    assert re.search(r"^\| Python alone \| 0 \| 0 \| [1-9]\d* \|  \|$", figures, re.MULTILINE)
+    named = re.escape(f"`oxherd` {oxherd.__version__}")
+    row = re.search(rf"^\| {named} \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", figures, re.MULTILINE)
+    assert row is not None
+    packages, megabytes, import_ms, emit_ms = map(int, row.groups())
+    required = [name for name in importlib.metadata.requires("oxherd") or () if "extra ==" not in name]
+    assert packages > len(required)
+    assert min(megabytes, import_ms, emit_ms) > 0
+    assert str(ROOT) not in figures
 
 
 @pytest.mark.slow
