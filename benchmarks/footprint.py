@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -177,12 +176,11 @@ def _codes(installation: Installation) -> list[str]:
 
 
 def _processor_ms(python: str, program: str) -> float:
-    """User and system time of a process: unlike what a clock shows, it is the same on a busy machine."""
+    """Processor time of a process up to the program's end: unlike what a clock shows, the same on a busy machine."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([python, "-c", program], env=environment, timeout=_PATIENCE, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    code = program + "\nimport time; print(time.process_time())"
+    said = subprocess.run([python, "-c", code], env=environment, capture_output=True, timeout=_PATIENCE, check=True)
+    return 1000 * float(said.stdout)
 
 
 def _wheel() -> str:
@@ -217,16 +215,21 @@ def _figures(found: list[Installation], server: str, rounds: int) -> Iterator[st
 
 
 def _places(found: list[Installation], ours: Installation) -> str:
-    """Where oxherd, without extras, stands among all that emit."""
+    """Where oxherd, without extras, stands among all that emit: the worst first."""
     compared = [each for each in found if each.emits]
     figures: dict[str, Callable[[Installation], float]] = {
         "packages": lambda each: len(each.installed),
-        "size": lambda each: each.bytes,
+        "MB": lambda each: each.bytes,
         "import": lambda each: each.ms(each.imports),
         "emit": lambda each: each.ms(each.emits),
     }
-    places = [f"{what} {sorted(map(figure, compared)).index(figure(ours)) + 1}" for what, figure in figures.items()]
-    return f"Where oxherd, without extras, stands among these {len(compared)} (1 takes the least): {', '.join(places)}."
+    names: dict[int, list[str]] = {}
+    for name, figure in figures.items():
+        worse = sum(figure(each) > figure(ours) for each in compared)
+        names.setdefault(worse, []).append(name)
+    words = {0: "the worst", 1: "the second worst"}
+    said = [f"{words.get(n, f'number {len(compared) - n}')} in {' and '.join(names[n])}" for n in sorted(names)]
+    return f"Of these {len(compared)}, oxherd is {', '.join(said)}."
 
 
 def _largest(ours: Installation) -> str:

@@ -20,6 +20,11 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(named) == sorted(PAGES)
 
 
+def test_the_first_page_lists_every_other_page_once() -> None:
+    listed = (ROOT / "docs" / "index.md").read_text().partition("## All pages")[2]
+    assert sorted(re.findall(r"\]\((.+?)\)", listed)) == sorted(PAGES - {"index.md"})
+
+
 @pytest.mark.slow
 def test_it_is_built_without_a_warning_and_lists_its_pages_for_machines(tmp_path: Path) -> None:
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
