@@ -34,5 +34,6 @@ def test_it_is_built_without_a_warning_and_lists_its_pages_for_machines(tmp_path
         assert (site / page).read_text() == (ROOT / "docs" / page).read_text()
     assert "<h3" in (site / "api" / "index.html").read_text()
     assert "emit_timeout" in (site / "api" / "index.html").read_text()
+    assert [page for page in site.rglob("*.html") if re.search(r">[\w./-]+\.md</a>", page.read_text())] == []
     away = re.compile(r'(?:src|href)="(https?://(?!docs\.python\.org|github\.com|www\.)[^"]+\.(?:js|css|woff2?))"')
     assert away.findall((site / "index.html").read_text()) == []
