@@ -20,6 +20,11 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(named) == sorted(PAGES)
 
 
+def test_the_site_has_the_dashboards_mark() -> None:
+    mark = ROOT / "src" / "oxherd" / "dashboard" / "assets" / "mark.svg"
+    assert (ROOT / "docs" / "pictures" / "mark.svg").read_bytes() == mark.read_bytes()
+
+
 @pytest.mark.slow
 def test_it_is_built_without_a_warning_and_lists_its_pages_for_machines(tmp_path: Path) -> None:
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
