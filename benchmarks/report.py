@@ -160,8 +160,8 @@ def _latency(results: Results, drawn: list[str]) -> Iterator[str]:
         "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile. Idle: an"
         " event every 8 to 12 ms, to a worker of concurrency 10; of some hundred of them, p99.9 is the slowest. The"
         " other columns are events a second, the same for every system, for about the time of a run and at least 2,000"
-        " events, to a worker of the concurrency at which the system drains most. The producer shares the processors"
-        " with worker and server."
+        " events (of these, p99.9 is the second slowest), to a worker of the concurrency at which the system drains"
+        " most. The producer shares the processors with worker and server."
     )
     left_out = (
         f"{LEFT_OUT}: the system drains or emits fewer a second than the column says, or in some round its producer"
