@@ -130,15 +130,11 @@ class Bench:
         """Run a producer to its end; what it answered."""
         producer = self._start(system, [_script(system), *arguments], variables or {})
         try:
-            return self.finish_producer(producer)
+            return self._finish_producer(producer)
         finally:
             self.end(producer)
 
-    def start_producer(self, system: System, *arguments: str) -> ProcessTree:
-        """Start a producer; the caller ends it."""
-        return self._start(system, [_script(system), *arguments], {})
-
-    def finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
+    def _finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
         """Wait for a producer's end; what it answered."""
         try:
             status = producer.process.wait(_LONGEST)

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 _BUNDLED = "valkey"
 _COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdd0a2", "#fdae6b", "#d94801"]
-_OURS, _OTHERS = "#d94801", "#4292c6"
+_OURS = "#d94801"
+_LINES = (0, 4, 8, 10, 12, 14, 16, 18, 1, 5, 9, 11, 13, 15)  # of matplotlib's tab20: what does not look like ours
 _MODES = {
     "one": "one by one",
     "gather": "100 at once",
@@ -142,7 +143,7 @@ class Plots:
                 ]
                 if points:
                     ours = key.startswith("oxherd")
-                    colour = _OURS if ours else plt.get_cmap("tab20")(index % 20)
+                    colour = _OURS if ours else plt.get_cmap("tab20")(_LINES[index % len(_LINES)])
                     style = "--" if key == "oxherd-quiet" else "-"
                     width = 2.2 if ours else 1.2
                     x, y = zip(*points, strict=True)
