@@ -81,8 +81,9 @@ def _measured(results: Results, measurement: str) -> str:
     """When and on what a section was measured."""
     section = results.sections[measurement]
     machine, options = section["machine"], section["options"]
+    rounds = "1 round" if options["rounds"] == 1 else f"{options['rounds']} rounds"
     return (
-        f"{section['date']}, {options['rounds']} rounds of runs of about {options['seconds']:g} s: {machine['cpu']},"
+        f"{section['date']}, {rounds} of runs of about {options['seconds']:g} s: {machine['cpu']},"
         f" {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}, {machine['kernel']};"
         f" Python {machine['python']}, Node {machine['node']}, {results.server(measurement, BUNDLED)}"
     )
