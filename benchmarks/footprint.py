@@ -229,7 +229,7 @@ def _places(found: list[Installation], ours: Installation) -> str:
         names.setdefault(worse, []).append(name)
     words = {0: "the worst", 1: "the second worst"}
     said = [f"{words.get(n, f'number {len(compared) - n}')} in {' and '.join(names[n])}" for n in sorted(names)]
-    return f"Of these {len(compared)}, oxherd is {', '.join(said)}."
+    return f"Among these {len(compared)} queues, oxherd is {', '.join(said)}."
 
 
 def _largest(ours: Installation) -> str:
