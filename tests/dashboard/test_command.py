@@ -28,13 +28,13 @@ TOKEN = "a-token-of-more-than-twenty-characters"
 class Dashboard:
     """A process of the command, its output, and its address once it has said it."""
 
-    def __init__(self, folder: Path, url: str, *options: str) -> None:
+    def __init__(self, folder: Path, url: str, *options: str, **variables: str) -> None:
         self._log = folder / "log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "oxherd", "dashboard", "app:herd", *options],
                 cwd=folder,
-                env=environment(OXHERD_URL=url),
+                env=environment(OXHERD_URL=url, **variables),
                 stdout=output,
                 stderr=output,
             )
@@ -53,8 +53,8 @@ def serve(tmp_path: Path, standalone: str, prefix: str) -> Iterator[Callable[...
     (tmp_path / "app.py").write_text(APP.format(prefix=prefix))
     started: list[Dashboard] = []
 
-    def start(*options: str, url: str = standalone) -> Dashboard:
-        started.append(Dashboard(tmp_path, url, *options))
+    def start(*options: str, url: str = standalone, **variables: str) -> Dashboard:
+        started.append(Dashboard(tmp_path, url, *options, **variables))
         return started[-1]
 
     yield start
@@ -124,6 +124,33 @@ def test_a_token_file_says_who_may_look_and_act(serve: Callable[..., Dashboard],
             assert answer.status_code == status
         assert ">olga <" in client.get("/audit", headers=headers).text
     assert TOKEN not in served.said
+
+
+def test_the_environment_may_hold_what_a_token_file_holds(serve: Callable[..., Dashboard]) -> None:
+    tokens = f"vera viewer {TOKEN}-viewer\n{TOKEN}"
+    served = serve("--bind", "0.0.0.0:0", "--allowed-host", "127.0.0.1", OXHERD_DASHBOARD_TOKENS=tokens)
+    address = f"http://127.0.0.1:{served.address.rsplit(':', 1)[1]}"
+    with httpx2.Client(base_url=address, timeout=20, trust_env=False) as client:
+        assert client.get("/").status_code == 303
+        for token, status in ((f"{TOKEN}-viewer", 403), (TOKEN, 303)):
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.post("/actions/pause", data={"event": "order.placed"}, headers=headers)
+            assert answer.status_code == status
+    assert TOKEN not in served.said
+
+
+@pytest.mark.parametrize("tokens", ["", "\n", "short", f"{TOKEN}\n{TOKEN}"])
+def test_an_environment_without_usable_tokens_opens_nothing(serve: Callable[..., Dashboard], tokens: str) -> None:
+    served = serve("--bind", "127.0.0.1:0", OXHERD_DASHBOARD_TOKENS=tokens)
+    assert served.process.wait(20) == 2
+    assert "OXHERD_DASHBOARD_TOKENS" in served.said
+    assert served.said.count("\n") == 1, served.said
+
+
+def test_tokens_from_two_sources_are_refused(serve: Callable[..., Dashboard]) -> None:
+    served = serve("--bind", "127.0.0.1:0", "--token-file", "tokens", OXHERD_DASHBOARD_TOKENS=TOKEN)
+    assert served.process.wait(20) == 2
+    assert "give one of them" in served.said
 
 
 def test_with_read_only_nobody_acts(serve: Callable[..., Dashboard]) -> None:
