@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compose_spec import PyCompose, parse_duration
@@ -14,7 +13,6 @@ from compose_spec import PyCompose, parse_duration
 # It has no annotations.
 yaml: Any = importlib.import_module("yaml")
 
-ROOT = Path(__file__).parents[2]
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::([-?])([^}]*))?\})")
 
 
@@ -59,9 +57,9 @@ def read(text: str) -> dict[str, dict[str, Any]]:
     return compose.to_dict()["services"]
 
 
-def services(file: str, variables: Mapping[str, str]) -> dict[str, Service]:
-    """The services of a file of the repository, as commands."""
-    found = yaml.safe_load((ROOT / file).read_text())["services"]
+def services(text: str, variables: Mapping[str, str]) -> dict[str, Service]:
+    """The services of a compose file, as commands."""
+    found = yaml.safe_load(text)["services"]
     return {name: _service(name, _put_in(given, variables)) for name, given in found.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,7 @@ class Image:
 
     folder: Path
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    command: list[str] = field(default_factory=list[str])
 
     @property
     def venv(self) -> Path:
@@ -68,12 +70,12 @@ class Image:
         """Its /app, in which commands begin."""
         return self.folder / "app"
 
-    def build(self, dockerfile: str, context: Path) -> None:
-        """Run the steps of a Dockerfile of two stages, on this machine's Python."""
+    def build(self, dockerfile: str, context: Path, **given: str) -> None:
+        """Run the steps of a Dockerfile of two stages, on this machine's Python, with these variables as well."""
         build, final = instructions(dockerfile)
         self.read(dockerfile)
         work = self.folder / "build"
-        variables: dict[str, str] = {}
+        variables = dict(given)
         for keyword, rest in build:
             if keyword == "ENV":
                 variables |= {name: self._here(value) for name, value in settings(rest)}
@@ -86,10 +88,12 @@ class Image:
                 _copy(context, rest, self.app)
 
     def read(self, dockerfile: str) -> None:
-        """Take the variables of an image that was built before."""
+        """Take the variables and the command of a Dockerfile, whose image may have been built before."""
         for keyword, rest in instructions(dockerfile)[-1]:
             if keyword == "ENV":
                 self.variables |= dict(settings(rest))
+            elif keyword == "CMD":
+                self.command = json.loads(rest)
         # As in a container, where no other folder is on the path.
         self.variables["PATH"] = f"{self.venv / 'bin'}:/usr/local/bin:/usr/bin:/bin"
 

@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from examples import github_webhooks
 from oxherd import Oxherd
 from oxherd.redis.url import parse_url
-from tests.containers.compose import ROOT, read, services
+from tests.containers.compose import read, services
+from tests.containers.image import ROOT
 
 SERVERS = {"compose.yaml": "cluster", "compose.valkey.yaml": "valkey"}
 TEXTS = {file: (ROOT / file).read_text() for file in SERVERS}
@@ -96,9 +97,9 @@ def test_each_environment_variable_is_read_by_the_example_or_oxherd(file: str) -
 
 @pytest.mark.parametrize("missing", VARIABLES)
 def test_the_secrets_come_from_outside_and_must_be_set(file: str, missing: str) -> None:
-    assert services(file, VARIABLES)
+    assert services(TEXTS[file], VARIABLES)
     with pytest.raises(ValueError, match=missing):
-        services(file, VARIABLES | {missing: ""})
+        services(TEXTS[file], VARIABLES | {missing: ""})
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -113,7 +114,7 @@ def test_the_url_names_the_server_of_the_file(file: str, name: str) -> None:
 
 
 def test_a_stop_is_given_more_time_than_oxherd_takes(file: str) -> None:
-    given = services(file, VARIABLES)
+    given = services(TEXTS[file], VARIABLES)
     assert given["web"].stop_seconds == given["worker"].stop_seconds
     assert given["worker"].stop_seconds > Oxherd().stop_timeout + 5
 
