@@ -73,7 +73,6 @@ class Image:
     def build(self, dockerfile: str, context: Path, **given: str) -> None:
         """Run the steps of a Dockerfile of two stages, on this machine's Python, with these variables as well."""
         build, final = instructions(dockerfile)
-        self.read(dockerfile)
         work = self.folder / "build"
         variables = dict(given)
         for keyword, rest in build:
@@ -88,12 +87,14 @@ class Image:
                 _copy(context, rest, self.app)
 
     def read(self, dockerfile: str) -> None:
-        """Take the variables and the command of a Dockerfile, whose image may have been built before."""
+        """Take the variables and the command of the Dockerfile that it was built from."""
         for keyword, rest in instructions(dockerfile)[-1]:
             if keyword == "ENV":
                 self.variables |= dict(settings(rest))
             elif keyword == "CMD":
                 self.command = json.loads(rest)
+        # As in a container, where no other folder is on the path.
+        self.variables["PATH"] = f"{self.venv / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         # As in a container, where no other folder is on the path.
         self.variables["PATH"] = f"{self.venv / 'bin'}:/usr/local/bin:/usr/bin:/bin"
 

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from oxherd.servers.ports import free_ports
 from tests.containers.compose import read, services
-from tests.containers.image import ROOT, Image, instructions
+from tests.containers.image import Image, instructions
+from tests.containers.page import FILES, PAGE
 from tests.containers.running import DEADLINE, TOKEN, WEB_ENDS, Running, check_dashboard, client_of, composed, valkey
-from tests.harness import run, until_sync
+from tests.harness import until_sync
 
-PAGE = (ROOT / "docs" / "docker.md").read_text()
-FILES = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 VARIABLES = {"DASHBOARD_TOKEN": TOKEN}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The page's image, with oxherd from this repository in place of the package index."""
-    context, wheels = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("wheels")
-    for name, text in FILES.items():
-        (context / name).write_text(text)
-    wheel = ("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
-    made = run(context, sys.executable, "-m", "pip", *wheel, timeout=120)
-    assert made.returncode == 0, made.stderr
-    image = Image(tmp_path_factory.mktemp("image"))
-    image.build(FILES["Dockerfile"], context, PIP_FIND_LINKS=str(wheels))
-    return image
 
 
 def ends_of_worker(worker: Running) -> list[dict[str, object]]:
