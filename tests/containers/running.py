@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -111,6 +112,8 @@ def valkey(service: Service, folder: Path, port: int) -> Generator[None]:
     with (folder.parent / "valkey.log").open("ab") as log:
         server = subprocess.Popen([server_binary(), *arguments, *here], stdout=log, stderr=log)
     try:
+        until_sync(lambda: server.poll() is not None or _listens(port), DEADLINE)
+        assert server.poll() is None, arguments
         yield
         server.terminate()
         assert server.wait(service.stop_seconds) == 0
@@ -118,3 +121,8 @@ def valkey(service: Service, folder: Path, port: int) -> Generator[None]:
         if server.poll() is None:
             server.kill()
             server.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
