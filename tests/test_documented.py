@@ -12,7 +12,7 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "outbox", "pausing",
+    "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "outbox", "pausing", "payloads",
     "resources", "results", "schedules", "time", "uniqueness", "workers",
 ]  # fmt: skip
 
