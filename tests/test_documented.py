@@ -13,8 +13,8 @@ from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
-    "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "outbox", "pausing", "payloads",
-    "resources", "results", "schedules", "sealing", "time", "uniqueness", "workers",
+    "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "outbox", "pausing",
+    "payloads", "resources", "results", "schedules", "sealing", "time", "uniqueness", "workers",
 ]  # fmt: skip
 
 
