@@ -1,0 +1,115 @@
+"""Runs the programs of the pages in docs/coming-from as they stand there: the peer's, and oxherd's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness import environment, run
+
+PAGES = Path(__file__).parents[2] / "docs" / "coming-from"
+LOCAL = "redis://localhost:6379/0"  # what the pages' programs name
+MODULES = {"rq": "rq.cli", "pytest": "pytest"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: its files, its commands in order, and what each prints."""
+
+    files: dict[str, str]
+    commands: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def started(self) -> list[str]:
+        """Commands that go on: workers, which print nothing on the page."""
+        return [command for command, printed in self.commands if not printed and command != "pytest"]
+
+    def write(self, folder: Path, url: str) -> None:
+        """Put its files into a folder, about that server."""
+        for name, text in self.files.items():
+            (folder / name).write_text(text.replace(LOCAL, url))
+
+
+def section(page: str, heading: str, level: str = "###") -> Section:
+    """What stands below a heading, up to the next one of its level or above."""
+    text = (PAGES / f"{page}.md").read_text()
+    found = re.search(rf"^{level} {re.escape(heading)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    files = dict(re.findall(r"^```(?:python|js)\n(?:#|//) \w+/(\S+)\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE))
+    consoles = "".join(re.findall(r"^```console\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE))
+    commands = [part.splitlines() for part in re.split(r"^\$ ", consoles, flags=re.MULTILINE) if part]
+    return Section(files, tuple((first, tuple(printed)) for first, *printed in commands))
+
+
+def command_line(command: str) -> Sequence[str]:
+    """How a command of a page is started here, by this very Python."""
+    name, *arguments = shlex.split(command)
+    if name == "node":
+        return (str(shutil.which("node")), *arguments)
+    if name == "python":
+        return (sys.executable, *arguments)
+    return (sys.executable, "-m", MODULES.get(name, name), *arguments)
+
+
+@contextmanager
+def started(folder: Path, commands: Sequence[str], **variables: str) -> Iterator[dict[str, Path]]:
+    """The commands, running, and the file that each writes to; they are told to end."""
+    logs = {command: folder / f"{number}.log" for number, command in enumerate(commands)}
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command, log in logs.items():
+            with log.open("wb") as output:
+                processes.append(
+                    subprocess.Popen(
+                        command_line(command),
+                        cwd=folder,
+                        env=environment(**variables),
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        start_new_session=True,
+                    )
+                )
+        yield logs
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for its end, and end what it has left behind."""
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def assert_prints_what_it_says(part: Section, folder: Path, url: str, **variables: str) -> None:
+    """Start the section's workers, run its other commands, and compare what they print."""
+    part.write(folder, url)
+    with started(folder, part.started, **variables) as logs:
+        for command, printed in part.commands:
+            if command == "pytest":
+                ran = run(folder, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", **variables)
+                assert ran.returncode == 0, ran.stdout + ran.stderr
+            elif printed:
+                ran = run(folder, *command_line(command), timeout=120, **variables)
+                said = "\n".join(log.read_text() for log in logs.values())
+                assert ran.stdout.splitlines() == list(printed), ran.stderr + said
