@@ -28,10 +28,9 @@ class Section:
     files: dict[str, str]
     commands: tuple[tuple[str, tuple[str, ...]], ...]
 
-    @property
-    def started(self) -> list[str]:
-        """Commands that go on: workers, which print nothing on the page."""
-        return [command for command, printed in self.commands if not printed and command != "pytest"]
+    def workers(self, url: str) -> list[str]:
+        """Commands that go on, and print nothing on the page."""
+        return [command.replace(LOCAL, url) for command, printed in self.commands if not printed and command != "pytest"]
 
     def write(self, folder: Path, url: str) -> None:
         """Put its files into a folder, about that server."""
@@ -104,7 +103,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def assert_prints_what_it_says(part: Section, folder: Path, url: str, **variables: str) -> None:
     """Start the section's workers, run its other commands, and compare what they print."""
     part.write(folder, url)
-    with started(folder, part.started, **variables) as logs:
+    with started(folder, part.workers(url), **variables) as logs:
         for command, printed in part.commands:
             if command == "pytest":
                 ran = run(folder, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", **variables)
