@@ -18,7 +18,8 @@ from tests.harness import environment, run
 
 PAGES = Path(__file__).parents[2] / "docs" / "coming-from"
 LOCAL = "redis://localhost:6379/0"  # what the pages' programs name
-MODULES = {"rq": "rq.cli", "pytest": "pytest"}
+MODULES = {"rq": "rq.cli"}
+TESTS = ("pytest", "node --test")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Section:
 
     def workers(self, url: str) -> list[str]:
         """Commands that go on, and print nothing on the page."""
-        return [command.replace(LOCAL, url) for command, printed in self.commands if not printed and command != "pytest"]
+        return [command.replace(LOCAL, url) for command, printed in self.commands if not printed and command not in TESTS]
 
     def write(self, folder: Path, url: str) -> None:
         """Put its files into a folder, about that server."""
@@ -105,8 +106,8 @@ def assert_prints_what_it_says(part: Section, folder: Path, url: str, **variable
     part.write(folder, url)
     with started(folder, part.workers(url), **variables) as logs:
         for command, printed in part.commands:
-            if command == "pytest":
-                ran = run(folder, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", **variables)
+            if command in TESTS:
+                ran = run(folder, *command_line(command), **variables)
                 assert ran.returncode == 0, ran.stdout + ran.stderr
             elif printed:
                 ran = run(folder, *command_line(command), timeout=120, **variables)

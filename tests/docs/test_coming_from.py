@@ -16,7 +16,7 @@ from tests.docs.coming_from import assert_prints_what_it_says, section, started
 from tests.harness import until_sync
 
 FURTHER = {"dramatiq": ("apscheduler==3.11.3",)}  # what a page's program needs, and the benchmark's does not
-TITLES = {"celery": "Celery", "rq": "RQ", "arq": "arq", "dramatiq": "Dramatiq", "taskiq": "taskiq"}
+PYTHONS = {"celery": "Celery", "rq": "RQ", "arq": "arq", "dramatiq": "Dramatiq", "taskiq": "taskiq"}
 
 
 @pytest.fixture
@@ -35,22 +35,22 @@ def packages_of(peer: str) -> str:
     return sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
 
 
-@pytest.mark.parametrize("page", TITLES)
+@pytest.mark.parametrize("page", [*PYTHONS, "bullmq"])
 def test_our_program_prints_what_is_printed(page: str, tmp_path: Path, server: str) -> None:
     assert_prints_what_it_says(section(page, "With oxherd"), tmp_path, server, OXHERD_URL=server)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", TITLES)
+@pytest.mark.parametrize("page", PYTHONS)
 def test_their_program_prints_what_is_printed(page: str, tmp_path: Path, server: str) -> None:
-    theirs = section(page, f"With {TITLES[page]}")
+    theirs = section(page, f"With {PYTHONS[page]}")
     assert_prints_what_it_says(theirs, tmp_path, server, PYTHONPATH=packages_of(page))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in TITLES if page != "arq"])
+@pytest.mark.parametrize("page", [page for page in PYTHONS if page != "arq"])
 def test_what_waits_in_the_old_queue_becomes_events(page: str, tmp_path: Path, server: str) -> None:
-    theirs, ours = section(page, f"With {TITLES[page]}"), section(page, "With oxherd")
+    theirs, ours = section(page, f"With {PYTHONS[page]}"), section(page, "With oxherd")
     moving = section(page, "Moving over in production", level="##")
     variables = {"PYTHONPATH": packages_of(page), "OXHERD_URL": server}
     old, new = tmp_path / "old", tmp_path / "new"
