@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from redis import Redis
 
 from benchmarks.environments import environment_of
 from benchmarks.systems import named
 from oxherd.servers.standalone import StandaloneServer
+from oxherd.telemetry.logs.reader import read_records
 from tests.docs.coming_from import assert_prints_what_it_says, section, started
-from tests.harness import until_sync
+from tests.harness import run, until_sync
 
 FURTHER = {"dramatiq": ("apscheduler==3.11.3",)}  # what a page's program needs, and the benchmark's does not
 PYTHONS = {"celery": "Celery", "rq": "RQ", "arq": "arq", "dramatiq": "Dramatiq", "taskiq": "taskiq"}
@@ -65,3 +69,34 @@ def test_what_waits_in_the_old_queue_becomes_events(page: str, tmp_path: Path, s
         started(new, [*theirs.workers(server), worker], **variables) as logs,
     ):
         until_sync(lambda: logs[worker].read_text().count("completed") == 2, 60)
+
+
+@pytest.mark.slow
+def test_what_waits_in_arq_is_taken_over_with_its_ids(tmp_path: Path, server: str) -> None:
+    theirs, ours = section("arq", "With arq"), section("arq", "With oxherd")
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        section("arq", "Moving over in production", level="##").write(folder, server)
+    theirs.write(old, server)
+    (new / "shop.py").write_text(ours.files["shop.py"])
+    queue = Redis.from_url(server, decode_responses=True)
+    with started(old, ["python place.py"], PYTHONPATH=packages_of("arq")):
+        until_sync(lambda: queue.zcard("arq:queue") == 2)
+    ids = {str(UUID(each)) for each in queue.zrange("arq:queue", 0, -1)}
+    give = (sys.executable, "give.py")
+    given = run(old, *give, PYTHONPATH=packages_of("arq"))
+    for _ in range(2):
+        taken = run(new, sys.executable, "take.py", stdin=given.stdout, OXHERD_URL=server)
+        assert taken.stdout.count("is taken") == 2, given.stderr + taken.stderr
+    assert run(old, *give, "--remove", PYTHONPATH=packages_of("arq")).stdout == given.stdout
+    assert queue.zcard("arq:queue") == 0
+    queue.close()
+    worker = "oxherd worker shop:herd --log-format json"
+    with started(new, [worker], OXHERD_URL=server) as logs:
+
+        def completed() -> list[str]:
+            return [each["event_id"] for each in read_records(logs[worker]) if each.get("outcome") == "completed"]
+
+        until_sync(lambda: len(completed()) == 2, 60)
+        assert set(completed()) == ids
