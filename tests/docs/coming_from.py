@@ -9,17 +9,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.environments import environment_of
+from benchmarks.systems import named
 from tests.harness import environment, run
 
 PAGES = Path(__file__).parents[2] / "docs" / "coming-from"
 LOCAL = "redis://localhost:6379/0"  # what the pages' programs name
 MODULES = {"rq": "rq.cli"}
 TESTS = ("pytest", "node --test")
+FURTHER = {"dramatiq": ("apscheduler==3.11.3",)}  # what a page's program needs, and the benchmark's does not
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,38 @@ class Section:
 
     def workers(self, url: str) -> list[str]:
         """Commands that go on, and print nothing on the page."""
-        return [command.replace(LOCAL, url) for command, printed in self.commands if not printed and command not in TESTS]
+        return [
+            command.replace(LOCAL, url) for command, printed in self.commands if not printed and command not in TESTS
+        ]
 
     def write(self, folder: Path, url: str) -> None:
-        """Put its files into a folder, about that server."""
+        """Put its files into a folder, about that server; settings of a project are added to those that are there."""
         for name, text in self.files.items():
-            (folder / name).write_text(text.replace(LOCAL, url))
+            with (folder / name).open("a" if name == "mysite/settings.py" else "w") as file:
+                file.write(text.replace(LOCAL, url))
 
 
 def section(page: str, heading: str, level: str = "###") -> Section:
     """What stands below a heading, up to the next one of its level or above."""
     text = (PAGES / f"{page}.md").read_text()
-    found = re.search(rf"^{level} {re.escape(heading)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^{level} {re.escape(heading)}\n(.*?)(?=^#{{2,{len(level)}}} |\Z)", text, re.DOTALL | re.MULTILINE
+    )
     assert found is not None, heading
-    files = dict(re.findall(r"^```(?:python|js)\n(?:#|//) \w+/(\S+)\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE))
+    named = re.findall(r"^```(?:python|js)\n(?:#|//) (\S+/\S+)\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE)
+    files = {re.sub("^(before|after|moving|bull)/", "", name): text for name, text in named}
     consoles = "".join(re.findall(r"^```console\n(.*?)^```$", found[1], re.DOTALL | re.MULTILINE))
     commands = [part.splitlines() for part in re.split(r"^\$ ", consoles, flags=re.MULTILINE) if part]
     return Section(files, tuple((first, tuple(printed)) for first, *printed in commands))
+
+
+def packages_of(peer: str) -> str:
+    """Where the peer's packages are, at the versions that are measured."""
+    [system] = named([peer])
+    if peer in FURTHER:
+        system = replace(system, key=f"{peer}-page", packages=(*system.packages, *FURTHER[peer]))
+    home = Path(environment_of(system).interpreter).parents[1]
+    return sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
 
 
 def command_line(command: str) -> Sequence[str]:
@@ -89,16 +108,11 @@ def started(folder: Path, commands: Sequence[str], **variables: str) -> Iterator
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Wait for its end, and end what it has left behind."""
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def assert_prints_what_it_says(part: Section, folder: Path, url: str, **variables: str) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from redis import Redis
 
-from benchmarks.environments import environment_of
-from benchmarks.systems import named
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.telemetry.logs.reader import read_records
-from tests.docs.coming_from import assert_prints_what_it_says, section, started
+from tests.docs.coming_from import assert_prints_what_it_says, packages_of, section, started
 from tests.harness import run, until_sync
 
-FURTHER = {"dramatiq": ("apscheduler==3.11.3",)}  # what a page's program needs, and the benchmark's does not
 PYTHONS = {"celery": "Celery", "rq": "RQ", "arq": "arq", "dramatiq": "Dramatiq", "taskiq": "taskiq"}
 
 
@@ -28,15 +23,6 @@ def server() -> Iterator[str]:
     """A server of this test alone: the peers' keys have no prefix."""
     with StandaloneServer() as server:
         yield server.url
-
-
-def packages_of(peer: str) -> str:
-    """Where the peer's packages are, at the versions that are measured."""
-    [system] = named([peer])
-    if peer in FURTHER:
-        system = replace(system, key=f"{peer}-page", packages=(*system.packages, *FURTHER[peer]))
-    home = Path(environment_of(system).interpreter).parents[1]
-    return sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
 
 
 @pytest.mark.parametrize("page", [*PYTHONS, "bullmq"])
