@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +80,7 @@ def command_line(command: str) -> Sequence[str]:
 
 
 @contextmanager
-def started(folder: Path, commands: Sequence[str], **variables: str) -> Iterator[dict[str, Path]]:
+def started(folder: Path, commands: Sequence[str], **variables: str) -> Generator[dict[str, Path]]:
     """The commands, running, and the file that each writes to; they are told to end."""
     logs = {command: folder / f"{number}.log" for number, command in enumerate(commands)}
     processes: list[subprocess.Popen[bytes]] = []
@@ -121,7 +121,7 @@ def assert_prints_what_it_says(part: Section, folder: Path, url: str, **variable
     with started(folder, part.workers(url), **variables) as logs:
         for command, printed in part.commands:
             if command in TESTS:
-                ran = run(folder, *command_line(command), **variables)
+                ran = run(folder, *command_line(command), timeout=120, **variables)
                 assert ran.returncode == 0, ran.stdout + ran.stderr
             elif printed:
                 ran = run(folder, *command_line(command), timeout=120, **variables)

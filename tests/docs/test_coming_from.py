@@ -8,10 +8,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from redis import Redis
 
 from oxherd.servers.standalone import StandaloneServer
 from oxherd.telemetry.logs.reader import read_records
+from tests.cli.support import redis
 from tests.docs.coming_from import assert_prints_what_it_says, packages_of, section, started
 from tests.harness import run, until_sync
 
@@ -66,18 +66,18 @@ def test_what_waits_in_arq_is_taken_over_with_its_ids(tmp_path: Path, server: st
         section("arq", "Moving over in production", level="##").write(folder, server)
     theirs.write(old, server)
     (new / "shop.py").write_text(ours.files["shop.py"])
-    queue = Redis.from_url(server, decode_responses=True)
     with started(old, ["python place.py"], PYTHONPATH=packages_of("arq")):
-        until_sync(lambda: queue.zcard("arq:queue") == 2)
-    ids = {str(UUID(each)) for each in queue.zrange("arq:queue", 0, -1)}
+        until_sync(lambda: redis(server, "ZCARD", "arq:queue") == 2)
+    waiting = redis(server, "ZRANGE", "arq:queue", 0, -1)
+    assert isinstance(waiting, list)
+    ids = {str(UUID(str(each))) for each in waiting}
     give = (sys.executable, "give.py")
     given = run(old, *give, PYTHONPATH=packages_of("arq"))
     for _ in range(2):
         taken = run(new, sys.executable, "take.py", stdin=given.stdout, OXHERD_URL=server)
         assert taken.stdout.count("is taken") == 2, given.stderr + taken.stderr
     assert run(old, *give, "--remove", PYTHONPATH=packages_of("arq")).stdout == given.stdout
-    assert queue.zcard("arq:queue") == 0
-    queue.close()
+    assert redis(server, "ZCARD", "arq:queue") == 0
     worker = "oxherd worker shop:herd --log-format json"
     with started(new, [worker], OXHERD_URL=server) as logs:
 

@@ -41,7 +41,7 @@ def test_the_django_projects_tests_pass(system: str, tmp_path: Path, server: str
     section("celery", f"Django with {system}").write(tmp_path, server)
     with (tmp_path / "mysite" / "urls.py").open("a") as file:
         file.write(URLS)
-    ran = run(tmp_path, sys.executable, "manage.py", "test", **variables(system))
+    ran = run(tmp_path, sys.executable, "manage.py", "test", timeout=120, **variables(system))
     assert ran.returncode == 0, ran.stderr
     assert "Ran 1 test" in ran.stderr
     if system == "oxherd":
