@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -15,11 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.environments import environment_of
-from benchmarks.systems import named
+from benchmarks.environments import Environment, environment_of
+from benchmarks.systems import System, named
 from tests.harness import environment, run
 
-PAGES = Path(__file__).parents[2] / "docs" / "coming-from"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "coming-from"
+ENVIRONMENTS = ROOT / "benchmarks" / ".envs"
 LOCAL = "redis://localhost:6379/0"  # what the pages' programs name
 MODULES = {"rq": "rq.cli"}
 TESTS = ("pytest", "node --test")
@@ -60,12 +63,20 @@ def section(page: str, heading: str, level: str = "###") -> Section:
     return Section(files, tuple((first, tuple(printed)) for first, *printed in commands))
 
 
+def environment_once(system: System) -> Environment:
+    """The system's environment, which the first of several test processes makes."""
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / f"{system.key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return environment_of(system)
+
+
 def packages_of(peer: str) -> str:
     """Where the peer's packages are, at the versions that are measured."""
     [system] = named([peer])
     if peer in FURTHER:
         system = replace(system, key=f"{peer}-page", packages=(*system.packages, *FURTHER[peer]))
-    home = Path(environment_of(system).interpreter).parents[1]
+    home = Path(environment_once(system).interpreter).parents[1]
     return sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
 
 

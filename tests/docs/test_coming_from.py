@@ -15,6 +15,8 @@ from tests.cli.support import redis
 from tests.docs.coming_from import assert_prints_what_it_says, packages_of, section, started
 from tests.harness import run, until_sync
 
+pytestmark = pytest.mark.slow
+
 PYTHONS = {"celery": "Celery", "rq": "RQ", "arq": "arq", "dramatiq": "Dramatiq", "taskiq": "taskiq"}
 
 
@@ -30,14 +32,12 @@ def test_our_program_prints_what_is_printed(page: str, tmp_path: Path, server: s
     assert_prints_what_it_says(section(page, "With oxherd"), tmp_path, server, OXHERD_URL=server)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHONS)
 def test_their_program_prints_what_is_printed(page: str, tmp_path: Path, server: str) -> None:
     theirs = section(page, f"With {PYTHONS[page]}")
     assert_prints_what_it_says(theirs, tmp_path, server, PYTHONPATH=packages_of(page))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PYTHONS if page != "arq"])
 def test_what_waits_in_the_old_queue_becomes_events(page: str, tmp_path: Path, server: str) -> None:
     theirs, ours = section(page, f"With {PYTHONS[page]}"), section(page, "With oxherd")
@@ -57,7 +57,6 @@ def test_what_waits_in_the_old_queue_becomes_events(page: str, tmp_path: Path, s
         until_sync(lambda: logs[worker].read_text().count("completed") == 2, 60)
 
 
-@pytest.mark.slow
 def test_what_waits_in_arq_is_taken_over_with_its_ids(tmp_path: Path, server: str) -> None:
     theirs, ours = section("arq", "With arq"), section("arq", "With oxherd")
     old, new = tmp_path / "old", tmp_path / "new"

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.environments import environment_of
 from benchmarks.systems import named
 from oxherd.servers.standalone import StandaloneServer
-from tests.docs.coming_from import assert_prints_what_it_says, command_line, section, started
+from tests.docs.coming_from import assert_prints_what_it_says, command_line, environment_once, section, started
 from tests.harness import run, until_sync
 from tests.node import node_packages, require_node
 
@@ -55,7 +54,7 @@ def test_what_waits_in_a_queue_of_bulls_is_handed_on(folder: Path, server: str) 
     [bull] = named(["bull-node"])
     both = replace(bull, key="bull-page", packages=(*bull.packages, "bullmq@6.7.0", "ioredis@5.11.1"))
     (folder / "node_modules").unlink()
-    (folder / "node_modules").symlink_to(environment_of(both).variables["BENCH_MODULES"])
+    (folder / "node_modules").symlink_to(environment_once(both).variables["BENCH_MODULES"])
     section("bullmq", "From Bull", level="##").write(folder, server)
     shop = section("bullmq", "With oxherd").files["shop.py"].replace('queue="orders", ', "")
     (folder / "shop.py").write_text(shop)
