@@ -38,6 +38,12 @@ def test_their_program_prints_what_is_printed(page: str, tmp_path: Path, server:
     assert_prints_what_it_says(theirs, tmp_path, server, PYTHONPATH=packages_of(page))
 
 
+@pytest.mark.parametrize("system", ["Celery", "oxherd"])
+def test_a_chain_a_group_and_a_chord_print_what_is_printed(system: str, tmp_path: Path, server: str) -> None:
+    variables = {"PYTHONPATH": packages_of("celery")} if system == "Celery" else {"OXHERD_URL": server}
+    assert_prints_what_it_says(section("celery", f"Canvas with {system}"), tmp_path, server, **variables)
+
+
 @pytest.mark.parametrize("page", [page for page in PYTHONS if page != "arq"])
 def test_what_waits_in_the_old_queue_becomes_events(page: str, tmp_path: Path, server: str) -> None:
     theirs, ours = section(page, f"With {PYTHONS[page]}"), section(page, "With oxherd")
