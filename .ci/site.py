@@ -1,7 +1,7 @@
 """Builds the documentation of a checkout (this one unless given) into its `site/`, strictly, with `llms.txt`.
 
 `llms.txt` (llmstxt.org) lists the pages in the order of the navigation, each with its first sentence; their Markdown
-lies beside it.
+lies beside it. A link whose text is a file's name, as it reads well beside the files, has the page's name on the site.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 import yaml
 
 ROOT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
+SITE = ROOT / "site"
 
 
 def main() -> int:
@@ -26,7 +28,9 @@ def main() -> int:
         return built.returncode
     config: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     lines = [f"# {config['site_name']}", "", f"> {config['site_description']}"]
-    for title, pages in _sections(config["nav"]):
+    sections = list(_sections(config["nav"]))
+    names = {page: name for _, pages in sections for name, page in pages}
+    for title, pages in sections:
         lines += [
             "",
             f"## {title}",
@@ -34,11 +38,26 @@ def main() -> int:
             *(f"- [{name}]({page}): {_first_sentence(page)}".rstrip(" :") for name, page in pages),
         ]
         for _, page in pages:
-            copy = ROOT / "site" / page
+            copy = SITE / page
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / "docs" / page, copy)
-    (ROOT / "site" / "llms.txt").write_text("\n".join(lines) + "\n")
+            _name_links(page, names)
+    (SITE / "llms.txt").write_text("\n".join(lines) + "\n")
     return 0
+
+
+def _name_links(page: str, names: dict[str, str]) -> None:
+    """Give the links of a built page that are named by a file the name of its page."""
+    folder, _, file = page.rpartition("/")
+    html = SITE / folder / ("index.html" if file in ("index.md", "README.md") else f"{file[:-3]}/index.html")
+
+    def named(link: re.Match[str]) -> str:
+        text = link[1]
+        near = normpath(f"{folder}/{text}").lstrip("/")
+        name = names.get(near) or next((names[each] for each in names if f"/{each}".endswith(f"/{text}")), text)
+        return f">{name}</a>"
+
+    html.write_text(re.sub(r">([\w./-]+\.md)</a>", named, html.read_text()))
 
 
 def _sections(nav: list[dict[str, Any]]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -53,7 +72,7 @@ def _sections(nav: list[dict[str, Any]]) -> Iterator[tuple[str, list[tuple[str, 
 def _first_sentence(page: str) -> str:
     text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL | re.MULTILINE)
     paragraphs = (" ".join(each.split()) for each in text.split("\n\n"))
-    first = next((each for each in paragraphs if each[:1] not in tuple("#`|-!*[")), "")
+    first = next((each for each in paragraphs if len(each.split()) > 2 and each[0] not in "#|-!*["), "")
     return re.split(r"(?<=[.:?]) ", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", first))[0]
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from benchmarks.counting import Count
 from benchmarks.environments import Environment
 from benchmarks.process import ProcessTree
-from benchmarks.server import Server
+from benchmarks.server import BUNDLED, Server
 from benchmarks.systems import System
 from oxherd import OxherdError
 
@@ -34,75 +34,107 @@ class RunFailed(Exception):
     """A run whose events do not add up, or whose processes failed; the text is one line."""
 
 
+class LeftOut(Exception):
+    """A run that is not made, or does not count, since the system cannot do what it asks; the text is one line."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line asked for."""
 
-    rounds: int
-    seconds: float
-    quick: bool
-    most_events: int
-    latency_events: int
+    rounds: int = 3
+    seconds: float = 2.0
+    quick: bool = False
+    most_events: int = 200_000
+    latency_events: int = 300
+    loads: tuple[int, ...] = (500, 1000, 2000, 4000, 8000)
     growth_systems: tuple[str, ...] = ()
+    servers: tuple[str, ...] = (BUNDLED,)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to be made: of a system, in a case, on a server; `takes` about so many seconds."""
+
+    measurement: str
+    system: System
+    case: str
+    takes: float
+    measure: Callable[[], dict[str, Any]]
+    server: str = BUNDLED
 
 
 @dataclass
 class Bench:
-    """What the measurements share."""
+    """What the measurements share. `on` names the server of the run that is made."""
 
-    server: Server
+    servers: dict[str, Server]
     options: Options
     folder: Path
     samples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    left_out: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     round: int = 1
+    on: str = BUNDLED
     environments: dict[str, Environment] = field(default_factory=dict[str, Environment])
-    rates: dict[tuple[str, int, str], float] = field(default_factory=dict[tuple[str, int, str], float])
+    rates: dict[tuple[str, str, int, str], float] = field(default_factory=dict[tuple[str, str, int, str], float])
+    most_drained: dict[str, tuple[float, int]] = field(default_factory=dict[str, tuple[float, int]])
 
-    def attempt(self, measurement: str, system: System, case: str, run: Callable[[], dict[str, Any]]) -> None:
-        """Do one run on an empty server, and keep its figures or the reason of its failure."""
+    @property
+    def server(self) -> Server:
+        """The server of the run that is made."""
+        return self.servers[self.on]
+
+    def attempt(self, run: Run) -> None:
+        """Make one run on an empty server, and keep its figures or the reason why it has none."""
         begun = time.perf_counter()
+        self.on = run.server
+        label = self._label(run.measurement, run.system, run.case)
+        where = "" if run.server == BUNDLED else f" on {run.server}"
         try:
             self.server.empty()
-            sample = run()
+            sample = run.measure()
+        except LeftOut as reason:
+            self.left_out.append(label | {"reason": str(reason)})
+            say(f"  {run.system.key:14} {run.measurement} {run.case:12}{where} left out: {reason}")
+            return
         except (RunFailed, OxherdError, OSError) as error:
-            self.failed(system, measurement, case, str(error) or type(error).__name__)
+            self.failed(run.system, run.measurement, run.case, str(error) or type(error).__name__)
             return
         finally:
             self.server.empty()
-        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
         self.samples.append(label | sample | {"wall": round(time.perf_counter() - begun, 3)})
-        say(f"  {system.key:14} {measurement} {case:12} {sample['said']}")
+        say(f"  {run.system.key:14} {run.measurement} {run.case:12}{where} {sample['said']}")
 
     def failed(self, system: System, measurement: str, case: str, reason: str) -> None:
         """Keep the reason of a failure, without addresses and folders, which are nobody's business in a report."""
         reason = re.sub(r"\w+://\S+", "...", reason)
         reason = re.sub(r"(?:/[^\s/'\":,]+)+/", ".../", reason)
-        label = {"measurement": measurement, "system": system.key, "case": case, "round": self.round}
-        self.failures.append(label | {"reason": reason})
-        say(f"  FAILED {system.key:14} {measurement} {case}: {reason}")
+        self.failures.append(self._label(measurement, system, case) | {"reason": reason})
+        say(f"  FAILED {system.key:14} {measurement} {case} on {self.on}: {reason}")
 
     def rates_of(self, measurement: str, system: System, case: str) -> list[float]:
-        """The rates of that measurement so far."""
+        """The rates of that measurement so far, on the server of the run that is made."""
+        wanted = (measurement, system.key, case, self.on)
         return [
             float(one["rate"])
             for one in self.samples
-            if (one["measurement"], one["system"], one["case"]) == (measurement, system.key, case)
+            if (one["measurement"], one["system"], one["case"], one["server"]) == wanted
         ]
+
+    def _label(self, measurement: str, system: System, case: str) -> dict[str, Any]:
+        keys = {"measurement": measurement, "system": system.key, "case": case}
+        return keys | {"server": self.on, "round": self.round}
 
     def produce(self, system: System, *arguments: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
         """Run a producer to its end; what it answered."""
         producer = self._start(system, [_script(system), *arguments], variables or {})
         try:
-            return self.finish_producer(producer)
+            return self._finish_producer(producer)
         finally:
             self.end(producer)
 
-    def start_producer(self, system: System, *arguments: str) -> ProcessTree:
-        """Start a producer; the caller ends it."""
-        return self._start(system, [_script(system), *arguments], {})
-
-    def finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
+    def _finish_producer(self, producer: ProcessTree) -> dict[str, Any]:
         """Wait for a producer's end; what it answered."""
         try:
             status = producer.process.wait(_LONGEST)
@@ -151,7 +183,7 @@ class Bench:
 
     def rate(self, system: System, concurrency: int, handler: Handler, measure: Callable[[int], float]) -> float:
         """Events a second by a calibrating run, which is made once: of ever more events until it lasts long enough."""
-        known = (system.key, concurrency, handler)
+        known = (self.on, system.key, concurrency, handler)
         if known not in self.rates:
             events = 200 if handler == "noop" else 2 * concurrency + 100
             while True:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from benchmarks.bench import Bench, Handler, RunFailed, Working
+from benchmarks.bench import Bench, Handler, Run, RunFailed, Working
+from benchmarks.server import BUNDLED
 from benchmarks.systems import System
 
 _FEWEST = 200
@@ -88,16 +91,19 @@ def sized(bench: Bench, system: System, concurrency: int, handler: Handler = "no
     return max(fewest, min(bench.options.most_events, int(rate * bench.options.seconds)))
 
 
-def run(bench: Bench, systems: list[System]) -> None:
-    """One round: every concurrency, all systems in turns."""
+def runs(bench: Bench, systems: list[System]) -> Iterator[Run]:
+    """One round: every concurrency on every server, all systems in turns."""
+    takes = bench.options.seconds + 3.5
     for concurrency in (1, 10, 100):
-        for system in systems:
-            if system.only_latency or concurrency not in system.concurrencies:
-                continue
+        for server in bench.options.servers:
+            for system in systems:
+                left_out = system.only_latency or (server != BUNDLED and not system.on_every_server)
+                if concurrency in system.concurrencies and not left_out:
+                    measure = partial(_sized_drain, bench, system, concurrency)
+                    yield Run("drain", system, str(concurrency), takes, measure, server)
 
-            def once(system: System = system, concurrency: int = concurrency) -> dict[str, Any]:
-                events = sized(bench, system, concurrency)
-                bench.server.empty()
-                return drain(bench, system, concurrency, events)
 
-            bench.attempt("drain", system, str(concurrency), once)
+def _sized_drain(bench: Bench, system: System, concurrency: int) -> dict[str, Any]:
+    events = sized(bench, system, concurrency)
+    bench.server.empty()
+    return drain(bench, system, concurrency, events)

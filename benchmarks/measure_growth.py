@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Run
 from benchmarks.measure_drain import drain
 from benchmarks.systems import System
 
@@ -19,17 +21,16 @@ _FIRST = 50_000  # events of a large backlog over which its rate is given too
 _SERIES = 0.5  # seconds between two samples of count and memory
 
 
-def run(bench: Bench, systems: list[System]) -> None:
+def runs(bench: Bench, systems: list[System]) -> Iterator[Run]:
     """One round; a million only in the first one, for its length."""
     sizes = [_SMALL, 10_000] if bench.options.quick else [_SMALL, 10_000, 100_000, 1_000_000]
     for size in sizes if bench.round == 1 else sizes[:-1]:
         for system in systems:
             if system.key not in (bench.options.growth_systems or DEFAULT_SYSTEMS) or system.only_latency:
                 continue
-            one = _repeated if size == _SMALL else _whole
-            bench.attempt(
-                "growth", system, str(size), lambda system=system, size=size, one=one: one(bench, system, size)
-            )
+            measure = _repeated if size == _SMALL else _whole
+            takes = 8.0 if size == _SMALL else 1.0 + size / 9_000
+            yield Run("growth", system, str(size), takes, partial(measure, bench, system, size))
 
 
 def _repeated(bench: Bench, system: System, size: int) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from benchmarks.bench import Bench, Handler, RunFailed, Working
+from benchmarks.bench import Bench, Handler, Run, RunFailed, Working
 from benchmarks.measure_drain import Watch
 from benchmarks.systems import System
 from oxherd.bullmq.shards import shard_queues
@@ -20,7 +21,7 @@ _PROCESSES = (1, 2, 3)
 _SHARDS = (1, 12)
 
 
-def run(bench: Bench, systems: list[System]) -> None:
+def runs(bench: Bench, systems: list[System]) -> Iterator[Run]:
     """One round: one to three worker processes on the server, then one and twelve shards on the cluster."""
     oxherd = next((system for system in systems if system.key == "oxherd"), None)
     if oxherd is None:
@@ -28,13 +29,11 @@ def run(bench: Bench, systems: list[System]) -> None:
     events = 6_000 if bench.options.quick else 100_000
     for processes in _PROCESSES:
         busy = _with_processes(bench, oxherd, processes, events, _CONCURRENCY, "noop")
-        bench.attempt("scale", oxherd, f"processes {processes}", busy)
+        yield Run("scale", oxherd, f"processes {processes}", 7.5, busy)
         waiting = _with_processes(bench, oxherd, processes, events // 10, _CONCURRENCY_WAITING, "io")
-        bench.attempt("scale", oxherd, f"waiting {processes}", waiting)
-    settings: Settings = {"cluster-require-full-coverage": "no", "appendonly": "no"}
-    with LocalCluster(replicas=0, settings=settings) as cluster:
-        for shards in _SHARDS:
-            bench.attempt("scale", oxherd, f"shards {shards}", _with_shards(bench, oxherd, cluster, shards, events))
+        yield Run("scale", oxherd, f"waiting {processes}", 5.0, waiting)
+    for shards in _SHARDS:
+        yield Run("scale", oxherd, f"shards {shards}", 10.0, partial(_with_shards, bench, oxherd, shards, events))
 
 
 def _with_processes(
@@ -57,40 +56,36 @@ def _with_processes(
     return measure
 
 
-def _with_shards(
-    bench: Bench, system: System, cluster: LocalCluster, shards: int, events: int
-) -> Callable[[], dict[str, Any]]:
+def _with_shards(bench: Bench, system: System, shards: int, events: int) -> dict[str, Any]:
+    settings: Settings = {"cluster-require-full-coverage": "no", "appendonly": "no"}
+    with LocalCluster(replicas=0, settings=settings) as cluster:
+        return _on_cluster(bench, system, cluster, shards, events)
+
+
+def _on_cluster(bench: Bench, system: System, cluster: LocalCluster, shards: int, events: int) -> dict[str, Any]:
     variables = {"BENCH_URL": cluster.url, "OXHERD_URL": cluster.url, "BENCH_SHARDS": str(shards)}
-
-    def measure() -> dict[str, Any]:
-        for node in cluster.nodes:
-            node.command("FLUSHALL", "SYNC", timeout=60)
-        commands, cpu = _sums(cluster)
-        bench.produce(system, "fill", str(events), variables=variables)
-        if (left := _left(cluster, shards)) != events:
-            raise RunFailed(f"{left} of {events} events wait after they were emitted")
-        filled = _sums(cluster)[1]
-        with bench.worker(system, _CONCURRENCY, variables=variables) as work:
-            watch = Watch(bench, work)
-            ended = work.wait(events, watch=watch)
-            sums = _concluded(work, cluster, shards, events)
-        after, drained = _sums(cluster)
-        done = [later - earlier for later, earlier in zip(after, commands, strict=True)]
-        shares = [count / sum(done) for count in done]
-        rate = (events - watch.at_first) / (ended - watch.begun)
-        figures = {
-            "rate": rate,
-            "shares": [round(share, 4) for share in shares],
-            "emit_us": 1e6 * (sum(filled) - sum(cpu)) / events,
-            "redis_us": 1e6 * (sum(drained) - sum(filled)) / events,
-        }
-        parts = ", ".join(f"{100 * share:.1f}" for share in shares)
-        said = (
-            f"{rate:9,.0f} events/s   {parts} % of the commands on each primary, {figures['redis_us']:.0f} µs an event"
-        )
-        return sums | figures | {"said": said}
-
-    return measure
+    commands, cpu = _sums(cluster)
+    bench.produce(system, "fill", str(events), variables=variables)
+    if (left := _left(cluster, shards)) != events:
+        raise RunFailed(f"{left} of {events} events wait after they were emitted")
+    filled = _sums(cluster)[1]
+    with bench.worker(system, _CONCURRENCY, variables=variables) as work:
+        watch = Watch(bench, work)
+        ended = work.wait(events, watch=watch)
+        sums = _concluded(work, cluster, shards, events)
+    after, drained = _sums(cluster)
+    done = [later - earlier for later, earlier in zip(after, commands, strict=True)]
+    shares = [count / sum(done) for count in done]
+    rate = (events - watch.at_first) / (ended - watch.begun)
+    figures = {
+        "rate": rate,
+        "shares": [round(share, 4) for share in shares],
+        "emit_us": 1e6 * (sum(filled) - sum(cpu)) / events,
+        "redis_us": 1e6 * (sum(drained) - sum(filled)) / events,
+    }
+    parts = ", ".join(f"{100 * share:.1f}" for share in shares)
+    said = f"{rate:9,.0f} events/s   {parts} % of the commands on each primary, {figures['redis_us']:.0f} µs an event"
+    return sums | figures | {"said": said}
 
 
 def _concluded(work: Working, cluster: LocalCluster, shards: int, events: int) -> dict[str, int]:

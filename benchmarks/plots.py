@@ -14,13 +14,15 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+_BUNDLED = "valkey"
 _COLOURS = ["#9ecae1", "#4292c6", "#084594", "#fdd0a2", "#fdae6b", "#d94801"]
-_OURS, _OTHERS = "#d94801", "#4292c6"
+_OURS = "#d94801"
+_LINES = (0, 4, 8, 10, 12, 14, 16, 18, 1, 5, 9, 11, 13, 15)  # of matplotlib's tab20: what does not look like ours
 _MODES = {
     "one": "one by one",
     "gather": "100 at once",
     "bulk": "in bulk",
-    "one-sync": "sync, one by one",
+    "one-sync": "sync, 1 thread",
     "threads-sync": "sync, 8 threads",
     "bulk-sync": "sync, in bulk",
 }
@@ -36,7 +38,16 @@ class Plots:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.data: dict[str, Any] = json.loads((out / "results.json").read_text())
+        data: dict[str, Any] = json.loads((out / "results.json").read_text())
+        # Of the first schema, all is one section, and its samples do not name their server.
+        sections = data.get("sections", {"": data}).values()
+        self.systems: dict[str, Any] = {}
+        for section in sections:
+            self.systems = section["systems"] | self.systems
+        self.samples = [
+            one for section in sections for one in section["samples"] if one.get("server", _BUNDLED) == _BUNDLED
+        ]
+        self.left_out = {(one["system"], one["case"]) for section in sections for one in section.get("left_out", ())}
 
     def draw(self) -> None:
         """Draw each plot that has figures."""
@@ -44,7 +55,8 @@ class Plots:
         drawn = {
             "drain.png": self._bars("drain", drains, "no-op events a second, one worker process (log scale)"),
             "emit.png": self._bars("emit", _MODES, "events emitted a second, one process (log scale)"),
-            "latency.png": self._latency(),
+            "latency.png": self._idle(),
+            "loads.png": self._loads(),
             "growth.png": self._growth(),
         }
         for name, figure in drawn.items():
@@ -58,18 +70,14 @@ class Plots:
 
     def _of(self, measurement: str, system: str = "") -> list[dict[str, Any]]:
         return [
-            one
-            for one in self.data["samples"]
-            if one["measurement"] == measurement and (not system or one["system"] == system)
+            one for one in self.samples if one["measurement"] == measurement and (not system or one["system"] == system)
         ]
 
     def _title(self, key: str) -> str:
-        return self.data["systems"][key]["title"]
+        return self.systems[key]["title"]
 
     def _bars(self, measurement: str, cases: dict[str, str], label: str) -> Any:
-        best = {
-            key: max((one["rate"] for one in self._of(measurement, key)), default=0) for key in self.data["systems"]
-        }
+        best = {key: max((one["rate"] for one in self._of(measurement, key)), default=0) for key in self.systems}
         keys = sorted((key for key in best if best[key]), key=lambda key: best[key])
         if not keys:
             return None
@@ -98,30 +106,58 @@ class Plots:
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95)
         return figure
 
-    def _latency(self) -> Any:
-        if not self._of("latency"):
-            return None
-        figure, both = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True)
+    def _idle(self) -> Any:
         keys = sorted(
-            {one["system"] for one in self._of("latency")},
+            {one["system"] for one in self._of("latency") if one["case"] == "idle"},
             key=lambda key: -(self._median("latency", key, "idle", "p50") or 1e9),
         )
-        for axes, case in zip(both, ("idle", "half load"), strict=True):
-            for row, key in enumerate(keys):
-                found = [self._median("latency", key, case, name) for name in _PERCENTILES]
-                points = [value for value in found if value is not None]
-                if not points:
-                    continue
-                axes.plot([points[0], points[-1]], [row, row], color="#cccccc", zorder=1)
-                for name, value, colour in zip(_PERCENTILES, points, _COLOURS[2:], strict=False):
-                    axes.scatter([value], [row], color=colour, s=28, zorder=2, label=None if row else name)
-                axes.text(points[-1] * 1.15, row, f"{points[0]:.2g} / {points[1]:.3g}", va="center", fontsize=7)
-            axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
+        if not keys:
+            return None
+        figure, axes = plt.subplots(figsize=(9, 0.8 + 0.28 * len(keys)))
+        for row, key in enumerate(keys):
+            points = [self._median("latency", key, "idle", name) or 0 for name in _PERCENTILES]
+            axes.plot([points[0], points[-1]], [row, row], color="#cccccc", zorder=1)
+            for name, value, colour in zip(_PERCENTILES, points, _COLOURS[2:], strict=False):
+                axes.scatter([value], [row], color=colour, s=28, zorder=2, label=None if row else name)
+            axes.text(points[-1] * 1.15, row, f"{points[0]:.2g} / {points[1]:.3g}", va="center", fontsize=7)
+        axes.set_yticks(range(len(keys)), [self._title(key) for key in keys])
+        axes.set_xscale("log")
+        axes.set_xlim(right=5 * axes.get_xlim()[1])
+        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        self._finish(axes, "idle worker: ms from emit to handler (log scale); p50 / p99 beside")
+        axes.legend(fontsize=8, loc="upper right", framealpha=0.95)
+        return figure
+
+    def _loads(self) -> Any:
+        loads = sorted({int(one["case"]) for one in self._of("latency") if one["case"].isdigit()})
+        if not loads:
+            return None
+        figure, both = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
+        for axes, name in zip(both, _PERCENTILES, strict=False):
+            for index, key in enumerate(self.systems):
+                found = [(load, self._median("latency", key, str(load), name)) for load in loads]
+                points = [
+                    (load, value)
+                    for load, value in found
+                    if value is not None and (key, str(load)) not in self.left_out
+                ]
+                if points:
+                    ours = key.startswith("oxherd")
+                    colour = _OURS if ours else plt.get_cmap("tab20")(_LINES[index % len(_LINES)])
+                    style = "--" if key == "oxherd-quiet" else "-"
+                    width = 2.2 if ours else 1.2
+                    x, y = zip(*points, strict=True)
+                    axes.plot(x, y, style, marker="o", ms=3, color=colour, lw=width, label=self._title(key))
             axes.set_xscale("log")
-            axes.set_xlim(right=5 * axes.get_xlim()[1])
+            axes.set_yscale("log")
+            axes.set_xticks(loads)
             axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-            self._finish(axes, f"{case}: ms from emit to handler (log scale); p50 / p99 beside")
-        both[0].legend(fontsize=8, loc="upper right", framealpha=0.95)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
+            self._finish(
+                axes, "events a second (log scale)", f"{name}, ms from emit to handler (log scale)", axis="both"
+            )
+        both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         return figure
 
     def _growth(self) -> Any:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks.results import Results
+from benchmarks.server import BUNDLED, REDIS
 from benchmarks.tables import number
 
 _OURS = "oxherd"
 _NAMED = ("bullmq-node", "bull-node", "bullmq-python")
+_DRAINS = ("10", "100")
 _RATES = (
-    ("drain", "", "drained, no-op handler, each at its best concurrency up to 100"),
     ("io", "", "drained, handler that waits 10 ms, each as wide as it sensibly goes"),
     ("emit", "one", "emitted one by one"),
     ("emit", "gather", "emitted 100 at once"),
     ("emit", "bulk", "emitted in bulk"),
-    ("emit", "one-sync", "emitted one by one from sync code"),
-    ("emit", "threads-sync", "the same from eight threads"),
-    ("emit", "bulk-sync", "emitted in bulk from sync code"),
+    ("emit", "one-sync", "emitted from sync code by one thread"),
+    ("emit", "threads-sync", "emitted from sync code by 8 threads"),
+    ("emit", "bulk-sync", "emitted from sync code in bulk"),
 )
-_LATENCIES = ("p50", "p99", "p99.9")
+_LATENCIES = (
+    *(("idle", name) for name in ("p50", "p99", "p99.9")),
+    *((load, name) for load in ("1000", "8000") for name in ("p50", "p99")),
+)
 
 
 def ratio_lines(results: Results) -> Iterator[str]:
@@ -38,17 +42,26 @@ def ratio_lines(results: Results) -> Iterator[str]:
 
 
 def _rates(results: Results, columns: list[str]) -> Iterator[str]:
+    for server in (BUNDLED, REDIS):
+        for case in _DRAINS:
+            what = f"drained, no-op handler, concurrency {case}, {results.server('drain', server)}, events/s"
+            found = _found(results, lambda key, case=case, server=server: _rate(results, "drain", key, case, server))
+            yield from _row(results, columns, what, found, True, 0)
     for measurement, case, what in _RATES:
-        found = {key: rate for key in results.systems if (rate := _best(results, measurement, key, case)) is not None}
+        found = _found(results, lambda key, one=measurement, case=case: _rate(results, one, key, case))
         yield from _row(results, columns, f"{what}, events/s", found, True, 0)
 
 
 def _latencies(results: Results, columns: list[str]) -> Iterator[str]:
-    for name in _LATENCIES:
-        found = {
-            key: value for key in results.systems if (value := results.median("latency", key, "idle", name)) is not None
-        }
-        yield from _row(results, columns, f"idle latency, {name}, ms", found, False, 2)
+    for case, name in _LATENCIES:
+        what = "idle latency" if case == "idle" else f"latency at {int(case):,} events/s"
+        found = _found(results, lambda key, case=case, name=name: results.median("latency", key, case, name))
+        yield from _row(results, columns, f"{what}, {name}, ms", found, False, 2)
+
+
+def _found(results: Results, value_of: Callable[[str], float | None]) -> dict[str, float]:
+    """The value of each system that has one."""
+    return {key: value for key in results.systems if (value := value_of(key)) is not None}
 
 
 def _row(
@@ -67,7 +80,8 @@ def _row(
     yield f"| {what} | {number(ours, digits)} | " + " | ".join(cells) + " |"
 
 
-def _best(results: Results, measurement: str, key: str, case: str) -> float | None:
+def _rate(results: Results, measurement: str, key: str, case: str, server: str = BUNDLED) -> float | None:
+    """The median rate in that case; the best of all cases for an empty one."""
     cases = [case] if case else sorted({one["case"] for one in results.samples if one["measurement"] == measurement})
-    medians = [value for one in cases if (value := results.median(measurement, key, one, "rate")) is not None]
+    medians = [value for one in cases if (value := results.median(measurement, key, one, "rate", server)) is not None]
     return max(medians, default=None)

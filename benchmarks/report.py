@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.environments import EnvironmentFailed, plots_python
+from benchmarks.measure_latency import PERCENTILES, REACHED
 from benchmarks.ratios import ratio_lines
 from benchmarks.results import Results, read_results
-from benchmarks.tables import Cell, Table, number, over, share, spread
+from benchmarks.server import BUNDLED, REDIS
+from benchmarks.tables import LEFT_OUT, Cell, Table, number, over, share, spread
 
 _MODES = {
     "one": "one by one",
     "gather": "100 at once",
     "bulk": "in bulk",
-    "one-sync": "sync, one by one",
+    "one-sync": "sync, 1 thread",
     "threads-sync": "sync, 8 threads",
     "bulk-sync": "sync, in bulk",
 }
@@ -47,11 +49,15 @@ def _draw(out: Path) -> None:
 
 
 def _report(results: Results, drawn: list[str]) -> Iterator[str]:
-    yield from ["# Benchmarks", "", _machine_line(results), ""]
+    yield from ["# Benchmarks", ""]
+    newest = _newest(results)
+    if newest is None:
+        yield "Nothing was measured."
+        return
     yield from [
-        "Written by `python -m benchmarks`; nothing here is edited by hand. Medians of the rounds; in brackets the"
-    ]
-    yield from [
+        f"{_measured(results, newest)}.",
+        "",
+        "Written by `python -m benchmarks`; nothing here is edited by hand. Medians of the rounds; in brackets the",
         "lowest and highest. Every event of every run was counted; a run whose count was off stands under Failed.",
         "",
     ]
@@ -66,12 +72,29 @@ def _report(results: Results, drawn: list[str]) -> Iterator[str]:
     yield from _method(results)
 
 
-def _machine_line(results: Results) -> str:
-    machine = results.machine
+def _newest(results: Results) -> str | None:
+    """The measurement whose date is the last one."""
+    return max(results.sections, key=lambda one: results.sections[one]["date"], default=None)
+
+
+def _measured(results: Results, measurement: str) -> str:
+    """When and on what a section was measured."""
+    section = results.sections[measurement]
+    machine, options = section["machine"], section["options"]
+    rounds = "1 round" if options["rounds"] == 1 else f"{options['rounds']} rounds"
     return (
-        f"{results.date}: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}, "
-        f"{machine['kernel']}; Python {machine['python']}, Node {machine['node']}, {machine['server']}."
+        f"{section['date']}, {rounds} of runs of about {options['seconds']:g} s: {machine['cpu']},"
+        f" {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}, {machine['kernel']};"
+        f" Python {machine['python']}, Node {machine['node']}, {results.server(measurement, BUNDLED)}"
     )
+
+
+def _if_measured_apart(results: Results, measurement: str) -> list[str]:
+    """A line for a section that was measured at another time, or on something else, than the page's first line says."""
+    newest = _newest(results)
+    if newest is None or _measured(results, measurement) == _measured(results, newest):
+        return []
+    return [f"Measured {_measured(results, measurement)}.", ""]
 
 
 def _failures(results: Results) -> Iterator[str]:
@@ -95,10 +118,12 @@ def _section(
     """A table of one row a system; a column is a case of the measurement and how its samples are shown."""
     table = Table(results, measurement, columns, best_first)
     if table.rows():
-        yield from [f"## {title}", "", *text, "", *table.lines(), ""]
+        yield from [f"## {title}", "", *_if_measured_apart(results, measurement), *text, "", *table.lines(), ""]
 
 
 def _drain(results: Results, drawn: list[str]) -> Iterator[str]:
+    if "drain" not in results.sections:
+        return
     columns = {
         "concurrency 1": ("1", spread("rate")),
         "10": ("10", spread("rate")),
@@ -107,29 +132,54 @@ def _drain(results: Results, drawn: list[str]) -> Iterator[str]:
         "Redis µs": ("100", over("redis_us", 0)),
         "Redis busy": ("100", share("redis_busy")),
     }
-    text = "No-op events a second, one worker process, by concurrency; processor time an event at 100 (rq: at 1)."
-    yield from _section(results, "Drain", "drain", columns, text, *_plot("drain.png", drawn), best_first="100")
+    text = (
+        "No-op events a second, one worker process, by concurrency; processor time an event at 100 (rq: at 1). The"
+        " server's name has the allocator of its memory in brackets."
+    )
+    yield from ["## Drain", "", *_if_measured_apart(results, "drain"), text, *_plot("drain.png", drawn), ""]
+    for name in (BUNDLED, REDIS):
+        table = Table(results, "drain", columns, "100", name)
+        if table.rows():
+            yield from [f"### On {results.server('drain', name)}", "", *table.lines(), ""]
+    if not results.server("drain", REDIS):
+        yield from ["Not measured on Redis: this machine had no `redis-server`, or `--servers` did not name it.", ""]
 
 
 def _emit(results: Results, drawn: list[str]) -> Iterator[str]:
     columns = {title: (mode, spread("rate")) for mode, title in _MODES.items()}
-    text = "Events a second from one process. Bulk is by the system's own call for it, a thousand at a time."
+    text = (
+        "Events a second from one process. Bulk is by the system's own call for it, a thousand at a time. From sync"
+        " code, one thread or eight of them emit one by one."
+    )
     yield from _section(results, "Emit", "emit", columns, text, *_plot("emit.png", drawn), best_first="gather")
 
 
 def _latency(results: Results, drawn: list[str]) -> Iterator[str]:
-    columns = {
-        f"{case} {name}": (case, over(name, 2)) for case in ("idle", "half load") for name in ("p50", "p99", "p99.9")
-    }
-    columns["load"] = ("half load", over("rate", 0))
+    if "latency" not in results.sections:
+        return
     text = (
         "Milliseconds from emit to the handler's begin, across processes; medians of each round's percentile. Idle: an"
-        " event every 8 to 12 ms; of some hundred of them, p99.9 is the slowest. Half load: at half of the rate that"
-        " the system itself drains at its best concurrency"
-        " (the load column, as the producer reached it), so a faster system is measured at a higher load; the producer"
-        " shares the processors with worker and server."
+        " event every 8 to 12 ms, to a worker of concurrency 10; of some hundred of them, p99.9 is the slowest. The"
+        " other columns are events a second, the same for every system, for about the time of a run and at least 2,000"
+        " events (of these, p99.9 is the second slowest), to a worker of the concurrency at which the system drains"
+        " most. The producer shares the processors with worker and server."
     )
-    yield from _section(results, "Latency", "latency", columns, text, *_plot("latency.png", drawn), best_first="idle")
+    left_out = (
+        f"{LEFT_OUT}: the system drains or emits fewer a second than the column says, or in some round its producer"
+        f" reached less than {100 * REACHED:.0f} % of it. Higher loads are then left out too."
+    )
+    yield from ["## Latency", "", *_if_measured_apart(results, "latency"), text]
+    yield from ["", left_out] if any(section["left_out"] for section in results.sections.values()) else []
+    yield from [*_plot("latency.png", drawn), *_plot("loads.png", drawn), ""]
+    loads = sorted({int(one["case"]) for one in _latency_runs(results) if one["case"].isdigit()})
+    for name in PERCENTILES:
+        columns = {"idle": ("idle", over(name, 2))} | {f"{load:,}": (str(load), over(name, 2)) for load in loads}
+        yield from [f"### {name}", "", *Table(results, "latency", columns, "idle").lines(), ""]
+
+
+def _latency_runs(results: Results) -> list[Cell]:
+    section = results.sections["latency"]
+    return [*section["samples"], *section["left_out"]]
 
 
 def _io(results: Results) -> Iterator[str]:
@@ -199,16 +249,15 @@ def _plot(name: str, drawn: list[str]) -> list[str]:
 
 
 def _method(results: Results) -> Iterator[str]:
-    options = results.options
     yield from ["## How", ""]
-    rounds, seconds = options["rounds"], f"{options['seconds']:g}"
-    yield "One server without persistence for all, over TCP on the loopback, emptied before each run. Rounds:"
-    yield f"{rounds}, in each of them every system in turns. A run takes about {seconds} s, sized by a calibrating"
-    yield "run of each system. Events wait before the worker starts; the clock runs from the first sight of a"
-    yield "handled event to the last event. A handler counts in mapped memory (Node: in its own, written out every"
-    yield "2 ms). A run counts only if the handled events are exactly those emitted and none is left in Redis; of"
-    yield "oxherd with its log, the begin and end records must be as many too. Every system runs in an environment"
-    yield "of its own, with these packages and settings:"
+    yield "One server at a time without persistence, the same for all, over TCP on the loopback, emptied before each"
+    yield "run. In each round every system has its turn. A calibrating run of each system says how many events a run"
+    yield "needs. Events wait before the worker starts; the clock runs from the first sight of a handled event to the"
+    yield "last event. Before a latency is measured, the worker has handled some events and the producer emitted some."
+    yield "A handler counts in mapped memory (Node: in its own, written out every 2 ms). A run counts only if the"
+    yield "handled events are exactly those emitted and none is left in Redis; of oxherd with its log, the begin and"
+    yield "end records must be as many too. Every system runs in an environment of its own, with these packages and"
+    yield "settings:"
     yield ""
     for key, system in results.systems.items():
         packages = ", ".join(system["pinned"]) or "the checkout"

@@ -1,19 +1,40 @@
-"""The server that all systems share in turns, and what is asked of it."""
+"""The servers that all systems share in turns, and what is asked of them."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 from benchmarks.systems import System
 from oxherd.servers.standalone import StandaloneServer
 
+BUNDLED = "valkey"
+REDIS = "redis"
+
+
+def redis_binary() -> Path | None:
+    """The `redis-server` of the PATH."""
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
+
 
 class Server:
-    """A standalone server of the suite's own; nothing is saved to disk."""
+    """A standalone server of the suite's own, the bundled one unless another binary is given; it saves nothing.
 
-    def __init__(self) -> None:
-        self._server = StandaloneServer()
+    Once it has started, `version` is its name and version, and `allocator` what it takes its memory from.
+    """
+
+    def __init__(self, binary: Path | None = None) -> None:
+        self._server = StandaloneServer(binary=binary)
+        self.version = ""
+        self.allocator = ""
 
     def __enter__(self) -> Server:
         self._server.start()
+        info = self._server.info("server")
+        valkey = info.get("valkey_version")
+        self.version = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
+        self.allocator = self._server.info("memory")["mem_allocator"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -23,14 +44,6 @@ class Server:
     def url(self) -> str:
         """What clients connect to."""
         return self._server.url
-
-    @property
-    def version(self) -> str:
-        """The name and version of the server."""
-        info = self._server.info("server")
-        if "valkey_version" in info:
-            return f"Valkey {info['valkey_version']}"
-        return f"Redis {info['redis_version']}"
 
     def empty(self) -> None:
         """FLUSHALL."""

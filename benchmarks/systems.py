@@ -26,7 +26,7 @@ class System:
 
     `worker` is its command after the interpreter, with {concurrency}, unless `single_worker` (concurrency 1) or
     `io_worker` (handlers that wait) stands in; `left` are the Redis commands whose numbers add up to the events that
-    are still queued, running or failed.
+    are still queued, running or failed. Only those `on_every_server` drain on another server than the bundled one.
     """
 
     key: str
@@ -45,6 +45,7 @@ class System:
     io_concurrency: int = 1000
     only_latency: bool = False
     own_log: bool = False
+    on_every_server: bool = False
 
     @property
     def home(self) -> Path:
@@ -86,6 +87,7 @@ SYSTEMS: tuple[System, ...] = (
         _keys("bull:{noop}:", _BULLMQ),
         OXHERD_EMITS,
         own_log=True,
+        on_every_server=True,
     ),
     System(
         "oxherd-quiet",
@@ -97,6 +99,7 @@ SYSTEMS: tuple[System, ...] = (
         _keys("bull:{noop}:", _BULLMQ),
         (),
         folder="oxherd",
+        on_every_server=True,
     ),
     System(
         "bullmq-node",
@@ -107,6 +110,7 @@ SYSTEMS: tuple[System, ...] = (
         ("completed jobs removed", "no log (it has none)"),
         _keys("bull:noop:", _BULLMQ),
         ("one", "gather", "bulk"),
+        on_every_server=True,
     ),
     System(
         "bull-node",
@@ -117,6 +121,7 @@ SYSTEMS: tuple[System, ...] = (
         ("completed jobs removed", "no log (it has none)"),
         _keys("bull:noop:", (("LLEN", "wait"), ("LLEN", "active"), ("ZCARD", "delayed"), ("ZCARD", "failed"))),
         ("one", "gather", "bulk"),
+        on_every_server=True,
     ),
     System(
         "taskiq",

@@ -7,19 +7,28 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from benchmarks.results import Results
+from benchmarks.server import BUNDLED
 
 Cell: TypeAlias = "dict[str, Any]"
 Show: TypeAlias = "Callable[[list[Cell]], str]"
 
+LEFT_OUT = "–"  # noqa: RUF001 - a cell without a figure, as tables have it
+
 
 class Table:
-    """The samples of one measurement; rows in the order of one case's rate, or p50 of it, if named."""
+    """The samples of one measurement on one server; rows in the order of one case's rate, or p50 of it, if named."""
 
     def __init__(
-        self, results: Results, measurement: str, columns: dict[str, tuple[str, Show]], best_first: str = ""
+        self,
+        results: Results,
+        measurement: str,
+        columns: dict[str, tuple[str, Show]],
+        best_first: str = "",
+        server: str = BUNDLED,
     ) -> None:
         self._results = results
         self._measurement = measurement
+        self._server = server
         self._columns = columns
         self._best_first = best_first
 
@@ -43,13 +52,15 @@ class Table:
         return list(self._columns.values())
 
     def _cells(self, key: str, case: str) -> list[Cell]:
-        return self._results.of(self._measurement, key, case)
+        return self._results.of(self._measurement, key, case, self._server)
 
     def _shown(self, key: str, case: str, show: Show) -> str:
+        if self._results.left_out(self._measurement, key, case, self._server):
+            return LEFT_OUT
         cells = self._cells(key, case)
         if cells:
             return show(cells)
-        return "failed" if self._results.failed(self._measurement, key, case) else ""
+        return "failed" if self._results.failed(self._measurement, key, case, self._server) else ""
 
     def _rank(self, key: str) -> float:
         cells = self._cells(key, self._best_first) or [

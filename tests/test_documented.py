@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from oxherd.servers.standalone import StandaloneServer
 from tests.harness import run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,7 +25,8 @@ def first_block(page: str, language: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_guides_program_prints_what_is_printed(page: str, tmp_path: Path, standalone: str) -> None:
+def test_a_guides_program_prints_what_is_printed(page: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(first_block(page, "python"))
-    ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=standalone)
+    with StandaloneServer() as server:  # what another page's program has left would be counted
+        ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=server.url)
     assert ran.stdout.splitlines() == first_block(page, "console").splitlines(), ran.stderr

@@ -67,3 +67,12 @@ def test_the_program_prints_and_logs_what_is_printed(tmp_path: Path) -> None:
 def test_every_document_that_is_linked_exists() -> None:
     for target in re.findall(r"\]\(((?!http)[^)#]+)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_figures_beside_others_are_those_of_the_benchmarks() -> None:
+    page = (ROOT / "docs" / "benchmarks" / "README.md").read_text()
+    compared = README.partition("## How it compares")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:no-op events|emitted|emit to begin)[^|]*\|(.*)\|$", compared, re.MULTILINE)
+    assert len(rows) >= 3
+    for figure in re.findall(r"\d[\d,.]*", " ".join(rows)):
+        assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,])", page), figure

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from oxherd import EmitError, Oxherd
 from oxherd.servers.local_cluster import LocalCluster
 from oxherd.servers.standalone import StandaloneServer
-from tests.harness import Records, until_sync
+from tests.harness import Records, run, until_sync
 from tests.lossy import LossyWay
 
 
@@ -152,3 +154,29 @@ def test_threads_go_on_over_a_fail_over_and_lose_nothing(make_herd: Callable[...
         stored = [each.id for each in herd.admin.find(state="waiting").all_sync()]
         herd.close_sync()
         assert sorted(stored) == sorted([*first, *ids])
+
+
+OUTLIVES = """
+import threading
+from oxherd import Oxherd
+
+event = Oxherd().declare("order.placed", int)
+
+
+def emit(number):
+    threading.main_thread().join()
+    print(event.emit_sync(number).event)
+    event.emit_many_sync([number, number])
+
+
+for number in range(2):
+    threading.Thread(target=emit, args=(number,)).start()
+"""
+
+
+def test_threads_that_outlive_the_main_thread_emit_for_the_first_time(server: StandaloneServer, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(OUTLIVES)
+    url = server.url.replace("127.0.0.1", "localhost")  # a name is looked up
+    ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=url)
+    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, ["order.placed"] * 2, "")
+    assert server.command("LLEN", "bull:{order.placed}:wait") == 6

@@ -10,6 +10,7 @@ const samples = Number(process.env.BENCH_SAMPLES || 0);
 const io = process.env.BENCH_HANDLER === "io";
 const AT_ONCE = 100;
 const BULK = 1000;
+const WARM_PAUSE = 200;
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const nowUs = () => Math.round((performance.timeOrigin + performance.now()) * 1000);
@@ -43,6 +44,11 @@ function counted() {
 
 const together = (producer, count) => Promise.all(Array.from({ length: count }, () => producer.one(nowUs())));
 
+const warmed = async (producer, count) => {
+  for (let n = 0; n < Number(count); n += 1) await producer.one(nowUs());
+  await sleep(WARM_PAUSE);
+};
+
 const modes = {
   async fill(producer, count) {
     for (let left = Number(count); left > 0; left -= BULK) {
@@ -64,14 +70,16 @@ const modes = {
     while ((taken = (performance.now() - begun) / 1000) < Number(seconds)) count += await step();
     return { emitted: warm + count, timed: count, seconds: taken };
   },
-  async paced(producer, count, seconds, jitter) {
+  async paced(producer, count, seconds, jitter, warm) {
+    await warmed(producer, warm);
     for (let n = 0; n < Number(count); n += 1) {
       await sleep(1000 * (Number(seconds) + Math.random() * Number(jitter)));
       await producer.one(nowUs());
     }
     return { emitted: Number(count) };
   },
-  async load(producer, count, perSecond) {
+  async load(producer, count, perSecond, warm) {
+    await warmed(producer, warm);
     const total = Number(count);
     let sent = 0;
     const begun = performance.now();

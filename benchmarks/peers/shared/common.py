@@ -24,6 +24,7 @@ _SAMPLES = int(os.environ.get("BENCH_SAMPLES", "0"))
 AT_ONCE = 100
 BULK = 1000
 THREADS = 8
+WARM_PAUSE = 0.2  # seconds in which the worker handles the warming events
 
 _view = None
 _lock = threading.Lock()
@@ -110,7 +111,11 @@ class Producer:
 
 
 def produce(producer):
-    """The command line of a producer: `fill N`, `rate MODE SECONDS`, `paced N SECONDS JITTER`, `load N PER_SECOND`."""
+    """The command line of a producer.
+
+    It is `fill N`, `rate MODE SECONDS`, `paced N SECONDS JITTER WARM` or `load N PER_SECOND WARM`. So many as WARM go
+    before the N, none of which then waits until a connection is made.
+    """
     mode, *rest = sys.argv[1:]
     by_loop = {
         "fill": producer.bulk or (producer.one and not producer.bulk_sync),
@@ -163,14 +168,22 @@ async def _rate(producer, way, seconds):
     return {"emitted": warm + count, "timed": count, "seconds": taken}
 
 
-async def _paced(producer, count, seconds, jitter):
+async def _warmed(producer, count):
+    for _ in range(int(count)):
+        await producer.one(now_us())
+    await asyncio.sleep(WARM_PAUSE)
+
+
+async def _paced(producer, count, seconds, jitter, warm):
+    await _warmed(producer, warm)
     for _ in range(int(count)):
         await asyncio.sleep(float(seconds) + random.uniform(0, float(jitter)))
         await producer.one(now_us())
     return {"emitted": int(count)}
 
 
-async def _load(producer, count, per_second):
+async def _load(producer, count, per_second, warm):
+    await _warmed(producer, warm)
     total, sent, begun = int(count), 0, time.perf_counter()
     while sent < total:
         due = min(total, 1 + int((time.perf_counter() - begun) * float(per_second)))
@@ -242,14 +255,22 @@ def _rate_threads(producer, seconds):
     return {"emitted": THREADS + timed, "timed": timed, "seconds": time.perf_counter() - begun}
 
 
-def _paced_sync(producer, count, seconds, jitter):
+def _warmed_sync(producer, count):
+    for _ in range(int(count)):
+        producer.one_sync(now_us())
+    time.sleep(WARM_PAUSE)
+
+
+def _paced_sync(producer, count, seconds, jitter, warm):
+    _warmed_sync(producer, warm)
     for _ in range(int(count)):
         time.sleep(float(seconds) + random.uniform(0, float(jitter)))
         producer.one_sync(now_us())
     return {"emitted": int(count)}
 
 
-def _load_sync(producer, count, per_second):
+def _load_sync(producer, count, per_second, warm):
+    _warmed_sync(producer, warm)
     total, begun = int(count), time.perf_counter()
     for sent in range(total):
         if (early := begun + sent / float(per_second) - time.perf_counter()) > 0.0005:

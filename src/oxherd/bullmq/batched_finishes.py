@@ -20,8 +20,8 @@ from oxherd.redis.client import Argument, Client
 # Enough to share what is looked up once, few enough that server and worker are busy at the same time: 32 are as fast,
 # but vary more.
 _MAX_JOBS = 16
-# Of the jobs that a worker holds, a quarter is at the server while it runs the others: else each waits for the other.
-_PARTS = 4
+# Of the jobs that a worker holds, half are at the server while it runs the others: else each waits for the other.
+_PARTS = 2
 _LEFT_TO_BULLMQ = 1
 
 Finished = Fetched | Refusal | None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -27,6 +28,29 @@ def refuse_in_event_loop(method: str) -> None:
         )
 
 
+class _PortalLoop(asyncio.SelectorEventLoop):
+    """A loop whose blocking calls, such as the look-up of a host, run in a thread each.
+
+    An executor's threads take no more calls once the main thread has ended, which other threads that emit may outlive.
+    """
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(func(*args))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="oxherd-call", daemon=True).start()
+        return asyncio.wrap_future(future, loop=self)
+
+
 class SyncPortal:
     """An event loop in a thread of its own, for callers without one. Of no use in a forked child: check `pid`.
 
@@ -38,7 +62,7 @@ class SyncPortal:
     def __init__(self) -> None:
         self.calls = 0
         self.retired = False
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = _PortalLoop()
         self.pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="oxherd-sync", daemon=True)
         # A handler may be the first to need the portal; the thread must not inherit that event's context.

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, cast
 
@@ -16,6 +16,9 @@ from pydantic_core import to_json
 from oxherd.context import extra_name
 from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
 
+BEGIN, END = "event.begin", "event.end"
+# How many fields each has at least.
+_LIFECYCLE_FIELDS: dict[object, int] = {BEGIN: 4, END: 6}
 # Keys of the contract, which need no quoting.
 FIELDS = frozenset({"event", "event_id", "caused_by", "root", "outcome", "source", "queue", "node", "server"})
 _RESERVED = frozenset({"ts", "level", "logger", "msg", "exception"})
@@ -44,14 +47,17 @@ class JSONFormatter(logging.Formatter):
         except Exception as error:  # noqa: BLE001 - a record may hold anything, and no record may be lost
             return self._unwritable(record, error)
 
+    def lifecycle_line(
+        self, created: float, level: str, message: str, fields: Mapping[str, Any], payload: bytes | None
+    ) -> str:
+        """The line of an event's begin or end, without a record: its fields in the contract's order, then `payload`."""
+        return _lifecycle_line(self._timestamp(created), level, message, fields, payload)
+
     def _line(self, record: logging.LogRecord) -> str:
         extra = record.__dict__
         stamp = self._timestamp(record.created)
-        if record.name == "oxherd" and record.lineno == 0:  # made from a signal
-            shape = (record.msg, len(extra) - _STANDARD_COUNT, "_payload_json" in extra, "caused_by" in extra)
-            lifecycle = _LIFECYCLE.get(shape)
-            if lifecycle is not None:
-                return lifecycle(stamp, extra)
+        if record.name == "oxherd" and record.lineno == 0 and _is_plain(record.msg, extra):  # made from a signal
+            return _lifecycle_line(stamp, record.levelname, record.msg, extra, extra.get("_payload_json"))
         parts = [_head(stamp, record, message_of(record))]
         for name, value in extra.items():
             if name in STANDARD_ATTRIBUTES or value is None:
@@ -85,54 +91,28 @@ class JSONFormatter(logging.Formatter):
         return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
 
 
-# The records of each event, if they carry no further fields. Names and ids need no quoting, and one expression is
-# several times cheaper than a walk over the attributes.
+# Names and ids need no quoting, and one expression is several times cheaper than a walk over the attributes.
 
 
-def _begin(stamp: str, extra: dict[str, Any]) -> str:
-    return (
-        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.begin","event":"{extra["event"]}",'
-        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]}}}'
+def _lifecycle_line(stamp: str, level: str, message: str, fields: Mapping[str, Any], payload: bytes | None) -> str:
+    line = (
+        f'{{"ts":"{stamp}","level":"{level}","logger":"oxherd","msg":"{message}","event":"{fields["event"]}",'
+        f'"event_id":"{fields["event_id"]}","attempt":{fields["attempt"]},"fence":{fields["fence"]}'
     )
+    if message == END:
+        line += f',"outcome":"{fields["outcome"]}","duration_ms":{fields["duration_ms"]}'
+    if "caused_by" in fields:
+        line += f',"caused_by":"{fields["caused_by"]}","root":"{fields["root"]}"'
+    return line + (f',"payload":{_one_line(payload.decode())}}}' if payload is not None else "}")
 
 
-def _begin_shown(stamp: str, extra: dict[str, Any]) -> str:
-    return f'{_begin(stamp, extra)[:-1]},"payload":{_one_line(extra["_payload_json"].decode())}}}'
-
-
-def _end(stamp: str, extra: dict[str, Any]) -> str:
-    return (
-        f'{{"ts":"{stamp}","level":"{extra["levelname"]}","logger":"oxherd","msg":"event.end","event":"{extra["event"]}",'
-        f'"event_id":"{extra["event_id"]}","attempt":{extra["attempt"]},"fence":{extra["fence"]},'
-        f'"outcome":"{extra["outcome"]}","duration_ms":{extra["duration_ms"]}}}'
-    )
-
-
-def _begin_caused(stamp: str, extra: dict[str, Any]) -> str:
-    return _caused(_begin(stamp, extra), extra)
-
-
-def _begin_caused_shown(stamp: str, extra: dict[str, Any]) -> str:
-    return f'{_begin_caused(stamp, extra)[:-1]},"payload":{_one_line(extra["_payload_json"].decode())}}}'
-
-
-def _end_caused(stamp: str, extra: dict[str, Any]) -> str:
-    return _caused(_end(stamp, extra), extra)
-
-
-def _caused(line: str, extra: dict[str, Any]) -> str:
-    return f'{line[:-1]},"caused_by":"{extra["caused_by"]}","root":"{extra["root"]}"}}'
-
-
-# By message, number of fields, and whether `payload` and `caused_by` are among them.
-_LIFECYCLE: dict[tuple[Any, int, bool, bool], Callable[[str, dict[str, Any]], str]] = {
-    ("event.begin", 4, False, False): _begin,
-    ("event.begin", 6, True, False): _begin_shown,
-    ("event.begin", 6, False, True): _begin_caused,
-    ("event.begin", 8, True, True): _begin_caused_shown,
-    ("event.end", 6, False, False): _end,
-    ("event.end", 8, False, True): _end_caused,
-}
+def _is_plain(message: object, extra: Mapping[str, Any]) -> bool:
+    """Whether a record of an event has no further fields than `_lifecycle_line` writes."""
+    own = _LIFECYCLE_FIELDS.get(message)
+    if own is None:
+        return False
+    count = len(extra) - _STANDARD_COUNT
+    return count == own + 2 * ("caused_by" in extra) + 2 * ("_payload_json" in extra)
 
 
 def message_of(record: logging.LogRecord) -> str:

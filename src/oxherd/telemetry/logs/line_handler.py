@@ -36,21 +36,26 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self._line(record)
+            self.write_line(self.format(record))
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
+
+    def write_line(self, text: str) -> None:
+        """Write a line that needs no record; the caller holds the handler's lock (`acquire`)."""
+        try:
+            line = _encoded(text)
             if self._lost:
                 notice = logging.LogRecord("oxherd", logging.WARNING, "", 1, _LOST, (self._lost,), None)
-                line = self._line(notice) + line
+                line = _encoded(self.format(notice)) + line
             if not self._backlog:
                 line = self._write(line)
             if line:
                 self._keep(line)
             self._lost = 0
-        except RecursionError:
-            raise
         except OSError:
             self._lost += 1
-        except Exception:  # noqa: BLE001 - as logging's own handlers do
-            self.handleError(record)
 
     def flush(self) -> None:
         """Wait for a reader that is behind, until it takes nothing for two seconds."""
@@ -60,9 +65,6 @@ class LineHandler(logging.Handler):
                 self._write_backlog()
         finally:
             self.release()
-
-    def _line(self, record: logging.LogRecord) -> bytes:
-        return self.format(record).encode("utf-8", "backslashreplace") + b"\n"
 
     def _write(self, line: bytes) -> bytes:
         """Write a line; returns what the descriptor does not take now."""
@@ -120,3 +122,7 @@ class LineHandler(logging.Handler):
         except OSError:
             self._lost += len(self._backlog) + 1
             self._backlog.clear()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace") + b"\n"

@@ -30,6 +30,7 @@ from oxherd.signals import (
     WorkerStopped,
 )
 from oxherd.telemetry.logs.console_formatter import ConsoleFormatter
+from oxherd.telemetry.logs.straight import write_straight
 
 logger = logging.getLogger("oxherd")
 _LAST_RESORT = ConsoleFormatter(colour=False)
@@ -57,11 +58,22 @@ class LogSubscriber:
         logger.disabled = False
         if not logger.isEnabledFor(level):
             return
+        if _write_straight(level, message, signal):
+            return
         record = _record(level, message, fields(signal))
         if level >= logging.WARNING and not logger.hasHandlers():
             # Logging's handler of last resort shows the message alone.
             record.msg = _LAST_RESORT.format(record)
         logger.handle(record)
+
+
+def _write_straight(level: int, message: str, signal: Any) -> bool:
+    """Write an event's begin or end without a record, if nobody else would see one."""
+    if type(signal) is EventBegan:
+        return write_straight(logger, level, message, _begin_fields(signal), signal.shown.json)
+    if type(signal) is EventEnded and signal.error is None and signal.retry_in_ms is None:
+        return write_straight(logger, level, message, _ended(signal), None)
+    return False
 
 
 class _ThreadTemplates(threading.local):
@@ -101,7 +113,7 @@ def _record(level: int, message: str, fields: dict[str, Any]) -> logging.LogReco
     return record
 
 
-def _began(signal: EventBegan) -> dict[str, Any]:
+def _begin_fields(signal: EventBegan) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "event": signal.event,
         "event_id": signal.event_id,
@@ -110,6 +122,11 @@ def _began(signal: EventBegan) -> dict[str, Any]:
     }
     if signal.root is not None:
         fields["caused_by"], fields["root"] = signal.caused_by, signal.root
+    return fields
+
+
+def _began(signal: EventBegan) -> dict[str, Any]:
+    fields = _begin_fields(signal)
     if signal.shown.json is not None:
         fields["payload"] = signal.shown.value
         fields["_payload_json"] = signal.shown.json  # saves the JSON formatter from writing it again

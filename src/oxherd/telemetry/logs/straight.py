@@ -1,0 +1,55 @@
+"""Writes an event's begin and end without a log record, where our own JSON handler alone would see one.
+
+A record takes more time than all else that a worker does for an event. It is made wherever anybody else might see or
+change it: another handler, a filter, a formatter, a record factory, a logger class, a patch of logging's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oxherd.context import ContextFilter
+from oxherd.telemetry.logs.json_formatter import JSONFormatter
+from oxherd.telemetry.logs.line_handler import LineHandler
+
+_root = logging.getLogger()
+
+
+def write_straight(
+    logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any], payload: bytes | None
+) -> bool:
+    """Write the line of a begin or end; False if a record has to be made of it instead."""
+    handlers = _root.handlers
+    if (
+        len(handlers) != 1
+        or logger.handlers
+        or logger.filters
+        or not logger.propagate
+        or logging.getLogRecordFactory() is not logging.LogRecord
+        or getattr(logger.handle, "__func__", None) is not _HANDLE
+        or getattr(logger.callHandlers, "__func__", None) is not _CALL_HANDLERS
+    ):
+        return False
+    handler = handlers[0]
+    formatter = handler.formatter
+    if type(handler) is not LineHandler or type(formatter) is not JSONFormatter or handler.level > level:
+        return False
+    if len(handler.filters) != 1 or type(handler.filters[0]) is not ContextFilter:
+        return False
+    handler.acquire()
+    try:
+        handler.write_line(formatter.lifecycle_line(time.time(), logging.getLevelName(level), message, fields, payload))
+    finally:
+        handler.release()
+    return True
+
+
+def _unpatched(method: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A method of logging's if it is its own; None if another library, such as an error tracker, has replaced it."""
+    return method if method.__module__ == logging.__name__ and not hasattr(method, "__wrapped__") else None
+
+
+_HANDLE, _CALL_HANDLERS = _unpatched(logging.Logger.handle), _unpatched(logging.Logger.callHandlers)
