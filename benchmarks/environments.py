@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.systems import System
 
 ROOT = Path(__file__).parent.parent
-_ENVS = Path(__file__).parent / ".envs"
+ENVS = Path(__file__).parent / ".envs"
 _PLOTS = ("matplotlib==3.11.2",)
 _PATIENCE = 600.0  # seconds for one environment
 
@@ -38,20 +38,21 @@ def environment_of(system: System) -> Environment:
         shared["PYTHONPATH"] += os.pathsep + str(ROOT / "src")
         return Environment(sys.executable, shared, _python_packages(sys.executable))
     if system.kind == "node":
-        folder = _ENVS / system.key
+        folder = ENVS / system.key
         _once(folder, system.packages, _install_node)
         return Environment(_tool("node"), {"BENCH_MODULES": str(folder / "node_modules")}, _node_packages(folder))
-    python = _venv(system.key, system.packages)
+    python = python_with(system.key, system.packages)
     return Environment(python, shared, _python_packages(python))
 
 
 def plots_python() -> str:
     """The interpreter that has matplotlib."""
-    return _venv("plots", _PLOTS)
+    return python_with("plots", _PLOTS)
 
 
-def _venv(name: str, packages: tuple[str, ...]) -> str:
-    folder = _ENVS / name
+def python_with(name: str, packages: tuple[str, ...]) -> str:
+    """The interpreter of an environment of that name with these packages, made if it is not there or has others."""
+    folder = ENVS / name
     _once(folder, packages, _install_python)
     return str(folder / "bin" / "python")
 
@@ -73,10 +74,12 @@ def _install_python(folder: Path, packages: tuple[str, ...]) -> None:
     python = str(folder / "bin" / "python")
     if uv is not None:
         _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        _run([uv, "pip", "install", "--quiet", "--python", python, *packages])
+        if packages:
+            _run([uv, "pip", "install", "--quiet", "--python", python, *packages])
     else:
         _run([sys.executable, "-m", "venv", str(folder)])
-        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+        if packages:
+            _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
 
 
 def _install_node(folder: Path, packages: tuple[str, ...]) -> None:

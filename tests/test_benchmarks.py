@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import oxherd
 from benchmarks.results import Results, read_results
 from benchmarks.server import REDIS, redis_binary
 from benchmarks.tables import LEFT_OUT, Table, over
@@ -23,8 +25,8 @@ COMMITTED = ROOT / "docs" / "benchmarks" / "results.json"
 reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="the suite reads processor times from /proc")
 
 
-def _run(module: str, *options: str) -> subprocess.CompletedProcess[str]:
-    done = run(ROOT, sys.executable, "-m", module, *options, timeout=240)
+def _run(module: str, *options: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    done = run(ROOT, sys.executable, "-m", module, *options, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -103,6 +105,28 @@ def test_a_load_that_was_left_out_in_one_round_has_no_figure() -> None:
     columns = {"500": ("500", over("p50", 1)), "1,000": ("1000", over("p50", 1))}
     assert list(Table(results, "latency", columns).lines())[2:] == [f"| Slow | 3.0 | {LEFT_OUT} |"]
     assert results.median("latency", "slow", "1000", "p50") is None
+
+
+@pytest.mark.slow
+def test_the_footprint_is_that_of_the_wheel_and_replaces_the_page_s_figures_only(tmp_path: Path) -> None:
+    page = tmp_path / "footprint.md"
+    text = (ROOT / "docs" / "benchmarks" / "footprint.md").read_text()
+    page.write_text(text)
+    only = ["--only", "python,oxherd", "--page", str(page)]
+    _run("benchmarks.footprint", "--rounds", "1", *only, timeout=600)  # it installs
+    before, _, rest = page.read_text().partition("<!-- figures: begin -->")
+    figures, _, after = rest.partition("<!-- figures: end -->")
+    assert text.startswith(before)
+    assert text.endswith(after)
+    assert re.search(r"^\| Python alone \| 0 \| 0 \| [1-9]\d* \|  \|$", figures, re.MULTILINE)
+    named = re.escape(f"`oxherd` {oxherd.__version__}")
+    row = re.search(rf"^\| {named} \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", figures, re.MULTILINE)
+    assert row is not None
+    packages, megabytes, import_ms, emit_ms = map(int, row.groups())
+    required = [name for name in importlib.metadata.requires("oxherd") or () if "extra ==" not in name]
+    assert packages > len(required)
+    assert min(megabytes, import_ms, emit_ms) > 0
+    assert str(ROOT) not in figures
 
 
 @pytest.mark.slow

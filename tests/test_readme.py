@@ -64,6 +64,12 @@ def test_the_program_prints_and_logs_what_is_printed(tmp_path: Path) -> None:
         assert record == wanted
 
 
+def test_it_is_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) < 120
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in prose.splitlines() if len(line) > 160 and not line.startswith("|")] == []
+
+
 def test_every_document_that_is_linked_exists() -> None:
     for target in re.findall(r"\]\(((?!http)[^)#]+)", README):
         assert (ROOT / target).exists(), target

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from types import UnionType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from oxherd.admin import Admin
 from oxherd.bullmq.keys import has_hash_tag
 from oxherd.bullmq.worker_info import WorkerInfo
 from oxherd.bullmq.worker_records import live_workers
@@ -30,6 +29,9 @@ from oxherd.signals import Signals
 from oxherd.telemetry.logs.subscriber import LogSubscriber
 from oxherd.worker.upkeep.watchdog import WatchdogTimes
 from oxherd.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from oxherd.admin import Admin
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -258,6 +260,9 @@ class Oxherd(Processing):
     @property
     def admin(self) -> Admin:
         """Reads what the queues hold, and steers it."""
+        # Those who only emit and process do without it.
+        from oxherd.admin import Admin
+
         return Admin(self)
 
     async def workers(self) -> list[WorkerInfo]:

@@ -24,6 +24,11 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(named) == sorted(PAGES)
 
 
+def test_the_first_page_lists_every_other_page_once() -> None:
+    listed = (ROOT / "docs" / "index.md").read_text().partition("## All pages")[2]
+    assert sorted(re.findall(r"\]\((.+?)\)", listed)) == sorted(PAGES - {"index.md"})
+
+
 def test_the_site_has_the_dashboards_mark() -> None:
     mark = ROOT / "src" / "oxherd" / "dashboard" / "assets" / "mark.svg"
     assert (ROOT / "docs" / "pictures" / "mark.svg").read_bytes() == mark.read_bytes()

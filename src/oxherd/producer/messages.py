@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -63,7 +64,6 @@ class RelayOptions:
 
 
 NO_OPTIONS = RelayOptions()
-_STORED: TypeAdapter[RelayOptions] = TypeAdapter(RelayOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,19 @@ def read_options(text: str) -> RelayOptions:
         UsageError: it is something else, or the priority is none.
     """
     try:
-        found = _STORED.validate_json(text, strict=True)
+        found = _stored_options().validate_json(text, strict=True)
     except ValidationError:
         found = None
     if found is None or any(isinstance(each, int) and not 0 <= each <= LATEST_MS for each in asdict(found).values()):
         raise UsageError("The options of an outbox's row cannot be read; emit the event again.") from None
     check_priority(found.priority)
     return found
+
+
+@cache
+def _stored_options() -> TypeAdapter[RelayOptions]:
+    # For relays alone: not at the import, which every application waits for.
+    return TypeAdapter(RelayOptions)
 
 
 def message_of(declaration: Declaration, job: NewJob, given: EmitManyOptions) -> Message:
