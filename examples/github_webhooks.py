@@ -7,7 +7,7 @@ In one process:
 
     uvicorn examples.github_webhooks:app
 
-Apart, with as many workers as you like (compose.yaml runs it so, on a Redis Cluster):
+Apart, with as many workers as you like (compose.yaml runs it so, on a Redis Cluster, with a dashboard):
 
     OXHERD_PROCESS=0 uvicorn examples.github_webhooks:app
     oxherd worker examples.github_webhooks:herd --log-format json
@@ -31,7 +31,7 @@ from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from oxherd import Context, EmitError, InvalidPayload, Oxherd, PayloadTooLarge, Retry
@@ -92,6 +92,11 @@ async def receive(request: Request) -> JSONResponse:
     return JSONResponse({"id": str(emitted.id)}, status_code=202)
 
 
+async def live(_request: Request) -> PlainTextResponse:
+    """For a container's healthcheck: 503 where a restart of this process would help."""
+    return PlainTextResponse("ok\n") if herd.health().live else PlainTextResponse("not live\n", 503)
+
+
 async def read(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
@@ -150,4 +155,4 @@ async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
                 await herd.stop()
 
 
-app = Starlette(routes=[Route("/webhooks", receive, methods=["POST"])], lifespan=lifespan)
+app = Starlette(routes=[Route("/webhooks", receive, methods=["POST"]), Route("/live", live)], lifespan=lifespan)

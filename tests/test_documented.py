@@ -14,7 +14,7 @@ from tests.harness import run
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
     "admin", "failing", "history", "limits", "limits-per-key", "long-lived-workers", "on-failed", "outbox", "pausing",
-    "resources", "results", "schedules", "time", "uniqueness", "workers",
+    "payloads", "resources", "results", "schedules", "sealing", "time", "uniqueness", "workers",
 ]  # fmt: skip
 
 

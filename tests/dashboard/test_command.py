@@ -28,13 +28,13 @@ TOKEN = "a-token-of-more-than-twenty-characters"
 class Dashboard:
     """A process of the command, its output, and its address once it has said it."""
 
-    def __init__(self, folder: Path, url: str, *options: str) -> None:
+    def __init__(self, folder: Path, url: str, *options: str, **variables: str) -> None:
         self._log = folder / "log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "oxherd", "dashboard", "app:herd", *options],
                 cwd=folder,
-                env=environment(OXHERD_URL=url),
+                env=environment(OXHERD_URL=url, **variables),
                 stdout=output,
                 stderr=output,
             )
@@ -53,8 +53,8 @@ def serve(tmp_path: Path, standalone: str, prefix: str) -> Iterator[Callable[...
     (tmp_path / "app.py").write_text(APP.format(prefix=prefix))
     started: list[Dashboard] = []
 
-    def start(*options: str, url: str = standalone) -> Dashboard:
-        started.append(Dashboard(tmp_path, url, *options))
+    def start(*options: str, url: str = standalone, **variables: str) -> Dashboard:
+        started.append(Dashboard(tmp_path, url, *options, **variables))
         return started[-1]
 
     yield start
@@ -86,7 +86,7 @@ def test_it_opens_on_loopback_and_ends_at_once_though_a_page_is_open(
             assert next(stream.iter_text())
             began = time.monotonic()
             served.process.send_signal(number)
-            assert served.process.wait(20) == 0
+            assert served.process.wait(60) == 0
             assert time.monotonic() - began < 3
     assert served.said.count("\n") == 1, served.said
 
@@ -126,6 +126,33 @@ def test_a_token_file_says_who_may_look_and_act(serve: Callable[..., Dashboard],
     assert TOKEN not in served.said
 
 
+def test_the_environment_may_hold_what_a_token_file_holds(serve: Callable[..., Dashboard]) -> None:
+    tokens = f"vera viewer {TOKEN}-viewer\n{TOKEN}"
+    served = serve("--bind", "0.0.0.0:0", "--allowed-host", "127.0.0.1", OXHERD_DASHBOARD_TOKENS=tokens)
+    address = f"http://127.0.0.1:{served.address.rsplit(':', 1)[1]}"
+    with httpx2.Client(base_url=address, timeout=20, trust_env=False) as client:
+        assert client.get("/").status_code == 303
+        for token, status in ((f"{TOKEN}-viewer", 403), (TOKEN, 303)):
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.post("/actions/pause", data={"event": "order.placed"}, headers=headers)
+            assert answer.status_code == status
+    assert TOKEN not in served.said
+
+
+@pytest.mark.parametrize("tokens", ["", "\n", "short", f"{TOKEN}\n{TOKEN}"])
+def test_an_environment_without_usable_tokens_opens_nothing(serve: Callable[..., Dashboard], tokens: str) -> None:
+    served = serve("--bind", "127.0.0.1:0", OXHERD_DASHBOARD_TOKENS=tokens)
+    assert served.process.wait(60) == 2
+    assert "OXHERD_DASHBOARD_TOKENS" in served.said
+    assert served.said.count("\n") == 1, served.said
+
+
+def test_tokens_from_two_sources_are_refused(serve: Callable[..., Dashboard]) -> None:
+    served = serve("--bind", "127.0.0.1:0", "--token-file", "tokens", OXHERD_DASHBOARD_TOKENS=TOKEN)
+    assert served.process.wait(60) == 2
+    assert "give one of them" in served.said
+
+
 def test_with_read_only_nobody_acts(serve: Callable[..., Dashboard]) -> None:
     served = serve("--bind", "127.0.0.1:0", "--read-only")
     with httpx2.Client(base_url=served.address, timeout=20, trust_env=False) as client:
@@ -159,7 +186,7 @@ def test_what_would_leave_it_open_or_is_wrong_is_refused_in_a_line(
     serve: Callable[..., Dashboard], options: list[str], status: int, said: str
 ) -> None:
     served = serve(*options)
-    assert served.process.wait(20) in (1, status)
+    assert served.process.wait(60) in (1, status)
     assert said in served.said
     assert served.said.count("\n") == 1, served.said
 
@@ -169,7 +196,7 @@ def test_all_addresses_need_a_name(serve: Callable[..., Dashboard], tmp_path: Pa
     tokens.write_text(f"{TOKEN}\n")
     tokens.chmod(0o600)
     served = serve("--bind", "0.0.0.0:0", "--token-file", str(tokens))
-    assert served.process.wait(20) == 2
+    assert served.process.wait(60) == 2
     assert "--allowed-host" in served.said
     named: Any = serve("--bind", "0.0.0.0:0", "--token-file", str(tokens), "--allowed-host", "127.0.0.1")
     port = named.address.rsplit(":", 1)[1]
@@ -180,5 +207,5 @@ def test_all_addresses_need_a_name(serve: Callable[..., Dashboard], tmp_path: Pa
 def test_an_address_that_is_taken_is_told(serve: Callable[..., Dashboard]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         served = serve("--bind", f"127.0.0.1:{taken.getsockname()[1]}")
-        assert served.process.wait(20) == 1
+        assert served.process.wait(60) == 1
         assert "already in use" in served.said

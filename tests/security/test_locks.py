@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "examples/requirements.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "examples/requirements.lock", "examples/dashboard.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

@@ -38,6 +38,7 @@ class BatchedFinishes:
         self._collected: list[tuple[Job, bytes, bool]] = []
         self._waiting: Waiting = []
         self._lock_ms = 0
+        self._loop: asyncio.AbstractEventLoop | None = None  # known from the first job on
 
     def finish(
         self, job: Job, result: bytes, lock_ms: int, *, fetch_next: bool, running: int
@@ -47,7 +48,7 @@ class BatchedFinishes:
         The result is None if BullMQ's own script has to do it. The exception is RedisUnavailable or ScriptError, as
         of `Client.script`, for the whole batch.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         future: asyncio.Future[Finished] = loop.create_future()
         collected = self._collected
         if not collected:

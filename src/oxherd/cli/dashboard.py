@@ -20,6 +20,10 @@ from oxherd.telemetry.http.endpoint import Address, is_loopback, parse_address
 if TYPE_CHECKING:
     import uvicorn
 
+    from oxherd.dashboard.access.keyring import Keyring
+
+# Holds what a token file holds, where a container can be given no file that only its user may read.
+TOKENS = "OXHERD_DASHBOARD_TOKENS"
 # Streams that are open are cut off after this at a stop.
 _GRACE_SECONDS = 1
 _LOOK_SECONDS = 0.1
@@ -39,12 +43,11 @@ def run(target: str, bind: str, token_file: Path | None, allowed_hosts: Sequence
         raise ConfigError("uvicorn is not installed; install oxherd[dashboard].") from None
     from oxherd.dashboard.access.access import Access
     from oxherd.dashboard.access.hosts import Hosts
-    from oxherd.dashboard.access.keyring import Keyring
     from oxherd.dashboard.mounted import guarded
 
     address = parse_address(bind, "--bind")
-    _check(address, token_file, allowed_hosts)
-    keyring = None if token_file is None else Keyring.of_file(token_file)
+    keyring = _keyring(token_file, os.environ.get(TOKENS))
+    _check(address, keyring, allowed_hosts)
     herd = load_herd(target)
     with _listening(address) as listener:
         address = Address(address.host, listener.getsockname()[1])
@@ -84,12 +87,22 @@ async def _end_streams(server: uvicorn.Server, stopping: asyncio.Event) -> None:
     stopping.set()
 
 
-def _check(address: Address, token_file: Path | None, allowed_hosts: Sequence[str]) -> None:
+def _keyring(token_file: Path | None, tokens: str | None) -> Keyring | None:
+    from oxherd.dashboard.access.keyring import Keyring
+
+    if token_file is not None and tokens is not None:
+        raise UsageError(f"--token-file and {TOKENS} both say who may sign in: give one of them.")
+    if token_file is not None:
+        return Keyring.of_file(token_file)
+    return None if tokens is None else Keyring.of_lines(tokens, TOKENS)
+
+
+def _check(address: Address, keyring: Keyring | None, allowed_hosts: Sequence[str]) -> None:
     if is_loopback(address.host):
-        if allowed_hosts and token_file is None:
+        if allowed_hosts and keyring is None:
             raise UsageError("Who comes by another --allowed-host may be anybody: give --token-file as well.")
         return
-    if token_file is None:
+    if keyring is None:
         raise UsageError("On an address that others reach, the dashboard needs --token-file; or bind it to 127.0.0.1.")
     if _is_wildcard(address.host) and not allowed_hosts:
         raise UsageError(f"{address.host} has no name of its own: say --allowed-host, as browsers' addresses have it.")

@@ -37,6 +37,7 @@ class Executions:
         self._running: dict[asyncio.Task[None], Execution] = {}
         self._draining = False
         self._context = contextvars.copy_context()
+        self._loop = asyncio.get_running_loop()  # looking it up takes a system call, before Python 3.12
         self._on_end = self._ended  # bound once for all events
         self.held_at_drain: list[Execution] = []
         self.idle = asyncio.Event()
@@ -74,9 +75,7 @@ class Executions:
         execution = Execution(job, event_id_text(self._queue, job.id))
         # A copy for each event: what a handler sets in it must not reach the next.
         context = self._context.copy()
-        task = execution.task = ExecutionTask(
-            self._process(execution), loop=asyncio.get_running_loop(), context=context
-        )
+        task = execution.task = ExecutionTask(self._process(execution), loop=self._loop, context=context)
         if not self._running:
             self.idle.clear()
             self.busy.set()

@@ -39,23 +39,29 @@ class Keyring:
 
     @classmethod
     def of_file(cls, path: Path) -> Keyring:
-        """The tokens of a file: a line has `TOKEN`, or `NAME ROLE TOKEN` with viewer or operator as the role.
-
-        Raises:
-            ConfigError: it cannot be read, others may read it, a line is neither, or a token is there twice.
-        """
+        """The tokens of a file that nobody else may read, as `of_lines` takes them; raises ConfigError."""
         try:
             mode = path.stat().st_mode
-            lines = path.read_text(encoding="utf-8").splitlines()
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"--token-file cannot be read ({type(error).__name__}): name a text file.") from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise ConfigError("--token-file can be read by others: chmod 600 it.")
-        keys = [_key(line.split(), number) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+        return cls.of_lines(text, "--token-file")
+
+    @classmethod
+    def of_lines(cls, text: str, source: str) -> Keyring:
+        """The tokens of a text: a line has `TOKEN`, or `NAME ROLE TOKEN` with viewer or operator as the role.
+
+        Raises:
+            ConfigError: a line is neither, a token is there twice, or there is none; it names the source.
+        """
+        lines = enumerate(text.splitlines(), 1)
+        keys = [_key(line.split(), f" (line {number} of {source})") for number, line in lines if _holds_token(line)]
         if not keys:
-            raise ConfigError("--token-file holds no token: write one, of 20 characters or more, on a line.")
+            raise ConfigError(f"{source} holds no token: write one, of 20 characters or more, on a line.")
         if len({key.token for key in keys}) < len(keys):
-            raise ConfigError("--token-file has a token twice: each user needs one of their own.")
+            raise ConfigError(f"{source} has a token twice: each user needs one of their own.")
         return cls(keys)
 
     def user(self, token: str) -> User | None:
@@ -87,8 +93,11 @@ def _signature(token: str, claim: str) -> str:
     return hmac.new(token.encode(), f"oxherd dashboard session {claim}".encode("utf-8", "replace"), sha256).hexdigest()
 
 
-def _key(words: list[str], number: int) -> Key:
-    where = f" (line {number} of --token-file)"
+def _holds_token(line: str) -> bool:
+    return bool(line.strip()) and line[0] != "#"
+
+
+def _key(words: list[str], where: str) -> Key:
     if len(words) == 1:
         return Key(_checked(words[0], where), User("operator", Role.OPERATOR, signed_in=True))
     if len(words) != 3 or words[1] not in tuple(Role):

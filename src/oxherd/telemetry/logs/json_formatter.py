@@ -88,7 +88,7 @@ class JSONFormatter(logging.Formatter):
             if not 0 <= second < _YEAR_10000:
                 raise ValueError
             self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((created - second) * 1_000_000):06d}Z"
+        return "%s.%06dZ" % (self._stamp, (created - second) * 1_000_000)  # noqa: UP031 - faster than an f-string here
 
 
 # Names and ids need no quoting, and one expression is several times cheaper than a walk over the attributes.

@@ -22,15 +22,15 @@ def write_straight(
     logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any], payload: bytes | None
 ) -> bool:
     """Write the line of a begin or end; False if a record has to be made of it instead."""
-    handlers = _root.handlers
+    handlers, kind = _root.handlers, type(logger)
     if (
         len(handlers) != 1
         or logger.handlers
         or logger.filters
         or not logger.propagate
         or logging.getLogRecordFactory() is not logging.LogRecord
-        or getattr(logger.handle, "__func__", None) is not _HANDLE
-        or getattr(logger.callHandlers, "__func__", None) is not _CALL_HANDLERS
+        or kind.handle is not _HANDLE
+        or kind.callHandlers is not _CALL_HANDLERS
     ):
         return False
     handler = handlers[0]

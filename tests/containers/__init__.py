@@ -1,0 +1,1 @@
+"""What the containers run, as plain processes: no Docker is needed."""
