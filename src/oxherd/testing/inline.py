@@ -51,8 +51,8 @@ class _Inline(Captured):
     def end_of(self, job_id: str) -> JobEnd:
         if job_id not in self._ends:
             raise UsageError(
-                "inline(herd) has no end of this event: it was not emitted under it, it failed, or its emit waits for the "
-                "commit of a transaction; ask after the emit, or after the commit."
+                "inline(herd) has no end of this event: it was not emitted under it, it failed, or its emit waits for "
+                "the commit of a transaction; ask after the emit, or after the commit."
             )
         return self._ends[job_id]
 
