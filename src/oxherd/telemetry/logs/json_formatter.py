@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import count
 from typing import Any, cast
 
@@ -96,7 +97,7 @@ class JSONFormatter(logging.Formatter):
 
 def _lifecycle_line(stamp: str, level: str, message: str, fields: Mapping[str, Any], payload: bytes | None) -> str:
     line = (
-        f'{{"ts":"{stamp}","level":"{level}","logger":"oxherd","msg":"{message}","event":"{fields["event"]}",'
+        f'{{"ts":"{stamp}","level":{_quoted_level(level)},"logger":"oxherd","msg":"{message}","event":"{fields["event"]}",'
         f'"event_id":"{fields["event_id"]}","attempt":{fields["attempt"]},"fence":{fields["fence"]}'
     )
     if message == END:
@@ -136,6 +137,10 @@ def _quoted(text: str) -> str:
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return json.dumps(text)
+
+
+# Anything, by `logging.addLevelName`.
+_quoted_level = lru_cache(maxsize=64)(_quoted)
 
 
 def _json(value: Any) -> str:
