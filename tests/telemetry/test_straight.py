@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -186,6 +187,46 @@ def a_patch_of_loggings(_: Log, eyes: Spectator, patch: Patch) -> None:
     patch.setattr(logging.Logger, "callHandlers", call_handlers)
 
 
+def a_filter_of_a_logger_class(_: Log, eyes: Spectator, patch: Patch) -> None:
+    class SeeingLogger(logging.Logger):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return eyes.let_pass(record)
+
+    patch.setattr(_logger, "__class__", SeeingLogger)
+
+
+def a_logger_between_ours_and_the_root(_: Log, eyes: Spectator, patch: Patch) -> None:
+    between = logging.Logger("between")  # noqa: LOG001 - not to be found by its name afterwards
+    between.parent, between.handlers = _root, [eyes]
+    patch.setattr(_logger, "parent", between)
+
+
+def a_patch(owner: Callable[[Log], object], method: str) -> Callable[[Log, Spectator, Patch], None]:
+    """Replaces a method of a class or of one object, as it is done to wrap it."""
+
+    def watch(log: Log, eyes: Spectator, patch: Patch) -> None:
+        original = getattr(owner(log), method)
+
+        def wrapper(*arguments: logging.LogRecord) -> object:
+            # The last one: a class's method is given its object as well.
+            eyes.emit(arguments[-1])
+            return original(*arguments)
+
+        patch.setattr(owner(log), method, wrapper)
+
+    watch.__name__ = f"a_patch_of_{method}"
+    return watch
+
+
+PATCHES = [
+    *(a_patch(lambda _: logging.Logger, method) for method in ("handle", "filter")),
+    *(a_patch(lambda _: _logger, method) for method in ("handle", "callHandlers", "filter")),
+    *(a_patch(lambda _: logging.Handler, method) for method in ("handle", "format", "filter")),
+    *(a_patch(lambda log: log.handler, method) for method in ("handle", "emit", "format", "filter")),
+    a_patch(lambda log: log.handler.formatter, "format"),
+]
+
+
 @pytest.mark.parametrize(
     "watch",
     [
@@ -197,7 +238,10 @@ def a_patch_of_loggings(_: Log, eyes: Spectator, patch: Patch) -> None:
         a_filter_of_our_handler,
         another_formatter,
         a_record_factory,
+        a_filter_of_a_logger_class,
+        a_logger_between_ours_and_the_root,
         a_patch_of_loggings,
+        *PATCHES,
     ],
 )
 def test_whoever_else_sees_records_sees_each_begin_and_end(
@@ -225,3 +269,15 @@ def test_a_handler_without_our_filter_or_format_or_level_gets_records(tmp_path: 
         _log_signals()
         assert ['"outcome":"lost"' in log.lines()[0], '"outcome":"retrying"' in log.lines()[1]] == [True, True]
         assert len(log.lines()) == 2
+
+
+def test_a_level_of_any_name_makes_valid_json(tmp_path: Path) -> None:
+    with our_handler_alone(tmp_path) as log:
+        name = '\x1b[1m"IN\\FO"\x1b[0m'  # coloured, as is often done
+        logging.addLevelName(logging.INFO, name)
+        try:
+            assert straight()
+            LogSubscriber()(SIGNALS[1])
+        finally:
+            logging.addLevelName(logging.INFO, "INFO")
+        assert [json.loads(line)["level"] for line in log.lines()] == [name, name]

@@ -1,7 +1,8 @@
 """Writes an event's begin and end without a log record, where our own JSON handler alone would see one.
 
 A record takes more time than all else that a worker does for an event. It is made wherever anybody else might see or
-change it: another handler, a filter, a formatter, a record factory, a logger class, a patch of logging's.
+change it: another handler, a filter, a formatter, a record factory, a logger class, a method of logging's that somebody
+has replaced, for all objects or for ours.
 """
 
 from __future__ import annotations
@@ -28,16 +29,27 @@ def write_straight(
         or logger.handlers
         or logger.filters
         or not logger.propagate
+        or logger.parent is not _root
         or logging.getLogRecordFactory() is not logging.LogRecord
         or kind.handle is not _HANDLE
         or kind.callHandlers is not _CALL_HANDLERS
+        or kind.filter is not _FILTER
+        or len(logger.__dict__) != _LOGGER_SIZE
     ):
         return False
     handler = handlers[0]
     formatter = handler.formatter
     if type(handler) is not LineHandler or type(formatter) is not JSONFormatter or handler.level > level:
         return False
-    if len(handler.filters) != 1 or type(handler.filters[0]) is not ContextFilter:
+    if (
+        len(handler.filters) != 1
+        or type(handler.filters[0]) is not ContextFilter
+        or LineHandler.handle is not _HANDLER_HANDLE
+        or LineHandler.filter is not _FILTER
+        or LineHandler.format is not _HANDLER_FORMAT
+        or len(handler.__dict__) != handler.size
+        or "format" in formatter.__dict__
+    ):
         return False
     handler.acquire()
     try:
@@ -53,3 +65,7 @@ def _unpatched(method: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 _HANDLE, _CALL_HANDLERS = _unpatched(logging.Logger.handle), _unpatched(logging.Logger.callHandlers)
+_HANDLER_HANDLE, _HANDLER_FORMAT = _unpatched(logging.Handler.handle), _unpatched(logging.Handler.format)
+_FILTER = _unpatched(logging.Filterer.filter)
+# An object has more attributes than it was made with where one of its methods was replaced.
+_LOGGER_SIZE = len(vars(logging.getLogger("oxherd.log")))
