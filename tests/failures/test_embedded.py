@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from oxherd import EmitError, Oxherd
+from oxherd import EmitError, Oxherd, ServerError
 from oxherd.redis.blocking import command, ping
 from oxherd.redis.url import Address
 from oxherd.servers.embedded import EmbeddedServer
@@ -184,6 +185,59 @@ def test_a_server_that_is_killed_while_others_start_it_is_started_again(project:
     server.restart()
     assert ping(socket(project)) == "up"
     server.stop()
+
+
+@contextmanager
+def killed_while_it_loads(project: Path, times: int) -> Generator[None]:
+    """Kills so many servers before they are ready, as the kernel does where memory is short."""
+    over = threading.Event()
+
+    def is_server(pid: int) -> bool:
+        with suppress(OSError):
+            return "valkey-server" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+        return False
+
+    def kill_each() -> None:
+        killed: set[int] = set()
+        while len(killed) < times and not over.is_set():
+            for pid in set(filter(is_server, running_in(project))) - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+
+    killer = threading.Thread(target=kill_each)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+
+
+def test_a_server_that_is_killed_before_it_is_ready_is_started_again(project: Path) -> None:
+    server = EmbeddedServer(project)
+    with killed_while_it_loads(project, 2):
+        server.start()
+    assert ping(socket(project)) == "up"
+    server.stop()
+
+
+def test_a_server_that_is_killed_each_time_is_named_and_its_data_are_not_blamed(project: Path) -> None:
+    told = r" ends (before|as soon as) it is ready \(the server was killed \(SIGKILL\)\): end what kills it, see "
+    with killed_while_it_loads(project, 3), pytest.raises(ServerError, match=told) as caught:
+        EmbeddedServer(project).start()
+    assert "away" not in str(caught.value)
+
+
+def test_why_a_server_ended_is_said_also_if_its_log_had_grown_long(project: Path) -> None:
+    server = EmbeddedServer(project)
+    server.start()
+    server.stop()
+    eventually(lambda: not running_in(project), "server and keeper end")
+    data = project / ".oxherd"
+    (data / "server.log").write_text("an old line\n" * 100_000)
+    next((data / "appendonlydir").glob("*.incr.aof")).write_bytes(b"nothing of Valkey's\r\n")
+    with pytest.raises(ServerError, match=r"did not start \(Bad file format"):
+        server.start()
 
 
 def test_a_process_that_has_left_starts_it_no_more(project: Path) -> None:
