@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,6 +270,21 @@ def test_a_handler_without_our_filter_or_format_or_level_gets_records(tmp_path: 
         _log_signals()
         assert ['"outcome":"lost"' in log.lines()[0], '"outcome":"retrying"' in log.lines()[1]] == [True, True]
         assert len(log.lines()) == 2
+
+
+class JustEmptied(list[Any]):
+    """A list of one element, which another thread removes while its length is looked at."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_handlers_and_filters_that_are_removed_at_the_same_time_raise_nothing(tmp_path: Path) -> None:
+    with our_handler_alone(tmp_path) as log:
+        log.handler.filters = JustEmptied()
+        assert not straight()
+        _root.handlers = JustEmptied()
+        assert not straight()
 
 
 def test_a_level_of_any_name_makes_valid_json(tmp_path: Path) -> None:

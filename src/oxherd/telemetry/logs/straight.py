@@ -23,10 +23,15 @@ def write_straight(
     logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any], payload: bytes | None
 ) -> bool:
     """Write the line of a begin or end; False if a record has to be made of it instead."""
-    handlers, kind = _root.handlers, type(logger)
+    try:
+        # Not by index: another thread may remove them.
+        [handler] = _root.handlers
+        [only_filter] = handler.filters
+    except ValueError:
+        return False
+    kind = type(logger)
     if (
-        len(handlers) != 1
-        or logger.handlers
+        logger.handlers
         or logger.filters
         or not logger.propagate
         or logger.parent is not _root
@@ -37,13 +42,11 @@ def write_straight(
         or len(logger.__dict__) != _LOGGER_SIZE
     ):
         return False
-    handler = handlers[0]
     formatter = handler.formatter
     if type(handler) is not LineHandler or type(formatter) is not JSONFormatter or handler.level > level:
         return False
     if (
-        len(handler.filters) != 1
-        or type(handler.filters[0]) is not ContextFilter
+        type(only_filter) is not ContextFilter
         or LineHandler.handle is not _HANDLER_HANDLE
         or LineHandler.filter is not _FILTER
         or LineHandler.format is not _HANDLER_FORMAT
