@@ -17,6 +17,7 @@ FIXTURES = {"url", "standalone"}
 FILES = {
     "": ("command_line_page",),
     "cli": (
+        "bad_input",
         "check",
         "dev",
         "max_events",
@@ -26,6 +27,8 @@ FILES = {
         "supervisor",
         "types",
     ),
+    "dashboard": ("command",),
+    "docs": ("asyncio",),
     "failures": (
         "cancel",
         "cut_connections",
@@ -55,6 +58,7 @@ FILES = {
     "worker": (
         "health",
         "process_limits",
+        "processes",
         "resources_in_processes",
         "retries_in_processes",
     ),

@@ -45,7 +45,7 @@ def serving(
         server = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=folder,
-            env=environment(OXHERD_URL=url, PYTHONPATH=str(folder), **variables),
+            env=environment(**{"OXHERD_URL": url, "PYTHONPATH": str(folder), **variables}),
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -355,13 +355,12 @@ class Pipeline:
             self._faults.of_job("sanitize", ErrorInfo(shown.withheld, "the payload is withheld from the log"), job)
         context.withheld = (data, shown.json, processed.sanitizer.privacy_for(payload))
         lineage = context.lineage
-        self._signals.emit(
-            EventBegan(
-                declaration.name, context.event_id, context.attempt, context.fence, shown, job.due_ms,
-                lineage.caused_by, lineage.root,
-            )
+        began = EventBegan(
+            declaration.name, context.event_id, context.attempt, context.fence, shown, job.due_ms,
+            lineage.caused_by, lineage.root,
         )  # fmt: skip
-        self._counts[declaration.name].began(job.due_ms if context.attempt == 1 else 0)
+        self._signals.emit(began)
+        self._counts[declaration.name].began(began.due_ms if context.attempt == 1 else 0)
         run = execution.run = HandlerRun(execution, context, declaration.max_payload)
         if self._signals.tracer is not None:
             run.span = self._signals.tracer.start_process(context)
