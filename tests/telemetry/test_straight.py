@@ -272,6 +272,34 @@ def test_a_handler_without_our_filter_or_format_or_level_gets_records(tmp_path: 
         assert len(log.lines()) == 2
 
 
+def hide_all(record: logging.LogRecord) -> bool:
+    record.__dict__["payload"] = "hidden"
+    return True
+
+
+def hide_email(record: logging.LogRecord) -> bool:
+    record.__dict__["payload"]["email"] = "hidden"
+    return True
+
+
+def remove(record: logging.LogRecord) -> bool:
+    del record.__dict__["payload"]
+    return True
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [(hide_all, "hidden"), (hide_email, {"order_id": 1, "email": "hidden"}), (remove, None)],
+)
+def test_what_a_users_filter_makes_of_the_payload_is_what_is_written(
+    change: Callable[[logging.LogRecord], bool], shown: object, tmp_path: Path
+) -> None:
+    with our_handler_alone(tmp_path) as log:
+        log.handler.addFilter(change)
+        LogSubscriber()(SIGNALS[1])
+        assert [json.loads(line).get("payload") for line in log.lines()] == [shown]
+
+
 class JustEmptied(list[Any]):
     """A list of one element, which another thread removes while its length is looked at."""
 

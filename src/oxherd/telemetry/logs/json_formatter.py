@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from oxherd.context import extra_name
 from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
@@ -108,12 +108,16 @@ def _lifecycle_line(stamp: str, level: str, message: str, fields: Mapping[str, A
 
 
 def _is_plain(message: object, extra: Mapping[str, Any]) -> bool:
-    """Whether a record of an event has no further fields than `_lifecycle_line` writes."""
+    """Whether a record of an event has the fields that `_lifecycle_line` writes, no others, and its first payload."""
     own = _LIFECYCLE_FIELDS.get(message)
     if own is None:
         return False
     count = len(extra) - _STANDARD_COUNT
-    return count == own + 2 * ("caused_by" in extra) + 2 * ("_payload_json" in extra)
+    shown = extra.get("_payload_json")
+    if shown is None:
+        return count == own + 2 * ("caused_by" in extra)
+    # A user's filter may have hidden some of it.
+    return count == own + 2 * ("caused_by" in extra) + 2 and from_json(shown) == extra.get("payload")
 
 
 def message_of(record: logging.LogRecord) -> str:
