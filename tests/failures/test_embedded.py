@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from oxherd import EmitError, Oxherd, ServerError
 from oxherd.redis.blocking import command, ping
 from oxherd.redis.url import Address
+from oxherd.servers.binary import server_binary
 from oxherd.servers.embedded import EmbeddedServer
 from tests.cli.support import start
 from tests.harness import Records, until_sync
@@ -187,43 +188,42 @@ def test_a_server_that_is_killed_while_others_start_it_is_started_again(project:
     server.stop()
 
 
-@contextmanager
-def killed_while_it_loads(project: Path, times: int) -> Generator[None]:
-    """Kills so many servers before they are ready, as the kernel does where memory is short."""
-    over = threading.Event()
-
-    def is_server(pid: int) -> bool:
-        with suppress(OSError):
-            return "valkey-server" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
-        return False
-
-    def kill_each() -> None:
-        killed: set[int] = set()
-        while len(killed) < times and not over.is_set():
-            for pid in set(filter(is_server, running_in(project))) - killed:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-
-    killer = threading.Thread(target=kill_each)
-    killer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        killer.join()
+KILLED = """#!/bin/sh
+echo launched >> {launches}
+if [ $(wc -l < {launches}) -le {times} ]
+then
+    echo "DB loaded from append only file"
+    kill -9 $$
+fi
+exec {binary} "$@"
+"""
 
 
-def test_a_server_that_is_killed_before_it_is_ready_is_started_again(project: Path) -> None:
+def kill_while_it_loads(project: Path, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have so many servers killed before they are ready, as the kernel does where memory is short."""
+    binary = project / "killed"
+    names = {"launches": shlex.quote(str(project / "launches")), "binary": shlex.quote(str(server_binary()))}
+    binary.write_text(KILLED.format(times=times, **names))
+    binary.chmod(0o700)
+    monkeypatch.setattr("oxherd.servers.embedded.server_binary", lambda: binary)
+
+
+def test_a_server_that_is_killed_before_it_is_ready_is_started_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_it_loads(project, 2, monkeypatch)
     server = EmbeddedServer(project)
-    with killed_while_it_loads(project, 2):
-        server.start()
+    server.start()
     assert ping(socket(project)) == "up"
     server.stop()
 
 
-def test_a_server_that_is_killed_each_time_is_named_and_its_data_are_not_blamed(project: Path) -> None:
-    told = r" ends (before|as soon as) it is ready \(the server was killed \(SIGKILL\)\): end what kills it, see "
-    with killed_while_it_loads(project, 3), pytest.raises(ServerError, match=told) as caught:
+def test_a_server_that_is_killed_each_time_is_named_and_its_data_are_not_blamed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_it_loads(project, 3, monkeypatch)
+    told = r" ends before it is ready \(.*the server was killed \(SIGKILL\)\): end what kills it, see "
+    with pytest.raises(ServerError, match=told) as caught:
         EmbeddedServer(project).start()
     assert "away" not in str(caught.value)
 
