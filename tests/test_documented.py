@@ -30,3 +30,12 @@ def test_a_guides_program_prints_what_is_printed(page: str, tmp_path: Path) -> N
     with StandaloneServer() as server:  # what another page's program has left would be counted
         ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=server.url)
     assert ran.stdout.splitlines() == first_block(page, "console").splitlines(), ran.stderr
+
+
+def test_a_logging_handler_is_told_of_each_event_that_has_failed(tmp_path: Path) -> None:
+    section = (DOCS / "on-failed.md").read_text().split("## For all events at once\n")[1]
+    program, printed = re.findall(r"^```(?:python|console)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    (tmp_path / "program.py").write_text(program)
+    with StandaloneServer() as server:
+        ran = run(tmp_path, sys.executable, "program.py", OXHERD_URL=server.url)
+    assert ran.stdout == printed, ran.stderr

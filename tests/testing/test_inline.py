@@ -101,6 +101,15 @@ async def test_what_a_handler_raises_the_emit_raises() -> None:
             await discards.emit(Order(order_id=1))
 
 
+async def test_results_are_there_of_what_has_not_failed() -> None:
+    with inline(herd) as emits:
+        assert await (await in_loop.emit(Order(order_id=7))).result() is None
+        with pytest.raises(ValueError, match="-1"):
+            await in_loop.emit(Order(order_id=-1))
+        with pytest.raises(UsageError, match="it failed, or its emit waits for the commit"):
+            await in_loop.emitted(emits.emits[-1].id).result()
+
+
 async def test_events_of_handlers_run_as_well_and_know_their_cause() -> None:
     with inline(herd):
         emitted = await chain.emit(Order(order_id=7))

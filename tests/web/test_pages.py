@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from oxherd import Oxherd
-from tests.harness import WorkerProcess, until_sync
-from tests.test_documented import first_block
+from tests.harness import PYTEST, WorkerProcess, run, until_sync
+from tests.test_documented import DOCS, first_block
 from tests.web.serving import ADA, BOB, UVICORN, serving, write_program
 
 pytestmark = pytest.mark.slow
@@ -53,3 +54,14 @@ def test_the_program_of_the_flask_page(tmp_path: Path, prefix: str, standalone: 
         assert emitted.result_sync(timeout=5) == "order 7 charged in EUR"
         herd.close_sync()
         assert worker.stop() == 0
+
+
+def test_the_tests_of_the_fastapi_page_pass(tmp_path: Path) -> None:
+    page = (DOCS / "fastapi.md").read_text()
+    files = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    assert set(files) == {"app.py", "test_app.py"}
+    for name, text in files.items():  # httpx2 is what is installed here
+        (tmp_path / name).write_text(text.replace("import httpx\n", "import httpx2 as httpx\n"))
+    ran = run(tmp_path, *PYTEST, "-o", "asyncio_mode=auto")
+    assert ran.returncode == 0, ran.stdout
+    assert "4 passed" in ran.stdout

@@ -50,7 +50,10 @@ class _Inline(Captured):
 
     def end_of(self, job_id: str) -> JobEnd:
         if job_id not in self._ends:
-            raise UsageError("inline(herd) knows only what was emitted under it, and did not fail; emit it first.")
+            raise UsageError(
+                "inline(herd) has no end of this event: it was not emitted under it, it failed, or its emit waits for "
+                "the commit of a transaction; ask after the emit, or after the commit."
+            )
         return self._ends[job_id]
 
     def cancel(self, job_id: str, reason: str) -> bool:  # noqa: ARG002 - it has ended, at its emit

@@ -7,6 +7,7 @@ from django.test import TestCase, TransactionTestCase
 from warehouse.events import Stored, box_looked_at, box_refused, box_stored
 from warehouse.models import Box
 
+from oxherd import ResultGone, UsageError
 from oxherd.django import emit_on_commit, herd
 from oxherd.django.testing import captured_events, handled_events
 from oxherd.testing import own_server, run_until_empty
@@ -35,6 +36,13 @@ class InATestCase(TestCase):
         with self.assertRaisesRegex(LookupError, "no box"), handled_events():
             emit_on_commit(box_refused, Stored(label="a"))
 
+    def test_what_waits_for_a_commit_has_no_result_before(self) -> None:
+        with handled_events():
+            emitted = emit_on_commit(box_stored, Stored(label="a"))
+            with self.assertRaisesRegex(UsageError, "waits for the commit"):
+                emitted.result_sync()
+        assert emitted.event == "box.stored"
+
     def test_a_rollback_emits_nothing(self) -> None:
         with captured_events() as emits:
             try:
@@ -46,7 +54,23 @@ class InATestCase(TestCase):
         emits.assert_not_emitted()
 
 
+class InATransactionTestCase(TransactionTestCase):
+    def test_a_result_is_there_after_the_emit(self) -> None:
+        Box.objects.create(label="a")
+        with handled_events():
+            assert emit_on_commit(box_stored, Stored(label="a")).result_sync() == 1
+
+
 class WithAServer(TransactionTestCase):
+    def test_what_waits_for_a_commit_is_not_stored_before(self) -> None:
+        Box.objects.create(label="a")
+        with own_server(), transaction.atomic():
+            emitted = emit_on_commit(box_stored, Stored(label="a"))
+            assert emitted.status_sync() is None
+            with self.assertRaises(ResultGone):
+                emitted.result_sync(timeout=5)
+            transaction.set_rollback(True)
+
     async def test_events_are_processed_by_a_worker_in_the_test(self) -> None:
         await asyncio.to_thread(Box.objects.create, label="a")
         with own_server():
