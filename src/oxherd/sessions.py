@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from oxherd.errors import UsageError
 from oxherd.loop_session import LoopSession, finish
 from oxherd.producer.server_locator import ServerLocator
 from oxherd.producer.sync_portal import SyncPortal, refuse_in_event_loop
@@ -111,10 +110,10 @@ class Sessions:
         """
         try:
             refuse_in_event_loop(coroutine.__name__)
-        except UsageError:
+            portal = self._enter_portal()
+        except BaseException:
             coroutine.close()
             raise
-        portal = self._enter_portal()
         try:
             return portal.run(coroutine)
         finally:

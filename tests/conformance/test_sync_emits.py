@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from oxherd import InvalidPayload, Oxherd, Unique, UsageError
 from oxherd.admin import FoundEvent
+from oxherd.producer.sync_portal import SyncPortal
 from oxherd.servers.standalone import StandaloneServer
 from tests.harness import DEADLINE, Records, environment
 
@@ -196,6 +198,40 @@ herd.close_sync()
 
 async def test_a_call_whose_caller_is_interrupted_does_not_go_on_in_the_background(standalone: str) -> None:
     assert await output_of(INTERRUPTED, standalone) == ("interrupted True\n", "")
+
+
+def test_a_close_waits_for_what_an_interrupted_caller_has_left_to_end() -> None:
+    portal, began, ended = SyncPortal(), threading.Event(), threading.Event()
+
+    async def left() -> None:
+        try:
+            began.set()
+            await asyncio.sleep(DEADLINE)
+        finally:
+            ended.set()
+
+    call = asyncio.run_coroutine_threadsafe(left(), portal.loop)
+    began.wait()
+    call.cancel()
+    portal.close()
+    assert ended.is_set()
+
+
+def test_where_no_thread_can_be_started_nothing_is_left_open(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    herd = Oxherd("redis://127.0.0.1:1")
+    event = herd.declare("order.placed", int)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="thread"):
+            event.emit_sync(1)
+    gc.collect()
+    assert [str(each.message) for each in recwarn] == []
+    herd.close_sync()
 
 
 FORKING = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import threading
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from oxherd import EmitError, Oxherd
+from oxherd import EmitError, Oxherd, ServerError
 from oxherd.redis.blocking import command, ping
 from oxherd.redis.url import Address
+from oxherd.servers.binary import server_binary
 from oxherd.servers.embedded import EmbeddedServer
 from tests.cli.support import start
 from tests.harness import Records, until_sync
@@ -184,6 +186,58 @@ def test_a_server_that_is_killed_while_others_start_it_is_started_again(project:
     server.restart()
     assert ping(socket(project)) == "up"
     server.stop()
+
+
+KILLED = """#!/bin/sh
+echo launched >> {launches}
+if [ $(wc -l < {launches}) -le {times} ]
+then
+    echo "DB loaded from append only file"
+    kill -9 $$
+fi
+exec {binary} "$@"
+"""
+
+
+def kill_while_it_loads(project: Path, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have so many servers killed before they are ready, as the kernel does where memory is short."""
+    binary = project / "killed"
+    names = {"launches": shlex.quote(str(project / "launches")), "binary": shlex.quote(str(server_binary()))}
+    binary.write_text(KILLED.format(times=times, **names))
+    binary.chmod(0o700)
+    monkeypatch.setattr("oxherd.servers.embedded.server_binary", lambda: binary)
+
+
+def test_a_server_that_is_killed_before_it_is_ready_is_started_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_it_loads(project, 2, monkeypatch)
+    server = EmbeddedServer(project)
+    server.start()
+    assert ping(socket(project)) == "up"
+    server.stop()
+
+
+def test_a_server_that_is_killed_each_time_is_named_and_its_data_are_not_blamed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_it_loads(project, 3, monkeypatch)
+    told = r" ends before it is ready \(.*the server was killed \(SIGKILL\)\): end what kills it, see "
+    with pytest.raises(ServerError, match=told) as caught:
+        EmbeddedServer(project).start()
+    assert "away" not in str(caught.value)
+
+
+def test_why_a_server_ended_is_said_also_if_its_log_had_grown_long(project: Path) -> None:
+    server = EmbeddedServer(project)
+    server.start()
+    server.stop()
+    eventually(lambda: not running_in(project), "server and keeper end")
+    data = project / ".oxherd"
+    (data / "server.log").write_text("an old line\n" * 100_000)
+    next((data / "appendonlydir").glob("*.incr.aof")).write_bytes(b"nothing of Valkey's\r\n")
+    with pytest.raises(ServerError, match=r"did not start \(Bad file format"):
+        server.start()
 
 
 def test_a_process_that_has_left_starts_it_no_more(project: Path) -> None:

@@ -111,3 +111,22 @@ def test_a_reader_that_has_gone_costs_no_record_an_error(capsys: pytest.CaptureF
     write(handler, "nobody reads this")
     os.close(writing)
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_is_kept_for_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pipe_without_waiting() as (reading, writing):
+        handler, errors = handler_on(writing), list[logging.LogRecord]()
+        monkeypatch.setattr(handler, "handleError", errors.append)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            write(handler, "x" * 2**17, "last")
+        found: list[bytes] = []
+        reader = threading.Thread(target=lambda: found.append(read_all(reading, lambda found: found.count(b"\n") == 2)))
+        reader.start()
+        handler.flush()
+        reader.join()
+    assert [record["msg"] for record in read_records(found[0])] == ["x" * 2**17, "last"]
+    assert errors == []

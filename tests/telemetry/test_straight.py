@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,14 +178,28 @@ def a_record_factory(_: Log, eyes: Spectator, __: Patch) -> None:
     logging.setLogRecordFactory(eyes.make)
 
 
-def a_patch_of_loggings(_: Log, eyes: Spectator, patch: Patch) -> None:
-    original = logging.Logger.callHandlers
+def a_filter_of_a_logger_class(_: Log, eyes: Spectator, patch: Patch) -> None:
+    class SeeingLogger(logging.Logger):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return eyes.let_pass(record)
 
-    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        eyes.emit(record)
-        original(self, record)
+    patch.setattr(_logger, "__class__", SeeingLogger)
 
-    patch.setattr(logging.Logger, "callHandlers", call_handlers)
+
+def a_patch(owner: type[Any], method: str) -> Callable[[Log, Spectator, Patch], None]:
+    """Replaces a method of a class, as error trackers do to wrap it."""
+
+    def watch(_: Log, eyes: Spectator, patch: Patch) -> None:
+        original = getattr(owner, method)
+
+        def wrapper(self: object, record: logging.LogRecord) -> object:
+            eyes.emit(record)
+            return original(self, record)
+
+        patch.setattr(owner, method, wrapper)
+
+    watch.__name__ = f"a_patch_of_{owner.__name__}_{method}"
+    return watch
 
 
 @pytest.mark.parametrize(
@@ -197,7 +213,10 @@ def a_patch_of_loggings(_: Log, eyes: Spectator, patch: Patch) -> None:
         a_filter_of_our_handler,
         another_formatter,
         a_record_factory,
-        a_patch_of_loggings,
+        a_filter_of_a_logger_class,
+        a_patch(logging.Logger, "handle"),
+        a_patch(logging.Logger, "callHandlers"),
+        a_patch(logging.Handler, "handle"),
     ],
 )
 def test_whoever_else_sees_records_sees_each_begin_and_end(
@@ -225,3 +244,43 @@ def test_a_handler_without_our_filter_or_format_or_level_gets_records(tmp_path: 
         _log_signals()
         assert ['"outcome":"lost"' in log.lines()[0], '"outcome":"retrying"' in log.lines()[1]] == [True, True]
         assert len(log.lines()) == 2
+
+
+def hide_all(record: logging.LogRecord) -> bool:
+    record.__dict__["payload"] = "hidden"
+    return True
+
+
+def hide_email(record: logging.LogRecord) -> bool:
+    record.__dict__["payload"]["email"] = "hidden"
+    return True
+
+
+def remove(record: logging.LogRecord) -> bool:
+    del record.__dict__["payload"]
+    return True
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [(hide_all, "hidden"), (hide_email, {"order_id": 1, "email": "hidden"}), (remove, None)],
+)
+def test_what_a_users_filter_makes_of_the_payload_is_what_is_written(
+    change: Callable[[logging.LogRecord], bool], shown: object, tmp_path: Path
+) -> None:
+    with our_handler_alone(tmp_path) as log:
+        log.handler.addFilter(change)
+        LogSubscriber()(SIGNALS[1])
+        assert [json.loads(line).get("payload") for line in log.lines()] == [shown]
+
+
+def test_a_level_of_any_name_makes_valid_json(tmp_path: Path) -> None:
+    with our_handler_alone(tmp_path) as log:
+        name = '\x1b[1m"IN\\FO"\x1b[0m'  # coloured, as is often done
+        logging.addLevelName(logging.INFO, name)
+        try:
+            assert straight()
+            LogSubscriber()(SIGNALS[1])
+        finally:
+            logging.addLevelName(logging.INFO, "INFO")
+        assert [json.loads(line)["level"] for line in log.lines()] == [name, name]

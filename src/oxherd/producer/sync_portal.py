@@ -15,6 +15,8 @@ from oxherd.errors import UsageError
 
 T = TypeVar("T")
 
+_CLEAN_UP_SECONDS = 1.0  # for calls that were cancelled
+
 
 def refuse_in_event_loop(method: str) -> None:
     """Raise if an event loop runs in this thread, which the synchronous form of `method` would block.
@@ -66,7 +68,11 @@ class SyncPortal:
         self.pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="oxherd-sync", daemon=True)
         # A handler may be the first to need the portal; the thread must not inherit that event's context.
-        Context().run(self._thread.start)
+        try:
+            Context().run(self._thread.start)
+        except RuntimeError:  # no thread to be had
+            self.loop.close()
+            raise
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and wait for its result; a caller who is interrupted (Ctrl-C) cancels it."""
@@ -85,7 +91,14 @@ class SyncPortal:
             return
 
     def close(self) -> None:
-        """Stop the loop and join its thread."""
+        """Stop the loop, once what interrupted callers have left in it has ended, and join its thread."""
+        self.run(_others_end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _others_end() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=_CLEAN_UP_SECONDS)

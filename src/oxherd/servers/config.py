@@ -25,10 +25,10 @@ def write_config(path: Path, settings: Settings) -> None:
 
 
 def log_since(log: Path, offset: int) -> str:
-    """The text of a log from byte `offset` on; empty where there is no log."""
+    """The text of a log from byte `offset` on, all of it if it was emptied since; empty where there is no log."""
     try:
         with log.open("rb") as file:
-            file.seek(offset)
+            file.seek(offset if offset <= log_size(log) else 0)
             return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

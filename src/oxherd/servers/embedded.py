@@ -27,6 +27,7 @@ from oxherd.redis.blocking import command, ping
 from oxherd.redis.url import Address
 from oxherd.servers.binary import REMEDY, server_binary
 from oxherd.servers.config import failure_reason, log_since, log_size, write_config
+from oxherd.servers.keeper import KILLED
 from oxherd.servers.local_server import LocalServer
 from oxherd.servers.locks import exclusive, shared, try_exclusive
 from oxherd.servers.polling import wait_for
@@ -37,7 +38,7 @@ _START_SECONDS = 10.0
 _LOCK_SECONDS = 30.0  # for others that start or stop it: longer than a start, and than the keeper waits for a stop
 _POLL_SECONDS = 0.002
 _LOG_LIMIT = 1024 * 1024
-_LAUNCHES = 3  # of a server that ends as soon as it is ready, killed by another
+_LAUNCHES = 3  # of a server that others kill while it is started, or end as soon as it is ready
 _READY = "Ready to accept connections"
 _RETRY_SECONDS = 2.0  # until a server that could not be started again is tried once more
 
@@ -113,7 +114,7 @@ class EmbeddedServer(LocalServer):
                 # Outside the lock: loading much data takes long, and others can wait for it as well.
                 if self._wait_until_loaded():
                     return
-                if launches_left == 0 or _READY not in log_since(self._log, offset):
+                if launches_left == 0 or not _was_ended(log_since(self._log, offset)):
                     raise self._failure(offset)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(f"The embedded server in {self._data} cannot be used ({error}): {REMEDY}.") from error
@@ -234,13 +235,19 @@ class EmbeddedServer(LocalServer):
     def _failure(self, offset: int) -> ServerError:
         logged = log_since(self._log, offset)
         reason = failure_reason(logged)
-        if _READY in logged:
+        if _was_ended(logged):
+            when = "as soon as it is ready" if _READY in logged else "before it is ready"
             return ServerError(
-                f"The embedded server in {self._data} ends as soon as it is ready ({reason}): end what kills it, "
-                f"see {self._log}, or {REMEDY}."
+                f"The embedded server in {self._data} ends {when} ({reason}): end what kills it, see {self._log}, or "
+                f"{REMEDY}."
             )
         if "append only file" in logged or "AOF" in reason:
             remedy = f"move {self._data / 'appendonlydir'} away (the events in it are then gone) or {REMEDY}"
         else:
             remedy = f"see {self._log} or {REMEDY}"
         return ServerError(f"The embedded server in {self._data} did not start ({reason}): {remedy}.")
+
+
+def _was_ended(logged: str) -> bool:
+    """Whether others ended a server that could have run, as far as its log says."""
+    return _READY in logged or KILLED in logged

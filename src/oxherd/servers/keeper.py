@@ -14,11 +14,13 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _LOOK_SECONDS = 1.0  # between two looks for its files
 _START_SECONDS = 0.02  # the same, until it listens
 _LISTENS_SECONDS = 10.0  # by then it has listened, even if no look came in time to see it
+KILLED = "the server was killed (SIGKILL)"  # the log's last line, which the server could not write
 _STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL, for a server stuck in a script
 
 
@@ -39,7 +41,9 @@ def main(arguments: list[str]) -> None:
     stopping = threading.Event()
     threading.Thread(target=_stop_when_unused, args=(data, pid, stopping), daemon=True).start()
     threading.Thread(target=_stop_when_removed, args=(data, pid, lock), daemon=True).start()
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        _note(data, KILLED)
     if stopping.is_set():
         # Only with the lock held: otherwise it may be the next server's socket.
         (data / "valkey.sock").unlink(missing_ok=True)
@@ -47,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _start(data: Path, binary: str) -> int:
-    log = os.open(data / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = _open_log(data)
     launch = str(Path(__file__).with_name("launch.py"))
     command = [sys.executable, "-I", "-S", "-B", launch, str(os.getpid()), str(int(signal.SIGTERM)), binary]
     # From the main thread: Linux ties the server's death to the thread that started it.
@@ -59,6 +63,15 @@ def _start(data: Path, binary: str) -> int:
     )
     os.close(log)
     return pid
+
+
+def _open_log(data: Path) -> int:
+    return os.open(data / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _note(data: Path, line: str) -> None:
+    with suppress(OSError):  # its folder was removed, or the disk is full
+        os.write(_open_log(data), f"{line}\n".encode())
 
 
 def _stop_when_unused(data: Path, pid: int, stopping: threading.Event) -> None:

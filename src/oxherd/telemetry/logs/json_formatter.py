@@ -8,10 +8,11 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import count
 from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from oxherd.context import extra_name
 from oxherd.privacy.log_redaction import STANDARD_ATTRIBUTES
@@ -96,7 +97,7 @@ class JSONFormatter(logging.Formatter):
 
 def _lifecycle_line(stamp: str, level: str, message: str, fields: Mapping[str, Any], payload: bytes | None) -> str:
     line = (
-        f'{{"ts":"{stamp}","level":"{level}","logger":"oxherd","msg":"{message}","event":"{fields["event"]}",'
+        f'{{"ts":"{stamp}","level":{_quoted_level(level)},"logger":"oxherd","msg":"{message}","event":"{fields["event"]}",'
         f'"event_id":"{fields["event_id"]}","attempt":{fields["attempt"]},"fence":{fields["fence"]}'
     )
     if message == END:
@@ -107,12 +108,16 @@ def _lifecycle_line(stamp: str, level: str, message: str, fields: Mapping[str, A
 
 
 def _is_plain(message: object, extra: Mapping[str, Any]) -> bool:
-    """Whether a record of an event has no further fields than `_lifecycle_line` writes."""
+    """Whether a record of an event has the fields that `_lifecycle_line` writes, no others, and its first payload."""
     own = _LIFECYCLE_FIELDS.get(message)
     if own is None:
         return False
     count = len(extra) - _STANDARD_COUNT
-    return count == own + 2 * ("caused_by" in extra) + 2 * ("_payload_json" in extra)
+    shown = extra.get("_payload_json")
+    if shown is None:
+        return count == own + 2 * ("caused_by" in extra)
+    # A user's filter may have hidden some of it.
+    return count == own + 2 * ("caused_by" in extra) + 2 and from_json(shown) == extra.get("payload")
 
 
 def message_of(record: logging.LogRecord) -> str:
@@ -136,6 +141,10 @@ def _quoted(text: str) -> str:
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return json.dumps(text)
+
+
+# Anything, by `logging.addLevelName`.
+_quoted_level = lru_cache(maxsize=64)(_quoted)
 
 
 def _json(value: Any) -> str:

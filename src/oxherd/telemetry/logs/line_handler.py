@@ -7,6 +7,7 @@ import os
 import select
 import threading
 from collections import deque
+from contextlib import suppress
 
 _MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 _FLUSH_SECONDS = 2.0
@@ -90,7 +91,8 @@ class LineHandler(logging.Handler):
         self._backlog_bytes += len(line)
         if self._writer is None or not self._writer.is_alive():
             self._writer = threading.Thread(target=self._follow, name="oxherd-log", daemon=True)
-            self._writer.start()
+            with suppress(RuntimeError):  # no thread to be had, as at the interpreter's exit: the next line, or flush
+                self._writer.start()
 
     def _follow(self) -> None:
         while True:

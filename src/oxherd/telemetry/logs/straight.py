@@ -1,7 +1,8 @@
 """Writes an event's begin and end without a log record, where our own JSON handler alone would see one.
 
 A record takes more time than all else that a worker does for an event. It is made wherever anybody else might see or
-change it: another handler, a filter, a formatter, a record factory, a logger class, a patch of logging's.
+change it: another handler, a filter, a formatter, a record factory, a logger class, a library that has replaced a
+method of logging's through which records pass.
 """
 
 from __future__ import annotations
@@ -22,22 +23,27 @@ def write_straight(
     logger: logging.Logger, level: int, message: str, fields: Mapping[str, Any], payload: bytes | None
 ) -> bool:
     """Write the line of a begin or end; False if a record has to be made of it instead."""
-    handlers, kind = _root.handlers, type(logger)
+    try:
+        # Not by index: another thread may remove them.
+        [handler] = _root.handlers
+        [only_filter] = handler.filters
+    except ValueError:
+        return False
+    formatter = handler.formatter
     if (
-        len(handlers) != 1
+        type(handler) is not LineHandler
+        or type(formatter) is not JSONFormatter
+        or type(only_filter) is not ContextFilter
+        or handler.level > level
         or logger.handlers
         or logger.filters
         or not logger.propagate
+        or type(logger) is not logging.Logger
         or logging.getLogRecordFactory() is not logging.LogRecord
-        or kind.handle is not _HANDLE
-        or kind.callHandlers is not _CALL_HANDLERS
+        or logging.Logger.handle is not _HANDLE
+        or logging.Logger.callHandlers is not _CALL_HANDLERS
+        or logging.Handler.handle is not _HANDLER_HANDLE
     ):
-        return False
-    handler = handlers[0]
-    formatter = handler.formatter
-    if type(handler) is not LineHandler or type(formatter) is not JSONFormatter or handler.level > level:
-        return False
-    if len(handler.filters) != 1 or type(handler.filters[0]) is not ContextFilter:
         return False
     handler.acquire()
     try:
@@ -53,3 +59,4 @@ def _unpatched(method: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 _HANDLE, _CALL_HANDLERS = _unpatched(logging.Logger.handle), _unpatched(logging.Logger.callHandlers)
+_HANDLER_HANDLE = _unpatched(logging.Handler.handle)
