@@ -20,7 +20,8 @@ from oxherd import Oxherd
 
 print("importing", flush=True)
 try:
-    time.sleep(600)
+    while True:
+        time.sleep(0.01)  # one long sleep would not hear a signal that comes just before it
 except BaseException as error:
     BODY
 herd = Oxherd("redis://127.0.0.1:1/0")
