@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 WAITING, FAILED = 1_000_000, 100_000
 # Seconds of processor time, the server's and ours together: whatever else the machine does, a little less is the wait.
 LIMIT = 1.0
-# Of a search that finds nothing among all that wait: some 2 s.
-LONG_LIMIT = 4.0
+# Of a search that finds nothing among all that wait: 2 to 4 s, by the speed of memory.
+LONG_LIMIT = 8.0
 
 
 def worked(server: StandaloneServer) -> float:
