@@ -153,8 +153,7 @@ def test_a_call_on_a_connection_that_was_reset_fails_as_lost(make_loop: Callable
         for _ in range(turns):
             await asyncio.sleep(0)
         if pipelined.alive:
-            future = pipelined.send(pack_command("PING"))
-            pipelined.flush()
+            future = pipelined.send(pack_command("PING"), at_once=True)
             with pytest.raises(RedisUnavailable):
                 await asyncio.wait_for(future, 5)
         assert len(lost) == 1

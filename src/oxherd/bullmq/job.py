@@ -144,11 +144,14 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
     except ValueError:
         emitted_ms = 0
         damage = damage or "its timestamp is not a number"
-    counts = _count(made), _count(fence), _count(stalled)
+    raw_counts = made, fence, stalled, uncounted, priority
+    counts = tuple(map(_COUNTS.get, raw_counts))
     if None in counts:
-        unusable = unusable or "a counter is not a number"
-    if _count(priority) is None:
-        unusable = unusable or "its priority is not a whole number"
+        counts = tuple(map(_count, raw_counts))
+        if None in counts[:3]:
+            unusable = unusable or "a counter is not a number"
+        if counts[4] is None:
+            unusable = unusable or "its priority is not a whole number"
     try:
         text = job_id.decode()
     except UnicodeDecodeError:
@@ -173,7 +176,7 @@ def job_of(job_id: bytes, values: list[bytes | None], token: str) -> Job:
         job_id,
         lineage,
         options or b"",
-        _count(uncounted) or 0,
+        counts[3] or 0,
         False,
         ran is not None,
         cancel_reason=None if cancel is None else _text(cancel),

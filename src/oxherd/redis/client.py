@@ -108,9 +108,7 @@ class Client:
         if node is None or connection is None:
             return None
         packed = pack_script(script, arguments)
-        sent = SentScript(node, packed, connection.send(packed))
-        connection.flush()
-        return sent
+        return SentScript(node, packed, connection.send(packed, at_once=True))
 
     def ask(self, slot: int, packed: bytes, seconds: float) -> Any:
         """The reply to a packed call, from a thread without an event loop, which it blocks for at most `seconds`.

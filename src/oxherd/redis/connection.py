@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ _CLOSE_SECONDS = 1.0
 # longer counts as dead: there is no other sign of a peer that vanished.
 SILENCE_SECONDS = 8.0
 _HELD_UP_SECONDS = 0.5
+_RESET = "connection lost"
 _CLIENT_NAME = "oxherd"
 # CLIENT SETNAME refuses any other.
 _VALID_NAME = re.compile("[!-~]+")
@@ -42,8 +42,10 @@ async def open_connection(
     try:
         async with _Timeout(CONNECT_SECONDS, f"no greeting within {CONNECT_SECONDS:.0f} seconds"):
             # A suspended server accepts the connection, and never replies to the greeting.
-            with _reset_as_os_error():
+            try:
                 await connection.connect()
+            except RuntimeError:  # as in `send`
+                raise ConnectionResetError(_RESET) from None
     except (RedisError, OSError) as error:
         await close_connection(connection)
         if isinstance(error, ResponseError):
@@ -91,23 +93,17 @@ def _make(url: RedisURL, address: Address, sentinel: bool, name: str) -> Abstrac
 
 async def send(connection: AbstractConnection, packed: bytes) -> None:
     """Send packed commands; raises RedisError or OSError if the connection is lost."""
-    with _reset_as_os_error():
+    try:
         await connection.send_packed_command(packed, check_health=False)
+    except RuntimeError:
+        # uvloop's error for a connection whose reset has not been read yet.
+        raise ConnectionResetError(_RESET) from None
 
 
 async def ask(connection: AbstractConnection, *command: str) -> Any:
     """Send a command and return its reply, within 5 seconds; raises as `send` and `read_reply`."""
     await send(connection, b"".join(cast("Any", connection).pack_command(*command)))
     return await read_reply(connection)
-
-
-@contextmanager
-def _reset_as_os_error() -> Generator[None]:
-    try:
-        yield
-    except RuntimeError:
-        # uvloop's error for a connection whose reset has not been read yet.
-        raise ConnectionResetError("connection lost") from None
 
 
 async def read_reply(connection: AbstractConnection, seconds: float = CONNECT_SECONDS) -> Any:

@@ -64,8 +64,10 @@ class PipelinedConnection:
             else:
                 self._writer = self._start(self._write, task.get_name())
 
-    def send(self, packed: bytes, replies: int = 1) -> asyncio.Future[Any]:
-        """Queue packed commands for the next write; returns the last reply.
+    def send(self, packed: bytes, replies: int = 1, *, at_once: bool = False) -> asyncio.Future[Any]:
+        """Queue packed commands for the write at the end of this turn; returns the last reply.
+
+        `at_once`: write what is queued now. The server then works on it while we are busy with the rest of the turn.
 
         The future's exception is redis-py's `ResponseError` if the server replied with an error, and RedisUnavailable
         if the connection was lost before the reply.
@@ -83,7 +85,10 @@ class PipelinedConnection:
         future = create_future()
         pending.append(future)
         self._buffer.append(packed)
-        self._wake_writer()
+        if at_once:
+            self._flush()
+        if self._buffer:
+            self._wake_writer()
         return future
 
     def _wake_writer(self) -> None:
@@ -93,12 +98,8 @@ class PipelinedConnection:
             if not wakeup.done():
                 wakeup.set_result(None)
 
-    def flush(self) -> None:
-        """Write what is queued now instead of at the end of this turn.
-
-        The server then works on it while we are busy with the rest of the turn.
-        """
-        if not self._buffer or self._writing or not self._connection.is_connected:
+    def _flush(self) -> None:
+        if self._writing or not self._connection.is_connected:
             return
         data = b"".join(self._buffer)
         self._buffer.clear()

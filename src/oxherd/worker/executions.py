@@ -75,7 +75,10 @@ class Executions:
         execution = Execution(job, event_id_text(self._queue, job.id))
         # A copy for each event: what a handler sets in it must not reach the next.
         context = self._context.copy()
-        task = execution.task = ExecutionTask(self._process(execution), loop=self._loop, context=context)
+        # Python would have to make up a name.
+        task = execution.task = ExecutionTask(
+            self._process(execution), loop=self._loop, name=execution.event_id, context=context
+        )
         if not self._running:
             self.idle.clear()
             self.busy.set()
@@ -132,6 +135,7 @@ class Executions:
         if isinstance(following, Fetched) and following.job is not None:
             # The next job takes over the slot, so that there is never one too many.
             del self._running[execution.task]
+            execution.task.remove_done_callback(self._on_end)
             if execution.slot_released:
                 self._slots.acquire_over_limit()
             self.begin(following.job)
@@ -139,7 +143,7 @@ class Executions:
     def _ended(self, task: asyncio.Task[None]) -> None:
         execution = self._running.pop(task, None)
         if execution is None:
-            return  # dropped, or its slot is the following job's
+            return  # dropped
         lost = False
         if not task.cancelled() and (error := task.exception()) is not None:
             lost = execution.unwritten = True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oxherd.declaration import Declaration
 from oxherd.privacy.shown_payload import Sanitizer
+from oxherd.worker.limiter import Limiter
 
 if TYPE_CHECKING:
     from oxherd.worker.running.execution import HandlerRun
@@ -38,11 +38,11 @@ class ServedEvent:
     declaration: Declaration
     sanitizer: Sanitizer[Any]
     executor: Executor
-    limiter: asyncio.Semaphore = field(init=False)
+    limiter: Limiter = field(init=False)
     waiting: int = 0
 
     def __post_init__(self) -> None:
-        self.limiter = asyncio.Semaphore(self.declaration.concurrency)
+        self.limiter = Limiter(self.declaration.concurrency)
 
 
 class ServedEvents:

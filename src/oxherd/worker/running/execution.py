@@ -17,6 +17,7 @@ from oxherd.retries import AS_DECLARED, Decision, Verdict, declared_delay, judge
 from oxherd.signals import ErrorInfo, ProcessSpan
 from oxherd.worker.fetching.isolation import Candidate, Isolation
 from oxherd.worker.job_options import asks_backoff
+from oxherd.worker.limiter import Limiter
 from oxherd.worker.running.failure import SELF_CANCELLED, Raised, cancelled_error, describe_raised
 from oxherd.worker.running.outcome import Outcome, RunEnd
 from oxherd.worker.running.result import JSONResult, encode_result, is_awaitable
@@ -39,7 +40,7 @@ class Admission:
     Once `refused`, it must not begin.
     """
 
-    limiter: asyncio.Semaphore | None = None
+    limiter: Limiter | None = None
     isolation: Isolation | None = None
     suspect: Candidate | None = None
     refused: bool = False

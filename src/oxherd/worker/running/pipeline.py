@@ -237,28 +237,28 @@ class Pipeline:
             if put_back is not None:
                 return put_back
         limiter, admission = processed.limiter, execution.admission
-        if not limiter.locked():
-            await limiter.acquire()
+        if limiter.try_acquire():
             admission.limiter = limiter
-        elif processed.waiting >= processed.declaration.concurrency:
+        elif processed.waiting >= declaration.concurrency:
             # More would keep the queue's other events away.
-            return await self._settler.postpone(execution.job, _CROWDED_MS)
+            return await self._settler.postpone(job, _CROWDED_MS)
         else:
             # The queue's other events, if any, may use the slot meanwhile.
             with self._slot_released(execution) if len(self._events) > 1 else nullcontext():
                 processed.waiting += 1
                 try:
-                    if await admission.wait(asyncio.ensure_future(limiter.acquire())):
+                    if await admission.wait(limiter.acquire_in_turn()):
                         admission.limiter = limiter
                 finally:
                     processed.waiting -= 1
-        if admission.limiter is None or not await self._enter_isolation(execution, processed.declaration):
-            return await self._refused(execution, processed.declaration)
+        if admission.limiter is None:
+            return await self._refused(execution, declaration)
+        if (job.stalled or not self._isolation.try_enter()) and not await self._enter_isolation(execution, declaration):
+            return await self._refused(execution, declaration)
         admission.isolation = self._isolation
         if admission.refused:
-            return await self._refused(execution, processed.declaration)
-        expires = execution.job.options.expires_ms
-        return await self._expiry.begin(execution, processed.declaration) if expires else None
+            return await self._refused(execution, declaration)
+        return await self._expiry.begin(execution, declaration) if job.options.expires_ms else None
 
     async def _note_key(self, job: Job, declaration: Declaration, payload: Any) -> Fetched | Unsettled | None:
         """Put back a job of whose key nobody has known yet; None if it has none."""
@@ -282,7 +282,7 @@ class Pipeline:
         if job.stalled and job.stalled >= declaration.max_stalls:
             candidate = execution.admission.suspect = Candidate(execution, self._queue, self._faults)
             return await isolation.enter_in_turn(candidate)
-        return isolation.try_enter() or await isolation.enter(Candidate(execution, self._queue, self._faults))
+        return await isolation.enter(Candidate(execution, self._queue, self._faults))
 
     @contextmanager
     def _slot_released(self, execution: Execution) -> Generator[None]:
