@@ -51,22 +51,26 @@ def plots_python() -> str:
 
 
 def python_with(name: str, packages: tuple[str, ...]) -> str:
-    """The interpreter of an environment of that name with these packages, made if it is not there or has others."""
+    """The interpreter of an environment of that name with these packages, made if it is not there or has others.
+
+    It is of the Python that runs this: all peers of one run are.
+    """
     folder = ENVS / name
-    _once(folder, packages, _install_python)
+    _once(folder, packages, _install_python, of=sys.version)
     return str(folder / "bin" / "python")
 
 
-def _once(folder: Path, packages: tuple[str, ...], install: object) -> None:
+def _once(folder: Path, packages: tuple[str, ...], install: object, of: str = "") -> None:
     stamp = folder / "installed.json"
-    if stamp.exists() and json.loads(stamp.read_text()) == list(packages):
+    made = json.dumps([of, *packages])
+    if stamp.exists() and stamp.read_text() == made:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     assert callable(install)
     install(folder, packages)
     # Written last: what was interrupted is made again.
-    stamp.write_text(json.dumps(packages))
+    stamp.write_text(made)
 
 
 def _install_python(folder: Path, packages: tuple[str, ...]) -> None:
