@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from oxherd import Oxherd
 from tests.cli.support import WriteApp
 from tests.cli.terminal import in_terminal
 from tests.harness import WorkerProcess, cli
@@ -74,8 +78,12 @@ class Shop:
 
     def emit(self, event: str, *payloads: dict[str, Any]) -> list[str]:
         """Emit, and return the UUIDs."""
-        lines = "\n".join(map(json.dumps, payloads))
-        return self.run("emit", event, "-", stdin=lines).stdout.split()
+        with patch.dict(os.environ, OXHERD_URL=self.url):
+            herd: Oxherd = runpy.run_path(str(self.folder / "app.py"))["herd"]
+            try:
+                return [str(emitted.id) for emitted in herd[event].emit_many_sync(payloads)]
+            finally:
+                herd.close_sync()
 
     def worker(self, *arguments: str) -> WorkerProcess:
         """Start a worker."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,9 @@ def busy(shop: Shop) -> Shop:
     return shop
 
 
-@pytest.mark.parametrize("columns", [120, 80, 40, 24])
-def test_no_line_is_longer_than_the_terminal(columns: int, busy: Shop) -> None:
+def test_no_line_is_longer_than_the_terminal_and_each_width_has_what_counts(busy: Shop) -> None:
     event_id = busy.json("find", "--limit", "1")[0]["id"]
-    for command, status in (
+    commands = [
         (["ls"], 0),
         (["find"], 0),
         (["find", "--state", "waiting"], 0),
@@ -44,29 +44,23 @@ def test_no_line_is_longer_than_the_terminal(columns: int, busy: Shop) -> None:
         (["doctor"], 1),
         (["schedules"], 0),
         (["limits", "order.placed"], 0),
-    ):
+    ]
+    for columns, (command, status) in product([120, 80, 40, 24], commands):
         lines = busy.screen(*command, columns=columns, status=status)
         own = [line for line in lines if not line.startswith("there are more")]
         assert max(map(width_of, own)) <= columns, own
         assert own
-
-
-def test_at_80_columns_a_table_has_all_that_counts(busy: Shop) -> None:
     heading, placed, billed, mail = busy.screen("ls")
     assert heading.split() == ["EVENT", "WAITING", "RUNNING", "DELAYED", "FAILED", "OLDEST", "WORKERS", "STATE"]
     assert placed.split()[:2] == ["order.placed", "0"]
     assert billed.split()[:2] == ["order.billed", "1,200"]
     assert billed.endswith("no worker")
     assert mail.endswith("paused")
-
-
-def test_at_40_columns_columns_are_left_out_and_notes_stand_below(busy: Shop) -> None:
+    # Of 40 columns some are left out, and notes stand below.
     lines = busy.screen("ls", columns=40)
     assert lines[0].split() == ["EVENT", "WAITING", "FAILED", "WORKERS"]
     assert lines[3:] == ["  no worker", "mail.send           0       0        0", "  paused"]
-
-
-def test_an_error_without_room_is_folded_below_its_event(busy: Shop) -> None:
+    # An error without room is folded below its event.
     lines = busy.screen("find", "--limit", "1")
     assert re.match(r"[0-9a-f-]{36}  order.placed", lines[1])
     assert " ".join(line.strip() for line in lines[2:-1]) == f"ValueError: no stock for {LONG}"

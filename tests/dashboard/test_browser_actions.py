@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from oxherd import Oxherd
 from tests.admin.filled import fill_failed, fill_waiting
 from tests.dashboard.site import Site
-from tests.dashboard.test_browser import EITHER, axe, faults, full, site, tab_to, visit
+from tests.dashboard.test_browser import EACH_ONCE, axe, faults, full, site, tab_to, visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -89,7 +89,7 @@ def test_a_schedule_is_steered_by_the_keyboard_alone(site: Site, visit: Callable
     expect(page.get_by_text("Its payload is emitted.")).to_be_visible()
 
 
-@pytest.mark.parametrize(("scheme", "width"), EITHER)
+@pytest.mark.parametrize(("scheme", "width"), EACH_ONCE)
 def test_an_operation_and_an_outage_have_no_fault_either(
     site: Site, visit: Callable[..., Page], axe: str, scheme: str, width: int
 ) -> None:

@@ -148,7 +148,7 @@ def server() -> Iterator[StandaloneServer]:
 
 
 @settings(
-    max_examples=25,
+    max_examples=18,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

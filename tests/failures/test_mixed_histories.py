@@ -176,7 +176,7 @@ def own_cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@at_random(8)
+@at_random(6)
 @given(history=histories)
 def test_every_mixed_history_is_as_the_models_say(history: list[Step], server: StandaloneServer) -> None:
     go_through(history, server, [server])

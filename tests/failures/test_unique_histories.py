@@ -34,7 +34,7 @@ def server() -> Iterator[StandaloneServer]:
 
 @pytest.mark.parametrize("rule", RULES)
 @settings(
-    max_examples=12,
+    max_examples=9,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
