@@ -121,7 +121,7 @@ async def dead_node() -> Node:
 
 
 async def test_a_node_that_is_closed_does_not_cancel_callers_that_wait_for_it() -> None:
-    # As in a fail-over: the dead primary is no longer needed while calls wait to connect to it.
+    # As in a failover: the dead primary is no longer needed while calls wait to connect to it.
     node = await dead_node()
     waiting = [asyncio.create_task(node.connect()) for _ in range(3)]
     await asyncio.sleep(0)

@@ -334,7 +334,7 @@ async def _added(herd: Oxherd) -> Counter[bytes]:
 async def _lose_the_primary(
     herd: Oxherd, primary: ServerProcess, replica: ServerProcess, records: Records
 ) -> Counter[bytes]:
-    """Kill the primary under load, and restart it after the fail-over; every acknowledged event is processed."""
+    """Kill the primary under load, and restart it after the failover; every acknowledged event is processed."""
 
     @herd.event("order.placed", concurrency=20, lock=5, durable=True, once=60)
     async def order_placed(order: Order) -> None: ...

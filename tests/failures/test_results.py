@@ -1,4 +1,4 @@
-"""Results through deaths, outages and fail-overs: each is right, none is missed, none hangs."""
+"""Results through deaths, outages and failovers: each is right, none is missed, none hangs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from oxherd.redis.client import Client
 from oxherd.redis.retry import retry
 
 _WAIT_SECONDS = 1.0
-# A fail-over may lose the announcement.
+# A failover may lose the announcement.
 _REPEAT_SECONDS = 3600.0
 
 _MEMBER = "most"

@@ -154,7 +154,7 @@ class Cluster:
         return self._refreshing
 
     async def _refresh(self) -> None:
-        # In a fail-over many callers fail at once.
+        # In a failover many callers fail at once.
         await asyncio.sleep(max(0.0, self._refreshed_at + _REFRESH_SECONDS - time.monotonic()))
         began = self._refreshed_at = time.monotonic()
         serving = [node.name for node in self._nodes.values() if node.connection is not None]

@@ -8,7 +8,7 @@ now = now[1] * 1000 + math.floor(now[2] / 1000)
 local silence = tonumber(ARGV[3])
 -- A full server accepts a removal, and then the rest of the script.
 redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", string.format("(%.0f", now - silence))
--- Of a server whose clock was ahead, before a fail-over; or of nobody's.
+-- Of a server whose clock was ahead, before a failover; or of nobody's.
 redis.call("ZREMRANGEBYSCORE", KEYS[1], string.format("(%.0f", now + silence), "+inf")
 redis.call("ZREMRANGEBYRANK", KEYS[1], 0, -tonumber(ARGV[4]))
 redis.call("ZADD", KEYS[1], string.format("%.0f", now), ARGV[1])
