@@ -93,15 +93,16 @@ def sentinel() -> Iterator[str]:
 
 
 _BULLMQ = "-bullmq"
+# The single server: all tests that are not of the suite run on Valkey, so Redis 7 is the one that would go untried.
+_HAS_REDIS_7 = bool(os.environ.get("CI")) or Path(REDIS_7).exists()
 
 
 @pytest.fixture(
     params=[
-        "standalone",
+        pytest.param("redis7", marks=pytest.mark.redis7) if _HAS_REDIS_7 else "standalone",
         "cluster",
         pytest.param(f"cluster{_BULLMQ}", marks=pytest.mark.slow),
-        pytest.param("sentinel", marks=pytest.mark.slow),
-        pytest.param("redis7", marks=[pytest.mark.slow, pytest.mark.redis7]),
+        "sentinel",
     ]
 )
 def url(request: pytest.FixtureRequest) -> str:
