@@ -71,7 +71,7 @@ class Admin:
 
         Cost: a script a page of up to 1,000 (script: find), each some milliseconds of a server's time. In failed and
         completed, `since` and `until` are found by an index; an error that few have makes it read them all, 10^5 in
-        about half a second. Elsewhere the times are read as well: a million in some two seconds.
+        about half a second. Elsewhere the times are read as well: a million in two to four seconds.
 
         Raises:
             UnknownEvent: no event has that name.
