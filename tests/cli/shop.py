@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -78,7 +76,8 @@ class Shop:
 
     def emit(self, event: str, *payloads: dict[str, Any]) -> list[str]:
         """Emit, and return the UUIDs."""
-        with patch.dict(os.environ, OXHERD_URL=self.url):
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OXHERD_URL", self.url)
             herd: Oxherd = runpy.run_path(str(self.folder / "app.py"))["herd"]
             try:
                 return [str(emitted.id) for emitted in herd[event].emit_many_sync(payloads)]

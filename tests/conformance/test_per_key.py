@@ -177,7 +177,7 @@ async def test_both_limits_of_a_key_hold_together(herd: Oxherd) -> None:
         await runs.wait(18)
         assert runs.most["a"] == 2
         assert runs.of("a") == list(range(18))
-        assert 1.0 <= time.monotonic() - began < 3
+        assert 1.0 <= time.monotonic() - began < 1.6
 
 
 WAYS = [
@@ -390,8 +390,9 @@ async def test_a_key_rests_at_a_limit_elsewhere_and_others_do_not(herd: Oxherd, 
         await herd.start()
         await runs.wait(1)
         assert runs.begun == [("b", 0)]
+        assert time.monotonic() - began < 0.4
         await runs.wait(3)
-        assert 0.5 <= time.monotonic() - began < 3
+        assert 0.5 <= time.monotonic() - began < 1.0
         (record,) = records.named("event.end", outcome="retrying")
         assert getattr(record, "attempt", 0) == 1
 

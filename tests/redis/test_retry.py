@@ -43,7 +43,7 @@ async def test_the_deadline_raises_the_last_failure_instead_of_waiting_past_it()
     began = time.monotonic()
     with pytest.raises(RedisUnavailable, match="away"):
         await retry(Flaky(100), deadline=began + 0.1)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 0.2
 
 
 async def test_a_pause_that_gives_up_ends_it() -> None:
